@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses on SE(3), camera models and projection: NumPy and numba, nothing else of this package."""
+
+from .camera import Camera, Rectifier
+from .pose import (
+    from_quaternion,
+    interpolate,
+    inverse,
+    make_pose,
+    perturb,
+    pose_error,
+    se3_exp,
+    se3_log,
+    to_quaternion,
+    transform,
+)
+from .projection import NO_POINT, project, z_buffer
+
+__all__ = [
+    "NO_POINT",
+    "Camera",
+    "Rectifier",
+    "from_quaternion",
+    "interpolate",
+    "inverse",
+    "make_pose",
+    "perturb",
+    "pose_error",
+    "project",
+    "se3_exp",
+    "se3_log",
+    "to_quaternion",
+    "transform",
+    "z_buffer",
+]

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rigid poses as 4x4 float64 matrices.
+
+`T_a_b` is the pose of frame b in frame a: it maps points of b into a. A tangent vector is
+``(translation, rotation vector)``, six numbers, translation first, as in ROS covariances. It acts on the
+right, in the frame of the body: ``T * exp(xi)``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..errors import InputError
+
+
+def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
+    """A pose from a rotation (scipy Rotation or 3x3) and a translation of 3 metres values."""
+    pose = np.eye(4)
+    pose[:3, :3] = rotation.as_matrix() if isinstance(rotation, Rotation) else rotation
+    pose[:3, 3] = translation
+    return pose
+
+
+def from_quaternion(translation, quaternion) -> np.ndarray:
+    """A pose from a translation (3, metres) and a quaternion (x, y, z, w) of any positive norm.
+
+    Raises InputError for values that are not finite or a quaternion of norm zero.
+    """
+    translation = np.asarray(translation, dtype=float)
+    quaternion = np.asarray(quaternion, dtype=float)
+    if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
+        raise InputError(f"pose is not finite: translation {translation}, quaternion {quaternion}")
+    if np.linalg.norm(quaternion) < 1e-9:
+        raise InputError(f"quaternion {quaternion} has norm zero, expected a unit quaternion (x, y, z, w)")
+    return make_pose(Rotation.from_quat(quaternion), translation)
+
+
+def to_quaternion(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The translation (3, metres) and the unit quaternion (x, y, z, w; w >= 0) of a pose."""
+    quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat()
+    return pose[:3, 3].copy(), quaternion if quaternion[3] >= 0 else -quaternion
+
+
+def inverse(pose: np.ndarray) -> np.ndarray:
+    """The inverse of a rigid pose."""
+    out = np.eye(4)
+    out[:3, :3] = pose[:3, :3].T
+    out[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
+    return out
+
+
+def transform(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (N, 3) of frame b in frame a, for ``pose = T_a_b``; keeps the points' float type."""
+    return points @ pose[:3, :3].T.astype(points.dtype) + pose[:3, 3].astype(points.dtype)
+
+
+def _left_jacobian(phi: np.ndarray) -> np.ndarray:
+    """Left Jacobian of SO(3) at the rotation vector phi (3)."""
+    angle = np.linalg.norm(phi)
+    k = np.array([[0, -phi[2], phi[1]], [phi[2], 0, -phi[0]], [-phi[1], phi[0], 0]])
+    if angle < 1e-6:
+        return np.eye(3) + 0.5 * k + k @ k / 6
+    return np.eye(3) + (1 - np.cos(angle)) / angle**2 * k + (angle - np.sin(angle)) / angle**3 * (k @ k)
+
+
+def se3_exp(xi) -> np.ndarray:
+    """The pose reached by the tangent vector xi (6: metres, radians)."""
+    xi = np.asarray(xi, dtype=float)
+    return make_pose(Rotation.from_rotvec(xi[3:]), _left_jacobian(xi[3:]) @ xi[:3])
+
+
+def se3_log(pose: np.ndarray) -> np.ndarray:
+    """The tangent vector (6: metres, radians) of a pose; inverse of `se3_exp` below half a turn."""
+    phi = Rotation.from_matrix(pose[:3, :3]).as_rotvec()
+    return np.concatenate([np.linalg.solve(_left_jacobian(phi), pose[:3, 3]), phi])
+
+
+def interpolate(pose0: np.ndarray, pose1: np.ndarray, fraction: float) -> np.ndarray:
+    """The pose on the screw motion from pose0 (fraction 0) to pose1 (fraction 1); extrapolates outside."""
+    return pose0 @ se3_exp(fraction * se3_log(inverse(pose0) @ pose1))
+
+
+def perturb(pose: np.ndarray, translation, euler_deg) -> np.ndarray:
+    """The pose moved by a translation (3, metres) and xyz Euler angles (3, degrees), both along its own axes."""
+    return pose @ make_pose(Rotation.from_euler("xyz", euler_deg, degrees=True), translation)
+
+
+def pose_error(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Distance (metres) and rotation angle (degrees) between two poses of the same frame."""
+    delta = inverse(truth) @ estimate
+    angle = Rotation.from_matrix(delta[:3, :3]).magnitude()
+    return float(np.linalg.norm(delta[:3, 3])), float(np.degrees(angle))

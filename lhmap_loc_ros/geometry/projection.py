@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Projection of point clouds into a pinhole camera, with a z-buffer. One pass, compiled by numba."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .camera import Camera
+
+NO_POINT = -1
+"""Value of an index image where no point projects."""
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _project(points, T, fx, fy, cx, cy, min_depth, uv, depth):
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        zc = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
+        depth[i] = zc
+        if zc < min_depth:
+            uv[i, 0] = np.nan
+            uv[i, 1] = np.nan
+            continue
+        uv[i, 0] = fx * (T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]) / zc + cx
+        uv[i, 1] = fy * (T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3]) / zc + cy
+
+
+@numba.njit(cache=True, nogil=True)
+def _z_buffer(uv, depth, splat, max_depth, nearest, index):
+    height, width = nearest.shape
+    for i in range(uv.shape[0]):
+        z = depth[i]
+        u = uv[i, 0]
+        if not (z <= max_depth) or not (u > -1e6 and u < 1e6 and uv[i, 1] > -1e6 and uv[i, 1] < 1e6):
+            continue
+        # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s
+        reach = min(int(0.5 * splat / z), 3)
+        column, row = int(np.floor(u + 0.5)), int(np.floor(uv[i, 1] + 0.5))
+        for r in range(max(row - reach, 0), min(row + reach + 1, height)):
+            for c in range(max(column - reach, 0), min(column + reach + 1, width)):
+                if z < nearest[r, c]:
+                    nearest[r, c] = z
+                    index[r, c] = i
+
+
+def project(
+    points: np.ndarray, T_camera_map: np.ndarray, camera: Camera, min_depth: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel positions (N, 2) float32 and depths (N) float32 [m] of map points (N, 3) float32.
+
+    Points nearer than `min_depth` (or behind the camera) get NaN pixels; points outside the image are kept.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    uv = np.empty((len(points), 2), dtype=np.float32)
+    depth = np.empty(len(points), dtype=np.float32)
+    T = np.ascontiguousarray(T_camera_map, dtype=np.float64)
+    _project(points, T, camera.fx, camera.fy, camera.cx, camera.cy, min_depth, uv, depth)
+    return uv, depth
+
+
+def z_buffer(
+    uv: np.ndarray, depth: np.ndarray, camera: Camera, splat_m: float = 0.0, max_depth: float = 100.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest point at each pixel.
+
+    Returns the depth image (H, W) float32 [m], infinite where empty, and the index image (H, W) int32 of the
+    point that owns each pixel, `NO_POINT` where empty. `splat_m` is the width of a point in metres: near
+    points cover several pixels (at most 7x7), far ones a single one.
+    """
+    nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
+    index = np.full((camera.height, camera.width), NO_POINT, dtype=np.int32)
+    _z_buffer(uv, depth, splat_m * camera.fx, max_depth, nearest, index)
+    return nearest, index
