@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A piece of a map in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """Map points in local float32 coordinates around `origin`; ``p_map = points + origin``.
+
+    Large map coordinates (UTM, say) do not fit float32; differences from a near origin do.
+    """
+
+    points: np.ndarray
+    """(N, 3) float32, metres, relative to `origin`, axes of the map frame (z up)."""
+    intensity: np.ndarray
+    """(N,) float32 in [0, 1], reflectance as the LiDAR saw it."""
+    heat: np.ndarray
+    """(N,) float32 in [0, 1], the point's worth for localization."""
+    origin: np.ndarray
+    """(3,) float64, metres, map frame."""
+
+    def __post_init__(self):
+        n = len(self.points)
+        for name, shape in (("points", (n, 3)), ("intensity", (n,)), ("heat", (n,)), ("origin", (3,))):
+            dtype = np.float64 if name == "origin" else np.float32
+            value = np.ascontiguousarray(getattr(self, name), dtype=dtype)
+            if value.shape != shape:
+                raise InputError(f"map {name} has shape {value.shape}, expected {shape}")
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def select(self, index: np.ndarray) -> MapPoints:
+        """The points picked by an index or boolean array, in its order."""
+        return MapPoints(self.points[index], self.intensity[index], self.heat[index], self.origin)
+
+    def with_heat(self, heat: np.ndarray) -> MapPoints:
+        """The same points with other heat (N,)."""
+        return MapPoints(self.points, self.intensity, heat, self.origin)
+
+    def moved_origin(self, origin) -> MapPoints:
+        """The same points around another origin (3,), metres in the map frame."""
+        shift = (self.origin - np.asarray(origin, dtype=float)).astype(np.float32)
+        return MapPoints(self.points + shift, self.intensity, self.heat, origin)
+
+    @staticmethod
+    def empty(origin=(0.0, 0.0, 0.0)) -> MapPoints:
+        """No points at all."""
+        nothing = np.zeros(0, np.float32)
+        return MapPoints(np.zeros((0, 3), np.float32), nothing, nothing, np.asarray(origin, dtype=float))

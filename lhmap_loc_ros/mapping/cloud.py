@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scans merged into voxels: one point a voxel, at the mean of what fell into it. Compiled by numba."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ..errors import InputError
+from ..lhmap import MapPoints
+
+_BITS = 21
+_HALF = 1 << (_BITS - 1)
+_EMPTY = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _slot(key, mask):
+    """Where the search for a key starts (a multiplicative hash; the table's size is a power of two)."""
+    h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64((h >> np.uint64(20)) & np.uint64(mask))
+
+
+@numba.njit(cache=True, nogil=True)
+def _rehash(keys, count, table):
+    mask = table.shape[0] - 1
+    table[:] = _EMPTY
+    for i in range(count):
+        s = _slot(keys[i], mask)
+        while table[s] != _EMPTY:
+            s = (s + 1) & mask
+        table[s] = i
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(points, intensity, base, voxel, scan, table, keys, sums, hits, scans, last, count, member):
+    """Adds points to the table; returns the number of voxels, or -1 for a point outside of the grid."""
+    mask = table.shape[0] - 1
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0] / voxel, points[i, 1] / voxel, points[i, 2] / voxel
+        fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
+        if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z)):
+            member[i] = _EMPTY
+            continue
+        ix, iy, iz = np.int64(fx) - base[0], np.int64(fy) - base[1], np.int64(fz) - base[2]
+        if abs(ix) >= _HALF or abs(iy) >= _HALF or abs(iz) >= _HALF:
+            return -1
+        key = ((ix + _HALF) << (2 * _BITS)) | ((iy + _HALF) << _BITS) | (iz + _HALF)
+        s = _slot(key, mask)
+        while table[s] != _EMPTY and keys[table[s]] != key:
+            s = (s + 1) & mask
+        j = table[s]
+        if j == _EMPTY:
+            j = count
+            table[s] = j
+            keys[j] = key
+            hits[j] = 0
+            scans[j] = 0
+            last[j] = -1
+            sums[j, :] = 0
+            count += 1
+        # offsets inside the voxel keep float32 sums exact to a fraction of a millimetre
+        sums[j, 0] += x - fx
+        sums[j, 1] += y - fy
+        sums[j, 2] += z - fz
+        sums[j, 3] += intensity[i]
+        hits[j] += 1
+        if last[j] != scan:
+            last[j] = scan
+            scans[j] += 1
+        member[i] = j
+    return count
+
+
+class VoxelCloud:
+    """A growing set of voxels of equal size on a grid anchored at the origin of the map frame.
+
+    Each voxel keeps the mean position and intensity of its points, how many points fell into it and how
+    many scans those came from. The order of voxels is that of their first point, so the same scans in the
+    same order give the same cloud.
+    """
+
+    def __init__(self, voxel: float = 0.1):
+        """`voxel` is the edge length in metres; raises InputError unless positive."""
+        if not voxel > 0:
+            raise InputError(f"voxel size is {voxel}, expected a positive number of metres")
+        self.voxel = float(voxel)
+        self._base: np.ndarray | None = None
+        self._count = 0
+        self._scan = 0
+        self._table = np.full(1 << 16, _EMPTY, np.int32)
+        self._allocate(1 << 15)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _allocate(self, size: int) -> None:
+        for name, shape, dtype in (
+            ("_keys", (size,), np.int64),
+            ("_sums", (size, 4), np.float32),
+            ("_hits", (size,), np.int32),
+            ("_scans", (size,), np.int32),
+            ("_last", (size,), np.int32),
+        ):
+            grown = np.empty(shape, dtype)
+            if self._count:
+                grown[: self._count] = getattr(self, name)[: self._count]
+            setattr(self, name, grown)
+
+    def _reserve(self, extra: int) -> None:
+        need = self._count + extra
+        if need > len(self._keys):
+            self._allocate(max(need, 2 * len(self._keys)))
+        if 2 * need > len(self._table):
+            size = len(self._table)
+            while 2 * need > size:
+                size *= 2
+            self._table = np.empty(size, np.int32)
+            _rehash(self._keys, self._count, self._table)
+
+    def add(self, points: np.ndarray, intensity: np.ndarray | float = 0.0) -> np.ndarray:
+        """Merges one scan and returns each point's voxel number (N,) int32, -1 where a point is not finite.
+
+        `points` (N, 3) are metres in the map frame, `intensity` (N,) in [0, 1] or one value for all.
+        Raises InputError for other shapes, or for points more than a million voxels from the first one.
+        """
+        points = np.ascontiguousarray(points, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise InputError(f"scan has shape {points.shape}, expected (N, 3)")
+        intensity = np.ascontiguousarray(np.broadcast_to(intensity, len(points)), dtype=np.float32)
+        member = np.empty(len(points), np.int32)
+        finite = np.flatnonzero(np.isfinite(points).all(axis=1)) if self._base is None else ()
+        if self._base is None and len(finite):
+            self._base = np.floor(points[finite[0]] / self.voxel).astype(np.int64)
+        if self._base is None:
+            member.fill(_EMPTY)
+            return member
+        self._reserve(len(points))
+        count = _add(
+            points, intensity, self._base, self.voxel, self._scan,
+            self._table, self._keys, self._sums, self._hits, self._scans, self._last, self._count, member,
+        )  # fmt: skip
+        if count < 0:
+            raise InputError(f"a point lies more than {_HALF * self.voxel / 1000:.0f} km from the first one")
+        self._count = count
+        self._scan += 1
+        return member
+
+    @property
+    def hits(self) -> np.ndarray:
+        """How many points fell into each voxel, (N,) int32."""
+        return self._hits[: self._count].copy()
+
+    @property
+    def scans(self) -> np.ndarray:
+        """How many scans saw each voxel, (N,) int32."""
+        return self._scans[: self._count].copy()
+
+    def positions(self) -> np.ndarray:
+        """The mean positions (N, 3) float64, metres in the map frame."""
+        return self._corners() + self.voxel * self._sums[: self._count, :3] / self._hits[: self._count, None]
+
+    def _corners(self) -> np.ndarray:
+        keys = self._keys[: self._count]
+        if self._base is None:
+            return np.zeros((0, 3))
+        grid = np.stack([keys >> (2 * _BITS), keys >> _BITS, keys], axis=1) & ((1 << _BITS) - 1)
+        return (grid - _HALF + self._base) * self.voxel
+
+    def to_points(self, keep: np.ndarray | None = None, origin=None) -> MapPoints:
+        """The voxels' mean points, heat 1 everywhere; `keep` (N,) bool leaves voxels out.
+
+        `origin` (3,) defaults to the corner of the first voxel rounded to whole metres.
+        """
+        keep = np.ones(self._count, bool) if keep is None else keep
+        if origin is None:
+            origin = np.zeros(3) if self._base is None else np.round(self._base * self.voxel)
+        local = (self.positions()[keep] - origin).astype(np.float32)
+        intensity = (self._sums[: self._count, 3] / self._hits[: self._count])[keep]
+        return MapPoints(local, intensity, np.ones(len(local), np.float32), origin)
