@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One image and a rough pose in, a better pose with its covariance out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import ModelError
+from ..geometry import NO_POINT, Camera, inverse, pose_error
+from ..inference import load_model
+from ..lhmap import MapPoints
+from .features import View, cell_points, render_map
+from .solver import solve_pose
+
+COARSE_CELL, FINE_CELL = 8, 4
+
+
+class RefinerConfig(BaseModel):
+    """Settings of the `Refiner`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_coarse/_fine.onnx")
+    threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
+    fine_passes: int = Field(2, ge=1, le=8, description="refinements at 1/4 resolution after the coarse one")
+    splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
+    max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
+    min_matches: int = Field(30, ge=6, description="fewer matched map points than this give no pose")
+    prior_sigma_m: float = Field(2.0, gt=0.0, description="weak prior around the start position [m]")
+    prior_sigma_deg: float = Field(10.0, gt=0.0, description="weak prior around the start orientation [deg]")
+
+
+class ModelSet(Protocol):
+    """The three networks of the refiner."""
+
+    width: int
+    height: int
+    covariance_scale: np.ndarray
+    """(6) factor on each axis' standard deviation, calibrated on validation data."""
+
+    def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
+
+    def coarse(self, view: np.ndarray, image8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement and log Laplace scale (2, H/8, W/8) [pixels] of a map view (C, H, W)."""
+
+    def fine(self, view: np.ndarray, image4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement and log Laplace scale (2, H/4, W/4) [pixels] of a map view (C, H, W)."""
+
+
+class OnnxModelSet:
+    """The shipped networks, through `inference`."""
+
+    def __init__(self, name: str, threads: int):
+        self._image = load_model(f"{name}_image", threads)
+        self._coarse = load_model(f"{name}_coarse", threads)
+        self._fine = load_model(f"{name}_fine", threads)
+        try:
+            _, _, self.height, self.width = self._image.inputs["image"]
+        except KeyError:
+            raise ModelError(
+                f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'"
+            ) from None
+        self.covariance_scale = np.array(self._fine.metadata.get("covariance_scale", [1.0] * 6))
+        self.sha256 = self._fine.sha256
+
+    def image(self, image):
+        out = self._image.run({"image": image[None]})
+        return out["features8"], out["features4"]
+
+    def coarse(self, view, image8):
+        out = self._coarse.run({"map": view[None], "features8": image8})
+        return out["flow"][0], out["log_scale"][0]
+
+    def fine(self, view, image4):
+        out = self._fine.run({"map": view[None], "features4": image4})
+        return out["flow"][0], out["log_scale"][0]
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """The result of `Refiner.refine`."""
+
+    T_map_camera: np.ndarray
+    """(4, 4) float64, pose of the camera optical frame in the map."""
+    covariance: np.ndarray
+    """(6, 6) of the tangent vector (metres, radians) in the camera's frame: T = T_hat exp(xi)."""
+    inlier_ratio: float
+    """Share of the matches' weight that the pose explains, in [0, 1]."""
+    matches: int
+    """Map points matched in the last pass."""
+    last_step: tuple[float, float]
+    """Size of the last pass's correction: metres, degrees."""
+    trace: tuple[np.ndarray, ...] = ()
+    """The pose after each pass, where asked for."""
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    """Time spent per step: encode, project, network, solve [ms]."""
+
+    @property
+    def succeeded(self) -> bool:
+        """False where too few map points were in view to say anything."""
+        return self.matches > 0
+
+
+class Refiner:
+    """Localizes an image in a piece of map, starting from a rough pose."""
+
+    def __init__(self, config: RefinerConfig, models: ModelSet | None = None):
+        self.config = config
+        self.models = models if models is not None else OnnxModelSet(config.model, config.threads)
+
+    def refine(
+        self,
+        image: np.ndarray,
+        camera: Camera,
+        crop: MapPoints,
+        T_map_camera: np.ndarray,
+        coarse: bool = True,
+        keep_trace: bool = False,
+    ) -> Refinement:
+        """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
+
+        `coarse` starts with a pass that matches over the whole image; without it the start must be within
+        some 16 pixels of the network's grid. Raises InputError for an image of the wrong size.
+        """
+        # 1. the image, once
+        clock = _Clock()
+        camera.check_image(image)
+        view = View.of(camera, self.models.width, self.models.height)
+        image8, image4 = self.models.image(view.sample(image))
+        clock.lap("encode")
+        # 2. passes: draw the map at the present pose, match, solve
+        local = np.array(T_map_camera, dtype=np.float64)
+        local[:3, 3] -= crop.origin
+        trace, solution, used = [], None, 0
+        for cell in [COARSE_CELL] * bool(coarse) + [FINE_CELL] * self.config.fine_passes:
+            before = local
+            features = image8 if cell == COARSE_CELL else image4
+            local, solution, used = self._pass(cell, features, view.camera, crop, local, clock)
+            if solution is None:
+                break
+            trace.append(_shifted(local, crop.origin))
+        # 3. pose and covariance back in the map frame
+        if solution is None:
+            return Refinement(
+                np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), tuple(trace), clock.spent_ms
+            )
+        scale = np.asarray(self.models.covariance_scale)
+        covariance = np.linalg.inv(solution.information) * np.outer(scale, scale)
+        return Refinement(
+            T_map_camera=_shifted(local, crop.origin),
+            covariance=covariance,
+            inlier_ratio=solution.inlier_ratio,
+            matches=used,
+            last_step=pose_error(local, before),
+            trace=tuple(trace) if keep_trace else (),
+            timings_ms=clock.spent_ms,
+        )
+
+    def _pass(self, cell, features, camera, crop, pose, clock):
+        """One refinement; (pose, None, 0) where too few map points are in view."""
+        view = render_map(
+            crop.points, crop.intensity, pose, camera, self.config.splat_m, self.config.max_depth_m
+        )
+        owner = cell_points(view, cell)
+        rows, columns = np.nonzero(owner != NO_POINT)
+        clock.lap("project")
+        if len(rows) < self.config.min_matches:
+            return pose, None, 0
+        network = self.models.coarse if cell == COARSE_CELL else self.models.fine
+        flow, log_scale = network(view.channels, features)
+        clock.lap("network")
+        point = owner[rows, columns]
+        target = view.uv[point] + flow[:, rows, columns].T
+        scale = np.exp(log_scale[:, rows, columns].T)
+        if not (np.isfinite(target).all() and np.isfinite(scale).all()):
+            raise ModelError("the flow network returned values that are not finite")
+        solution = solve_pose(crop.points[point], target, scale, pose, camera, self._prior)
+        clock.lap("solve")
+        return solution.T_map_camera, solution, len(rows)
+
+    @property
+    def _prior(self) -> tuple[float, float]:
+        return self.config.prior_sigma_m, np.radians(self.config.prior_sigma_deg)
+
+    def _ignorance(self) -> np.ndarray:
+        """The covariance of the prior alone."""
+        return np.diag(np.repeat(np.square(self._prior), 3))
+
+
+class _Clock:
+    """Adds up the time spent per step."""
+
+    def __init__(self):
+        self.spent_ms: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self.spent_ms[step] = self.spent_ms.get(step, 0.0) + 1e3 * (now - self._last)
+        self._last = now
+
+
+def _shifted(pose: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    out = pose.copy()
+    out[:3, 3] += origin
+    return out
