@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bytes of an LHMap file; docs/map-format.md describes them for other readers.
+
+Preamble (fixed), JSON header, tile index, tiles. The preamble's checksum covers everything before the
+tiles; each tile's checksum, kept in the index, covers its place in the grid and its bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import MapFormatError
+
+MAGIC = b"\x89LHMAP\r\n"
+VERSION = (1, 0)
+PREAMBLE = struct.Struct("<8sHHIIIQ")
+INDEX = np.dtype(
+    [
+        ("ix", "<i4"), ("iy", "<i4"),     # place in the grid of tiles
+        ("offset", "<u8"),                # of the tile's bytes in the file
+        ("size", "<u4"),                  # of the tile's bytes
+        ("count", "<u4"),                 # points in the tile
+        ("z_base", "<i4"),                # height of z = 0 in the tile, steps above the origin
+        ("crc", "<u4"),
+        ("encoding", "<u4"),
+        ("reserved", "<u4"),
+    ]
+)  # fmt: skip
+RAW, ZLIB = 0, 1
+BYTES_PER_POINT = 8
+_SEED = struct.Struct("<iiiII")
+
+
+@dataclass(frozen=True)
+class Preamble:
+    """The fixed start of the file, as read."""
+
+    header_bytes: int
+    tiles: int
+    file_bytes: int
+    crc: int = 0
+    version: tuple[int, int] = VERSION
+
+    def pack(self) -> bytes:
+        return PREAMBLE.pack(MAGIC, *self.version, self.header_bytes, self.tiles, self.crc, self.file_bytes)
+
+    @property
+    def tiles_offset(self) -> int:
+        """Where the first tile starts."""
+        return PREAMBLE.size + self.header_bytes + self.tiles * INDEX.itemsize
+
+
+def parse_preamble(data: bytes, path) -> Preamble:
+    """Reads the preamble; raises MapFormatError for foreign files and versions."""
+    if data[: len(MAGIC)] != MAGIC:
+        found = f"starts with {data[: len(MAGIC)]!r}" if data else "is empty"
+        raise MapFormatError(f"{path}: not an LHMap: {found}, expected {MAGIC!r}")
+    if len(data) < PREAMBLE.size:
+        raise MapFormatError(f"{path}: truncated: {len(data)} bytes found, expected at least {PREAMBLE.size}")
+    _, major, minor, header_bytes, tiles, crc, file_bytes = PREAMBLE.unpack(data)
+    if major != VERSION[0]:
+        raise MapFormatError(f"{path}: LHMap version {major}.{minor} found, expected {VERSION[0]}.x")
+    return Preamble(header_bytes, tiles, file_bytes, crc, (major, minor))
+
+
+def head_crc(preamble: Preamble, header_and_index: bytes) -> int:
+    """Checksum of everything before the tiles, the checksum's own field taken as zero."""
+    return zlib.crc32(header_and_index, zlib.crc32(replace(preamble, crc=0).pack()))
+
+
+def tile_crc(ix: int, iy: int, z_base: int, count: int, encoding: int, data: bytes) -> int:
+    """Checksum of a tile: its bytes and its place, so that swapped tiles are noticed."""
+    return zlib.crc32(data, zlib.crc32(_SEED.pack(ix, iy, z_base, count, encoding)))
+
+
+def encode_tile(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> tuple[bytes, int]:
+    """The bytes of a tile and their encoding, from quanta (N, 3) uint16, heat and intensity (N,) uint8."""
+    # high bytes vary little: kept apart from the low ones they compress well
+    planes = [quanta.T & 0xFF, quanta.T >> 8, heat, intensity]
+    raw = b"".join(np.ascontiguousarray(plane).astype(np.uint8).tobytes() for plane in planes)
+    packed = zlib.compress(raw, 9)
+    return (packed, ZLIB) if len(packed) < len(raw) else (raw, RAW)
+
+
+def decode_tile(data: bytes, count: int, encoding: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The inverse of `encode_tile`; raises ValueError when the bytes do not hold `count` points."""
+    expected = count * BYTES_PER_POINT
+    if encoding == ZLIB:
+        stream = zlib.decompressobj()
+        try:
+            # a bound: a forged tile must not fill the memory
+            data = stream.decompress(data, expected + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+    elif encoding != RAW:
+        raise ValueError(f"encoding {encoding} found, expected {RAW} or {ZLIB}")
+    if len(data) != expected:
+        raise ValueError(f"{len(data)} bytes found, expected {expected}")
+    planes = np.frombuffer(data, np.uint8).reshape(BYTES_PER_POINT, count)
+    quanta = (planes[0:3] | planes[3:6].astype(np.uint16) << 8).T
+    return quanta, planes[6], planes[7]

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening an LHMap costs its index; cropping reads the tiles it needs and keeps them for the next crop."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+import numba
+import numpy as np
+
+from .points import MapPoints
+from .source import Tile, TileSource, tile_key
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(points, heat, intensity, shift, cx, cy, radius2, start, out_points, out_heat, out_intensity):
+    """Appends the points within the radius of (cx, cy) behind `start`; returns the new end."""
+    for i in range(points.shape[0]):
+        x, y = points[i, 0] + shift[0], points[i, 1] + shift[1]
+        if (x - cx) ** 2 + (y - cy) ** 2 <= radius2:
+            out_points[start, 0] = x
+            out_points[start, 1] = y
+            out_points[start, 2] = points[i, 2] + shift[2]
+            out_heat[start] = heat[i]
+            out_intensity[start] = intensity[i]
+            start += 1
+    return start
+
+
+class LHMap:
+    """A map file opened for reading; safe to use from several threads. `LHMap.open` makes one."""
+
+    def __init__(self, source: TileSource, cache_bytes: int):
+        self.path = source.path
+        self.metadata = source.metadata
+        self.index = source.index
+        """One record per tile, in order of (iy, ix); fields as in `layout.INDEX`."""
+        self._source = source
+        self._keys = tile_key(self.index["ix"].astype(np.int64), self.index["iy"].astype(np.int64))
+        self._cache: OrderedDict[int, Tile] = OrderedDict()
+        self._cache_bytes = 0
+        self._cache_limit = cache_bytes
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path, cache_bytes: int = 64 << 20) -> LHMap:
+        """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory.
+
+        Raises MapFormatError, naming what was found and expected, for a file that is missing, foreign,
+        truncated, damaged before the tiles, or of an unknown version. Tiles are checked when they are read.
+        """
+        return cls(TileSource(path), cache_bytes)
+
+    def close(self) -> None:
+        """Closes the file; what was cropped stays valid."""
+        self._source.close()
+
+    def __enter__(self) -> LHMap:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def tile(self, number: int) -> Tile:
+        """Tile `number` of the index, from memory or from the file; raises MapFormatError if it is damaged."""
+        with self._lock:
+            if number in self._cache:
+                self._cache.move_to_end(number)
+                return self._cache[number]
+        tile = self._source.read(number)
+        with self._lock:
+            if number not in self._cache:
+                self._cache[number] = tile
+                self._cache_bytes += tile.bytes
+            while self._cache_bytes > self._cache_limit and len(self._cache) > 1:
+                self._cache_bytes -= self._cache.popitem(last=False)[1].bytes
+        return tile
+
+    def crop(self, center, radius: float, max_points: int | None = None) -> MapPoints:
+        """The points at most `radius` metres from `center` (3,) in the horizontal plane, map frame.
+
+        Their origin is the corner of the tile below the centre. With `max_points`, only that many points of
+        the greatest heat. The same crop always lists its points in the same order.
+        """
+        center = np.asarray(center, dtype=np.float64)
+        size, base = self.metadata.tile_m, np.array(self.metadata.origin)
+        origin = base + np.r_[np.floor((center[:2] - base[:2]) / size) * size, 0.0]
+        tiles = [self.tile(number) for number in self._tiles_near(center[:2] - base[:2], radius)]
+        n = sum(len(tile.points) for tile in tiles)
+        points, heat, intensity = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+        cx, cy = center[:2] - origin[:2]
+        end = 0
+        for tile in tiles:
+            shift = (tile.corner - origin).astype(np.float32)
+            end = _gather(
+                tile.points, tile.heat, tile.intensity, shift, cx, cy, radius**2, end, points, heat, intensity
+            )
+        out = MapPoints(points[:end], intensity[:end], heat[:end], origin)
+        return out if max_points is None else best_points(out, max_points)
+
+    def all_points(self) -> MapPoints:
+        """Every point of the map, around the map's origin; large maps need the memory."""
+        origin = np.array(self.metadata.origin)
+        tiles = [self._source.read(number) for number in range(len(self.index))]
+        if not tiles:
+            return MapPoints.empty(origin)
+        points = [tile.points + (tile.corner - origin).astype(np.float32) for tile in tiles]
+        intensity, heat = (np.concatenate([getattr(t, name) for t in tiles]) for name in ("intensity", "heat"))
+        return MapPoints(np.concatenate(points), intensity, heat, origin)
+
+    def verify(self) -> None:
+        """Reads every tile; raises MapFormatError at the first damaged one."""
+        for number in range(len(self.index)):
+            self._source.read(number)
+
+    def info(self) -> dict:
+        """The figures of `lhmap info`: header fields and sizes, ready for printing or JSON."""
+        size, km = self.path.stat().st_size, self.metadata.path_length_m / 1000
+        counts = self.index["count"]
+        return {
+            **self.metadata.model_dump(mode="json", exclude={"path"}),
+            "file": str(self.path),
+            "bytes": size,
+            "bytes_per_km": round(size / km) if km else None,
+            "points_per_km": round(self.metadata.points / km) if km else None,
+            "tiles": len(self.index),
+            "points_per_tile": {
+                "median": float(np.median(counts)) if len(counts) else 0.0,
+                "max": int(counts.max(initial=0)),
+            },
+        }
+
+    def _tiles_near(self, center: np.ndarray, radius: float) -> np.ndarray:
+        """Numbers of the tiles whose square comes within `radius` of `center` (2,), metres from the origin."""
+        size = self.metadata.tile_m
+        first, last = np.floor((center - radius) / size), np.floor((center + radius) / size)
+        limit = 2.0**31 - 1
+        first, last = np.clip(first, -limit, limit).astype(np.int64), np.clip(last, -limit, limit).astype(np.int64)
+        if (last - first + 1).prod(dtype=float) > len(self._keys):
+            return self._tiles_by_scan(center, radius)
+        ix, iy = np.meshgrid(np.arange(first[0], last[0] + 1), np.arange(first[1], last[1] + 1))
+        wanted = tile_key(ix.ravel(), iy.ravel())
+        found = np.searchsorted(self._keys, wanted)
+        found = found[(found < len(self._keys)) & (self._keys[np.minimum(found, len(self._keys) - 1)] == wanted)]
+        return found[self._distance2(found, center) <= radius**2]
+
+    def _tiles_by_scan(self, center: np.ndarray, radius: float) -> np.ndarray:
+        numbers = np.arange(len(self._keys))
+        return numbers[self._distance2(numbers, center) <= radius**2]
+
+    def _distance2(self, numbers: np.ndarray, center: np.ndarray) -> np.ndarray:
+        """Squared distance from `center` to the squares of tiles."""
+        corner = np.column_stack([self.index["ix"][numbers], self.index["iy"][numbers]]) * self.metadata.tile_m
+        gap = np.maximum(np.maximum(corner - center, center - corner - self.metadata.tile_m), 0)
+        # points at the rim may be rounded outwards by half a step
+        return (np.maximum(gap - self.metadata.resolution_m, 0) ** 2).sum(axis=1)
+
+
+def best_points(points: MapPoints, count: int) -> MapPoints:
+    """The `count` points of the greatest heat, in their order; ties go to the earlier point."""
+    if len(points) <= count:
+        return points
+    order = np.argsort(-points.heat, kind="stable")[: max(count, 0)]
+    return points.select(np.sort(order))

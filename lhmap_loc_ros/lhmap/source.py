@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The head and the tiles of an LHMap file, read and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from ..errors import MapFormatError
+from . import layout
+from .metadata import MapMetadata
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A decoded tile, best heat first."""
+
+    points: np.ndarray
+    """(N, 3) float32, metres from the tile's corner and its base height."""
+    heat: np.ndarray
+    """(N,) float32 in [0, 1]."""
+    intensity: np.ndarray
+    """(N,) float32 in [0, 1]."""
+    corner: np.ndarray
+    """(3,) float64, metres in the map frame."""
+
+    @property
+    def bytes(self) -> int:
+        return self.points.nbytes + self.heat.nbytes + self.intensity.nbytes
+
+
+class TileSource:
+    """An open map file: its metadata and index in memory, its tiles read when asked for."""
+
+    def __init__(self, path):
+        """Opens the file and checks everything before the tiles; raises MapFormatError."""
+        self.path = Path(path)
+        try:
+            self._file = open(path, "rb")  # noqa: SIM115 (kept open for the life of the map)
+        except OSError as error:
+            raise MapFormatError(f"{path}: cannot be opened: {error.strerror}, expected an LHMap") from None
+        try:
+            self.metadata, self.index = _read_head(self.path, self._file)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, number: int) -> Tile:
+        """Tile `number` of the index; raises MapFormatError if it is damaged."""
+        record = self.index[number]
+        ix, iy, size, count = (int(record[name]) for name in ("ix", "iy", "size", "count"))
+        data = os.pread(self._file.fileno(), size, int(record["offset"]))
+        where = f"{self.path}: tile ({ix}, {iy})"
+        if len(data) != size:
+            raise MapFormatError(f"{where} is truncated: {len(data)} bytes found, expected {size}")
+        crc = layout.tile_crc(ix, iy, int(record["z_base"]), count, int(record["encoding"]), data)
+        if crc != record["crc"]:
+            raise MapFormatError(f"{where} is damaged: checksum {crc:08x} found, expected {int(record['crc']):08x}")
+        try:
+            quanta, heat, intensity = layout.decode_tile(data, count, int(record["encoding"]))
+        except ValueError as error:
+            raise MapFormatError(f"{where} cannot be decoded: {error}") from None
+        step, tile_m = self.metadata.resolution_m, self.metadata.tile_m
+        corner = np.array(self.metadata.origin) + (ix * tile_m, iy * tile_m, int(record["z_base"]) * step)
+        scale = np.float32(1 / 255)
+        points = np.ascontiguousarray(quanta, np.float32) * np.float32(step)
+        return Tile(points, heat * scale, intensity * scale, corner)
+
+
+def tile_key(ix: np.ndarray, iy: np.ndarray) -> np.ndarray:
+    """Tiles as numbers that sort by (iy, ix)."""
+    return (iy << 32) + (ix + 2**31)
+
+
+def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray]:
+    """The checked header and tile index of a map."""
+    size = os.fstat(file.fileno()).st_size
+    preamble = layout.parse_preamble(file.read(layout.PREAMBLE.size), path)
+    if size != preamble.file_bytes or size < preamble.tiles_offset:
+        expected = max(preamble.file_bytes, preamble.tiles_offset)
+        kind = "truncated" if size < expected else "damaged"
+        raise MapFormatError(f"{path}: {kind}: {size} bytes found, expected {expected}")
+    head = file.read(preamble.tiles_offset - layout.PREAMBLE.size)
+    crc = layout.head_crc(preamble, head)
+    if crc != preamble.crc:
+        raise MapFormatError(f"{path}: header is damaged: checksum {crc:08x} found, expected {preamble.crc:08x}")
+    try:
+        metadata = MapMetadata.model_validate(json.loads(head[: preamble.header_bytes]))
+    except (ValueError, ValidationError) as error:
+        raise MapFormatError(f"{path}: header is not understood: {error}") from None
+    index = np.frombuffer(head, layout.INDEX, offset=preamble.header_bytes)
+    keys = tile_key(index["ix"].astype(np.int64), index["iy"].astype(np.int64))
+    ends = index["offset"] + index["size"]
+    if (np.diff(keys) <= 0).any() or (index["offset"] < preamble.tiles_offset).any() or (ends > size).any():
+        raise MapFormatError(f"{path}: tile index is not sorted or points outside of the file's {size} bytes")
+    return metadata, index

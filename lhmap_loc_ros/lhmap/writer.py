@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing an LHMap: sort into tiles, best heat first, quantise, compress, checksum."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import InputError
+from . import layout
+from .atomic import replacing
+from .metadata import MapMetadata
+from .points import MapPoints
+
+
+def write_map(path, points: MapPoints, metadata: MapMetadata) -> None:
+    """Writes `points` as an LHMap named `path`; the same points and metadata give the same bytes.
+
+    The counts and bounds of `metadata` are filled in. An existing file is replaced only when the new one is
+    complete. Raises InputError for values that are not finite, or points that do not fit the format.
+    """
+    _check(points)
+    local = points.points.astype(np.float64) + (points.origin - metadata.origin)
+    records, tiles = _tiles(local, points, metadata)
+    bounds = None
+    if len(local):
+        low, high = local.min(axis=0) + metadata.origin, local.max(axis=0) + metadata.origin
+        bounds = (tuple(low.tolist()), tuple(high.tolist()))
+    header = metadata.model_copy(update={"points": len(local), "bounds": bounds}).model_dump_json().encode()
+    preamble = layout.Preamble(len(header), len(records), 0)
+    records["offset"] += preamble.tiles_offset
+    preamble = replace(preamble, file_bytes=preamble.tiles_offset + sum(map(len, tiles)))
+    head = header + records.tobytes()
+    with replacing(path) as file:
+        file.write(replace(preamble, crc=layout.head_crc(preamble, head)).pack())
+        file.write(head)
+        file.writelines(tiles)
+
+
+def _check(points: MapPoints) -> None:
+    for name in ("points", "intensity", "heat", "origin"):
+        values = getattr(points, name)
+        if not np.isfinite(values).all():
+            raise InputError(f"map {name} holds values that are not finite")
+        if name in ("intensity", "heat") and len(values) and (values.min() < 0 or values.max() > 1):
+            raise InputError(f"map {name} spans {values.min():g} to {values.max():g}, expected 0 to 1")
+
+
+def _tiles(local: np.ndarray, points: MapPoints, metadata: MapMetadata) -> tuple[np.ndarray, list[bytes]]:
+    """The index records, offsets counted from the first tile, and the tiles' bytes, in order of (iy, ix)."""
+    grid = np.floor(local[:, :2] / metadata.tile_m).astype(np.int64)
+    if len(grid) and np.abs(grid).max() >= 2**31:
+        raise InputError(f"points lie up to {np.abs(local).max():g} m from the origin: too far for tiles")
+    heat = np.round(points.heat * 255).astype(np.uint8)
+    intensity = np.round(points.intensity * 255).astype(np.uint8)
+    # within a tile: best stored heat first; ties keep the order they came in
+    order = np.lexsort((-heat.astype(np.int16), grid[:, 0], grid[:, 1]))
+    grid = grid[order]
+    starts = np.flatnonzero(np.r_[True, (np.diff(grid, axis=0) != 0).any(axis=1)]) if len(grid) else np.zeros(0, int)
+    records = np.zeros(len(starts), layout.INDEX)
+    tiles = []
+    offset = 0
+    for number, members in enumerate(np.split(order, starts[1:]) if len(starts) else ()):
+        ix, iy = np.floor(local[members[0], :2] / metadata.tile_m).astype(np.int64)
+        quanta, z_base = _quantise(local[members], (ix, iy), metadata)
+        data, encoding = layout.encode_tile(quanta, heat[members], intensity[members])
+        crc = layout.tile_crc(ix, iy, z_base, len(members), encoding, data)
+        records[number] = (ix, iy, offset, len(data), len(members), z_base, crc, encoding, 0)
+        tiles.append(data)
+        offset += len(data)
+    return records, tiles
+
+
+def _quantise(local: np.ndarray, tile: tuple[int, int], metadata: MapMetadata) -> tuple[np.ndarray, int]:
+    """Coordinates as steps inside the tile (N, 3) uint16, and the height of its lowest point in steps."""
+    step = metadata.resolution_m
+    z = np.round(local[:, 2] / step)
+    z_base = int(z.min())
+    if z.max() - z_base > 65535 or abs(z_base) >= 2**31:
+        raise InputError(
+            f"points of tile {tile} lie between {local[:, 2].min():g} and {local[:, 2].max():g} m; "
+            f"a tile may be {65535 * step:g} m high at a resolution of {step} m"
+        )
+    xy = np.round((local[:, :2] - np.array(tile) * metadata.tile_m) / step)
+    return np.column_stack([xy, z - z_base]).astype(np.uint16), z_base

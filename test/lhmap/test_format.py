@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The map file: what goes in comes out, and nothing damaged gets in."""
+
+import dataclasses
+import os
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lhmap_loc_ros.errors import InputError, MapFormatError
+from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, best_points, layout, write_map
+
+ORIGINS = [(0.0, 0.0, 0.0), (455_123.4, 5_428_765.25, 112.0)]
+
+
+def random_points(seed: int, n: int, extent: float = 70.0, origin=(0.0, 0.0, 0.0)) -> MapPoints:
+    rng = np.random.default_rng(seed)
+    xyz = rng.uniform(-extent, extent, (n, 3)) * (1, 1, 0.1)
+    return MapPoints(xyz, rng.random(n), rng.random(n), origin)
+
+
+def in_order(points: MapPoints) -> np.ndarray:
+    """The points as rows (x, y, z, heat, intensity), map frame, in a canonical order."""
+    rows = np.column_stack([points.points + points.origin, points.heat, points.intensity])
+    return rows[np.lexsort(rows.T[::-1])]
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 400), tile=st.sampled_from([5.0, 25.0, 60.0]),
+       resolution=st.sampled_from([0.001, 0.005, 0.02]), origin=st.sampled_from(ORIGINS))  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_round_trip_within_quantisation(tmp_path_factory, seed, n, tile, resolution, origin):
+    path = tmp_path_factory.mktemp("map") / "m.lhmap"
+    points = random_points(seed, n, origin=origin)
+    write_map(path, points, MapMetadata(tile_m=tile, resolution_m=resolution, origin=origin))
+    with LHMap.open(path) as lhmap:
+        back = lhmap.all_points()
+        assert len(back) == n == lhmap.metadata.points
+    # every point has its partner: match by nearest in the three coordinates
+    if n:
+        from scipy.spatial import cKDTree
+
+        distance, match = cKDTree(points.points.astype(float)).query(back.points + (back.origin - points.origin))
+        assert distance.max() <= resolution / 2 * 3**0.5 + 2e-5
+        np.testing.assert_allclose(back.heat, points.heat[match], atol=0.5 / 255 + 1e-6)
+        np.testing.assert_allclose(back.intensity, points.intensity[match], atol=0.5 / 255 + 1e-6)
+
+
+@given(seed=st.integers(0, 1000), x=st.floats(-120, 120), y=st.floats(-120, 120), radius=st.floats(0, 90))
+@settings(max_examples=60, deadline=None)
+def test_crop_equals_brute_force(map_file, seed, x, y, radius):
+    with LHMap.open(map_file) as lhmap:
+        everything, crop = lhmap.all_points(), lhmap.crop((x, y, 3.0), radius)
+    rows = in_order(everything)
+    distance = np.hypot(rows[:, 0] - x, rows[:, 1] - y)
+    got = in_order(crop)
+    # float32 coordinates decide differently only within a hair of the rim
+    assert (distance < radius - 1e-4).sum() <= len(got) <= (distance < radius + 1e-4).sum()
+    if len(got) == (distance < radius).sum():
+        np.testing.assert_allclose(got, rows[distance < radius], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def map_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("map") / "m.lhmap"
+    write_map(path, random_points(1, 3000), MapMetadata(path_length_m=500.0, sources=("drive",)))
+    return path
+
+
+def test_tiles_are_ordered_by_heat_and_crops_by_budget(map_file):
+    with LHMap.open(map_file) as lhmap:
+        for number in range(len(lhmap.index)):
+            assert (np.diff(lhmap.tile(number).heat) <= 0).all()
+        crop = lhmap.crop((0, 0, 0), 60)
+        best = lhmap.crop((0, 0, 0), 60, max_points=100)
+        assert len(best) == 100
+        assert best.heat.min() >= np.sort(crop.heat)[-100]
+        assert best_points(best, 500) is best
+
+
+def test_same_points_same_bytes(tmp_path, map_file):
+    write_map(tmp_path / "again", random_points(1, 3000), MapMetadata(path_length_m=500.0, sources=("drive",)))
+    assert (tmp_path / "again").read_bytes() == map_file.read_bytes()
+
+
+def test_small_cache_gives_the_same_crop(map_file):
+    with LHMap.open(map_file, cache_bytes=1) as small, LHMap.open(map_file) as large:
+        for x in (0.0, 30.0, 0.0):
+            a, b = small.crop((x, 0, 0), 50), large.crop((x, 0, 0), 50)
+            np.testing.assert_array_equal(a.points, b.points)
+            np.testing.assert_array_equal(a.origin, b.origin)
+
+
+def test_metadata_and_info(map_file):
+    with LHMap.open(map_file) as lhmap:
+        info = lhmap.info()
+        everything = lhmap.all_points()
+    assert info["points"] == 3000 and info["frame"] == "map" and info["tiles"] == len(lhmap.index)
+    assert info["bytes"] == os.path.getsize(map_file) and info["bytes_per_km"] == 2 * info["bytes"]
+    np.testing.assert_allclose(info["bounds"][0], (everything.points + everything.origin).min(axis=0), atol=0.01)
+
+
+def test_crop_of_empty_places(tmp_path, map_file):
+    with LHMap.open(map_file) as lhmap:
+        assert len(lhmap.crop((1e7, -1e7, 0), 100)) == 0
+        assert len(lhmap.crop((0, 0, 0), 1e9)) == 3000
+    write_map(tmp_path / "empty", MapPoints.empty(), MapMetadata())
+    with LHMap.open(tmp_path / "empty") as lhmap:
+        assert len(lhmap.crop((0, 0, 0), 10)) == 0 == len(lhmap.all_points())
+        assert lhmap.info()["bytes_per_km"] is None
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_flipped_bit_is_refused(tmp_path_factory, map_file, data):
+    content = bytearray(map_file.read_bytes())
+    # the head is small beside the tiles: half of the flips go there
+    last = data.draw(st.sampled_from([1500, len(content) - 1]))
+    position = data.draw(st.integers(0, last))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    assert_refused(tmp_path_factory.mktemp("bad") / "bad.lhmap", bytes(content))
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_any_truncation_is_refused(tmp_path_factory, map_file, data):
+    content = map_file.read_bytes()
+    assert_refused(tmp_path_factory.mktemp("bad") / "bad.lhmap", content[: data.draw(st.integers(0, len(content) - 1))])
+
+
+def assert_refused(path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(MapFormatError, match="bad.lhmap"), LHMap.open(path) as lhmap:
+        lhmap.verify()
+
+
+def test_swapped_tiles_are_refused(tmp_path, map_file):
+    with LHMap.open(map_file) as lhmap:
+        index, start = lhmap.index.copy(), int(lhmap.index["offset"][0])
+    content = map_file.read_bytes()
+    # swap two tiles and forge a consistent index and head checksum
+    index["offset"][[0, 1]] = index["offset"][[1, 0]]
+    index["size"][[0, 1]] = index["size"][[1, 0]]
+    index["crc"][[0, 1]] = index["crc"][[1, 0]]
+    preamble = layout.parse_preamble(content[: layout.PREAMBLE.size], "map")
+    head = content[layout.PREAMBLE.size : layout.PREAMBLE.size + preamble.header_bytes] + index.tobytes()
+    preamble = dataclasses.replace(preamble, crc=layout.head_crc(preamble, head))
+    path = tmp_path / "swapped.lhmap"
+    path.write_bytes(preamble.pack() + head + content[start:])
+    with LHMap.open(path) as lhmap, pytest.raises(MapFormatError, match=r"tile \(.*damaged"):
+        lhmap.verify()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "is empty"),
+        (b"# .PCD v0.7 - Point Cloud Data", "not an LHMap"),
+        (layout.MAGIC, "truncated"),
+        (struct.pack("<8sHHIIIQ", layout.MAGIC, 9, 1, 0, 0, 0, 32), "version 9.1 found, expected 1.x"),
+    ],
+)
+def test_foreign_files_are_named(tmp_path, content, message):
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+    with pytest.raises(MapFormatError, match=message):
+        LHMap.open(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(MapFormatError, match="nowhere.*No such file"):
+        LHMap.open(tmp_path / "nowhere")
+
+
+def test_bad_points_leave_no_file(tmp_path):
+    good = random_points(0, 10)
+    for bad, message in (
+        (MapPoints(good.points, good.intensity + 1, good.heat, good.origin), "intensity spans"),
+        (MapPoints(good.points, good.intensity, np.full(10, np.nan), good.origin), "heat.*not finite"),
+        (MapPoints(good.points * (0.01, 0.01, 100), good.intensity, good.heat, good.origin), "metres|m high"),
+        (MapPoints(good.points * np.float32(1e12), good.intensity, good.heat, good.origin), "too far"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write_map(tmp_path / "m", bad, MapMetadata())
+    with pytest.raises(InputError, match="shape"):
+        MapPoints(good.points, good.intensity[:3], good.heat, good.origin)
+    with pytest.raises(InputError, match="cannot be written"):
+        write_map(tmp_path / "no" / "folder", good, MapMetadata())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_write_keeps_the_old_map(tmp_path, map_file, monkeypatch):
+    path = tmp_path / "m"
+    path.write_bytes(map_file.read_bytes())
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_map(path, random_points(5, 50), MapMetadata())
+    assert path.read_bytes() == map_file.read_bytes() and list(tmp_path.iterdir()) == [path]
+
+
+def test_tile_too_large_for_16_bits():
+    with pytest.raises(ValueError, match="16 bits"):
+        MapMetadata(tile_m=100, resolution_m=0.001)
+
+
+def test_moved_origin_is_the_same_map():
+    points = random_points(3, 20, origin=(100.0, 200.0, 5.0))
+    moved = points.moved_origin((90.0, 210.0, 0.0))
+    np.testing.assert_allclose(moved.points + moved.origin, points.points + points.origin, atol=1e-4)
