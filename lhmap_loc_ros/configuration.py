@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Typed configuration from YAML: one frozen pydantic model per part, and errors that name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, and an unknown field is an error rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], values: dict[str, Any] | None, source: str = "configuration") -> Model:
+    """The configuration `model` filled from `values`; raises ConfigError naming `source` and each wrong field."""
+    try:
+        return model.model_validate(values or {})
+    except ValidationError as error:
+        problems = [f"{_field(issue['loc'])}: {_found(issue)}{issue['msg']}" for issue in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(problems)) from None
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """The mapping in a YAML file (empty for an empty file); raises ConfigError if it holds anything else."""
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}, expected fields and values")
+    return values
+
+
+def load(model: type[Model], path: Path | str | None, section: str | None = None) -> Model:
+    """The configuration `model` from a YAML file, or from its `section`; the defaults if `path` is None.
+
+    Raises ConfigError for an unreadable file, an unknown field or an impossible value.
+    """
+    if path is None:
+        return validate(model, {})
+    values = read_yaml(path)
+    if section is None:
+        return validate(model, values, str(path))
+    part = values.get(section, {})
+    if not isinstance(part, dict):
+        raise ConfigError(f"{path}: {section} is {part!r}, expected fields and values")
+    return validate(model, part, f"{path}: {section}")
+
+
+def dump(config: BaseModel) -> str:
+    """The configuration as YAML text, every field written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _field(location: tuple) -> str:
+    return ".".join(str(part) for part in location) or "value"
+
+
+def _found(issue: dict) -> str:
+    value = issue.get("input")
+    return f"found {value!r}, " if isinstance(value, (int, float, str, bool)) else ""

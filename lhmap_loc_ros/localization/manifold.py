@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Covariances that travel with poses on SE(3); tangent vectors as in `geometry.pose` (on the right, translation first)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..geometry import inverse
+
+
+def skew(vector: np.ndarray) -> np.ndarray:
+    """The matrix (3, 3) whose product with w is the cross product ``vector x w``."""
+    x, y, z = vector
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0.0]])
+
+
+def adjoint(pose: np.ndarray) -> np.ndarray:
+    """The matrix (6, 6) with ``pose exp(xi) = exp(adjoint(pose) xi) pose``."""
+    out = np.zeros((6, 6))
+    out[:3, :3] = out[3:, 3:] = pose[:3, :3]
+    out[:3, 3:] = skew(pose[:3, 3]) @ pose[:3, :3]
+    return out
+
+
+def right_jacobian(xi: np.ndarray) -> np.ndarray:
+    """``exp(xi + d) ~ exp(xi) exp(right_jacobian(xi) d)``, (6, 6), to second order in xi.
+
+    The corrections of a filter are far below a radian, where the third term is less than a percent.
+    """
+    ad = np.zeros((6, 6))
+    ad[:3, :3] = ad[3:, 3:] = skew(xi[3:])
+    ad[:3, 3:] = skew(xi[:3])
+    return np.eye(6) - ad / 2 + ad @ ad / 6
+
+
+def carry(covariance: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
+    """The covariance (6, 6) of frame b, rigidly fixed to frame a at `T_a_b`, from that of frame a."""
+    matrix = adjoint(inverse(T_a_b))
+    return symmetric(matrix @ covariance @ matrix.T)
+
+
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric part: rounding must not accumulate over hours of products."""
+    return (matrix + matrix.T) / 2
+
+
+def sigmas(covariance: np.ndarray) -> tuple[float, float]:
+    """The largest standard deviation of any direction: of translation [m] and of rotation [deg]."""
+    position, rotation = (np.linalg.eigvalsh(covariance[k : k + 3, k : k + 3])[-1] for k in (0, 3))
+    return float(np.sqrt(max(position, 0.0))), float(np.degrees(np.sqrt(max(rotation, 0.0))))
+
+
+def is_covariance(matrix: np.ndarray) -> bool:
+    """Whether a matrix is a finite, symmetric covariance (6, 6) without negative variances."""
+    matrix = np.asarray(matrix)
+    if matrix.shape != (6, 6) or not np.isfinite(matrix).all():
+        return False
+    scale = np.abs(matrix).max() + 1e-12
+    return bool(np.allclose(matrix, matrix.T, atol=1e-6 * scale) and np.linalg.eigvalsh(matrix)[0] > -1e-6 * scale)

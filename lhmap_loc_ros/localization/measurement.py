@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A refinement of the camera pose as a measurement of base_link: its covariance, the gate, and agreement over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+from scipy.stats import chi2
+
+from ..configuration import Config
+from ..geometry import inverse, se3_log
+from .manifold import carry, is_covariance
+
+
+class MeasurementConfig(Config):
+    """How far a refinement is trusted.
+
+    The covariance of a refinement takes the matches as independent; their errors are not, within an image or from
+    one image to the next, so it is scaled, given a floor, and a share is never averaged away.
+    """
+
+    covariance_scale: float = Field(4.0, gt=0, le=1000, description="factor on the covariance of the refinement")
+    unconfirmed_scale: float = Field(
+        4.0, ge=1, le=1000, description="further factor while INITIALIZING or LOST: refinements from far away err more"
+    )
+    floor_m: float = Field(0.05, ge=0, le=5, description="least standard deviation of a measurement, each axis [m]")
+    floor_deg: float = Field(0.1, ge=0, le=20, description="least standard deviation of a measurement, each axis [deg]")
+    bias_m: float = Field(0.03, ge=0, le=2, description="error shared by consecutive images, never averaged away [m]")
+    bias_deg: float = Field(0.08, ge=0, le=10, description="as bias_m, of rotation [deg]")
+    min_inlier_ratio: float = Field(0.1, ge=0, le=1, description="a refinement below this is no measurement")
+    min_matches: int = Field(30, ge=0, description="a refinement with fewer matched points is no measurement")
+    gate_probability: float = Field(
+        0.999, gt=0.5, lt=1, description="share of true measurements that pass the gate (chi-square, 6 dof)"
+    )
+    reconverge_after: int = Field(
+        5, ge=2, le=1000, description="rejected measurements in a row that agree with each other and are then believed"
+    )
+    reconverge_m: float = Field(4.0, gt=0, description="agreeing measurements are not believed further away [m]")
+    reconverge_deg: float = Field(20.0, gt=0, description="agreeing measurements are not believed further away [deg]")
+
+    @property
+    def gate(self) -> float:
+        """The largest squared Mahalanobis distance (6 degrees of freedom) that passes."""
+        return float(chi2.ppf(self.gate_probability, 6))
+
+    @property
+    def bias(self) -> np.ndarray:
+        """Covariance (6, 6) of the error shared by consecutive measurements."""
+        return np.diag([self.bias_m**2] * 3 + [np.radians(self.bias_deg) ** 2] * 3)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A pose of base_link seen by one image."""
+
+    T_map_base: np.ndarray
+    """(4, 4)."""
+    covariance: np.ndarray
+    """(6, 6), body frame of base_link, scaled and floored."""
+
+
+def as_measurement(
+    refinement, T_base_camera: np.ndarray, config: MeasurementConfig, confirmed: bool = True
+) -> Measurement | None:
+    """The measurement of base_link in a refinement of the camera; None if the refinement is not usable.
+
+    `confirmed`: the refinement started from a pose that earlier images have confirmed.
+    """
+    if refinement is None or not np.isfinite(refinement.T_map_camera).all():
+        return None
+    if not is_covariance(refinement.covariance):
+        return None
+    if not (refinement.inlier_ratio >= config.min_inlier_ratio and refinement.matches >= config.min_matches):
+        return None
+    T_camera_base = inverse(T_base_camera)
+    floor = np.diag([config.floor_m**2] * 3 + [np.radians(config.floor_deg) ** 2] * 3)
+    covariance = carry(config.covariance_scale * refinement.covariance, T_camera_base) + floor
+    if not confirmed:
+        covariance = config.unconfirmed_scale * covariance
+    return Measurement(refinement.T_map_camera @ T_camera_base, covariance)
+
+
+def mahalanobis(difference: np.ndarray, covariance: np.ndarray) -> float:
+    """The squared Mahalanobis distance of a tangent vector (6) under a covariance (6, 6)."""
+    return float(difference @ np.linalg.solve(covariance, difference))
+
+
+class Agreement:
+    """Counts rejected measurements that tell the same story.
+
+    A prediction that went astray rejects every good measurement and would starve. Wrong measurements scatter;
+    good ones move along with the robot, so several in a row that do are believed against the prediction.
+    """
+
+    def __init__(self, config: MeasurementConfig):
+        self._config = config
+        self.clear()
+
+    def clear(self) -> None:
+        """Start counting anew."""
+        self._last: Measurement | None = None
+        self.count = 0
+
+    def add(self, measurement: Measurement, motion) -> bool:
+        """Whether this rejected measurement completes a row of agreeing ones; `motion` since the previous image."""
+        if self._last is not None and not self._agrees(measurement, motion):
+            self.clear()
+        self._last = measurement
+        self.count += 1
+        return self.count >= self._config.reconverge_after
+
+    def _agrees(self, measurement: Measurement, motion) -> bool:
+        expected = self._last.T_map_base @ motion.delta
+        difference = se3_log(inverse(expected) @ measurement.T_map_base)
+        spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
+        return mahalanobis(difference, spread) <= self._config.gate

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known about the motion between two images: odometry if there is any, else constant velocity."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from ..configuration import Config
+from ..errors import InputError
+from ..geometry import interpolate, inverse, se3_exp, se3_log
+
+SECOND_NS = 1_000_000_000
+
+
+class MotionConfig(Config):
+    """How far odometry and the assumption of constant velocity are trusted.
+
+    Errors are random walks: variance grows with distance, angle and time, so the rate of images does not matter.
+    """
+
+    translation_per_metre: float = Field(0.05, gt=0, le=1, description="odometry: m of error after 1 m [m/sqrt(m)]")
+    translation_per_radian: float = Field(0.05, ge=0, le=5, description="odometry: m of error after a turn of 1 rad")
+    rotation_per_metre_deg: float = Field(0.1, ge=0, le=20, description="odometry: degrees of error after 1 m")
+    rotation_per_radian_deg: float = Field(1.0, ge=0, le=30, description="odometry: degrees of error after 1 rad")
+    translation_per_second: float = Field(0.01, gt=0, le=1, description="odometry: m of error after 1 s at rest")
+    rotation_per_second_deg: float = Field(0.05, gt=0, le=10, description="odometry: degrees of error after 1 s at rest")
+    velocity_walk: tuple[float, float, float] = Field(
+        (0.6, 0.15, 0.1), description="constant velocity: error along x, y, z of base_link after 1 s [m]"
+    )
+    turn_walk_deg: tuple[float, float, float] = Field(
+        (1.0, 1.0, 3.0), description="constant velocity: error about x, y, z of base_link after 1 s [deg]"
+    )
+    unknown_speed: float = Field(8.0, ge=0, le=100, description="forward speed to reckon with while none is known [m/s]")
+    max_speed: float = Field(70.0, gt=0, description="odometry faster than this is a jump, not a motion [m/s]")
+    max_gap_s: float = Field(0.5, gt=0, le=10, description="odometry is not interpolated over longer gaps [s]")
+    max_extrapolation_s: float = Field(0.15, ge=0, le=2, description="odometry is continued at most this long [s]")
+    history_s: float = Field(30.0, gt=0, le=3600, description="odometry older than this is forgotten [s]")
+
+
+class OdometryBuffer:
+    """Poses of base_link in the odometry frame by stamp; bounded in time, interpolated on request."""
+
+    def __init__(self, config: MotionConfig):
+        self._config = config
+        self._stamps: list[int] = []
+        self._poses: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    @property
+    def latest_ns(self) -> int | None:
+        """Stamp of the newest pose, or None while there is none."""
+        return self._stamps[-1] if self._stamps else None
+
+    def clear(self) -> None:
+        """Forget everything (the clock or the odometry frame has changed)."""
+        self._stamps.clear()
+        self._poses.clear()
+
+    def add(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
+        """Add a pose (4, 4); the same stamp twice is ignored.
+
+        Raises InputError for a pose that is not finite and for a stamp older than the newest one. A pose that
+        cannot be reached at `max_speed` starts the buffer anew, so nothing is measured across the jump.
+        """
+        if not np.isfinite(T_odom_base).all():
+            raise InputError(f"odometry at {stamp_ns} ns is not finite")
+        if self._stamps and stamp_ns <= self._stamps[-1]:
+            if stamp_ns == self._stamps[-1]:
+                return
+            raise InputError(f"odometry goes back in time: {stamp_ns} ns after {self._stamps[-1]} ns")
+        if self._stamps and self._is_jump(stamp_ns, T_odom_base):
+            self.clear()
+        self._stamps.append(stamp_ns)
+        self._poses.append(np.array(T_odom_base, dtype=float))
+        self._forget(stamp_ns - int(self._config.history_s * SECOND_NS))
+
+    def at(self, stamp_ns: int) -> np.ndarray | None:
+        """The pose at a stamp, interpolated or briefly continued; None where odometry does not reach."""
+        if not self._stamps:
+            return None
+        right = bisect_left(self._stamps, stamp_ns)
+        if right < len(self._stamps) and self._stamps[right] == stamp_ns:
+            return self._poses[right]
+        if right == 0:
+            return None
+        beyond = right == len(self._stamps)
+        if beyond and (len(self) < 2 or self._exceeds(self._stamps[-1], stamp_ns, self._config.max_extrapolation_s)):
+            return None
+        left = right - 2 if beyond else right - 1
+        t0, t1 = self._stamps[left], self._stamps[left + 1]
+        if self._exceeds(t0, t1, self._config.max_gap_s):
+            return None
+        return interpolate(self._poses[left], self._poses[left + 1], (stamp_ns - t0) / (t1 - t0))
+
+    def _is_jump(self, stamp_ns: int, pose: np.ndarray) -> bool:
+        step = np.linalg.norm(pose[:3, 3] - self._poses[-1][:3, 3])
+        # 10 cm are granted to any step: odometry published in bursts has tiny intervals
+        return step > 0.1 + self._config.max_speed * (stamp_ns - self._stamps[-1]) / SECOND_NS
+
+    def _exceeds(self, t0: int, t1: int, limit_s: float) -> bool:
+        return t1 - t0 > limit_s * SECOND_NS
+
+    def _forget(self, before_ns: int) -> None:
+        if self._stamps[0] < before_ns:
+            keep = bisect_left(self._stamps, before_ns)
+            del self._stamps[:keep], self._poses[:keep]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A motion of base_link between two stamps."""
+
+    delta: np.ndarray
+    """(4, 4), pose of base_link at the second stamp in base_link at the first."""
+    covariance: np.ndarray
+    """(6, 6), at the second stamp, body frame of base_link."""
+    source: str
+    """"odometry", "velocity" (constant velocity) or "none" (nothing is known: assumed at rest, widely uncertain)."""
+
+
+class MotionModel:
+    """Answers how base_link moved between two stamps, and how sure that is."""
+
+    def __init__(self, config: MotionConfig):
+        self._config = config
+        self.odometry = OdometryBuffer(config)
+        self._velocity: np.ndarray | None = None
+
+    def reset(self) -> None:
+        """Forget the velocity; odometry stays."""
+        self._velocity = None
+
+    def observe(self, delta: np.ndarray, seconds: float) -> None:
+        """Learn the velocity from a motion (4, 4) that took `seconds`; without effect if that is not positive."""
+        if seconds <= 0:
+            return
+        measured = se3_log(delta) / seconds
+        # two posteriors differ by their noise as well: average with the velocity known so far
+        self._velocity = measured if self._velocity is None else 0.5 * (self._velocity + measured)
+
+    def between(self, start_ns: int, end_ns: int) -> Motion:
+        """The motion from one stamp to a later one."""
+        seconds = (end_ns - start_ns) / SECOND_NS
+        start, end = self.odometry.at(start_ns), self.odometry.at(end_ns)
+        if start is not None and end is not None:
+            delta = inverse(start) @ end
+            return Motion(delta, self._odometry_noise(delta, seconds), "odometry")
+        if self._velocity is None:
+            walk = self._velocity_noise(seconds)
+            walk[0, 0] += (self._config.unknown_speed * seconds) ** 2
+            return Motion(np.eye(4), walk, "none")
+        return Motion(se3_exp(self._velocity * seconds), self._velocity_noise(seconds), "velocity")
+
+    def _odometry_noise(self, delta: np.ndarray, seconds: float) -> np.ndarray:
+        c, xi = self._config, se3_log(delta)
+        metres, radians = np.linalg.norm(xi[:3]), np.linalg.norm(xi[3:])
+        translation = (
+            c.translation_per_metre**2 * metres
+            + c.translation_per_radian**2 * radians
+            + c.translation_per_second**2 * seconds
+        )
+        rotation_deg = (
+            c.rotation_per_metre_deg**2 * metres
+            + c.rotation_per_radian_deg**2 * radians
+            + c.rotation_per_second_deg**2 * seconds
+        )
+        return np.diag([translation] * 3 + [np.radians(1) ** 2 * rotation_deg] * 3)
+
+    def _velocity_noise(self, seconds: float) -> np.ndarray:
+        sigma = np.concatenate([self._config.velocity_walk, np.radians(self._config.turn_walk_deg)])
+        return np.diag(sigma**2 * seconds)

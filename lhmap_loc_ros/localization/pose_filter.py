@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An error-state Kalman filter of one pose on SE(3): ``T = T_hat exp(xi)``, xi ~ N(0, covariance)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..geometry import inverse, se3_exp, se3_log
+from .manifold import carry, right_jacobian, symmetric
+from .measurement import Measurement, mahalanobis
+from .motion import Motion
+
+
+class PoseFilter:
+    """The belief about one pose; `pose` (4, 4) and `covariance` (6, 6) in the frame of the body."""
+
+    def __init__(self, pose: np.ndarray, covariance: np.ndarray, bias: np.ndarray):
+        """`bias` (6, 6) is the covariance of an error that all measurements share, so none of them reduces it."""
+        self.pose = np.array(pose, dtype=float)
+        self._own = np.array(covariance, dtype=float)
+        self._bias = bias
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(6, 6), of the pose against the map, with the shared error of the measurements."""
+        return self._own + self._bias
+
+    def predict(self, motion: Motion) -> None:
+        """Move along; the covariance is carried to the new frame and grows by that of the motion."""
+        self.pose = self.pose @ motion.delta
+        self._own = carry(self._own, motion.delta) + motion.covariance
+
+    def innovation(self, measurement: Measurement) -> tuple[np.ndarray, float]:
+        """The measurement seen from the prediction (6) and its squared Mahalanobis distance."""
+        difference = se3_log(inverse(self.pose) @ measurement.T_map_base)
+        return difference, mahalanobis(difference, self.covariance + measurement.covariance)
+
+    def widen(self, difference: np.ndarray) -> None:
+        """Admit that the pose may be off by `difference` (6): the covariance grows along it, by its square."""
+        self._own = self._own + np.outer(difference, difference)
+
+    def update(self, measurement: Measurement) -> None:
+        """The Kalman update, in Joseph's form; the pose moves along the manifold."""
+        difference, _ = self.innovation(measurement)
+        gain = np.linalg.solve(self._own + measurement.covariance, self._own).T
+        step, keep = gain @ difference, np.eye(6) - gain
+        posterior = keep @ self._own @ keep.T + gain @ measurement.covariance @ gain.T
+        # the error is now counted from the moved pose
+        moved = right_jacobian(step)
+        self.pose = self.pose @ se3_exp(step)
+        self._own = symmetric(moved @ posterior @ moved.T)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a tracker, judged from measured signals, with hysteresis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pydantic import Field
+
+from ..configuration import Config
+from .motion import SECOND_NS
+
+
+class TrackState(str, Enum):
+    """How far the pose may be trusted."""
+
+    INITIALIZING = "INITIALIZING"
+    """A start pose is known; images have not confirmed it yet."""
+    TRACKING = "TRACKING"
+    """Images confirm the pose."""
+    DEGRADED = "DEGRADED"
+    """Images do not confirm the pose at the moment: it rests on the prediction and its covariance grows."""
+    LOST = "LOST"
+    """The pose is not to be used."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class StateConfig(Config):
+    """When the state changes. Thresholds to enter a better state are tighter than those to leave it."""
+
+    confirmations: int = Field(3, ge=1, le=100, description="accepted images in a row that make the state TRACKING")
+    tracking_sigma_m: float = Field(0.5, gt=0, description="TRACKING needs a smaller standard deviation [m]")
+    tracking_sigma_deg: float = Field(2.0, gt=0, description="TRACKING needs a smaller standard deviation [deg]")
+    degraded_after: int = Field(3, ge=1, le=100, description="images in a row not accepted that end TRACKING")
+    degraded_sigma_m: float = Field(0.8, gt=0, description="TRACKING ends above this standard deviation [m]")
+    degraded_sigma_deg: float = Field(3.0, gt=0, description="TRACKING ends above this standard deviation [deg]")
+    degraded_inlier_ratio: float = Field(
+        0.15, ge=0, le=1, description="TRACKING ends when the running mean of the inlier ratio falls below this"
+    )
+    lost_rejections: int = Field(
+        12, ge=1, le=1000, description="contradicting images that end in LOST; an accepted one makes up for two"
+    )
+    lost_after_s: float = Field(10.0, gt=0, description="time without an accepted image that ends in LOST [s]")
+    lost_sigma_m: float = Field(4.0, gt=0, description="LOST above this standard deviation [m]")
+    lost_sigma_deg: float = Field(20.0, gt=0, description="LOST above this standard deviation [deg]")
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What one image told."""
+
+    stamp_ns: int
+    accepted: bool
+    """The measurement passed the gate and moved the pose."""
+    contradicts: bool
+    """There was a usable measurement and it did not pass the gate."""
+    inlier_ratio: float
+    """Of the measurement; 0 without one."""
+    sigma_m: float
+    """Largest standard deviation of the posterior position [m]."""
+    sigma_deg: float
+    """Largest standard deviation of the posterior rotation [deg]."""
+
+
+class StateMachine:
+    """INITIALIZING -> TRACKING <-> DEGRADED -> LOST; only `restart` and a re-convergence leave LOST."""
+
+    def __init__(self, config: StateConfig):
+        self._config = config
+        self.restart()
+
+    def restart(self) -> None:
+        """Back to INITIALIZING with no memory."""
+        self.state = TrackState.INITIALIZING
+        self._accepted = self._missed = self._contradictions = 0
+        self._missing_since: int | None = None
+        self._inliers: float | None = None
+
+    def update(self, signals: Signals) -> TrackState:
+        """The state after one more image."""
+        self._count(signals)
+        if self._is_lost(signals):
+            self.state = TrackState.LOST
+        elif self.state is TrackState.TRACKING and self._is_degraded(signals):
+            self.state = TrackState.DEGRADED
+        elif self.state in (TrackState.INITIALIZING, TrackState.DEGRADED) and self._is_confirmed(signals):
+            self.state = TrackState.TRACKING
+        return self.state
+
+    def _count(self, signals: Signals) -> None:
+        if signals.accepted:
+            self._accepted += 1
+            self._missed = 0
+            self._missing_since = None
+            # not back to zero: among scattered wrong measurements one passes the gate by chance
+            self._contradictions = max(self._contradictions - 2, 0)
+        else:
+            self._accepted = 0
+            self._missed += 1
+            self._contradictions += signals.contradicts
+            if self._missing_since is None:
+                self._missing_since = signals.stamp_ns
+        # a running mean over about 5 images: one blurred frame is no reason to worry
+        previous = signals.inlier_ratio if self._inliers is None else self._inliers
+        self._inliers = previous + 0.2 * (signals.inlier_ratio - previous)
+
+    def _is_lost(self, signals: Signals) -> bool:
+        c = self._config
+        if self.state is TrackState.LOST:
+            return True
+        missing = 0 if self._missing_since is None else signals.stamp_ns - self._missing_since
+        return (
+            signals.sigma_m > c.lost_sigma_m
+            or signals.sigma_deg > c.lost_sigma_deg
+            or self._contradictions >= c.lost_rejections
+            or missing > c.lost_after_s * SECOND_NS
+        )
+
+    def _is_degraded(self, signals: Signals) -> bool:
+        c = self._config
+        return (
+            self._missed >= c.degraded_after
+            or signals.sigma_m > c.degraded_sigma_m
+            or signals.sigma_deg > c.degraded_sigma_deg
+            or self._inliers < c.degraded_inlier_ratio
+        )
+
+    def _is_confirmed(self, signals: Signals) -> bool:
+        c = self._config
+        return (
+            self._accepted >= c.confirmations
+            and signals.sigma_m < c.tracking_sigma_m
+            and signals.sigma_deg < c.tracking_sigma_deg
+            and self._inliers >= 1.3 * c.degraded_inlier_ratio
+        )

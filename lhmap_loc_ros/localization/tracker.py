@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracks the pose of a robot through a map: odometry predicts, images correct, gates guard.
+
+The covariance shrinks only with an accepted measurement. No threads and no ROS: the node, the offline run and the
+evaluation call this one class.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from ..configuration import Config
+from ..errors import InputError, LhmapError, ModelError
+from ..geometry import Camera, inverse
+from .manifold import is_covariance, sigmas
+from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
+from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
+from .pose_filter import PoseFilter
+from .states import Signals, StateConfig, StateMachine, TrackState
+
+if TYPE_CHECKING:
+    from ..lhmap import LHMap
+    from .refine import Refinement, Refiner
+
+
+class CoarsePass(str, Enum):
+    """When a refinement begins with a search over a wide range."""
+
+    ALWAYS = "always"
+    AUTO = "auto"
+    NEVER = "never"
+
+
+class TrackerConfig(Config):
+    """All about tracking; one part per stage."""
+
+    crop_radius_m: float = Field(60.0, gt=1, le=1000, description="the map is cropped this far around the camera [m]")
+    min_crop_points: int = Field(200, ge=1, description="with fewer map points around, images are not used")
+    coarse: CoarsePass = Field(
+        CoarsePass.AUTO, description="search over a wide range first: always, never, or auto (unless the pose is sure)"
+    )
+    coarse_sigma_m: float = Field(0.5, ge=0, description="auto: search if the prediction is less sure [m]")
+    coarse_sigma_deg: float = Field(2.0, ge=0, description="auto: search if the prediction is less sure [deg]")
+    motion: MotionConfig = MotionConfig()
+    measurement: MeasurementConfig = MeasurementConfig()
+    states: StateConfig = StateConfig()
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """The pose at one image."""
+
+    stamp_ns: int
+    state: TrackState
+    T_map_base: np.ndarray
+    """(4, 4), posterior."""
+    covariance: np.ndarray
+    """(6, 6), posterior, body frame of base_link, translation [m] first, rotation [rad]."""
+    T_map_odom: np.ndarray | None
+    """(4, 4), or None where odometry does not reach the stamp."""
+    accepted: bool
+    """The measurement passed the gate."""
+    refinement: Refinement | None
+    """The refinement of this image; None if the image could not be used."""
+    innovation: float
+    """Squared Mahalanobis distance of the measurement from the prediction; NaN without a usable measurement."""
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    """Duration of the stages: crop, refine, total [ms]."""
+    motion: str = "none"
+    """What predicted: "odometry", "velocity" or "none"."""
+    problem: str = ""
+    """Why the image could not be compared with the map; empty if it could."""
+
+
+class Tracker:
+    """Feed odometry and images in order of their stamps; each image gives a `TrackResult`."""
+
+    def __init__(
+        self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap, camera: Camera, T_base_camera: np.ndarray
+    ):
+        """`camera` is that of the undistorted images, `T_base_camera` (4, 4) its optical frame in base_link."""
+        if not np.isfinite(T_base_camera).all():
+            raise InputError("the pose of the camera in base_link is not finite")
+        self.config, self.camera = config, camera
+        self._refiner, self._map = refiner, lhmap
+        self._T_base_camera = np.array(T_base_camera, dtype=float)
+        self._motion = MotionModel(config.motion)
+        self._states = StateMachine(config.states)
+        self._agreement = Agreement(config.measurement)
+        self._filter: PoseFilter | None = None
+        self._stamp_ns = 0
+        self._was_accepted = False
+
+    @property
+    def initialized(self) -> bool:
+        """Whether a start pose was given."""
+        return self._filter is not None
+
+    @property
+    def state(self) -> TrackState:
+        """The state after the last image."""
+        return self._states.state
+
+    def initialize(self, stamp_ns: int, T_map_base: np.ndarray, covariance: np.ndarray) -> None:
+        """Start at a pose (4, 4) with a covariance (6, 6, body frame of base_link), valid at `stamp_ns`.
+
+        Odometry received so far stays, so the pose may be as old as the odometry history. Raises InputError for a
+        pose that is not finite or a matrix that is not a covariance.
+        """
+        if np.shape(T_map_base) != (4, 4) or not np.isfinite(T_map_base).all():
+            raise InputError("initial pose is not finite")
+        if not is_covariance(covariance):
+            raise InputError("covariance of the initial pose is not finite, symmetric and positive, (6, 6)")
+        self._filter = PoseFilter(T_map_base, covariance, self.config.measurement.bias)
+        self._stamp_ns = stamp_ns
+        self._motion.reset()
+        self._states.restart()
+        self._agreement.clear()
+        self._was_accepted = False
+
+    def clear(self) -> None:
+        """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
+        self._filter = None
+        self._motion.reset()
+        self._motion.odometry.clear()
+        self._states.restart()
+
+    def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
+        """Take a pose of base_link in the odometry frame; raises InputError if not finite or older than the last."""
+        self._motion.odometry.add(stamp_ns, T_odom_base)
+
+    def process_image(self, stamp_ns: int, image: np.ndarray) -> TrackResult:
+        """The pose at an undistorted image (H, W, 3) uint8 RGB of the camera.
+
+        Raises InputError for an image of the wrong size or older than the last one, LhmapError before `initialize`.
+        """
+        self._check(stamp_ns, image)
+        clock = _Stopwatch()
+        # 1. Where the robot should be by now.
+        before, motion = self._filter.pose, self._motion.between(self._stamp_ns, stamp_ns)
+        self._filter.predict(motion)
+        # 2. The piece of the map around it.
+        T_map_camera = self._filter.pose @ self._T_base_camera
+        crop = self._map.crop(T_map_camera[:3, 3], self.config.crop_radius_m)
+        clock.lap("crop")
+        # 3. What the image says against that piece of map.
+        refinement, problem = self._refine(image, crop, T_map_camera)
+        clock.lap("refine")
+        # 4. The same as a measurement of base_link, judged against the prediction.
+        confirmed = self.state in (TrackState.TRACKING, TrackState.DEGRADED)
+        measurement = as_measurement(refinement, self._T_base_camera, self.config.measurement, confirmed)
+        innovation, believed = self._judge(measurement, motion)
+        # 5. Believed: the pose moves. Else the prediction stands and its covariance has grown.
+        if believed:
+            self._filter.update(measurement)
+        # 6. What this tells about the speed and about the state of the track.
+        self._learn_velocity(before, motion, stamp_ns, believed)
+        self._stamp_ns, self._was_accepted = stamp_ns, believed
+        state = self._states.update(self._signals(measurement, refinement, believed))
+        return self._result(state, believed, refinement, innovation, motion, clock, problem)
+
+    def _check(self, stamp_ns: int, image: np.ndarray) -> None:
+        self.camera.check_image(image)
+        if self._filter is None:
+            raise LhmapError("no initial pose was given")
+        if stamp_ns < self._stamp_ns:
+            raise InputError(f"image at {stamp_ns} ns is older than the pose at {self._stamp_ns} ns")
+
+    def _refine(self, image, crop, T_map_camera) -> tuple[Refinement | None, str]:
+        """The refinement, or None and the reason."""
+        if len(crop.points) < self.config.min_crop_points:
+            return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
+        try:
+            return self._refiner.refine(image, self.camera, crop, T_map_camera, coarse=self._needs_coarse()), ""
+        except (ModelError, np.linalg.LinAlgError) as error:
+            # one image that upsets the network must not end the drive; the state tells if it goes on
+            return None, str(error)
+
+    def _needs_coarse(self) -> bool:
+        if self.config.coarse is not CoarsePass.AUTO:
+            return self.config.coarse is CoarsePass.ALWAYS
+        metres, degrees = sigmas(self._filter.covariance)
+        sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
+        return self.state is not TrackState.TRACKING or not sure
+
+    def _judge(self, measurement: Measurement | None, motion: Motion) -> tuple[float, bool]:
+        """The squared Mahalanobis distance and whether the measurement is believed."""
+        if measurement is None:
+            self._agreement.clear()
+            return float("nan"), False
+        difference, distance = self._filter.innovation(measurement)
+        # a lost track has a wide covariance, which lets anything pass: there one measurement is not enough
+        if distance <= self.config.measurement.gate and self.state is not TrackState.LOST:
+            self._agreement.clear()
+            return distance, True
+        if not self._agreement.add(measurement, motion) or not self._within_reach(difference):
+            return distance, False
+        # several measurements agree with each other against the prediction: the prediction was wrong
+        self._filter.widen(difference)
+        self._agreement.clear()
+        if self.state is TrackState.LOST:
+            self._states.restart()
+        return distance, True
+
+    def _within_reach(self, difference: np.ndarray) -> bool:
+        c = self.config.measurement
+        metres, degrees = np.linalg.norm(difference[:3]), np.degrees(np.linalg.norm(difference[3:]))
+        return metres <= c.reconverge_m and degrees <= c.reconverge_deg
+
+    def _learn_velocity(self, before: np.ndarray, motion: Motion, stamp_ns: int, believed: bool) -> None:
+        seconds = (stamp_ns - self._stamp_ns) / SECOND_NS
+        if motion.source == "odometry":
+            self._motion.observe(motion.delta, seconds)
+        elif believed and self._was_accepted:
+            self._motion.observe(inverse(before) @ self._filter.pose, seconds)
+
+    def _signals(self, measurement, refinement, believed: bool) -> Signals:
+        return Signals(
+            self._stamp_ns,
+            believed,
+            measurement is not None and not believed,
+            0.0 if measurement is None else float(refinement.inlier_ratio),
+            *sigmas(self._filter.covariance),
+        )
+
+    def _result(self, state, believed, refinement, innovation, motion, clock, problem) -> TrackResult:
+        T_odom_base = self._motion.odometry.at(self._stamp_ns)
+        T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
+        return TrackResult(
+            self._stamp_ns, state, self._filter.pose.copy(), self._filter.covariance, T_map_odom,
+            believed, refinement, innovation, clock.timings(), motion.source, problem,
+        )  # fmt: skip
+
+
+class _Stopwatch:
+    """Durations between laps, in milliseconds."""
+
+    def __init__(self):
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[name], self._last = 1e3 * (now - self._last), now
+
+    def timings(self) -> dict[str, float]:
+        return {**self._laps, "total": 1e3 * (time.perf_counter() - self._start)}

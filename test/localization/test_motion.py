@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Odometry buffer and motion prior."""
+
+import numpy as np
+import pytest
+from fake_world import SECOND, truth
+
+from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.geometry import inverse, pose_error, se3_exp
+from lhmap_loc_ros.localization.motion import MotionConfig, MotionModel, OdometryBuffer
+
+
+def filled(stamps_s, config=None):
+    buffer = OdometryBuffer(config or MotionConfig())
+    for stamp in stamps_s:
+        buffer.add(int(stamp * SECOND), truth(int(stamp * SECOND)))
+    return buffer
+
+
+def test_interpolates_on_the_screw():
+    buffer = filled([0, 0.1, 0.2, 0.3])
+    assert pose_error(buffer.at(int(0.137 * SECOND)), truth(int(0.137 * SECOND))) == pytest.approx((0, 0), abs=1e-6)
+    np.testing.assert_array_equal(buffer.at(int(0.2 * SECOND)), truth(int(0.2 * SECOND)))
+
+
+def test_continues_briefly_and_not_backward():
+    buffer = filled([0, 0.1])
+    assert pose_error(buffer.at(int(0.2 * SECOND)), truth(int(0.2 * SECOND))) == pytest.approx((0, 0), abs=1e-6)
+    assert buffer.at(int(0.3 * SECOND)) is None
+    assert buffer.at(-1) is None
+    assert filled([]).at(0) is None
+    assert filled([0]).at(1) is None
+
+
+def test_does_not_bridge_gaps():
+    assert filled([0, 2.0]).at(SECOND) is None
+
+
+def test_is_bounded():
+    buffer = filled(np.arange(0, 20, 0.1), MotionConfig(history_s=1.0))
+    assert len(buffer) == 11
+    assert buffer.latest_ns == int(np.arange(0, 20, 0.1)[-1] * SECOND)
+
+
+def test_refuses_nan_and_time_going_back():
+    buffer = filled([0, 0.1])
+    with pytest.raises(InputError, match="not finite"):
+        buffer.add(SECOND, np.full((4, 4), np.nan))
+    with pytest.raises(InputError, match="back in time"):
+        buffer.add(0, np.eye(4))
+    buffer.add(int(0.1 * SECOND), np.eye(4))  # the same stamp twice
+    assert len(buffer) == 2
+
+
+def test_jump_starts_anew():
+    buffer = filled([0, 0.1])
+    moved = truth(int(0.2 * SECOND))
+    moved[:3, 3] += [0, 12, 0]
+    buffer.add(int(0.2 * SECOND), moved)
+    assert len(buffer) == 1
+    assert buffer.at(int(0.1 * SECOND)) is None
+
+
+def test_covariance_grows_with_distance_not_with_rate():
+    model = MotionModel(MotionConfig())
+    for k in range(101):
+        model.odometry.add(k * SECOND // 10, truth(k * SECOND // 10))
+    once = model.between(0, 10 * SECOND).covariance
+    parts = sum(model.between(k * SECOND, (k + 1) * SECOND).covariance for k in range(10))
+    np.testing.assert_allclose(once, parts, rtol=0.02)
+    assert 0.4 < np.sqrt(once[0, 0]) < 0.6  # 80 m, 0.05 m per root metre
+
+
+def test_constant_velocity_continues_the_motion():
+    model = MotionModel(MotionConfig())
+    delta = inverse(truth(0)) @ truth(SECOND // 10)
+    assert model.between(0, SECOND).source == "none"
+    model.observe(delta, 0.1)
+    model.observe(np.eye(4), 0.0)  # no time passed: nothing learned
+    motion = model.between(0, SECOND // 2)
+    assert motion.source == "velocity"
+    assert pose_error(motion.delta, inverse(truth(0)) @ truth(SECOND // 2)) == pytest.approx((0, 0), abs=1e-6)
+    assert np.trace(model.between(0, SECOND).covariance) > np.trace(motion.covariance)
+    model.reset()
+    assert model.between(0, SECOND).source == "none"
+
+
+def test_unknown_speed_is_wide_ahead():
+    covariance = MotionModel(MotionConfig()).between(0, SECOND // 10).covariance
+    assert covariance[0, 0] > 0.8**2 > covariance[1, 1]
+
+
+def test_odometry_wins_over_velocity():
+    model = MotionModel(MotionConfig())
+    model.observe(se3_exp([5, 0, 0, 0, 0, 0]), 1.0)
+    for k in range(3):
+        model.odometry.add(k * SECOND // 10, truth(k * SECOND // 10))
+    assert model.between(0, SECOND // 5).source == "odometry"

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tracker against a refiner with known errors and faults."""
+
+import numpy as np
+import pytest
+from fake_world import CAMERA, IMAGE, SECOND, T_BASE_CAMERA, Drive, EmptyMap, FakeRefiner, error, truth
+from scipy.stats import chi2
+
+from lhmap_loc_ros.configuration import dump, load, validate
+from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
+from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
+from lhmap_loc_ros.localization.manifold import sigmas
+from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfig, TrackState
+
+# the fake refiner's errors are independent and its covariance is true
+HONEST = validate(
+    TrackerConfig,
+    {
+        "measurement": {
+            "covariance_scale": 1, "unconfirmed_scale": 1, "floor_m": 0, "floor_deg": 0, "bias_m": 0, "bias_deg": 0
+        },
+        "motion": {"translation_per_second": 1e-3, "rotation_per_second_deg": 1e-3, "translation_per_radian": 0,
+                   "rotation_per_radian_deg": 0},
+    },
+)  # fmt: skip
+
+
+def jump_of(metres):
+    def fault(result):
+        result.T_map_camera = perturb(result.T_map_camera, [0, 0, metres], [0, 0, 0])
+        return result
+
+    return fault
+
+
+def unusable(result):
+    result.inlier_ratio = 0.01
+    return result
+
+
+def test_converges_and_tracks():
+    drive = Drive(start=[1.0, -0.8, 0.2, 0.02, -0.02, 0.08])
+    results = drive.run(60)
+    assert error(results[0]) < 1.1  # from 1.3
+    assert results[0].state is TrackState.INITIALIZING
+    assert results[-1].state is TrackState.TRACKING
+    assert np.median([error(r) for r in results[20:]]) < 0.15
+    assert all(r.accepted for r in results)
+    assert results[5].timings_ms.keys() == {"crop", "refine", "total"}
+
+
+def test_filter_beats_single_measurements():
+    results = Drive(HONEST).run(80)
+    measured = [np.linalg.norm((inverse(truth(r.stamp_ns) @ T_BASE_CAMERA) @ r.refinement.T_map_camera)[:3, 3])
+                for r in results[10:]]  # fmt: skip
+    assert np.mean([error(r) for r in results[10:]]) < 0.7 * np.mean(measured)
+
+
+def test_covariance_is_consistent():
+    """NEES of the posterior: chi-square with 6 degrees of freedom, averaged over runs and images."""
+    nees = []
+    for seed in range(25):
+        for result in Drive(HONEST, seed=seed).run(30)[::6]:
+            xi = se3_log(inverse(result.T_map_base) @ truth(result.stamp_ns))
+            nees.append(xi @ np.linalg.solve(result.covariance, xi))
+    # images of one run are correlated: take the runs as the independent samples
+    low, high = chi2.ppf([0.001, 0.999], 6 * 25) / 25
+    assert low < np.mean(nees) < high
+
+
+def test_jump_of_the_measurement_is_rejected():
+    drive = Drive()
+    drive.run(20)
+    drive.refiner.fault = jump_of(5.0)
+    result = drive.step()
+    assert not result.accepted
+    assert result.innovation > drive.tracker.config.measurement.gate
+    assert error(result) < 0.3
+    drive.refiner.fault = None
+    assert drive.step().accepted
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_output_that_is_not_finite_is_no_measurement(value):
+    drive = Drive()
+    drive.run(20)
+
+    def fault(result):
+        result.T_map_camera = np.full((4, 4), value)
+        return result
+
+    drive.refiner.fault = fault
+    result = drive.step()
+    assert not result.accepted
+    assert np.isnan(result.innovation)
+    assert np.isfinite(result.T_map_base).all() and np.isfinite(result.covariance).all()
+
+
+def test_covariance_that_is_none_is_no_measurement():
+    drive = Drive()
+    drive.run(20)
+
+    def fault(result):
+        result.covariance = -np.eye(6)
+        return result
+
+    drive.refiner.fault = fault
+    assert not drive.step().accepted
+
+
+def test_covariance_grows_without_measurements_until_lost():
+    drive = Drive()
+    assert drive.run(20)[-1].state is TrackState.TRACKING
+    drive.refiner.fault = unusable
+    results = drive.run(120)
+    variances = [np.trace(r.covariance[:3, :3]) for r in results]
+    assert np.all(np.diff(variances) > 0)
+    states = [r.state for r in results]
+    assert states[5] is TrackState.DEGRADED
+    assert states[-1] is TrackState.LOST
+    # the reported uncertainty covers the drift
+    assert all(error(r) < 3 * np.sqrt(np.trace(r.covariance[:3, :3])) for r in results)
+
+
+def test_short_gap_degrades_and_recovers():
+    drive = Drive()
+    drive.run(20)
+    drive.refiner.fault = unusable
+    assert drive.run(15)[-1].state is TrackState.DEGRADED
+    drive.refiner.fault = None
+    states = [r.state for r in drive.run(30)]
+    assert states[0] is TrackState.DEGRADED
+    assert states[-1] is TrackState.TRACKING
+
+
+def test_scattered_contradictions_end_in_lost_within_two_seconds():
+    drive = Drive()
+    drive.run(20)
+    random = np.random.default_rng(3)
+
+    def fault(result):
+        result.T_map_camera = perturb(result.T_map_camera, random.uniform(-1, 1, 3) * [8, 1, 8], [0, 0, 0])
+        return result
+
+    drive.refiner.fault = fault
+    assert drive.run(20)[-1].state is TrackState.LOST
+
+
+def test_prediction_gone_astray_converges_again():
+    """Good measurements that contradict a confident wrong prediction are believed once they agree."""
+    drive = Drive()
+    drive.run(20)
+    drive.tracker._filter.pose = perturb(drive.tracker._filter.pose, [1.5, -1.0, 0], [0, 0, 4])
+    results = drive.run(30)
+    assert not results[0].accepted
+    assert error(results[0]) > 1
+    assert error(results[-1]) < 0.4
+    assert results[-1].state is TrackState.TRACKING
+    assert TrackState.LOST not in [r.state for r in results]
+
+
+def test_lost_track_wants_agreement_then_recovers():
+    drive = Drive()
+    drive.run(20)
+    drive.refiner.fault = unusable
+    assert drive.run(120)[-1].state is TrackState.LOST
+    drive.refiner.fault = None
+    results = drive.run(20)
+    # a wide covariance would let the first one pass: it is not believed alone
+    assert not results[0].accepted and results[0].state is TrackState.LOST
+    assert results[-1].state is TrackState.TRACKING
+    assert error(results[-1]) < 0.4
+
+
+def test_far_agreement_is_not_believed():
+    drive = Drive()
+    drive.run(20)
+    drive.refiner.fault = jump_of(30.0)
+    results = drive.run(30)
+    assert not any(r.accepted for r in results)
+    assert results[-1].state is TrackState.LOST
+
+
+def test_without_odometry_velocity_is_kept():
+    drive = Drive(odometry=False)
+    results = drive.run(60)
+    assert results[-1].state is TrackState.TRACKING
+    assert results[-1].motion == "velocity"
+    assert results[-1].T_map_odom is None
+    assert np.median([error(r) for r in results[20:]]) < 0.3
+    drive.refiner.fault = unusable
+    # 0.3 s on: 2.4 m driven, most of it predicted
+    assert error(drive.run(3)[-1]) < 0.7
+
+
+def test_map_to_odom_closes_the_chain():
+    drive = Drive()
+    result = drive.run(10)[-1]
+    # the odometry at the image stamp: the drive feeds one pose exactly there
+    np.testing.assert_allclose(result.T_map_odom @ drive.odom, result.T_map_base, atol=1e-9)
+
+
+def test_coarse_pass_only_until_tracking():
+    drive = Drive()
+    drive.run(30)
+    assert drive.refiner.coarse[0] and not drive.refiner.coarse[-1]
+    drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
+    drive.run(30)
+    assert all(drive.refiner.coarse)
+    drive = Drive(TrackerConfig(coarse=CoarsePass.NEVER))
+    drive.run(5)
+    assert not any(drive.refiner.coarse)
+
+
+def test_empty_map_gives_prediction_only():
+    result = Drive(lhmap=EmptyMap(points=3)).step()
+    assert result.refinement is None and not result.accepted
+    assert "3 map points" in result.problem
+
+
+def test_broken_network_is_survived_and_told():
+    drive = Drive()
+    drive.run(20)
+
+    def fault(result):
+        raise ModelError("values that are not finite")
+
+    drive.refiner.fault = fault
+    results = drive.run(5)
+    assert results[-1].state is TrackState.DEGRADED
+    assert "not finite" in results[-1].problem
+
+
+def test_initial_pose_is_moved_forward_by_odometry():
+    """An initial pose two seconds old: odometry bridges to the first image."""
+    drive = Drive()
+    drive.refiner.fault = unusable
+    drive.run(21)
+    drive.tracker.initialize(0, truth(0), np.diag([0.01] * 6))
+    result = drive.step()
+    assert result.motion == "odometry" and result.state is TrackState.INITIALIZING
+    assert error(result) < 0.8  # of 16 m driven
+
+
+def test_bad_calls_are_refused():
+    tracker = Tracker(TrackerConfig(), FakeRefiner(), EmptyMap(), CAMERA, T_BASE_CAMERA)
+    with pytest.raises(LhmapError, match="no initial pose"):
+        tracker.process_image(0, IMAGE)
+    with pytest.raises(InputError, match="not finite"):
+        tracker.initialize(0, np.full((4, 4), np.nan), np.eye(6))
+    with pytest.raises(InputError, match="covariance"):
+        tracker.initialize(0, np.eye(4), -np.eye(6))
+    tracker.initialize(SECOND, truth(SECOND), np.eye(6))
+    with pytest.raises(InputError, match="older"):
+        tracker.process_image(SECOND // 2, IMAGE)
+    with pytest.raises(InputError, match="shape"):
+        tracker.process_image(SECOND, IMAGE[:, :-1])
+    with pytest.raises(InputError, match="not finite"):
+        tracker.add_odometry(SECOND, np.full((4, 4), np.nan))
+    with pytest.raises(InputError, match="camera"):
+        Tracker(TrackerConfig(), FakeRefiner(), EmptyMap(), CAMERA, np.full((4, 4), np.inf))
+    tracker.clear()
+    assert not tracker.initialized
+
+
+def test_configuration_names_the_wrong_field(tmp_path):
+    path = tmp_path / "tracker.yaml"
+    path.write_text("tracker:\n  measurement:\n    floor_m: -1\n  coarse: sometimes\n  crop: 3\n")
+    with pytest.raises(ConfigError) as caught:
+        load(TrackerConfig, path, "tracker")
+    for word in (str(path), "measurement.floor_m", "-1", "coarse", "crop"):
+        assert word in str(caught.value)
+    path.write_text("tracker: 3")
+    with pytest.raises(ConfigError, match="tracker is 3"):
+        load(TrackerConfig, path, "tracker")
+    path.write_text("[1, 2]")
+    with pytest.raises(ConfigError, match="list"):
+        load(TrackerConfig, path)
+    path.write_text("a: [")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load(TrackerConfig, path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(TrackerConfig, tmp_path / "none.yaml")
+
+
+def test_configuration_survives_yaml(tmp_path):
+    config = TrackerConfig(crop_radius_m=33.0, coarse=CoarsePass.NEVER)
+    (tmp_path / "c.yaml").write_text(dump(config))
+    assert load(TrackerConfig, tmp_path / "c.yaml") == config
+    assert load(TrackerConfig, None) == TrackerConfig()
+
+
+def test_transported_covariance_matches_samples():
+    """Noise of the camera pose, seen at base_link, has the covariance the measurement claims."""
+    from lhmap_loc_ros.localization.manifold import carry
+
+    random, T_camera_base = np.random.default_rng(0), inverse(T_BASE_CAMERA)
+    sigma = np.array([0.1, 0.05, 0.2, 0.02, 0.03, 0.01])
+    samples = [se3_log(T_BASE_CAMERA @ se3_exp(sigma * random.standard_normal(6)) @ T_camera_base) for _ in range(4000)]
+    np.testing.assert_allclose(np.cov(np.array(samples).T), carry(np.diag(sigma**2), T_camera_base), atol=1.5e-3)
+    assert sigmas(np.diag(sigma**2))[0] == pytest.approx(0.2)
