@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A procedural street and the sensors that look at it.
+
+Frames: ``map`` has z up and its origin at the start of the route on the centre
+line; cameras use the optical convention (x right, y down, z forward).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lhmap_loc_ros.datasets.synthetic import shading
+from lhmap_loc_ros.datasets.synthetic.build import Geometry, build
+from lhmap_loc_ros.datasets.synthetic.caster import Caster
+from lhmap_loc_ros.datasets.synthetic.light import Light
+from lhmap_loc_ros.datasets.synthetic.route import Path, wander
+
+MAX_LIDAR_RANGE = 120.0
+MOVER_VIEW = 150.0  # moving cars farther away than this are left out [m]
+KEEP_CLEAR = 4.5  # moving cars that would drive through the sensor are left out [m]
+
+
+@dataclass(frozen=True)
+class World:
+    """One street on one day. Make it with :meth:`generate`."""
+
+    seed: int
+    day: int
+    length: float  # drivable metres along the centre line
+    geometry: Geometry
+    light: Light
+    caster: Caster
+
+    @staticmethod
+    def generate(seed: int, length: float = 300.0, day: int = 0) -> "World":
+        """Build a world. The same seed gives the same town; ``day`` changes light, cars and small things."""
+        geometry = build(seed, length, day)
+        light = Light.generate(np.random.default_rng([seed, 3, day]))
+        return World(seed, day, length, geometry, light, Caster(geometry.fixed, geometry.templates))
+
+    @property
+    def lanes(self) -> tuple[float, ...]:
+        """Offsets (metres to the left of the centre line) of the lanes driven in the direction of the route."""
+        style = self.geometry.style
+        return tuple(-(k + 0.5) * style.lane_width for k in range(style.lanes))
+
+    @property
+    def half_road(self) -> float:
+        """Metres from the centre line that belong to moving traffic, on each side."""
+        return self.geometry.style.half_lanes
+
+    def route(self, offset: float, wander_amplitude: float = 0.0, seed: int = 0, reverse: bool = False) -> Path:
+        """A way along the street, ``offset`` metres to the left of its centre line.
+
+        With ``wander_amplitude`` (metres) the driver swings around that offset.
+        """
+        waves = wander(np.random.default_rng([self.seed, 4, seed]), wander_amplitude)
+        return Path(self.geometry.line, self.geometry.terrain, offset, waves, self.length, reverse)
+
+    def render_image(self, T_map_camera: np.ndarray, K, width: int, height: int, time: float = 0.0,
+                     extra_samples: int = 2) -> np.ndarray:
+        """Photograph the world: uint8 RGB (height, width, 3).
+
+        ``T_map_camera``: 4x4, camera optical frame. ``K``: (fx, fy, cx, cy) in
+        pixels, integer coordinates at pixel centres. ``time``: seconds, moves
+        the traffic. ``extra_samples`` more rays go through pixels on edges.
+        """
+        T = np.asarray(T_map_camera, float)
+        fx = K[0]
+        cols, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        pixels = np.stack([cols.ravel(), rows.ravel()], 1)
+        movers = self._movers(T[:3, 3], time)
+        color, hits = self._look(T, K, pixels, movers, 1.0 / fx)
+        if extra_samples > 0:
+            self._antialias(color, hits, T, K, pixels, movers, width, extra_samples)
+        light = self.light
+        exposure_seed = (int(time * 1000) * 7919 + light.seed) % (1 << 31)
+        return shading.develop(color, width, height, 1.0, light.exposure, light.balance, light.contrast, light.noise,
+                               light.vignette, exposure_seed)
+
+    def scan_rays(self, origins: np.ndarray, directions: np.ndarray, time) -> tuple[np.ndarray, np.ndarray]:
+        """LiDAR returns of rays in the map frame.
+
+        ``origins``, ``directions``: (n, 3), directions of unit length. ``time``:
+        seconds, a number or (n,). Returns range (n,) float32 metres with inf
+        for no return, and intensity (n,) float32 in [0, 1].
+        """
+        origins = np.ascontiguousarray(origins, np.float32)
+        directions = np.ascontiguousarray(directions, np.float32)
+        time = np.asarray(time, float)
+        stamp = float(time.flat[0])
+        ages = None if time.ndim == 0 else (time - stamp).astype(np.float32)
+        hits = self.caster.cast(origins, directions, self._movers(origins[0].astype(float), stamp), ages)
+        seed = (self.seed * 1009 + self.day * 9176 + int(stamp * 1e4)) % (1 << 31)
+        g = self.geometry
+        return shading.returns(directions, hits.range, hits.triangle, hits.bary, hits.normal, seed, g.uv, g.surface,
+                               *self._tables(), MAX_LIDAR_RANGE)
+
+    def _tables(self):
+        g = self.geometry
+        return g.kinds, g.rows, g.decals, g.decal_starts, g.decal_order, g.line.start
+
+    def _movers(self, eye: np.ndarray, time: float):
+        g = self.geometry
+        movers = (v.at(time, g.line, g.terrain) for v in g.vehicles)
+        return [m for m in movers if KEEP_CLEAR < np.linalg.norm(m.pose[:3, 3] - eye) < MOVER_VIEW]
+
+    def _look(self, T, K, pixels, movers, pixel_angle):
+        """Linear colours (n, 3) and hits of the rays through ``pixels`` (n, 2)."""
+        fx, fy, cx, cy = K
+        local = np.stack([(pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy, np.ones(len(pixels))], 1)
+        directions = local @ T[:3, :3].T
+        directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
+        origins = np.ascontiguousarray(np.broadcast_to(T[:3, 3].astype(np.float32), directions.shape))
+        hits = self.caster.cast(origins, directions, movers)
+        lit, opened = self._lighting(origins, directions, hits, movers)
+        g = self.geometry
+        color = shading.shade(directions, hits.range, hits.triangle, hits.bary, hits.normal, lit, opened, pixel_angle,
+                              g.uv, g.surface, *self._tables(), self.light.pack())
+        return color, hits
+
+    def _lighting(self, origins, directions, hits, movers):
+        """Share of the sun (n,) and of the sky (n,) that reaches each hit."""
+        sun = self.light.sun.astype(np.float32)
+        start, index = shading.shadow_rays(origins, directions, hits.range, hits.triangle, hits.normal, sun)
+        lit = np.zeros(len(hits.range), np.float32)
+        towards = np.ascontiguousarray(np.broadcast_to(sun, start.shape))
+        lit[index] = ~self.caster.occluded(start, towards, movers)
+        return lit, np.ones(len(lit), np.float32)
+
+    def _antialias(self, color, hits, T, K, pixels, movers, width, samples):
+        """Average more rays into the pixels where the surface changes, in place."""
+        surface = np.where(hits.triangle >= 0, self.geometry.surface[hits.triangle], -1)
+        index = shading.edges(surface, hits.range, width)
+        if not len(index):
+            return
+        total = color[index].copy()
+        for k in range(samples):
+            angle = 2.4 * k + 0.6
+            shift = 0.35 * np.array([np.cos(angle), np.sin(angle)], np.float32)
+            total += self._look(T, K, pixels[index] + shift, movers, 1.0 / K[0])[0]
+        color[index] = total / (1 + samples)
