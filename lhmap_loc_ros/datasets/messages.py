@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes out of a bag: small typed messages with arrays, free of any ROS type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..geometry import Rectifier
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """What all messages have."""
+
+    topic: str
+    stamp_ns: int
+    """Time of measurement from the header, nanoseconds; time of recording where the header has none."""
+    frame: str
+    """frame_id of the header; for transforms and odometry the parent frame."""
+
+
+@dataclass(frozen=True)
+class Scan(Stamped):
+    """Points of a LiDAR, in its frame; points that are not finite are left out."""
+
+    points: np.ndarray
+    """(N, 3) float32, metres."""
+    intensity: np.ndarray
+    """(N,) float32 in [0, 1]; zero where the sensor tells none."""
+    offsets_ns: np.ndarray | None
+    """(N,) int64, when each point was measured, relative to the stamp; None where the sensor does not tell."""
+
+
+@dataclass(frozen=True)
+class Image(Stamped):
+    """A camera image."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8, RGB; grey images have three equal channels."""
+
+
+@dataclass(frozen=True)
+class CameraInfo(Stamped):
+    """A camera calibration."""
+
+    width: int
+    height: int
+    matrix: np.ndarray
+    """K (3, 3), pixels."""
+    distortion: np.ndarray
+    distortion_model: str
+
+    def rectifier(self) -> Rectifier:
+        """What turns the raw images into those of a pinhole camera; raises InputError if not calibrated."""
+        return Rectifier(self.width, self.height, self.matrix, self.distortion, self.distortion_model)
+
+
+@dataclass(frozen=True)
+class Odometry(Stamped):
+    """A pose of `child` in `frame`, as odometry or a localizer publishes it."""
+
+    child: str
+    pose: np.ndarray
+    """T_frame_child (4, 4)."""
+    covariance: np.ndarray | None
+    """(6, 6) as in the ROS message, about the axes of the parent frame; None where the message has none."""
+
+
+@dataclass(frozen=True)
+class Transform(Stamped):
+    """One transform of a tf message."""
+
+    child: str
+    pose: np.ndarray
+    """T_frame_child (4, 4)."""
