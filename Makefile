@@ -1,0 +1,30 @@
+# make demo    the whole main path on a synthetic campus, and a report
+# make test    the test suite
+# make setup   only the virtual environment .venv, with .venv/bin/lhmap in it
+# make lint    ruff
+# make clean   removes what these made
+# Another Python: make PYTHON=python3.12 ...   One part of the tests: make test ARGS="test/nodes -x"
+PYTHON ?= python3
+ARGS ?=
+
+.PHONY: setup demo test lint clean check-python
+
+demo: setup
+	@.venv/bin/lhmap demo demo/
+
+setup: check-python
+	@$(PYTHON) tools/set_up.py
+
+test: check-python
+	@$(PYTHON) tools/set_up.py --extras test,train
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: check-python
+	@$(PYTHON) tools/set_up.py --extras test
+	@.venv/bin/ruff check .
+
+check-python:
+	@command -v $(PYTHON) >/dev/null || { echo "missing: sudo apt install python3 python3-venv"; exit 2; }
+
+clean:
+	rm -rf .venv demo build install log lhmap_loc_ros.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build by pip and by colcon alike: the package, its models, launch files and configuration."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "lhmap_loc_ros"
+SHARE = f"share/{NAME}"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Camera localization in a compressed LiDAR map, for ROS 2",
+    long_description=Path("README.md").read_text() if Path("README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    author="lhmap_loc_ros maintainers",
+    maintainer="lhmap_loc_ros maintainers",
+    maintainer_email="maintainers@example.com",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    python_requires=">=3.10",
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        (f"{SHARE}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"{SHARE}/config", sorted(glob("config/*"))),
+        (f"{SHARE}/models", sorted(glob("models/*.*"))),
+    ],
+    # What a machine without a ROS installation needs. On a robot rosdep installs what package.xml names; the
+    # rest is not in Debian and comes from pip there too.
+    install_requires=[
+        "numpy>=1.26",
+        "scipy>=1.8",
+        "numba>=0.59",
+        "opencv-python-headless>=4.6",
+        "pydantic>=2",
+        "pyyaml",
+        "typer>=0.9",
+        "rich",
+        "rosbags>=0.10",
+        "onnxruntime>=1.17",
+        "matplotlib>=3.5",
+        "embreex",
+        "laspy[lazrs]>=2.5",
+        "kiss-icp>=1.0",
+    ],
+    extras_require={
+        "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff"],
+        "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
+        "open3d": ["open3d"],
+        "tensorrt": ["tensorrt"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"lhmap = {NAME}.cli:main",
+            f"localizer_node = {NAME}.nodes.localizer_node:main",
+            f"map_builder_node = {NAME}.nodes.map_builder_node:main",
+            f"player_node = {NAME}.nodes.player_node:main",
+            f"recorder_node = {NAME}.nodes.recorder:main",
+        ],
+    },
+    zip_safe=False,
+)

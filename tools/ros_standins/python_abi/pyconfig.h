@@ -1,0 +1,1 @@
+// CMake reads this file; there is nothing in it.
