@@ -27,14 +27,18 @@ class MotionConfig(Config):
     rotation_per_metre_deg: float = Field(0.1, ge=0, le=20, description="odometry: degrees of error after 1 m")
     rotation_per_radian_deg: float = Field(1.0, ge=0, le=30, description="odometry: degrees of error after 1 rad")
     translation_per_second: float = Field(0.01, gt=0, le=1, description="odometry: m of error after 1 s at rest")
-    rotation_per_second_deg: float = Field(0.05, gt=0, le=10, description="odometry: degrees of error after 1 s at rest")
+    rotation_per_second_deg: float = Field(
+        0.05, gt=0, le=10, description="odometry: degrees of error after 1 s at rest"
+    )
     velocity_walk: tuple[float, float, float] = Field(
         (0.6, 0.15, 0.1), description="constant velocity: error along x, y, z of base_link after 1 s [m]"
     )
     turn_walk_deg: tuple[float, float, float] = Field(
         (1.0, 1.0, 3.0), description="constant velocity: error about x, y, z of base_link after 1 s [deg]"
     )
-    unknown_speed: float = Field(8.0, ge=0, le=100, description="forward speed to reckon with while none is known [m/s]")
+    unknown_speed: float = Field(
+        8.0, ge=0, le=100, description="forward speed to reckon with while none is known [m/s]"
+    )
     max_speed: float = Field(70.0, gt=0, description="odometry faster than this is a jump, not a motion [m/s]")
     max_gap_s: float = Field(0.5, gt=0, le=10, description="odometry is not interpolated over longer gaps [s]")
     max_extrapolation_s: float = Field(0.15, ge=0, le=2, description="odometry is continued at most this long [s]")

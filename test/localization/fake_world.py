@@ -18,7 +18,9 @@ T_BASE_CAMERA = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [1.2,
 
 def truth(stamp_ns, speed=8.0, turn=0.05):
     """T_map_base on a circle that climbs gently; speed in m/s, turn in rad/s."""
-    return make_pose(np.eye(3), [100.0, -50.0, 3.0]) @ se3_exp(np.array([speed, 0, 0.1, 0, 0, turn]) * stamp_ns / SECOND)
+    return make_pose(np.eye(3), [100.0, -50.0, 3.0]) @ se3_exp(
+        np.array([speed, 0, 0.1, 0, 0, turn]) * stamp_ns / SECOND
+    )
 
 
 class EmptyMap:

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Localizes the images of a bag, one after the other, without DDS: the same bag gives the same poses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..configuration import Config, dump
+from ..datasets.bag import BagReader
+from ..datasets.trajectory import Trajectory
+from ..datasets.tum import write_tum
+from ..lhmap import LHMap
+from ..outputs import filling
+from .inputs import BagInputs, images, read_odometry, read_setup
+from .record import RunRecord
+from .refine import Refiner, RefinerConfig
+from .start import StartPose
+from .tracker import Tracker, TrackerConfig
+
+Report = Callable[[str, int, int], None]
+
+
+class LocalizeConfig(Config):
+    """All about localizing a bag."""
+
+    inputs: BagInputs = BagInputs()
+    refiner: RefinerConfig = RefinerConfig()
+    tracker: TrackerConfig = TrackerConfig()
+
+
+def localize_bag(
+    bag,
+    lhmap: LHMap,
+    start: StartPose | Callable[[int], StartPose],
+    config: LocalizeConfig | None = None,
+    report: Report | None = None,
+    refiner: Refiner | None = None,
+    max_images: int | None = None,
+) -> RunRecord:
+    """The pose at each image of a bag.
+
+    `start` is the pose at the first image, or a function of its stamp [ns]. Odometry is read up to the image before
+    the image is used. The latency recorded is the time one image took. Raises BagError for a bag that lacks what
+    `config.inputs` names.
+    """
+    config = config or LocalizeConfig()
+    results, latency_ms = [], []
+    with BagReader(bag) as reader:
+        # 1. the camera, the odometry, the networks
+        setup, odometry = read_setup(reader, config.inputs), read_odometry(reader, config.inputs)
+        refiner = refiner or Refiner(config.refiner)
+        tracker = Tracker(config.tracker, refiner, lhmap, setup.camera, setup.T_base_camera)
+        feed = OdometryFeed(odometry, tracker)
+        total = min(reader.count(config.inputs.image), max_images or np.iinfo(int).max)
+        # 2. image by image
+        for stamp_ns, image in images(reader, config.inputs, setup):
+            feed.until(stamp_ns)
+            if not tracker.initialized:
+                first = start(stamp_ns) if callable(start) else start
+                tracker.initialize(stamp_ns, first.T_map_base, first.covariance)
+            began = time.perf_counter()
+            results.append(tracker.process_image(stamp_ns, image))
+            latency_ms.append(1e3 * (time.perf_counter() - began))
+            if report is not None:
+                report("localize", len(results), total)
+            if len(results) == total:
+                break
+    # 3. as arrays
+    return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3)
+
+
+class OdometryFeed:
+    """Hands the odometry of a bag to a tracker as time goes on."""
+
+    def __init__(self, odometry: Trajectory | None, tracker: Tracker):
+        self._odometry, self._tracker, self._next = odometry, tracker, 0
+
+    def until(self, stamp_ns: int) -> None:
+        """Everything up to the first pose at or after `stamp_ns`, so that the tracker can interpolate there."""
+        if self._odometry is None:
+            return
+        stamps = self._odometry.stamps_ns
+        end = min(int(np.searchsorted(stamps, stamp_ns)) + 1, len(stamps))
+        for k in range(self._next, end):
+            self._tracker.add_odometry(int(stamps[k]), self._odometry.poses[k])
+        self._next = max(self._next, end)
+
+
+def write_run(folder, record: RunRecord, config: LocalizeConfig) -> Path:
+    """Writes poses.tum, poses.csv and config.yaml into a folder, all or none; gives the folder."""
+    with filling(folder) as temporary:
+        write_tum(temporary / "poses.tum", Trajectory(record.stamps_ns, record.poses))
+        (temporary / "poses.csv").write_text(record.to_csv())
+        (temporary / "config.yaml").write_text(dump(config))
+    return Path(folder)

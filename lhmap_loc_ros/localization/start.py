@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run starts: a pose with its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..datasets.trajectory import Trajectory
+from ..errors import InputError
+from ..geometry import make_pose
+
+START_ERROR_M, START_ERROR_DEG = 1.0, 3.0
+
+
+@dataclass(frozen=True)
+class StartPose:
+    """A pose of base_link in the map at the first image."""
+
+    T_map_base: np.ndarray
+    """(4, 4)."""
+    covariance: np.ndarray
+    """(6, 6), body frame of base_link, translation first [m, rad]."""
+
+
+def given(values: Sequence[float], sigma_m: float = START_ERROR_M, sigma_deg: float = START_ERROR_DEG) -> StartPose:
+    """From x, y, z [m] and yaw [deg] in the map frame; raises InputError unless these are four finite numbers."""
+    if len(values) != 4 or not np.isfinite(values).all():
+        raise InputError(f"start pose {tuple(values)} found, expected four finite numbers: x y z [m] yaw [deg]")
+    pose = make_pose(Rotation.from_euler("z", values[3], degrees=True), values[:3])
+    return StartPose(pose, _covariance(sigma_m, sigma_deg))
+
+
+def near_truth(truth: Trajectory, stamp_ns: int, seed: int) -> StartPose:
+    """The true pose at a stamp, moved by 1 m and turned by 3 degrees, in directions drawn from `seed`.
+
+    The run is not to be handed the truth: all it learns is what a person could tell by pointing at a map. Raises
+    InputError if the truth does not cover the stamp.
+    """
+    if not truth.covers(stamp_ns, slack_ns=100_000_000):
+        first, last = truth.stamps_ns[[0, -1]] / 1e9
+        raise InputError(
+            f"the first image, at {stamp_ns / 1e9:.3f} s, is outside the truth: {first:.3f} to {last:.3f} s"
+        )
+    random = np.random.default_rng(seed)
+    direction, axis = (v / np.linalg.norm(v) for v in random.standard_normal((2, 3)))
+    error = make_pose(Rotation.from_rotvec(np.radians(START_ERROR_DEG) * axis), START_ERROR_M * direction)
+    return StartPose(truth.at(stamp_ns) @ error, _covariance(START_ERROR_M, START_ERROR_DEG))
+
+
+def _covariance(sigma_m: float, sigma_deg: float) -> np.ndarray:
+    return np.diag([sigma_m**2] * 3 + [np.radians(sigma_deg) ** 2] * 3)
