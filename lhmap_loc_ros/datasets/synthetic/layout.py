@@ -125,7 +125,7 @@ def _blocks(site, side, s, end):
     while s < end:
         width = rng.uniform(16, 36)
         _put_house(site, side, s, width, rng.uniform(10, 15), int(rng.integers(3, 7)), rng.uniform(2, 9))
-        _lawn_plants(site, side, s, s + width, 3, 2)
+        _lawn_plants(site, side, s, s + width, 4, 3)
         s += width + rng.uniform(4, 14)
 
 
@@ -141,13 +141,13 @@ def _detached(site, side, s, end):
         kind = border if rng.random() < 0.8 else rng.choice(["hedge", "wood", "rail", "stone", "none"])
         gate = rng.uniform(1.5, 4)
         _border(site, side, s + 0.1, s + plot - gate, 0.25, kind)
-        _lawn_plants(site, side, s, s + plot, int(rng.integers(0, 3)), int(rng.integers(0, 4)))
+        _lawn_plants(site, side, s, s + plot, int(rng.integers(0, 5)), int(rng.integers(0, 5)))
         s += plot
 
 
 def _park(site, side, s, end):
     rng = site.rng
-    area = int((end - s) * rng.uniform(0.08, 0.3))
+    area = int((end - s) * rng.uniform(0.12, 0.4))
     if rng.random() < 0.5:
         _border(site, side, s, end, 0.3, rng.choice(["hedge", "rail", "stone"]))
     for _ in range(area):
@@ -175,7 +175,7 @@ def _field(site, side, s, end):
     rng = site.rng
     if rng.random() < 0.4:
         _border(site, side, s, end, 0.5, rng.choice(["wood", "rail", "hedge"]))
-    for _ in range(int((end - s) / 9)):
+    for _ in range(int((end - s) / 5)):
         _put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(12, 50)), rng.uniform(0.6, 1.4))
 
 

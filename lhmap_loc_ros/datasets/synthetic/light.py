@@ -22,7 +22,7 @@ class Light:
     haze: float  # extinction [1/m]
     exposure: float  # brightness the camera aims at
     balance: np.ndarray  # (3,) white balance gains
-    contrast: float  # exponent of the tone curve
+    contrast: float  # 0 = plain gamma, 1 = steep s-shaped tone curve
     noise: float  # standard deviation of pixel noise [grey levels]
     vignette: float  # darkening towards the corners, 0..1
     seed: int
@@ -36,8 +36,8 @@ class Light:
         sun = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
         warm = np.clip((0.8 - elevation) / 0.8, 0, 1)
         tint = np.array([1.0, 0.95 - 0.12 * warm, 0.88 - 0.35 * warm])
-        if weather < 0.55:  # sun
-            strength, sky, cloud = rng.uniform(0.8, 1.1), rng.uniform(0.2, 0.38), rng.uniform(0.0, 0.5)
+        if weather < 0.6:  # sun
+            strength, sky, cloud = rng.uniform(0.85, 1.2), rng.uniform(0.16, 0.32), rng.uniform(0.0, 0.5)
             blue = np.array([0.72, 0.88, 1.15])
         elif weather < 0.75:  # thin cloud, soft sun
             strength, sky, cloud = rng.uniform(0.25, 0.6), rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.8)
@@ -48,8 +48,8 @@ class Light:
         zenith = np.array([0.16, 0.3, 0.62]) * rng.uniform(0.7, 1.2) * (1 - cloud) + 0.75 * cloud
         horizon = np.array([0.72, 0.8, 0.9]) * (1 - cloud) + np.array([0.85, 0.87, 0.9]) * cloud
         return Light(sun, strength * tint, sky * blue, zenith, horizon, float(cloud),
-                     float(np.exp(rng.uniform(np.log(3e-4), np.log(5e-3)))), float(rng.uniform(0.3, 0.48)),
-                     1 + rng.uniform(-0.09, 0.09, 3), float(rng.uniform(0.85, 1.25)), float(rng.uniform(0.5, 3.0)),
+                     float(np.exp(rng.uniform(np.log(1e-4), np.log(2.5e-3)))), float(rng.uniform(0.34, 0.52)),
+                     1 + rng.uniform(-0.09, 0.09, 3), float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.5, 3.0)),
                      float(rng.uniform(0.0, 0.25)), int(rng.integers(1 << 20)))
 
     def pack(self) -> np.ndarray:

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.street import ARROW, CRACK, DECAL_COLUMNS, DISC, PAINT, PATCH
+from lhmap_loc_ros.datasets.synthetic.street import ARROW, CRACK, DECAL_COLUMNS, DISC, PAINT, PATCH, STAIN
 
 BIN = 2.0  # metres of station per bucket
 
@@ -56,6 +56,13 @@ def _wear(rng, decals, line, style):
              rng.uniform(0.015, 0.04), rng.uniform(0.5, 2.5), -0.5)
     for _ in range(int(span / rng.uniform(12, 40))):
         _add(decals, DISC, rng.uniform(line.start, line.end), rng.uniform(-right, left), 0.33, 0.33, 1.0)
+    for _ in range(int(span / rng.uniform(1.5, 5))):
+        _add(decals, STAIN, rng.uniform(line.start, line.end), rng.uniform(-right, left), rng.uniform(0.3, 3.5),
+             rng.uniform(0.2, 1.0), rng.uniform(-0.6, 0.45))
+    for s in np.arange(line.start, line.end, 4.0):  # dirt gathers at the curb
+        for edge in (left, -right):
+            _add(decals, STAIN, s + rng.uniform(-2, 2), edge, rng.uniform(1, 5), rng.uniform(0.25, 0.8),
+                 rng.uniform(-0.5, 0.3))
     for s in np.arange(line.start + 5, line.end, rng.uniform(18, 30)):  # gullies at the curb
         _add(decals, PATCH, s, left - 0.28, 0.25, 0.2, -0.8)
         _add(decals, PATCH, s + 1, -right + 0.28, 0.25, 0.2, -0.8)

@@ -84,10 +84,10 @@ def shade(directions, reach, triangle, bary, normal, lit, opened, pixel, tri_uv,
             g += f * (sg + spot * light[4])
             b += f * (sb + spot * light[5])
         fog = np.exp(-light[16] * reach[i])
-        glow = 0.5 + 0.3 * max(0.0, dx * light[0] + dy * light[1] + dz * light[2])
-        out[i, 0] = r * fog + (1.0 - fog) * (light[12] * glow + 0.2)
-        out[i, 1] = g * fog + (1.0 - fog) * (light[13] * glow + 0.2)
-        out[i, 2] = b * fog + (1.0 - fog) * (light[14] * glow + 0.2)
+        glow = 0.65 + 0.3 * max(0.0, dx * light[0] + dy * light[1] + dz * light[2])
+        out[i, 0] = r * fog + (1.0 - fog) * (light[12] * glow)
+        out[i, 1] = g * fog + (1.0 - fog) * (light[13] * glow)
+        out[i, 2] = b * fog + (1.0 - fog) * (light[14] * glow)
     return out
 
 
@@ -174,7 +174,8 @@ def develop(linear, width, height, exposure, target, balance, contrast, noise, v
         for k in range(3):
             c = linear[i, k] * gain * balance[k] * fall
             c = c * (1.0 + c / 5.0) / (1.0 + 0.75 * c)
-            g = 255.0 * min(1.0, max(0.0, c)) ** (contrast / 2.2)
+            g = 255.0 * min(1.0, max(0.0, c)) ** (1.0 / 2.2) / 255.0
+            g = 255.0 * (g + contrast * (g * g * (3.0 - 2.0 * g) - g))
             rnd = lattice(i, 3 * k, seed) + lattice(i, 3 * k + 1, seed) + lattice(i, 3 * k + 2, seed) - 1.5
             g += noise * 2.0 * rnd
             out[row, col, k] = np.uint8(min(255.0, max(0.0, g + 0.5)))

@@ -7,7 +7,7 @@ import numpy as np
 
 from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
 
-PAINT, PATCH, DISC, ARROW, CRACK = range(5)
+PAINT, PATCH, DISC, ARROW, CRACK, STAIN = range(6)
 DECAL_COLUMNS = 8  # type, s, d, half length s, half width d, strength, seed, cos-like sign of direction
 
 
@@ -71,7 +71,7 @@ class SideStreet:
 
 def street_surfaces(table, rng) -> dict[str, int]:
     """Asphalt, curb, sidewalk, verge and ground surfaces of one street."""
-    grey = rng.uniform(0.05, 0.16)
+    grey = rng.uniform(0.07, 0.22)
     tint = np.array([1.0, 1.0, 1.0]) + rng.uniform(-0.06, 0.06, 3)
     walk = rng.uniform(0.16, 0.38)
     walk_tint = np.array([1.05, 1.0, 0.93]) + rng.uniform(-0.06, 0.06, 3)
@@ -82,7 +82,8 @@ def street_surfaces(table, rng) -> dict[str, int]:
     slab = (rng.uniform(0.2, 1.2), rng.uniform(0.2, 0.8), float(rng.random() < 0.6))
     seed = int(rng.integers(1 << 20))
     return {
-        "road": table.add(Kind.ROAD, grey * tint, 0.6 * grey * tint, nir=rng.uniform(0.1, 0.2), nir2=0.09, seed=seed),
+        "road": table.add(Kind.ROAD, grey * tint, 0.6 * grey * tint, nir=rng.uniform(0.1, 0.22), nir2=0.08,
+                          params=(rng.uniform(0.12, 0.3),), seed=seed),
         "curb": table.add(Kind.PAVING, [0.3, 0.29, 0.27], [0.14] * 3, 0.34, 0.2, (1.0, 9.0, 0), seed=seed + 1),
         "walk": table.add(Kind.PAVING, walk * walk_tint, 0.5 * walk * walk_tint, 0.12 + 0.7 * walk, 0.15, slab,
                           seed=seed + 2),

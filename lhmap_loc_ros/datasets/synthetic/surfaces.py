@@ -18,7 +18,7 @@ class Kind(IntEnum):
     """What a surface is made of; selects the texture function."""
 
     PLAIN = 0  # P0: noise strength
-    ROAD = 1  # decals are looked up by (s, d)
+    ROAD = 1  # decals are looked up by (s, d); P0: strength of the grain
     PAVING = 2  # P0, P1: slab size in metres, P2: 1 = running bond
     GRASS = 3
     BRICK = 4  # P0: length, P1: height in metres

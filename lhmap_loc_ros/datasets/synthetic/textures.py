@@ -34,8 +34,8 @@ def _road(row, s, d, fp, decals, starts, order, origin):
     seed = np.int64(row[SEED])
     lane_wear = 0.05 * np.sin(d * 3.6) + 0.1 * fbm(s * 0.12, d, seed + 3, 1.3, 3, 0.6, fp)
     grain = fbm(s, d, seed, 6.0, 10, 0.72, fp)
-    t = 0.35 - 0.25 * grain
-    r, g, b, nir = _mix(row, t, 1.0 + lane_wear)
+    coarse = fbm(s, d * 1.7, seed + 8, 14.0, 3, 0.6, fp)
+    r, g, b, nir = _mix(row, 0.35 - 0.3 * coarse, max(0.3, 1.0 + lane_wear + row[P0] * grain))
     k = np.int64((s - origin) / 2.0)
     if k < 0 or k >= len(starts) - 1:
         return r, g, b, nir
@@ -56,7 +56,17 @@ def _road(row, s, d, fp, decals, starts, order, origin):
         elif kind == 3:  # arrow head: narrows towards its tip
             tip = hd * 0.5 * (1.0 - q[7] * ds / hs)
             cover = band(ds, hs, fp) * band(dd, max(tip, 0.0), fp)
-        if kind == 0 or kind == 3:
+        if kind == 5:  # oil, dirt, dust: soft and blotchy
+            soft = 1.0 - (ds * ds) / (hs * hs) - (dd * dd) / (hd * hd)
+            if soft <= 0.0:
+                continue
+            blot = 0.55 + 0.5 * fbm(s, d, np.int64(q[6]), 1.2, 5, 0.7, fp)
+            gain = 1.0 + q[5] * min(1.0, max(0.0, 1.6 * soft * blot))
+            r *= gain
+            g *= gain
+            b *= gain
+            nir *= gain
+        elif kind == 0 or kind == 3:
             worn = fbm(s, d, np.int64(q[6]), 0.5, 5, 0.75, fp) + 0.5 * fbm(s, d, seed, 5.0, 2, 0.5, fp)
             cover *= min(1.0, max(0.12, 1.15 - 0.9 * max(0.0, worn)))
             w = 0.62 + 0.1 * grain
@@ -164,7 +174,7 @@ def texture(kind, row, u, v, fp, decals, starts, order, origin):
     elif kind == 3:
         patch = fbm(u, v, seed, 7.0, 4, 0.6, fp) + row[P0]
         blade = fbm(u, v, seed + 5, 0.9, 7, 0.85, fp)
-        r, g, b, nir = _mix(row, 0.3 + 0.55 * patch + 0.12 * blade, 1.0 + 0.26 * blade)
+        r, g, b, nir = _mix(row, 0.3 + 0.8 * patch + 0.2 * blade, max(0.25, 1.0 + 0.4 * blade))
     elif kind == 4:
         r, g, b, nir = _masonry(row, u, v, row[P0], row[P1], 0.006, 1.0, fp, 0.35)
     elif kind == 5:

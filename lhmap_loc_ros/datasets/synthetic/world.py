@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic import shading
+from lhmap_loc_ros.datasets.synthetic import shading, skylight
 from lhmap_loc_ros.datasets.synthetic.build import Geometry, build
 from lhmap_loc_ros.datasets.synthetic.caster import Caster
 from lhmap_loc_ros.datasets.synthetic.light import Light
@@ -17,7 +17,7 @@ from lhmap_loc_ros.datasets.synthetic.route import Path, wander
 
 MAX_LIDAR_RANGE = 120.0
 MOVER_VIEW = 150.0  # moving cars farther away than this are left out [m]
-KEEP_CLEAR = 4.5  # moving cars that would drive through the sensor are left out [m]
+KEEP_CLEAR = (12.0, 2.2)  # moving cars this close along and across would be run through; left out [m]
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,13 @@ class World:
         cols, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         pixels = np.stack([cols.ravel(), rows.ravel()], 1)
         movers = self._movers(T[:3, 3], time)
-        color, hits = self._look(T, K, pixels, movers, 1.0 / fx)
-        if extra_samples > 0:
-            self._antialias(color, hits, T, K, pixels, movers, width, extra_samples)
         light = self.light
         exposure_seed = (int(time * 1000) * 7919 + light.seed) % (1 << 31)
+        view = self._look(T, K, pixels, movers)
+        opened = self._sky_share(view, movers, width, exposure_seed)
+        color = self._shade(view, movers, opened, 1.0 / fx)
+        if extra_samples > 0:
+            self._antialias(color, view[2], opened, T, K, pixels, movers, width, extra_samples)
         return shading.develop(color, width, height, 1.0, light.exposure, light.balance, light.contrast, light.noise,
                                light.vignette, exposure_seed)
 
@@ -103,32 +105,50 @@ class World:
     def _movers(self, eye: np.ndarray, time: float):
         g = self.geometry
         movers = (v.at(time, g.line, g.terrain) for v in g.vehicles)
-        return [m for m in movers if KEEP_CLEAR < np.linalg.norm(m.pose[:3, 3] - eye) < MOVER_VIEW]
+        return [m for m in movers if np.linalg.norm(m.pose[:3, 3] - eye) < MOVER_VIEW and not _in_the_way(m, eye)]
 
-    def _look(self, T, K, pixels, movers, pixel_angle):
-        """Linear colours (n, 3) and hits of the rays through ``pixels`` (n, 2)."""
+    @staticmethod
+    def _rays(T, K, pixels):
+        """Origins and unit directions (n, 3) of the rays through ``pixels`` (n, 2), map frame."""
         fx, fy, cx, cy = K
         local = np.stack([(pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy, np.ones(len(pixels))], 1)
         directions = local @ T[:3, :3].T
         directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
         origins = np.ascontiguousarray(np.broadcast_to(T[:3, 3].astype(np.float32), directions.shape))
-        hits = self.caster.cast(origins, directions, movers)
-        lit, opened = self._lighting(origins, directions, hits, movers)
-        g = self.geometry
-        color = shading.shade(directions, hits.range, hits.triangle, hits.bary, hits.normal, lit, opened, pixel_angle,
-                              g.uv, g.surface, *self._tables(), self.light.pack())
-        return color, hits
+        return origins, directions
 
-    def _lighting(self, origins, directions, hits, movers):
-        """Share of the sun (n,) and of the sky (n,) that reaches each hit."""
+    def _look(self, T, K, pixels, movers):
+        """Origins, directions and hits of the rays through ``pixels``."""
+        origins, directions = self._rays(T, K, pixels)
+        return origins, directions, self.caster.cast(origins, directions, movers)
+
+    def _shade(self, view, movers, opened, pixel_angle):
+        """Linear colours (n, 3); ``opened`` (n,) is the share of the sky each hit sees."""
+        origins, directions, hits = view
+        lit = self._sun_share(origins, directions, hits, movers)
+        g = self.geometry
+        return shading.shade(directions, hits.range, hits.triangle, hits.bary, hits.normal, lit, opened, pixel_angle,
+                              g.uv, g.surface, *self._tables(), self.light.pack())
+
+    def _sun_share(self, origins, directions, hits, movers):
+        """Share of the sun (n,) that reaches each hit."""
         sun = self.light.sun.astype(np.float32)
         start, index = shading.shadow_rays(origins, directions, hits.range, hits.triangle, hits.normal, sun)
         lit = np.zeros(len(hits.range), np.float32)
         towards = np.ascontiguousarray(np.broadcast_to(sun, start.shape))
         lit[index] = ~self.caster.occluded(start, towards, movers)
-        return lit, np.ones(len(lit), np.float32)
+        return lit
 
-    def _antialias(self, color, hits, T, K, pixels, movers, width, samples):
+    def _sky_share(self, view, movers, width, seed):
+        """Share of the sky (n,) that each pixel's hit sees."""
+        origins, directions, hits = view
+        start, towards, pixel = skylight.sky_rays(directions, origins, hits.range, hits.triangle, hits.normal, width,
+                                                  seed)
+        seen = np.full(len(directions), np.nan, np.float32)
+        seen[pixel] = ~self.caster.occluded(start, towards, movers)
+        return skylight.spread(seen, hits.range, hits.triangle, hits.normal, width, 6)
+
+    def _antialias(self, color, hits, opened, T, K, pixels, movers, width, samples):
         """Average more rays into the pixels where the surface changes, in place."""
         surface = np.where(hits.triangle >= 0, self.geometry.surface[hits.triangle], -1)
         index = shading.edges(surface, hits.range, width)
@@ -138,5 +158,12 @@ class World:
         for k in range(samples):
             angle = 2.4 * k + 0.6
             shift = 0.35 * np.array([np.cos(angle), np.sin(angle)], np.float32)
-            total += self._look(T, K, pixels[index] + shift, movers, 1.0 / K[0])[0]
+            view = self._look(T, K, pixels[index] + shift, movers)
+            total += self._shade(view, movers, opened[index], 1.0 / K[0])
         color[index] = total / (1 + samples)
+
+
+def _in_the_way(mover, eye: np.ndarray) -> bool:
+    """Whether the sensor at ``eye`` is just before, behind or inside a moving car."""
+    x, y, _ = mover.pose[:3, :3].T @ (eye - mover.pose[:3, 3])
+    return abs(x) < KEEP_CLEAR[0] and abs(y) < KEEP_CLEAR[1]
