@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a map is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ..configuration import Config
+
+
+class MovingConfig(Config):
+    """Removal of what moved, by looking through it."""
+
+    enabled: bool = True
+    spacing_m: float = Field(1.0, ge=0)
+    """Distance driven between the scans that are compared with the map, metres."""
+    spacing_s: float = Field(2.0, gt=0)
+    """Time after which a scan is compared even though the vehicle stands, seconds."""
+    radius_m: float = Field(40.0, gt=0)
+    """Points farther than this from a scan are not judged by it, metres."""
+    margin_m: float = Field(0.5, gt=0)
+    """How far behind a point the beams around it must all end to have passed through it, metres."""
+    min_passes: int = Field(2, ge=1)
+    """How many scans must look through a point before it is dropped."""
+    passes_per_hit: float = Field(1.0, gt=0)
+    """How many scans must look through a point for each scan that hit it."""
+
+
+class HeatConfig(Config):
+    """The virtual views that heat comes from."""
+
+    model: str = "heat"
+    """Name or path of the heat network."""
+    spacing_m: float = Field(2.0, gt=0)
+    """Distance driven between virtual views, metres."""
+    beside_m: tuple[float, ...] = (0.0, -2.0, 2.0)
+    """Where views stand beside the path (left positive), metres; they take turns along the path."""
+    height_m: float = Field(1.6, gt=0)
+    """Height of the virtual camera above the ground under the path, metres."""
+    yaw_deg: tuple[float, ...] = (0.0, 12.0, -12.0, 180.0)
+    """Headings of the views relative to the direction of travel, taking turns."""
+    fov_deg: float = Field(80.0, gt=10, lt=150)
+    """Horizontal field of view; the pixels are those of the network's input."""
+    max_depth_m: float = Field(60.0, gt=0)
+    top_views: int = Field(3, ge=1)
+    """A point's heat is the mean over this many views that value it most (fewer if fewer see it)."""
+
+
+class BuildConfig(Config):
+    """Everything `build_map` can be told."""
+
+    points_topic: str = "/points"
+    odometry_topic: str = "/odom"
+    tf_topic: str = "/tf"
+    tf_static_topic: str = "/tf_static"
+    map_frame: str = "map"
+    base_frame: str = "base_link"
+    lidar_frame: str | None = None
+    """None takes the frame of the point clouds."""
+    intensity_scale: float | None = Field(None, gt=0)
+    """Full scale of the LiDAR's intensity; None tells it from the first scan."""
+
+    poses: Literal["auto", "file", "tf", "odometry", "icp"] = "auto"
+    """Where poses come from; auto takes the first there is of file, TF, odometry, and else runs kiss-icp."""
+    poses_file: Path | None = None
+    """A TUM or KITTI file of the poses of `base_frame` in `map_frame`."""
+
+    voxel_m: float = Field(0.1, gt=0, le=2)
+    tile_m: float = Field(25.0, gt=0)
+    resolution_m: float = Field(0.005, gt=0)
+    min_range_m: float = Field(2.0, ge=0)
+    """Nearer points are the vehicle itself."""
+    max_range_m: float = Field(60.0, gt=0)
+    isolation_m: float = Field(0.5, gt=0)
+    """Cells of this size that hold fewer than `min_neighbours` points hold noise."""
+    min_neighbours: int = Field(3, ge=1)
+    moving: MovingConfig = MovingConfig()
+
+    heat: Literal["network", "none"] = "network"
+    """none gives all points the same heat: then the budget keeps an even sample."""
+    heat_views: HeatConfig = HeatConfig()
+    budget_mb_per_km: float | None = Field(8.0, gt=0)
+    """Bytes of map per kilometre driven; None keeps every point."""
+    stretch_m: float = Field(10.0, gt=0)
+    """Each stretch of path of this length gets its own share of the budget."""
+    fair_share: float = Field(0.5, ge=0, le=1)
+    """Part of a stretch's budget shared evenly over the directions around it; the rest goes by heat alone."""

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heat from virtual views: the heat network looks at the map from along the path, points collect what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..errors import ModelError
+from ..geometry import Camera, make_pose
+from ..inference import Model, load_model
+from ..lhmap import MapPoints
+from ..localization.features import HORIZON, MAP_CHANNELS, render_map
+from .config import HeatConfig
+from .grid import TileGroups
+
+_BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+_GROUND_RADIUS = 4.0
+
+
+def load_heat_model(name: str) -> Model:
+    """The heat network; raises ModelError if it is missing or not of the expected shape."""
+    model = load_model(name)
+    shape = model.inputs.get("map", ())
+    fits = len(shape) == 4 and shape[:2] == (1, MAP_CHANNELS) and all(isinstance(n, int) for n in shape)
+    if not fits or "heat" not in model.outputs:
+        raise ModelError(
+            f"{model.path}: inputs {model.inputs} and outputs {model.outputs} found; expected a heat network: "
+            f"map (1, {MAP_CHANNELS}, H, W) to heat"
+        )
+    return model
+
+
+def virtual_camera(width: int, height: int, fov_deg: float) -> Camera:
+    """A level camera with the horizon where the networks are used to it."""
+    focal = width / 2 / np.tan(np.radians(fov_deg) / 2)
+    return Camera(width, height, focal, focal, (width - 1) / 2, HORIZON * height)
+
+
+def virtual_views(path: np.ndarray, ground: Callable[[np.ndarray], float], config: HeatConfig) -> list[np.ndarray]:
+    """Camera poses T_map_camera (4, 4) every `spacing_m` along `path`, the poses (P, 4, 4) of the vehicle.
+
+    They take turns in the headings and the places beside the path of the configuration, and follow the
+    vehicle's slope. `ground` tells the height of the ground at a place (3,), metres.
+    """
+    steps = np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1)
+    along = np.r_[0.0, np.cumsum(steps)]
+    stops = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, config.spacing_m))
+    views = []
+    # a full round of headings at one place beside the path, then the next place
+    for number, stop in enumerate(stops):
+        beside = config.beside_m[(number // len(config.yaw_deg)) % len(config.beside_m)]
+        yaw = config.yaw_deg[number % len(config.yaw_deg)]
+        rotation = path[stop, :3, :3] @ Rotation.from_euler("z", yaw, degrees=True).as_matrix()
+        position = path[stop, :3, 3] + path[stop, :3, 1] * beside
+        position[2] = ground(position) + config.height_m
+        views.append(make_pose(rotation @ _BASE_FROM_OPTICAL, position))
+    return views
+
+
+@numba.njit(cache=True, nogil=True)
+def _collect(index, members, heat, best, stamp, view):
+    """Takes one view's heat (H, W) over to the points that own pixels; the best values stay sorted."""
+    top = best.shape[1]
+    for row in range(index.shape[0]):
+        for column in range(index.shape[1]):
+            if index[row, column] < 0:
+                continue
+            i = members[index[row, column]]
+            value = heat[row, column]
+            if stamp[i] == view:
+                continue
+            stamp[i] = view
+            for k in range(top):
+                if value > best[i, k]:
+                    for j in range(top - 1, k, -1):
+                        best[i, j] = best[i, j - 1]
+                    best[i, k] = value
+                    break
+
+
+def compute_heat(cloud: MapPoints, path: np.ndarray, model: Model, config: HeatConfig, report=None) -> np.ndarray:
+    """The heat (N,) float32 in [0, 1] of a cloud mapped along `path`, poses (P, 4, 4) in the map frame.
+
+    The cloud is rendered at each virtual view; a visible point takes the network's value at its first pixel.
+    Its heat is the mean of its `top_views` best values, 0 if no view sees it, scaled so that the hottest
+    one in two hundred is 1.
+    """
+    local_path = path.copy()
+    local_path[:, :3, 3] -= cloud.origin
+    groups = TileGroups(cloud.points)
+    height, width = model.inputs["map"][2:]
+    camera = virtual_camera(width, height, config.fov_deg)
+    views = virtual_views(local_path, lambda place: _ground(groups, place), config)
+    best = np.full((len(cloud), config.top_views), -1.0, np.float32)
+    stamp = np.full(len(cloud), -1, np.int32)
+    for number, T_map_camera in enumerate(views):
+        members = groups.members(T_map_camera[:3, 3], config.max_depth_m)
+        view = render_map(
+            cloud.points[members], cloud.intensity[members], T_map_camera, camera, max_depth=config.max_depth_m
+        )
+        heat = model.run({"map": view.channels[None]})["heat"][0, 0]
+        _collect(view.index, members, _to_pixels(heat, height, width), best, stamp, number)
+        if report:
+            report("heat", number + 1, len(views))
+    return _scaled(best)
+
+
+def _scaled(best: np.ndarray) -> np.ndarray:
+    seen = best >= 0
+    heat = np.where(seen, best, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    if not (heat > 0).any():
+        return np.zeros(len(best), np.float32)
+    return np.clip(heat / np.quantile(heat[heat > 0], 0.995), 0, 1).astype(np.float32)
+
+
+def _to_pixels(heat: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The network's heat, at whatever stride, repeated to the pixels of its input."""
+    rows = np.arange(height) * heat.shape[0] // height
+    columns = np.arange(width) * heat.shape[1] // width
+    return np.ascontiguousarray(heat[rows[:, None], columns], np.float32)
+
+
+def _ground(groups: TileGroups, place: np.ndarray) -> float:
+    """Height of the ground near a place (3,): a low quantile of the points around; the place's own if none."""
+    near = [groups.points[start:end] for start, end in groups.near(place, _GROUND_RADIUS)]
+    points = np.concatenate(near) if near else np.zeros((0, 3), np.float32)
+    points = points[np.hypot(points[:, 0] - place[0], points[:, 1] - place[1]) < _GROUND_RADIUS]
+    return float(np.quantile(points[:, 2], 0.1)) if len(points) else float(place[2])

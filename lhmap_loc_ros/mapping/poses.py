@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the vehicle was: from a file, from TF, from odometry, or from the scans themselves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from ..datasets.bag import BagReader
+from ..datasets.messages import Transform
+from ..datasets.trajectory import Trajectory
+from ..datasets.tum import read_trajectory
+from ..errors import BagError, ConfigError, InputError
+from ..geometry import inverse
+from .config import BuildConfig
+from .scans import in_range
+
+_LEAST_POINTS = 100
+
+
+
+def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> tuple[Trajectory, str]:
+    """The trajectory T_map_base of a bag, and where it came from: file, tf, odometry or icp.
+
+    Raises BagError or InputError if the source that is asked for does not exist or holds poses that are
+    not finite.
+    """
+    source = _choose(bag, config) if config.poses == "auto" else config.poses
+    if source == "file":
+        if config.poses_file is None:
+            raise ConfigError("poses_file: not given, but poses is 'file'")
+        return _from_file(bag, config), source
+    if source == "tf":
+        trajectory = trajectory_from_tf(bag, config.tf_topic, config.map_frame, config.base_frame)
+        if trajectory is None:
+            raise BagError(
+                f"{bag.path}: {config.tf_topic} has no transforms from {config.map_frame} to {config.base_frame}"
+            )
+        return trajectory, source
+    if source == "odometry":
+        return bag.odometry(config.odometry_topic), source
+    return poses_by_icp(bag, config, T_base_lidar, report), source
+
+
+def _choose(bag: BagReader, config: BuildConfig) -> str:
+    if config.poses_file is not None:
+        return "file"
+    if config.tf_topic in bag.topics:
+        if trajectory_from_tf(bag, config.tf_topic, config.map_frame, config.base_frame) is not None:
+            return "tf"
+    return "odometry" if config.odometry_topic in bag.topics else "icp"
+
+
+def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
+    stamps = [scan.stamp_ns for scan in bag.messages([config.points_topic])]
+    trajectory = read_trajectory(config.poses_file, stamps)
+    if not trajectory.covers(np.array(stamps, dtype=np.int64)).any():
+        raise InputError(
+            f"{config.poses_file}: poses from {trajectory.stamps_ns[0]} to {trajectory.stamps_ns[-1]} ns do not "
+            f"meet the scans of {bag.path}, {stamps[0]} to {stamps[-1]} ns"
+        )
+    return trajectory
+
+
+def trajectory_from_tf(bag: BagReader, topic: str, parent: str, child: str) -> Trajectory | None:
+    """The poses of `child` in `parent` from a TF topic, through frames between them if need be; None if apart.
+
+    They are taken at the times of the last moving link; the other links are interpolated.
+    """
+    links: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = defaultdict(list)
+    for message in bag.messages([topic]):
+        assert isinstance(message, Transform)
+        links[message.frame, message.child].append((message.stamp_ns, message.pose))
+    chain = _chain(list(links), parent, child)
+    if chain is None:
+        return None
+    edges = [Trajectory.sorted(*zip(*links[link], strict=True)) for link in chain]
+    stamps = max(edges, key=len).stamps_ns
+    for edge in edges:
+        stamps = stamps[edge.covers(stamps)] if len(edge) > 1 else stamps
+    if not len(stamps):
+        return None
+    poses = np.broadcast_to(np.eye(4), (len(stamps), 4, 4))
+    for edge in edges:
+        poses = poses @ edge.at(stamps)
+    return Trajectory(stamps, poses)
+
+
+def _chain(links: list[tuple[str, str]], parent: str, child: str) -> list[tuple[str, str]] | None:
+    """The links that lead from the child up to the parent, topmost first; every frame has one parent."""
+    parents = {c: p for p, c in links}
+    chain: list[tuple[str, str]] = []
+    while child != parent:
+        if child not in parents or len(chain) > len(links):
+            return None
+        chain.insert(0, (parents[child], child))
+        child = parents[child]
+    return chain or None
+
+
+def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> Trajectory:
+    """LiDAR odometry (kiss-icp) on the bag's scans; the map frame is the vehicle's first pose.
+
+    Raises InputError if kiss-icp is not installed.
+    """
+    try:
+        from kiss_icp.config.parser import load_config
+        from kiss_icp.kiss_icp import KissICP
+    except ImportError as error:
+        raise InputError(f"{bag.path}: has no poses, and kiss-icp ({error.name}) is not installed to find them") from None
+    settings = load_config(None)
+    settings.data.min_range, settings.data.max_range = config.min_range_m, max(config.max_range_m, 80.0)
+    settings.mapping.voxel_size = settings.data.max_range / 100.0
+    settings.registration.max_num_threads = 0
+    odometry = KissICP(settings)
+    total = bag.count(config.points_topic)
+    stamps, poses = [], []
+    for done, scan in enumerate(bag.messages([config.points_topic]), 1):
+        scan = in_range(scan, config.min_range_m, settings.data.max_range)
+        if len(scan.points) < _LEAST_POINTS:
+            continue
+        times, end = np.zeros(0), 0
+        if scan.offsets_ns is not None:
+            low, end = int(scan.offsets_ns.min()), int(scan.offsets_ns.max())
+            times = (scan.offsets_ns - low) / max(end - low, 1)
+        odometry.register_frame(scan.points.astype(np.float64), times)
+        # kiss-icp brings a sweep to the pose at its end
+        stamps.append(scan.stamp_ns + end)
+        poses.append(T_base_lidar @ odometry.last_pose @ inverse(T_base_lidar))
+        if report:
+            report("poses", done, total)
+    if not poses:
+        raise BagError(f"{bag.path}: no scan on {config.points_topic} has {_LEAST_POINTS} points or more in range")
+    return Trajectory.sorted(stamps, poses)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scans of a bag in the map frame: each point placed by the pose at the time it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from ..datasets.bag import BagReader
+from ..datasets.messages import Scan
+from ..datasets.trajectory import Trajectory
+from ..geometry import inverse
+from .config import BuildConfig
+
+_KNOTS = 33
+_SLACK_NS = 150_000_000
+
+
+@dataclass(frozen=True)
+class PlacedScan:
+    """A scan in the map frame."""
+
+    stamp_ns: int
+    points: np.ndarray
+    """(N, 3) float64, metres, map frame."""
+    intensity: np.ndarray
+    """(N,) float32 in [0, 1]."""
+    T_map_lidar: np.ndarray
+    """Pose of the LiDAR at the middle of the sweep (4, 4)."""
+
+
+@numba.njit(cache=True, nogil=True)
+def _place(points, offsets, start, step, poses, out):
+    """Blends the poses at evenly spaced times; between neighbours they differ too little for more."""
+    last = poses.shape[0] - 2
+    for i in range(points.shape[0]):
+        position = (offsets[i] - start) / step
+        k = min(max(int(position), 0), last)
+        w = position - k
+        for r in range(3):
+            a = poses[k, r, 3]
+            b = poses[k + 1, r, 3]
+            for c in range(3):
+                a += poses[k, r, c] * points[i, c]
+                b += poses[k + 1, r, c] * points[i, c]
+            out[i, r] = a + w * (b - a)
+
+
+def place_points(points: np.ndarray, offsets_ns: np.ndarray, stamp_ns: int, trajectory: Trajectory) -> np.ndarray:
+    """Points (N, 3) of a moving sensor in the trajectory's parent frame, (N, 3) float64.
+
+    Each is placed by the sensor's pose at ``stamp_ns + offsets_ns[i]``. `trajectory` is that of the sensor.
+    """
+    low, high = int(offsets_ns.min()), int(offsets_ns.max())
+    knots = np.linspace(low, max(high, low + 1), _KNOTS)
+    poses = trajectory.at(stamp_ns + np.round(knots).astype(np.int64))
+    out = np.empty((len(points), 3))
+    _place(np.ascontiguousarray(points, np.float64), offsets_ns, float(low), knots[1] - knots[0], poses, out)
+    return out
+
+
+class ScanSource:
+    """The scans of one bag, read anew on each pass so that they need not fit into memory."""
+
+    def __init__(self, bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory):
+        self._bag, self._config = bag, config
+        self.trajectory = T_map_lidar
+        """Poses of the LiDAR in the map frame."""
+
+    def __len__(self) -> int:
+        return self._bag.count(self._config.points_topic)
+
+    def __iter__(self) -> Iterator[PlacedScan | None]:
+        """Every scan in the map frame, None for one the trajectory does not cover or that has no points."""
+        for scan in self._bag.messages([self._config.points_topic]):
+            yield self._placed(in_range(scan, self._config.min_range_m, self._config.max_range_m))
+
+    def _placed(self, scan: Scan) -> PlacedScan | None:
+        middle = scan.stamp_ns
+        if scan.offsets_ns is not None and len(scan.points):
+            middle += (int(scan.offsets_ns.min()) + int(scan.offsets_ns.max())) // 2
+        if not len(scan.points) or not self.trajectory.covers(middle, _SLACK_NS):
+            return None
+        T_map_lidar = self.trajectory.at(middle)
+        if scan.offsets_ns is None:
+            points = scan.points.astype(np.float64) @ T_map_lidar[:3, :3].T + T_map_lidar[:3, 3]
+        else:
+            points = place_points(scan.points, scan.offsets_ns, scan.stamp_ns, self.trajectory)
+        return PlacedScan(scan.stamp_ns, points, scan.intensity, T_map_lidar)
+
+
+def in_range(scan: Scan, least: float, most: float) -> Scan:
+    """The points of a scan between two distances from the sensor, metres."""
+    distance2 = np.einsum("ij,ij->i", scan.points, scan.points)
+    keep = (distance2 >= least**2) & (distance2 <= most**2)
+    offsets = None if scan.offsets_ns is None else scan.offsets_ns[keep]
+    return Scan(scan.topic, scan.stamp_ns, scan.frame, scan.points[keep], scan.intensity[keep], offsets)
+
+
+def lidar_extrinsics(bag: BagReader, config: BuildConfig) -> np.ndarray:
+    """T_base_lidar (4, 4) from the bag's static transforms; raises BagError if they do not tell."""
+    frame = config.lidar_frame
+    if frame is None:
+        first = next(iter(bag.messages([config.points_topic])), None)
+        frame = config.base_frame if first is None else first.frame
+    if frame == config.base_frame:
+        return np.eye(4)
+    return bag.static_transforms(config.tf_static_topic).lookup(config.base_frame, frame)
+
+
+def lidar_trajectory(T_map_base: Trajectory, T_base_lidar: np.ndarray) -> Trajectory:
+    """The poses of the LiDAR from those of the vehicle."""
+    return T_map_base.moved(T_child_new=T_base_lidar)
+
+
+def base_trajectory(T_map_lidar: Trajectory, T_base_lidar: np.ndarray) -> Trajectory:
+    """The poses of the vehicle from those of the LiDAR."""
+    return T_map_lidar.moved(T_child_new=inverse(T_base_lidar))

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which points are worth their bytes: a budget for every stretch of the path, shared by direction and heat."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+_DIRECTIONS = 16
+
+
+def select_points(
+    points: np.ndarray, heat: np.ndarray, path: np.ndarray, stretch_m: float, points_per_m: float, fair_share: float
+) -> np.ndarray:
+    """Numbers of the points to keep, ascending.
+
+    `points` (N, 3) and `path` (P, 3) are in the same frame, the path in order of driving. The rule:
+
+    1. The path is cut into stretches of `stretch_m`; a point belongs to the stretch nearest to it
+       horizontally. Each stretch may keep ``points_per_m`` times its length; what a stretch does not need
+       is left unused, so none is paid for by another.
+    2. Around its middle a stretch has 16 directions. `fair_share` of its budget is dealt evenly over them,
+       the hottest points first; what a direction cannot use goes to the others.
+    3. The rest goes to the hottest points of the stretch that are left.
+
+    Points of equal heat are drawn in a scrambled but fixed order, so a map without heat is thinned evenly.
+    """
+    heat = heat + 1e-6 * _scramble(len(points))
+    stations, budgets = stretches(path, stretch_m, points_per_m)
+    _, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
+    order = np.lexsort((-heat, owner))
+    starts = np.searchsorted(owner[order], np.arange(len(stations) + 1))
+    kept = []
+    for station, budget, start, end in zip(stations, budgets, starts[:-1], starts[1:], strict=True):
+        members = order[start:end]
+        if len(members) > budget:
+            offset = points[members, :2] - station[:2]
+            direction = (np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi) * _DIRECTIONS).astype(int) % _DIRECTIONS
+            members = members[_share(direction, budget, fair_share)]
+        kept.append(members)
+    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+
+
+def stretches(path: np.ndarray, stretch_m: float, points_per_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Middles of the stretches (S, 3) and their budgets (S,) int, at least one stretch.
+
+    Where the path visits a place again, the budgets of both visits add up there.
+    """
+    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    along = np.r_[0.0, np.cumsum(steps)]
+    length = max(float(along[-1]), 1.0)
+    count = max(1, round(length / stretch_m))
+    middles = (np.arange(count) + 0.5) * length / count
+    stations = np.column_stack([np.interp(middles, along, path[:, k]) for k in range(3)])
+    return stations, np.full(count, max(1, round(points_per_m * length / count)))
+
+
+def _share(direction: np.ndarray, budget: int, fair_share: float) -> np.ndarray:
+    """Which of some points, hottest first, to keep: (N,) bool. `direction` (N,) is in 0..15."""
+    quota = _level(np.bincount(direction, minlength=_DIRECTIONS), int(budget * fair_share))
+    # the rank of each point among those of its direction
+    by_direction = np.argsort(direction, kind="stable")
+    first = np.searchsorted(direction[by_direction], np.arange(_DIRECTIONS))
+    rank = np.empty(len(direction), np.int64)
+    rank[by_direction] = np.arange(len(direction)) - first[direction[by_direction]]
+    keep = rank < quota[direction]
+    rest = np.flatnonzero(~keep)[: max(budget - int(keep.sum()), 0)]
+    keep[rest] = True
+    return keep
+
+
+def _level(counts: np.ndarray, budget: int) -> np.ndarray:
+    """Quotas that share `budget` evenly without exceeding `counts`; what one cannot use goes to the others."""
+    quota = np.zeros_like(counts)
+    while budget > 0 and (quota < counts).any():
+        hungry = np.flatnonzero(quota < counts)
+        each = max(budget // len(hungry), 1)
+        for k in hungry[:budget]:
+            given = min(each, counts[k] - quota[k], budget)
+            quota[k] += given
+            budget -= given
+    return quota
+
+
+def _scramble(n: int) -> np.ndarray:
+    """Numbers in [0, 1) that look random and are always the same (n,)."""
+    x = (np.arange(n, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x ^= x >> np.uint64(29)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    return (x >> np.uint64(40)).astype(np.float64) / 2**24
