@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of the flow network: contrastive matching first, displacement with uncertainty on top."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..networks.flow import COARSE, FINE, WINDOW
+
+
+def laplace_nll(flow: torch.Tensor, log_scale: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood of a Laplace distribution per axis; cells with NaN truth are left out."""
+    known = torch.isfinite(truth)
+    error = (flow - torch.where(known, truth, flow.detach())).abs()
+    nll = (error * (-log_scale).exp() + log_scale) * known
+    return nll.sum() / known.sum().clamp(min=1)
+
+
+def _bilinear(target: torch.Tensor):
+    """The four cells around a position in cells (..., 2) and their weights: [(column, row, weight)]."""
+    floor = target.floor()
+    fraction = target - floor
+    out = []
+    for du in (0, 1):
+        for dv in (0, 1):
+            wu = fraction[..., 0] if du else 1 - fraction[..., 0]
+            wv = fraction[..., 1] if dv else 1 - fraction[..., 1]
+            out.append((floor[..., 0].long() + du, floor[..., 1].long() + dv, wu * wv))
+    return out
+
+
+def coarse_matching(similarity: torch.Tensor, truth: torch.Tensor):
+    """Cross-entropy of every map cell over all image cells, target bilinear at the true place.
+
+    `similarity` (B, map cells, image cells), `truth` (B, 2, h, w) pixels. Returns the loss and the share of
+    cells whose best image cell lies within 1.5 cells of the truth.
+    """
+    h, w = truth.shape[-2:]
+    cells = torch.arange(h * w, device=truth.device)
+    own = torch.stack([cells % w, torch.div(cells, w, rounding_mode="floor")], 1).float()
+    target = own + truth.flatten(2).transpose(1, 2) / COARSE
+    known = torch.isfinite(target).all(-1)
+    target, scores = target[known], similarity[known].float()
+    log_p = F.log_softmax(scores, dim=1)
+    loss = 0.0
+    for column, row, weight in _bilinear(target):
+        place = (row.clamp(0, h - 1) * w + column.clamp(0, w - 1)).unsqueeze(1)
+        loss = loss - (weight * log_p.gather(1, place).squeeze(1)).sum()
+    count = known.sum().clamp(min=1)
+    best = scores.detach().argmax(1)
+    found = torch.stack([best % w, torch.div(best, w, rounding_mode="floor")], 1).float()
+    matched = ((found - target).norm(dim=1) < 1.5).float().sum() / count
+    return loss / count, matched
+
+
+def fine_matching(cost: torch.Tensor, truth: torch.Tensor):
+    """Cross-entropy over the fine window, for cells whose true place lies inside it; likewise."""
+    size = 2 * WINDOW + 1
+    target = truth.permute(0, 2, 3, 1) / FINE + WINDOW
+    known = torch.isfinite(target).all(-1) & (target > 0).all(-1) & (target < size - 1).all(-1)
+    scores = cost.permute(0, 2, 3, 1)[known]
+    target = target[known]
+    log_p = F.log_softmax(scores.float(), dim=1)
+    loss = 0.0
+    for column, row, weight in _bilinear(target):
+        loss = loss - (weight * log_p.gather(1, (row * size + column).unsqueeze(1)).squeeze(1)).sum()
+    count = known.sum().clamp(min=1)
+    best = scores.detach().argmax(1)
+    found = torch.stack([best % size, torch.div(best, size, rounding_mode="floor")], 1).float()
+    matched = ((found - target).norm(dim=1) < 1.5).float().sum() / count
+    return loss / count, matched
+
+
+def flow_loss(net, image, view, truth8, truth4, regression: float = 0.3):
+    """The whole loss of one batch, and figures to watch."""
+    image8, image4 = net.image(image)
+    encoded = net.map(view)
+    flow8, scale8, similarity = net.coarse_of(view, encoded, image8)
+    flow4, scale4, cost = net.fine_of(encoded, image4)
+    match8, share8 = coarse_matching(similarity, truth8)
+    match4, share4 = fine_matching(cost, truth4)
+    # beyond its window the fine head can only say that it does not know
+    inside = (truth4.abs() < FINE * (WINDOW + 1)).all(1, keepdim=True)
+    nll8 = laplace_nll(flow8.float(), scale8.float(), truth8)
+    nll4 = laplace_nll(flow4.float(), scale4.float(), torch.where(inside, truth4, torch.nan))
+    nll4 = nll4 + 0.1 * laplace_nll(flow4.detach().float(), scale4.float(), truth4)
+    loss = match8 + match4 + regression * (nll8 + nll4)
+    with torch.no_grad():
+        error = (flow4 - truth4).norm(dim=1)[inside[:, 0]]
+        epe = error[torch.isfinite(error)].median()
+    figures = {"match8": match8, "match4": match4, "nll8": nll8, "nll4": nll4}
+    figures |= {"matched8": share8, "matched4": share4, "fine_error_px": epe}
+    return loss, {k: float(v.detach()) for k, v in figures.items()}

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where training shards come from: synthetic worlds and KITTI drives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..errors import InputError
+from ..geometry import Camera, inverse, make_pose, transform
+from ..mapping.cloud import VoxelCloud
+from .shards import shrink, write_shard
+
+KITTI_WIDTH = 640
+
+
+def kitti_frames(text: str, count: int) -> list[int]:
+    """Frame numbers of ``"all"``, ``"0-109"`` or ``"120-143"``."""
+    if text == "all":
+        return list(range(count))
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit()):
+        raise InputError(f"frames {text!r}: expected 'all' or a range such as 0-109")
+    return list(range(int(first), min(int(last) + 1, count)))
+
+
+def kitti_shard(root: Path, sequence: str, out: Path, frames: str = "all", queries: str = "odd", voxel=0.1):
+    """A shard of a KITTI sequence: odd frames in the map of the even ones, or the other way round.
+
+    `frames` limits which images are used; the map uses all scans of the other parity.
+    """
+    folder = root / "sequences" / sequence
+    if not folder.is_dir():
+        raise InputError(f"no KITTI sequence at {folder}")
+    calib = {
+        line.split(":")[0]: np.array(line.split(":")[1].split(), float).reshape(3, 4)
+        for line in (folder / "calib.txt").read_text().splitlines()
+        if ":" in line
+    }
+    fx, fy = calib["P2"][0, 0], calib["P2"][1, 1]
+    cx, cy = calib["P2"][0, 2], calib["P2"][1, 2]
+    # P2 = K [I | offset]: the offset of camera 2 from the rectified camera 0
+    T_c2_c0 = make_pose(np.eye(3), np.linalg.solve(calib["P2"][:, :3], calib["P2"][:, 3]))
+    T_c0_lidar = np.vstack([calib["Tr"], [0, 0, 0, 1]])
+    poses = [
+        np.vstack([np.array(line.split(), float).reshape(3, 4), [0, 0, 0, 1]])
+        for line in (root / "poses" / f"{sequence}.txt").read_text().splitlines()
+    ]
+    # z up: the map frame is the first lidar frame
+    T_map_c0 = inverse(T_c0_lidar)
+    cloud = VoxelCloud(voxel)
+    parity = {"odd": 1, "even": 0}[queries]
+    for k in range(1 - parity, len(poses), 2):
+        scan = np.fromfile(folder / "velodyne" / f"{k:06d}.bin", np.float32).reshape(-1, 4)
+        distance = np.linalg.norm(scan[:, :3], axis=1)
+        scan = scan[(distance > 2.7) & (distance < 80)]
+        cloud.add(transform(T_map_c0 @ poses[k] @ T_c0_lidar, scan[:, :3].astype(np.float64)), scan[:, 3])
+    points = cloud.to_points()
+    images, cameras, truth = [], [], []
+    for k in kitti_frames(frames, len(poses))[:]:
+        if k % 2 != parity:
+            continue
+        image = cv2.imread(str(folder / "image_2" / f"{k:06d}.png"))[:, :, ::-1]
+        camera = Camera(image.shape[1], image.shape[0], fx, fy, cx, cy)
+        image, camera = shrink(image, camera, KITTI_WIDTH)
+        images.append(image)
+        cameras.append(camera)
+        truth.append(T_map_c0 @ poses[k] @ inverse(T_c2_c0))
+    xyz = points.points + points.origin.astype(np.float32)
+    write_shard(out, images, cameras, truth, xyz, points.intensity)
+
+
+def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 160, voxel=0.1):
+    """A shard of a synthetic world: mapped on one day, seen on two others from anywhere on the road.
+
+    Camera height, pitch, roll, heading, lateral position and field of view vary widely: a network that meets
+    only one mounting learns the mounting instead of looking at the image.
+    """
+    from ..datasets.synthetic.lidar import deskew, sample_lidar_scan
+    from ..datasets.synthetic.world import World
+
+    rng = np.random.default_rng([seed, 77])
+    world = World.generate(seed, length, day=0)
+    if seed % 4:
+        # most maps are clean, as the builder leaves them; some keep the smear of moving cars
+        world = replace(world, geometry=replace(world.geometry, vehicles=()))
+    path = world.route(world.lanes[0], wander_amplitude=0.3, seed=seed)
+    T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(1.5, 2.0)))
+    cloud = VoxelCloud(voxel)
+    step = 0.7
+    for k, s in enumerate(np.arange(0.0, path.length - step, rng.uniform(1.2, 1.8))):
+        a, b = path.pose(s) @ T_base_lidar, path.pose(s + step) @ T_base_lidar
+        scan = sample_lidar_scan(world, a, b, time=0.2 * k, azimuths=1024)
+        cloud.add(deskew(scan, a, b), scan.intensity)
+    points = cloud.to_points()
+    width, height = 400, 120
+    pictures, cameras, poses = [], [], []
+    for day in (1, 2):
+        world = World.generate(seed, length, day=day)
+        for _ in range(images // 2):
+            side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
+            where = world.route(side)
+            f = width * rng.uniform(0.45, 0.8)
+            camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
+            T_base_camera = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0, 0, rng.uniform(1.1, 2.3)))
+            turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
+            pose = where.pose(rng.uniform(3, where.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
+            k = (camera.fx, camera.fy, camera.cx, camera.cy)
+            pictures.append(world.render_image(pose, k, width, height, time=rng.uniform(0, 40)))
+            cameras.append(camera)
+            poses.append(pose)
+    xyz = points.points + points.origin.astype(np.float32)
+    write_shard(out, pictures, cameras, poses, xyz, points.intensity, seed)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training samples: a frame, varied, with a wrong start pose and the true displacement of every map cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..geometry import NO_POINT, Camera, inverse, perturb, project, z_buffer
+from ..localization.features import HORIZON, cell_points, render_map
+from .shards import Frame
+
+LEVELS = {1: (2.0, 10.0), 2: (1.0, 2.0), 3: (0.6, 2.0)}
+"""Start errors of the evaluation protocol: metres and degrees, uniform on each axis."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one training step sees of one frame; float32, CHW."""
+
+    image: np.ndarray
+    view: np.ndarray
+    flow8: np.ndarray
+    """(2, H/8, W/8) true displacement of each cell's point [pixels], NaN where unknown or hidden."""
+    flow4: np.ndarray
+    """(2, H/4, W/4), likewise."""
+
+
+def start_pose(truth: np.ndarray, level: int, rng) -> np.ndarray:
+    """A start pose of the protocol's level around the true pose."""
+    metres, degrees = LEVELS[level]
+    return perturb(truth, rng.uniform(-metres, metres, 3), rng.uniform(-degrees, degrees, 3))
+
+
+def training_start(truth: np.ndarray, rng) -> np.ndarray:
+    """Start errors of all sizes: what the first, and what the last refinement meets."""
+    if rng.random() < 0.45:
+        return start_pose(truth, 1, rng)
+    size = 10 ** rng.uniform(-1.6, 0)
+    return perturb(truth, rng.uniform(-1.2, 1.2, 3) * size, rng.uniform(-3.5, 3.5, 3) * size)
+
+
+def mirrored(frame: Frame) -> Frame:
+    """The frame seen in a mirror: left becomes right."""
+    flip = np.diag([1.0, -1.0, 1.0])
+    pose = frame.T_map_camera.copy()
+    pose[:3, :3] = flip @ pose[:3, :3] @ np.diag([-1.0, 1.0, 1.0])
+    pose[:3, 3] = flip @ pose[:3, 3]
+    camera = frame.camera
+    camera = Camera(camera.width, camera.height, camera.fx, camera.fy, camera.width - 1 - camera.cx, camera.cy)
+    points = frame.points * np.array([1, -1, 1], np.float32)
+    return Frame(frame.image[:, ::-1], camera, pose, points, frame.intensity)
+
+
+def reframed(frame: Frame, width: int, height: int, rng, vary: bool = True) -> Frame:
+    """The frame on a grid of `width` x `height` pixels: varied zoom, roll (5 deg) and horizon, or none of it."""
+    camera = frame.camera
+    zoom = 10 ** rng.uniform(0, 0.12) if vary else 1.0
+    roll = np.radians(rng.uniform(-5, 5)) if vary and rng.random() < 0.5 else 0.0
+    scale = width / camera.width * zoom
+    cx = (camera.cx + 0.5) * scale - 0.5 - (rng.uniform(0, zoom - 1) * width if vary else 0.0)
+    spare = max(0.0, camera.height * scale - height)
+    cy = (camera.cy + 0.5) * scale - 0.5
+    wanted = cy - HORIZON * height + (rng.normal(0, 0.04) * height if vary else 0.0)
+    cy -= np.clip(wanted, min(0.0, camera.height * scale - height), spare)
+    target = Camera(width, height, camera.fx * scale, camera.fy * scale, cx, cy)
+    # pixel in the new image = K' Rz(-roll) K^-1 pixel in the old one
+    turn = Rotation.from_euler("z", roll).as_matrix()
+    warp = target.matrix @ turn.T @ np.linalg.inv(camera.matrix)
+    source = frame.image
+    if scale < 0.75:
+        source = cv2.GaussianBlur(source, (0, 0), 0.35 / scale)
+    image = cv2.warpAffine(np.ascontiguousarray(source), warp[:2], (width, height), flags=cv2.INTER_LINEAR)
+    pose = frame.T_map_camera.copy()
+    pose[:3, :3] = pose[:3, :3] @ turn
+    return Frame(image, target, pose, frame.points, frame.intensity)
+
+
+def vary_image(image: np.ndarray, rng) -> np.ndarray:
+    """Exposure, contrast, gamma, colour, blur, noise and occlusion; (H, W, 3) uint8 to float32 in [0, 1]."""
+    out = image.astype(np.float32) / 255
+    out = np.clip(out, 0, 1) ** np.exp(rng.normal(0, 0.25))
+    out = (out - 0.45) * np.exp(rng.normal(0, 0.25)) + 0.45 + rng.normal(0, 0.08)
+    out *= np.exp(rng.normal(0, 0.07, 3)).astype(np.float32)
+    if rng.random() < 0.25:
+        grey = out.mean(2, keepdims=True)
+        out = grey + (out - grey) * rng.uniform(0, 1)
+    if rng.random() < 0.2:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.3))
+    out += rng.normal(0, rng.uniform(0, 0.04), out.shape).astype(np.float32)
+    if rng.random() < 0.3:
+        h, w = out.shape[:2]
+        bh, bw = int(h * rng.uniform(0.1, 0.5)), int(w * rng.uniform(0.05, 0.3))
+        y, x = rng.integers(0, h - bh), rng.integers(0, w - bw)
+        out[y : y + bh, x : x + bw] = rng.uniform(0, 1, 3)
+    return np.clip(out, 0, 1).astype(np.float32)
+
+
+def vary_map(frame: Frame, rng) -> Frame:
+    """Thinner, noisier, partly missing, with another sensor's intensities."""
+    keep = rng.random(len(frame.points)) < (1.0 if rng.random() < 0.3 else 10 ** rng.uniform(-1.3, 0))
+    if rng.random() < 0.2:
+        # a missing tile
+        corner = frame.points[rng.integers(len(frame.points)), :2]
+        keep &= (np.abs(frame.points[:, :2] - corner) > rng.uniform(2, 8)).any(1)
+    if keep.sum() < 200:
+        keep[:] = True
+    points = frame.points[keep] + rng.normal(0, 0.015, (int(keep.sum()), 3)).astype(np.float32)
+    intensity = frame.intensity[keep]
+    intensity = np.clip(intensity, 0, 1) ** np.exp(rng.normal(0, 0.35)) * np.exp(rng.normal(0, 0.3))
+    if rng.random() < 0.08:
+        intensity = np.zeros_like(intensity)
+    return Frame(frame.image, frame.camera, frame.T_map_camera, points, np.clip(intensity, 0, 1).astype(np.float32))
+
+
+def true_flow(frame: Frame, view, owner: np.ndarray) -> np.ndarray:
+    """Displacement (2, h, w) [pixels] of the point of each cell from the view to the image; NaN where hidden."""
+    camera = frame.camera
+    uv, depth = project(frame.points, inverse(frame.T_map_camera), camera)
+    nearest, _ = z_buffer(uv, depth, camera, 0.2, 80.0)
+    flow = np.full((2, *owner.shape), np.nan, np.float32)
+    rows, columns = np.nonzero(owner != NO_POINT)
+    point = owner[rows, columns]
+    u, v = uv[point, 0], uv[point, 1]
+    with np.errstate(invalid="ignore"):
+        inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+    point, rows, columns = point[inside], rows[inside], columns[inside]
+    pixel = np.floor(uv[point] + 0.5).astype(int)
+    seen = depth[point] < nearest[pixel[:, 1], pixel[:, 0]] * 1.03 + 0.3
+    point, rows, columns = point[seen], rows[seen], columns[seen]
+    flow[:, rows, columns] = (uv[point] - view.uv[point]).T
+    return flow
+
+
+def training_sample(frame: Frame, width: int, height: int, rng) -> Sample:
+    """One varied sample of a frame."""
+    if rng.random() < 0.5:
+        frame = mirrored(frame)
+    frame = vary_map(reframed(frame, width, height, rng), rng)
+    start = training_start(frame.T_map_camera, rng)
+    splat = rng.uniform(0.12, 0.3)
+    view = render_map(frame.points, frame.intensity, start, frame.camera, splat)
+    flow8, flow4 = (true_flow(frame, view, cell_points(view, cell)) for cell in (8, 4))
+    return Sample(vary_image(frame.image, rng).transpose(2, 0, 1), view.channels, flow8, flow4)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training material on disk: images with true poses, and the map they were taken in.
+
+A shard is one drive or one synthetic world in one uncompressed .npz: small images, one cloud, and for every
+image the cloud's points that may be in view from anywhere near it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import Camera, inverse, transform
+from ..lhmap import MapPoints
+
+REACH_M = 75.0
+"""Points further from the camera are left out."""
+FULL_DENSITY_M = 12.0
+"""Beyond this range points are thinned so that their angular density stays the same."""
+MARGIN_M = 3.0
+"""How far outside the view a point may lie, besides an angle of 15 degrees."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image and its surroundings."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    camera: Camera
+    T_map_camera: np.ndarray
+    """(4, 4) float64, true pose."""
+    points: np.ndarray
+    """(N, 3) float32 [m], map frame."""
+    intensity: np.ndarray
+    """(N) float32 in [0, 1]."""
+
+    @property
+    def crop(self) -> MapPoints:
+        """The surroundings as the localizer takes them."""
+        return MapPoints(self.points, self.intensity, np.ones_like(self.intensity), np.zeros(3))
+
+
+def surroundings(points: np.ndarray, T_map_camera: np.ndarray, camera: Camera, rng) -> np.ndarray:
+    """Numbers (uint32) of the cloud's points that a camera near this pose may see."""
+    near = np.flatnonzero(np.square(points - T_map_camera[:3, 3].astype(np.float32)).sum(1) < REACH_M**2)
+    local = transform(inverse(T_map_camera), points[near])
+    depth = local[:, 2] + MARGIN_M
+    half_u = np.arctan(0.5 * camera.width / camera.fx) + np.radians(15)
+    half_v = np.arctan(0.6 * camera.height / camera.fy) + np.radians(15)
+    keep = (depth > 0) & (np.abs(local[:, 0]) < MARGIN_M + np.tan(min(half_u, 1.4)) * depth)
+    keep &= np.abs(local[:, 1]) < MARGIN_M + np.tan(min(half_v, 1.4)) * depth
+    distance = np.linalg.norm(local, axis=1)
+    keep &= rng.random(len(near)) < np.square(FULL_DENSITY_M / np.maximum(distance, FULL_DENSITY_M))
+    return near[keep].astype(np.uint32)
+
+
+def write_shard(path: Path, images, cameras, poses, points: np.ndarray, intensity: np.ndarray, seed: int = 0):
+    """Write a shard; images are (H, W, 3) uint8 of one size, cameras and poses (4, 4) one per image."""
+    rng = np.random.default_rng(seed)
+    index = [surroundings(points, pose, camera, rng) for pose, camera in zip(poses, cameras, strict=True)]
+    temporary = path.with_name(path.name + ".part.npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        temporary,
+        images=np.stack(images),
+        cameras=np.array([(c.fx, c.fy, c.cx, c.cy) for c in cameras]),
+        poses=np.stack(poses),
+        points=points.astype(np.float32),
+        intensity=np.clip(intensity * 255 + 0.5, 0, 255).astype(np.uint8),
+        index=np.concatenate(index),
+        offsets=np.cumsum([0] + [len(i) for i in index]),
+    )
+    os.replace(temporary, path)
+
+
+class Shard:
+    """A shard in memory."""
+
+    def __init__(self, path: Path):
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                self._data = {name: data[name] for name in data.files}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is not a training shard: {error}") from error
+        missing = {"images", "cameras", "poses", "points", "intensity", "index", "offsets"} - set(self._data)
+        if missing:
+            raise InputError(f"{path} is not a training shard: {sorted(missing)} missing")
+        self.path = Path(path)
+
+    def __len__(self) -> int:
+        return len(self._data["images"])
+
+    def frame(self, k: int) -> Frame:
+        """The k-th image with its surroundings."""
+        data = self._data
+        image = data["images"][k]
+        chosen = data["index"][data["offsets"][k] : data["offsets"][k + 1]]
+        return Frame(
+            image=image,
+            camera=Camera(image.shape[1], image.shape[0], *data["cameras"][k]),
+            T_map_camera=data["poses"][k],
+            points=data["points"][chosen],
+            intensity=data["intensity"][chosen].astype(np.float32) / 255,
+        )
+
+
+def shrink(image: np.ndarray, camera: Camera, width: int) -> tuple[np.ndarray, Camera]:
+    """Image and camera re-sampled to a width in pixels; smaller images stay as they are."""
+    if camera.width <= width:
+        return image, camera
+    height = round(camera.height * width / camera.width)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), camera.resized(width, height)

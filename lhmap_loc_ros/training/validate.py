@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pose errors on fixed frames and fixed start errors, with the localizer's own code around the torch network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..geometry import pose_error
+from ..localization.refine import Refiner, RefinerConfig
+from .samples import start_pose
+from .shards import Shard
+
+
+class TorchModelSet:
+    """The refiner's `ModelSet` around a torch network."""
+
+    def __init__(self, net, width: int, height: int, covariance_scale=None):
+        self.net, self.width, self.height = net.eval(), width, height
+        self.covariance_scale = np.ones(6) if covariance_scale is None else np.asarray(covariance_scale)
+
+    @torch.no_grad()
+    def image(self, image):
+        return self.net.image(torch.from_numpy(image[None]))
+
+    @torch.no_grad()
+    def coarse(self, view, image8):
+        flow, scale = self.net.coarse(torch.from_numpy(view[None]), image8)
+        return flow[0].numpy(), scale[0].numpy()
+
+    @torch.no_grad()
+    def fine(self, view, image4):
+        flow, scale = self.net.fine(torch.from_numpy(view[None]), image4)
+        return flow[0].numpy(), scale[0].numpy()
+
+
+def pose_errors(refiner: Refiner, shards: list[Shard], level: int, frames: int, grey: bool = False, seed: int = 5):
+    """Errors (frames, passes + 1, 2): metres and degrees of the start and after every pass.
+
+    The start errors depend on the seed, the level and the frame's number alone.
+    """
+    out = []
+    for number, shard in enumerate(shards):
+        for k in np.linspace(0, len(shard) - 1, min(frames, len(shard))).astype(int):
+            frame = shard.frame(int(k))
+            rng = np.random.default_rng([seed, level, number, int(k)])
+            start = start_pose(frame.T_map_camera, level, rng)
+            image = np.full_like(frame.image, 128) if grey else np.ascontiguousarray(frame.image)
+            result = refiner.refine(image, frame.camera, frame.crop, start, keep_trace=True)
+            poses = [start, *result.trace]
+            poses += [poses[-1]] * (refiner.config.fine_passes + 2 - len(poses))
+            out.append([pose_error(pose, frame.T_map_camera) for pose in poses])
+    return np.array(out)
+
+
+def summary(errors: np.ndarray) -> str:
+    """Medians per pass, and the recall at 0.5 m and 5 degrees of the last."""
+    medians = " -> ".join(f"{m:.2f}m/{d:.2f}d" for m, d in np.median(errors, 0))
+    last = errors[:, -1]
+    recall = np.mean((last[:, 0] < 0.5) & (last[:, 1] < 5))
+    return f"{medians}  recall {100 * recall:.0f}%"
+
+
+def validate(net, shards: dict[str, list[Shard]], width: int, height: int, frames: int = 24, levels=(1, 2)) -> dict:
+    """Medians by data set and level, with the grey control at level 1."""
+    refiner = Refiner(RefinerConfig(), TorchModelSet(net, width, height))
+    report = {}
+    for name, group in shards.items():
+        for level in levels:
+            report[f"{name} L{level}"] = pose_errors(refiner, group, level, frames)
+        report[f"{name} L1 grey"] = pose_errors(refiner, group, 1, max(6, frames // 2), grey=True)
+    net.train()
+    return report
+
+
+__all__ = ["TorchModelSet", "pose_errors", "summary", "validate"]
