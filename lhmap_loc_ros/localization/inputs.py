@@ -16,13 +16,17 @@ from ..datasets.trajectory import Trajectory
 from ..errors import BagError, InputError
 from ..geometry import Camera, Rectifier
 
+DEFAULT_ODOMETRY = "/odom"
+
 
 class BagInputs(Config):
     """Names in the bag."""
 
     image: str = Field("/camera/image_raw", description="topic of the images, raw or compressed")
     camera_info: str = Field("/camera/camera_info", description="topic of the calibration")
-    odometry: str = Field("/odom", description="topic of the odometry; empty: constant velocity predicts")
+    odometry: str | None = Field(
+        None, description="topic of the odometry; null: /odom if the bag has it; empty: constant velocity predicts"
+    )
     tf_static: str = Field("/tf_static", description="topic of the fixed transforms")
     base_frame: str = Field("base_link", min_length=1, description="frame whose pose is wanted")
     camera_frame: str = Field("", description="optical frame of the camera; empty: that of the calibration")
@@ -58,8 +62,11 @@ def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
 
 
 def read_odometry(reader: BagReader, inputs: BagInputs) -> Trajectory | None:
-    """The odometry of a bag, None where none is wanted; raises BagError if it is wanted and missing."""
-    return reader.odometry(inputs.odometry) if inputs.odometry else None
+    """The odometry of a bag, None where there is none; raises BagError if it was named and is missing."""
+    topic = inputs.odometry
+    if topic is None:
+        topic = DEFAULT_ODOMETRY if DEFAULT_ODOMETRY in reader.topics else ""
+    return reader.odometry(topic) if topic else None
 
 
 def images(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> Iterator[tuple[int, np.ndarray]]:

@@ -13,6 +13,7 @@ from ..configuration import Config, dump
 from ..datasets.bag import BagReader
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import write_tum
+from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
 from .inputs import BagInputs, images, read_odometry, read_setup
@@ -61,6 +62,7 @@ def localize_bag(
             feed.until(stamp_ns)
             if not tracker.initialized:
                 first = start(stamp_ns) if callable(start) else start
+                _check_start(first, lhmap, config.tracker)
                 tracker.initialize(stamp_ns, first.T_map_base, first.covariance)
             began = time.perf_counter()
             results.append(tracker.process_image(stamp_ns, image))
@@ -71,6 +73,17 @@ def localize_bag(
                 break
     # 3. as arrays
     return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3)
+
+
+def _check_start(start: StartPose, lhmap: LHMap, config: TrackerConfig) -> None:
+    """Raises InputError if there is no map around the start: it is the wrong map or the wrong pose."""
+    position = start.T_map_base[:3, 3]
+    found = len(lhmap.crop(position, config.crop_radius_m).points)
+    if found < config.min_crop_points:
+        raise InputError(
+            f"{lhmap.path}: {found} points within {config.crop_radius_m:g} m of the start {position.round(1).tolist()}, "
+            f"expected {config.min_crop_points}; the map spans {lhmap.metadata.bounds}"
+        )
 
 
 class OdometryFeed:

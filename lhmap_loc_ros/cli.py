@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `lhmap`: one thin function a command; what a command needs is imported inside it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from . import __version__
+from .console import ProgressBars, fails_in_one_line, print_table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Build compact LiDAR heat maps and localize a camera in them.\n\n"
+    "A first tour: `lhmap demo OUT` simulates a street, maps it and localizes a camera in it over ROS 2.",
+)
+importing = typer.Typer(no_args_is_help=True, help="Turn data sets into bags.")
+app.add_typer(importing, name="import")
+
+BagArgument = Annotated[
+    Path, typer.Argument(metavar="BAG", help="Bag: a rosbag2 folder (MCAP or sqlite3) or a ROS 1 .bag file.")
+]
+MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
+ConfigOption = Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file of settings.")]  # noqa: UP045
+
+
+class Frames(str, Enum):
+    """Which frames of a sequence."""
+
+    all = "all"
+    even = "even"
+    odd = "odd"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lhmap {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+    = False,
+) -> None:  # fmt: skip
+    """Options before the command."""
+
+
+@app.command()
+@fails_in_one_line
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the two bags and the true poses.")],
+    seed: Annotated[int, typer.Option(help="Number of the world; the same number gives the same bytes.")] = 0,
+    length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 300.0,
+) -> None:
+    """Simulate a street: a mapping run with a LiDAR, and another day a query run with a camera."""
+    from .datasets.synthetic.simulate import simulate as run
+
+    with ProgressBars() as report:
+        run(out, seed, length, report)
+    typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")
+
+
+@importing.command("kitti")
+@fails_in_one_line
+def import_kitti(
+    root: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="Folder in the KITTI odometry layout: sequences/, poses/.")
+    ],
+    sequence: Annotated[str, typer.Argument(metavar="SEQUENCE", help="Name of the sequence, as in sequences/NAME.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New bag; the true poses, if known, go to OUT.tum.")],
+    frames: Annotated[Frames, typer.Option(help="Even frames make a map, odd ones are queries.")] = Frames.all,
+) -> None:
+    """Turn a KITTI sequence into a bag."""
+    from .datasets.kitti import import_sequence
+
+    with ProgressBars() as report:
+        bag = import_sequence(root, sequence, out, frames.value, report=report)
+    typer.echo(f"{bag}: written")
+
+
+@app.command()
+@fails_in_one_line
+def build(
+    bags: Annotated[
+        list[Path], typer.Argument(metavar="BAG...", help="Bags with scans; several need poses in one map frame.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The map to write, e.g. campus.lhmap.")],
+    config: ConfigOption = None,
+    poses: Annotated[Optional[Path], typer.Option(help="TUM or KITTI file of the poses of base_link.")] = None,  # noqa: UP045
+    voxel: Annotated[Optional[float], typer.Option(help="Edge of a voxel [m]; 0.1 if not set.")] = None,  # noqa: UP045
+    budget: Annotated[Optional[float], typer.Option(help="Size of the map [MB per km driven].")] = None,  # noqa: UP045
+) -> None:
+    """Build a map from LiDAR scans: merge, drop what moved, value each point, keep the best.
+
+    Poses come from --poses, else from the TF or odometry in the bag, else kiss-icp computes them.
+    """
+    from .configuration import read_yaml, validate
+    from .mapping.builder import build_map
+    from .mapping.config import BuildConfig
+
+    asked = {"poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget}
+    values = {**(read_yaml(config) if config else {}), **{k: v for k, v in asked.items() if v is not None}}
+    with ProgressBars() as report:
+        lhmap = build_map(bags, out, validate(BuildConfig, values, str(config or "options")), report)
+    facts = lhmap.info()
+    typer.echo(f"{out}: {facts['points']} points, {facts['bytes'] / 1e6:.2f} MB, {facts['path_length_m']:.0f} m driven")
+
+
+@app.command()
+@fails_in_one_line
+def info(
+    path: Annotated[Path, typer.Argument(metavar="MAP", help="The map, an .lhmap file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Describe a map: frame, extent, size, how it was built."""
+    import json
+
+    from .lhmap import LHMap
+
+    with LHMap.open(path) as lhmap:
+        facts = lhmap.info()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        print_table(str(path), ["", ""], [(name, _cell(value)) for name, value in facts.items()])
+
+
+def _cell(value) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {part}" for key, part in value.items())
+    return "" if value is None else str(value)
+
+
+@app.command()
+@fails_in_one_line
+def check(
+    bag: BagArgument,
+    map_path: MapOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write, .png or .jpg.")],
+    poses: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="TUM file of the poses of base_link in the map; else BAG.tum, else the TF in the bag."),
+    ] = None,
+    frame: Annotated[int, typer.Option(help="Number of the image in the bag, from 0.")] = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Draw the map over a camera image at its known pose: tells at once if calibration, poses and map agree."""
+    from .configuration import load
+    from .evaluation.check import check as run
+    from .lhmap import LHMap
+    from .localization.offline import LocalizeConfig
+
+    with LHMap.open(map_path) as lhmap:
+        seen = run(bag, lhmap, out, frame, poses, load(LocalizeConfig, config).inputs)
+    where = f"({seen['x']:.1f}, {seen['y']:.1f}, {seen['z']:.1f}) m"
+    typer.echo(f"{out}: image {frame}, camera at {where}, {seen['points']} map points around")
+
+
+@app.command()
+@fails_in_one_line
+def localize(
+    bag: BagArgument,
+    map_path: MapOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    init: Annotated[
+        Optional[tuple[float, float, float, float]],  # noqa: UP045
+        typer.Option(help="Start pose of base_link: x y z [m] and yaw [deg] in the map.", metavar="X Y Z YAW"),
+    ] = None,
+    init_tum: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Start near the pose that this TUM file has for the first image: 1 m and 3° beside it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Direction of the start error of --init-tum.")] = 0,
+    truth: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="TUM file of the true poses: adds metrics.json and report.html."),
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Run the ROS 2 node on the played bag instead.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Localize the images of a bag in a map; writes poses.tum, poses.csv and config.yaml.
+
+    Without --live there is no ROS involved and the same bag gives the same poses. With --live the bag is played
+    over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth).
+    """
+    from .configuration import load
+    from .datasets.tum import read_tum
+    from .lhmap import LHMap
+    from .localization.offline import LocalizeConfig, localize_bag, write_run
+
+    settings, true_poses = load(LocalizeConfig, config), None if truth is None else read_tum(truth)
+    if live:
+        _localize_live(bag, map_path, out, truth, seed, config)
+        return
+    with LHMap.open(map_path) as lhmap:
+        with ProgressBars() as report:
+            record = localize_bag(bag, lhmap, _start(init, init_tum, seed), settings, report)
+        write_run(out, record, settings)
+        if true_poses is not None:
+            from .evaluation.results import evaluate
+
+            _print_summary(evaluate(record, true_poses, bag, lhmap, out, "Localization", settings.inputs), out)
+    typer.echo(f"{out}: {len(record)} poses, {record.accepted.mean():.0%} of the images used")
+
+
+def _start(init, init_tum, seed: int):
+    """What `localize_bag` takes as start."""
+    from .datasets.tum import read_tum
+    from .errors import InputError
+    from .localization.start import given, near_truth
+
+    if (init is None) == (init_tum is None):
+        raise InputError("a start pose is needed, by one of --init X Y Z YAW and --init-tum FILE")
+    if init is not None:
+        return given(init)
+    trajectory = read_tum(init_tum)
+    return lambda stamp_ns: near_truth(trajectory, stamp_ns, seed)
+
+
+def _localize_live(bag, map_path, out, truth, seed, config) -> None:
+    from .errors import InputError
+    from .evaluation.live import run_live
+
+    if truth is None:
+        raise InputError("--live needs --truth FILE: the start pose is taken near it, and the result compared with it")
+    with ProgressBars() as report:
+        summary = run_live(bag, map_path, truth, out, seed=seed, config=config, report=report)
+    _print_summary(summary, out)
+
+
+def _print_summary(summary, out) -> None:
+    from .evaluation.report import rows
+
+    print_table("", ["", "localized in the map", "odometry alone"], rows(summary))
+    typer.echo(f"report: {out / 'report.html'}")
+
+
+@app.command()
+@fails_in_one_line
+def play(
+    bag: BagArgument,
+    rate: Annotated[float, typer.Option(help="Speed; 2 plays twice as fast.", min=0.01, max=100)] = 1.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
+) -> None:
+    """Publish a bag over DDS with /clock, where `ros2 bag play` is not installed."""
+    from .nodes.player_node import play as run
+
+    run(bag, rate=rate, loop=loop)
+
+
+@app.command()
+@fails_in_one_line
+def demo(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for all results; what is there from an equal run is reused.")
+    ],
+    seed: Annotated[int, typer.Option(help="Number of the world; no network was trained on numbers from 9000.")] = 9000,
+    length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 320.0,
+) -> None:
+    """The whole path: simulate a street, map it, localize a camera in it over ROS 2, report."""
+    from .evaluation.demo import run_demo
+
+    with ProgressBars() as report:
+        summary = run_demo(out, seed, length, report)
+    _print_summary(summary, out)
+
+
+@app.command()
+@fails_in_one_line
+def train(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="What to train: flow or heat.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="YAML file of settings.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, logs and the exported network.")],
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in OUT, if there is one.")] = True,
+) -> None:
+    """Train a network (needs PyTorch: pip install 'lhmap_loc_ros[train]')."""
+    from .errors import InputError
+
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise InputError("PyTorch is not installed: pip install 'lhmap_loc_ros[train]'") from None
+    from .training.run import train as run
+
+    run(stage, config, out, resume)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app(prog_name="lhmap")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera image with the map over it at its known pose: the first thing to do with a new calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..datasets.bag import BagReader
+from ..datasets.trajectory import Trajectory
+from ..datasets.tum import read_tum
+from ..errors import BagError, InputError
+from ..lhmap import LHMap
+from ..lhmap.atomic import replacing
+from ..localization.inputs import BagInputs, CameraSetup, images, read_setup
+from .metrics import sample
+from .overlay import draw_overlay
+
+
+def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs | None = None) -> dict[str, float]:
+    """Writes the overlay of image number `frame` as a PNG or JPEG to `out`; returns what was seen.
+
+    Poses of base_link in the map come from the TUM file `poses`, else from ``<bag>.tum``, else from the TF in the
+    bag. Raises BagError or InputError for a bag without what is needed, a frame it does not have, an unknown pose.
+    """
+    inputs = inputs or BagInputs()
+    suffix = Path(out).suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"{out}: ends in {suffix!r}, expected .png or .jpg")
+    with BagReader(bag) as reader:
+        setup = read_setup(reader, inputs)
+        trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame)
+        stamp_ns, image = _image(reader, inputs, setup, frame)
+    pose, covered = sample(trajectory, np.array([stamp_ns]), max_gap_s=5.0)
+    if not covered[0]:
+        first, last = trajectory.stamps_ns[[0, -1]] / 1e9
+        raise InputError(
+            f"no pose is known for image {frame}, taken at {stamp_ns / 1e9:.3f} s: "
+            f"the poses span {first:.3f} to {last:.3f} s"
+        )
+    T_map_camera = pose[0] @ setup.T_base_camera
+    crop = lhmap.crop(T_map_camera[:3, 3], 70.0)
+    _, data = cv2.imencode(suffix, draw_overlay(image, setup.camera, crop, T_map_camera)[:, :, ::-1])
+    with replacing(out) as file:
+        file.write(data.tobytes())
+    x, y, z = T_map_camera[:3, 3].tolist()
+    return {"stamp_s": stamp_ns / 1e9, "x": x, "y": y, "z": z, "points": len(crop.points)}
+
+
+def known_poses(reader: BagReader, poses, map_frame: str, base_frame: str) -> Trajectory:
+    """Poses of the robot in the map: from a TUM file, from the one beside the bag, or from its TF."""
+    beside = reader.path.with_name(reader.path.name + ".tum")
+    if poses is not None or beside.is_file():
+        return read_tum(poses if poses is not None else beside)
+    if "/tf" not in reader.topics:
+        raise BagError(f"{reader.path}: no poses: neither {beside.name} beside it nor /tf in it; give a TUM file")
+    return _from_tf(reader, map_frame, base_frame)
+
+
+def _from_tf(reader: BagReader, map_frame: str, base_frame: str) -> Trajectory:
+    """From the transforms map -> base_link, or map -> odom -> base_link with the latest map -> odom."""
+    T_map_odom, odom_frame, stamps, poses = None, None, [], []
+    for message in reader.messages(["/tf"]):
+        if message.frame == map_frame and message.child == base_frame:
+            stamps.append(message.stamp_ns)
+            poses.append(message.pose)
+        elif message.frame == map_frame:
+            T_map_odom, odom_frame = message.pose, message.child
+        elif message.child == base_frame and message.frame == odom_frame:
+            stamps.append(message.stamp_ns)
+            poses.append(T_map_odom @ message.pose)
+    if not poses:
+        raise BagError(f"{reader.path}: /tf does not join {map_frame} and {base_frame}; give the poses as a TUM file")
+    return Trajectory.sorted(stamps, poses)
+
+
+def _image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, frame: int) -> tuple[int, np.ndarray]:
+    count = reader.count(inputs.image)
+    if not 0 <= frame < count:
+        raise BagError(f"{reader.path}: no image {frame}: {inputs.image} has {count}, numbered from 0")
+    for number, found in enumerate(images(reader, inputs, setup)):
+        if number == frame:
+            return found
+    raise BagError(f"{reader.path}: {inputs.image} ends before image {frame}")
