@@ -68,14 +68,14 @@ def _extrude(mesh, profile, w, surface):
     p = np.array(profile)
     mid = np.column_stack([p[:, 0] * 0.995, np.zeros(len(p)), p[:, 1]])
     top = p[:, 1].max()
-    half = w * (1 - 0.06 * np.abs(p[:, 1] / top - 0.55) ** 1.0)
+    half = w * np.where(p[:, 1] > 0.8 * top, 0.975, 1.0)
     half = half * np.where(np.abs(p[:, 0]) > 0.97 * np.abs(p[:, 0]).max(), 0.9, 1.0)
     left, right = mid + np.outer(half, [0, 1, 0]), mid - np.outer(half, [0, 1, 0])
     nl, nr = np.roll(left, -1, 0), np.roll(right, -1, 0)
     mesh.quads(np.stack([left, nl, nr, right], 1), surface)
     center = mid.mean(0)
     for side, rim in ((w, left), (-w, right)):
-        mesh.fan((center[0], side * 1.01, center[2]), rim, surface)
+        mesh.fan((center[0], side, center[2]), rim, surface)
 
 
 def _cabin(mesh, profile, w_low, w_high, surf):

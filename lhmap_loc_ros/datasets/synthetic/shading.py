@@ -12,6 +12,21 @@ LEAF, GRASS, WINDOW, GLASS, RETRO, SIGN = 9, 3, 6, 13, 14, 11
 
 
 @njit(**JIT)
+def camera_rays(pose, fx, fy, cx, cy, pixels):
+    """Origins and unit directions (n, 3) float32, map frame, of the rays through ``pixels`` (n, 2)."""
+    origins = np.empty((len(pixels), 3), np.float32)
+    directions = np.empty((len(pixels), 3), np.float32)
+    for i in range(len(pixels)):
+        x = (pixels[i, 0] - cx) / fx
+        y = (pixels[i, 1] - cy) / fy
+        inv = 1.0 / np.sqrt(x * x + y * y + 1.0)
+        for k in range(3):
+            origins[i, k] = pose[k, 3]
+            directions[i, k] = (pose[k, 0] * x + pose[k, 1] * y + pose[k, 2]) * inv
+    return origins, directions
+
+
+@njit(**JIT)
 def surface_point(tri_uv, t, b1, b2):
     """Surface coordinates at barycentric weights b1, b2 of triangle t."""
     b0 = 1.0 - b1 - b2

@@ -107,19 +107,9 @@ class World:
         movers = (v.at(time, g.line, g.terrain) for v in g.vehicles)
         return [m for m in movers if np.linalg.norm(m.pose[:3, 3] - eye) < MOVER_VIEW and not _in_the_way(m, eye)]
 
-    @staticmethod
-    def _rays(T, K, pixels):
-        """Origins and unit directions (n, 3) of the rays through ``pixels`` (n, 2), map frame."""
-        fx, fy, cx, cy = K
-        local = np.stack([(pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy, np.ones(len(pixels))], 1)
-        directions = local @ T[:3, :3].T
-        directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
-        origins = np.ascontiguousarray(np.broadcast_to(T[:3, 3].astype(np.float32), directions.shape))
-        return origins, directions
-
     def _look(self, T, K, pixels, movers):
         """Origins, directions and hits of the rays through ``pixels``."""
-        origins, directions = self._rays(T, K, pixels)
+        origins, directions = shading.camera_rays(T, *map(float, K), pixels)
         return origins, directions, self.caster.cast(origins, directions, movers)
 
     def _shade(self, view, movers, opened, pixel_angle):

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mapping run and a query run through a synthetic street, written as bags.
+
+The mapping vehicle carries the LiDAR and knows its surveyed pose. The query
+vehicle comes on another day in another lane with a camera and drifting
+odometry; where it really was goes to a TUM file beside its bag, never inside.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ...errors import InputError
+from ...geometry import inverse, make_pose
+from ..bag_writer import BagWriter
+from ..trajectory import Trajectory
+from ..tum import write_tum
+from .frames import FrameJob, frames
+from .runs import Run, Settings, plan_run
+
+EPOCH_NS = 1_700_000_000 * 10**9
+Report = Callable[[str, int, int], None]
+
+
+def simulate(out, seed: int, length: float, report: Report | None = None, settings: Settings | None = None) -> None:
+    """Write ``out``/mapping, ``out``/query (bags), ``out``/mapping.tum and ``out``/query.tum.
+
+    ``length``: metres driven in each run. ``report(stage, done, total)`` is
+    called as work proceeds. The same seed, length and settings give the same
+    bytes, whatever ``settings.workers`` is. Nothing is left in ``out`` unless
+    all of it was written. Raises InputError for a bad length, seed or ``out``.
+    """
+    out = Path(out)
+    if not 20 <= length <= 20_000:
+        raise InputError(f"length: {length} found, expected 20 to 20000 metres")
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed: {seed} found, expected a number from 0 to 2147483647")
+    if out.exists():
+        raise InputError(f"{out}: exists already, expected a path for a new folder")
+    settings = settings or Settings()
+    report = report or (lambda stage, done, total: None)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        for name, write in (("mapping", _write_mapping), ("query", _write_query)):
+            run = plan_run(name, seed, length, settings)
+            clock = Clock(EPOCH_NS + seed * 10**9 + (0 if name == "mapping" else 7 * 86_400 * 10**9))
+            truth = write(partial / name, run, clock, report)
+            write_tum(partial / f"{name}.tum", truth)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Stamps of a run: nanoseconds from seconds since its start."""
+
+    start_ns: int
+
+    def __call__(self, seconds: float) -> int:
+        """Nanoseconds, on a grid of a microsecond so that equal times have equal stamps."""
+        return self.start_ns + int(round(seconds * 1e6)) * 1000
+
+
+def _write_mapping(path, run: Run, clock: Clock, report: Report) -> Trajectory:
+    """Scans, odometry and the surveyed pose. Returns that pose over time (map to base_link)."""
+    times = run.odometry_times
+    rng = np.random.default_rng([run.seed, 6])
+    surveyed = [run.drive.pose(t) @ _survey_noise(rng) for t in times]
+    believed = run.odometry_error.drift(np.array(surveyed), run.settings.odometry_period, rng)
+    jobs = [FrameJob("scan", k, t) for k, t in enumerate(run.sensor_times)]
+    with BagWriter(path) as bag:
+        bag.tf_static(clock(0), {("base_link", "lidar"): run.rig.T_base_lidar,
+                                 ("base_link", "camera_optical_frame"): run.rig.T_base_camera})
+        events = _events(run, frames(run, jobs))
+        for done, (time, index, scan) in enumerate(events):
+            stamp = clock(time)
+            if scan is not None:
+                bag.points("/points", stamp, "lidar", scan.xyz, scan.intensity, scan.ring, scan.time)
+                report("mapping run: scans", index + 1, len(jobs))
+                continue
+            _write_odometry(bag, stamp, run, index, believed)
+            bag.tf(stamp, {("map", "odom"): surveyed[index] @ inverse(believed[index]),
+                           ("odom", "base_link"): believed[index]})
+    return Trajectory(np.array([clock(t) for t in times]), np.array(surveyed))
+
+
+def _write_query(path, run: Run, clock: Clock, report: Report) -> Trajectory:
+    """Images and odometry. Returns the true poses at the images (map to base_link)."""
+    settings = run.settings
+    poses = np.array([run.drive.pose(t) for t in run.odometry_times])
+    believed = run.odometry_error.drift(poses, settings.odometry_period, np.random.default_rng([run.seed, 7]))
+    jobs = [FrameJob("image", k, t) for k, t in enumerate(run.sensor_times)]
+    fx, fy, cx, cy = settings.intrinsics
+    matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    frame = "camera_optical_frame"
+    with BagWriter(path) as bag:
+        bag.tf_static(clock(0), {("base_link", frame): run.rig.T_base_camera})
+        for time, index, image in _events(run, frames(run, jobs)):
+            stamp = clock(time)
+            if image is not None:
+                bag.camera_info("/camera/camera_info", stamp, frame, settings.width, settings.height, matrix)
+                bag.image("/camera/image_raw", stamp, frame, image)
+                report("query run: images", index + 1, len(jobs))
+                continue
+            _write_odometry(bag, stamp, run, index, believed)
+            bag.tf(stamp, {("odom", "base_link"): believed[index]})
+    truth = np.array([run.drive.pose(t) for t in run.sensor_times])
+    return Trajectory(np.array([clock(t) for t in run.sensor_times]), truth)
+
+
+def _events(run: Run, sensor):
+    """Odometry and sensor frames in order of time: (seconds, index, frame or None for odometry)."""
+    times = list(run.odometry_times)
+    done = 0
+    for index, frame in enumerate(sensor):
+        time = run.sensor_times[index]
+        while done < len(times) and times[done] <= time:
+            yield times[done], done, None
+            done += 1
+        yield time, index, frame
+    for k in range(done, len(times)):
+        yield times[k], k, None
+
+
+def _write_odometry(bag: BagWriter, stamp: int, run: Run, index: int, believed: np.ndarray) -> None:
+    """Pose and velocity as the odometer sees them."""
+    last = max(0, index - 1)
+    move = inverse(believed[last]) @ believed[last + 1]
+    turn = Rotation.from_matrix(move[:3, :3]).as_rotvec()
+    step = run.settings.odometry_period
+    covariance = np.diag([1e-2, 1e-2, 1e-2, 1e-4, 1e-4, 1e-3])
+    bag.odometry("/odom", stamp, "odom", "base_link", believed[index], move[:3, 3] / step, turn / step, covariance)
+
+
+def _survey_noise(rng: np.random.Generator) -> np.ndarray:
+    """A few millimetres and hundredths of a degree, as of a good survey."""
+    return make_pose(Rotation.from_rotvec(np.radians(0.01) * rng.normal(size=3)), 0.003 * rng.normal(size=3))
