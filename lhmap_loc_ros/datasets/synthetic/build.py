@@ -35,15 +35,35 @@ class Geometry:
     permanent: int  # the first rows of ``fixed`` that do not depend on the day
 
 
+@dataclass(frozen=True)
+class Street:
+    """The course of a street, known before anything is built on it."""
+
+    line: CentreLine
+    terrain: Terrain
+    style: street.StreetStyle
+
+    @staticmethod
+    def generate(rng: np.random.Generator, length: float) -> "Street":
+        """Draw a street; ``rng`` must be that of :func:`town_stream`, and fresh."""
+        style = street.StreetStyle.generate(rng)
+        terrain = Terrain.generate(rng)
+        return Street(CentreLine.generate(rng, length, BEFORE, AFTER, style.reach + 6.0), terrain, style)
+
+
+def town_stream(seed: int) -> np.random.Generator:
+    """The random numbers of everything that does not change with the day."""
+    return np.random.default_rng([seed, 1])
+
+
 def build(seed: int, length: float, day: int) -> Geometry:
     """Build the street of ``seed`` as it looks on ``day``."""
     # Independent streams: the day must never shift a draw of the town.
-    town = np.random.default_rng([seed, 1])
+    town = town_stream(seed)
     today = np.random.default_rng([seed, 2, day])
     table, mesh = SurfaceTable(), MeshBuilder()
-    style = street.StreetStyle.generate(town)
-    terrain = Terrain.generate(town)
-    line = CentreLine.generate(town, length, BEFORE, AFTER, style.reach + 6.0)
+    course = Street.generate(town, length)
+    line, terrain, style = course.line, course.terrain, course.style
     sides = _draw_side_streets(town, line)
     surf = street.street_surfaces(table, town)
     _build_ground(mesh, line, terrain, style, sides, surf)

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from .lidar import LidarScan, sample_lidar_scan
-from .runs import Run, Settings, plan_run
+from .runs import Run
+from .world import World
 
 # Sensors resolve about 2 mm; a power of two leaves zero bits that compress well.
 RESOLUTION = 1.0 / 512.0
-_worker_run: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -26,37 +27,48 @@ class FrameJob:
     time: float  # seconds since the start of the run
 
 
-def frames(run: Run, jobs: Iterable[FrameJob]) -> Iterator[np.ndarray | LidarScan]:
-    """Frames in the order of the jobs. Each depends on its job only, so the processes do not matter."""
-    if run.settings.workers < 1:
-        yield from (make_frame(run, job) for job in jobs)
-        return
-    # spawn: the ray caster's threads would not survive a fork
-    context = multiprocessing.get_context("spawn")
-    plan = (run.name, run.seed, run.length, run.settings)
-    with context.Pool(run.settings.workers, _start_worker, plan) as pool:
-        yield from pool.imap(_work, jobs, chunksize=2)
+class FrameMaker:
+    """Makes frames on worker processes, or in this one; a context manager."""
+
+    def __init__(self, workers: int) -> None:
+        # spawn: the ray caster's threads would not survive a fork
+        self._pool = multiprocessing.get_context("spawn").Pool(workers) if workers > 0 else None
+
+    def __enter__(self) -> FrameMaker:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool.join()
+
+    def frames(self, run: Run, jobs: list[FrameJob]) -> Iterator[np.ndarray | LidarScan]:
+        """Frames in the order of the jobs. Each depends on its job only, so the processes do not matter."""
+        work = ((run, job) for job in jobs)
+        yield from map(_work, work) if self._pool is None else self._pool.imap(_work, work)
 
 
-def make_frame(run: Run, job: FrameJob) -> np.ndarray | LidarScan:
+def make_frame(world: World, run: Run, job: FrameJob) -> np.ndarray | LidarScan:
     """An image (h, w, 3) uint8 or a sweep."""
     settings = run.settings
     pose = run.drive.pose(job.time)
     if job.kind == "image":
         T_map_camera = pose @ run.rig.T_base_camera
-        return run.world.render_image(T_map_camera, settings.intrinsics, settings.width, settings.height, job.time)
+        return world.render_image(T_map_camera, settings.intrinsics, settings.width, settings.height, job.time)
     end = run.drive.pose(job.time + settings.sweep_time)
     mount = run.rig.T_base_lidar
-    scan = sample_lidar_scan(run.world, pose @ mount, end @ mount, job.time, settings.azimuths, settings.beams,
+    scan = sample_lidar_scan(world, pose @ mount, end @ mount, job.time, settings.azimuths, settings.beams,
                              settings.sweep_time)
     xyz = np.round(scan.xyz / RESOLUTION) * RESOLUTION
     return LidarScan(xyz.astype(np.float32), np.round(scan.intensity * 255) / np.float32(255), scan.ring, scan.time)
 
 
-def _start_worker(name: str, seed: int, length: float, settings: Settings) -> None:
-    global _worker_run
-    _worker_run = plan_run(name, seed, length, settings)
+@lru_cache(maxsize=1)
+def _world(seed: int, length: float, day: int) -> World:
+    """The world of the present run; each process builds it once."""
+    return World.generate(seed, length, day)
 
 
-def _work(job: FrameJob) -> np.ndarray | LidarScan:
-    return make_frame(_worker_run, job)
+def _work(item: tuple[Run, FrameJob]) -> np.ndarray | LidarScan:
+    run, job = item
+    return make_frame(_world(run.seed, run.length, run.day), run, job)

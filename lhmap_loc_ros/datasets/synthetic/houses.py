@@ -113,6 +113,7 @@ def _facade(mesh, style, rng, frame, span, front):
         low = style.base + f * style.floor_height + min(0.85, style.floor_height - wh - 0.15)
         z += [low, low + wh]
     z.append(style.height)
+    panels: list[tuple] = []
     shut = rng.random((bays, style.floors)) < (0.0 if front else 0.45)
     for i in range(len(u) - 1):
         for j in range(len(z) - 1):
@@ -125,15 +126,18 @@ def _facade(mesh, style, rng, frame, span, front):
                 _opening(mesh, style, frame, rect, int(rng.choice(style.blinds)), style.recess, sill=True)
             else:
                 door_foot = front and i % 2 == 1 and j == 1 and bay == style.door_bay
-                _panel(mesh, frame, rect, style.plinth if j == 0 else style.door if door_foot else style.wall)
+                panels.append((rect, style.plinth if j == 0 else style.door if door_foot else style.wall))
+    _panels(mesh, frame, panels)
     if front:
         _front_details(mesh, style, rng, frame, u, z)
 
 
-def _panel(mesh, frame, rect, surface, y=0.0):
-    u0, u1, z0, z1 = rect
-    corners = np.array([(u0, y, z0), (u1, y, z0), (u1, y, z1), (u0, y, z1)])
-    mesh.quads(corners @ frame[:3, :3].T + frame[:3, 3], surface, [(u0, z0), (u1, z0), (u1, z1), (u0, z1)])
+def _panels(mesh, frame, panels, y=0.0):
+    """Rectangles ((u0, u1, z0, z1), surface) in a plane of the frame."""
+    u0, u1, z0, z1 = np.array([rect for rect, _ in panels]).T
+    uv = np.stack([np.stack([u0, u1, u1, u0], 1), np.stack([z0, z0, z1, z1], 1)], -1)
+    corners = np.stack([uv[..., 0], np.full(uv.shape[:2], y), uv[..., 1]], -1)
+    mesh.quads(corners @ frame[:3, :3].T + frame[:3, 3], [surface for _, surface in panels], uv)
 
 
 def _opening(mesh, style, frame, rect, surface, depth, sill=False):
@@ -206,4 +210,4 @@ def _gable_roof(mesh, style, rng):
     if rng.random() < 0.35 and rise > 2.2:
         for x in np.arange(1.5, w - 2, 3.2):
             mesh.box((x, d * 0.12, h), (x + 1.3, d / 2, h + rise * 0.62), style.roof, t)
-            _panel(mesh, t, (x + 0.12, x + 1.18, h + rise * 0.2, h + rise * 0.55), style.blinds[0], d * 0.12 - 0.02)
+            _panels(mesh, t, [((x + 0.12, x + 1.18, h + rise * 0.2, h + rise * 0.55), style.blinds[0])], d * 0.12 - 0.02)

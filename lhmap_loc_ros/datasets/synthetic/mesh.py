@@ -90,7 +90,11 @@ class MeshBuilder:
         """`xyz` (n, 3, 3) float64, `uv` (n, 3, 2) float64, `surface` (n,) int32."""
         if not self._xyz:
             return np.zeros((0, 3, 3)), np.zeros((0, 3, 2)), np.zeros(0, np.int32)
-        return np.concatenate(self._xyz), np.concatenate(self._uv), np.concatenate(self._surface)
+        if len(self._xyz) > 1:  # keep the joined arrays: asked for again and again for placed copies
+            self._xyz = [np.concatenate(self._xyz)]
+            self._uv = [np.concatenate(self._uv)]
+            self._surface = [np.concatenate(self._surface)]
+        return self._xyz[0], self._uv[0], self._surface[0]
 
 
 def planar_uv(corners: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .drive import Drive, OdometryError, Rig
-from .world import World
+from .world import Course
 
 DAYS = {"mapping": 0, "query": 1}
 
@@ -36,13 +36,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One drive through the world on one day."""
+    """One drive through the world on one day; sent whole to the processes that render it."""
 
     name: str
     seed: int
+    day: int
     length: float
     settings: Settings
-    world: World
     drive: Drive
     rig: Rig
     odometry_error: OdometryError
@@ -53,9 +53,9 @@ class Run:
 def plan_run(name: str, seed: int, length: float, settings: Settings) -> Run:
     """Plan the run called "mapping" or "query"."""
     day = DAYS[name]
-    world = World.generate(seed, length, day)
+    course = Course.generate(seed, length)
     rng = np.random.default_rng([seed, 5, day])
-    path = world.route(_lane(world, seed, name), 0.22, seed=day)
+    path = course.route(_lane(course, seed, name), 0.22, seed=day)
     drive = Drive.generate(path, length, rng)
     step = settings.odometry_period
     period = settings.scan_period if name == "mapping" else settings.image_period
@@ -63,17 +63,17 @@ def plan_run(name: str, seed: int, length: float, settings: Settings) -> Run:
     odometry_times = np.arange(int(np.ceil((drive.duration + 0.3) / step)) + 1) * step
     sensor_times = 0.1 + np.arange(int(drive.duration / period) + 1) * period
     quality = 0.5 if name == "mapping" else 1.0
-    return Run(name, seed, length, settings, world, drive, Rig.generate(rng), OdometryError.generate(rng, quality),
+    return Run(name, seed, day, length, settings, drive, Rig.generate(rng), OdometryError.generate(rng, quality),
                np.round(odometry_times, 6), np.round(sensor_times, 6))
 
 
-def _lane(world: World, seed: int, name: str) -> float:
+def _lane(course: Course, seed: int, name: str) -> float:
     """Offset of the lane: the query drives 1.2 to 3.2 m beside the mapping run, both on the road."""
     rng = np.random.default_rng([seed, 8])
-    mapping = world.lanes[0] + rng.uniform(-0.3, 0.3)
+    mapping = course.lanes[0] + rng.uniform(-0.3, 0.3)
     side = rng.choice([-1.0, 1.0])
     shift = rng.uniform(1.2, 3.2)
-    room = world.half_road - 1.1
+    room = course.half_road - 1.1
     if abs(mapping + side * shift) > room:
         side = -side
     query = float(np.clip(mapping + side * shift, -room, room))

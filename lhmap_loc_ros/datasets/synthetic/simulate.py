@@ -21,10 +21,11 @@ from ...geometry import inverse, make_pose
 from ..bag_writer import BagWriter
 from ..trajectory import Trajectory
 from ..tum import write_tum
-from .frames import FrameJob, frames
+from .frames import FrameJob, FrameMaker
 from .runs import Run, Settings, plan_run
 
 EPOCH_NS = 1_700_000_000 * 10**9
+DAYS_BETWEEN = 7  # from the mapping run to the query run
 Report = Callable[[str, int, int], None]
 
 
@@ -49,11 +50,12 @@ def simulate(out, seed: int, length: float, report: Report | None = None, settin
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        for name, write in (("mapping", _write_mapping), ("query", _write_query)):
-            run = plan_run(name, seed, length, settings)
-            clock = Clock(EPOCH_NS + seed * 10**9 + (0 if name == "mapping" else 7 * 86_400 * 10**9))
-            truth = write(partial / name, run, clock, report)
-            write_tum(partial / f"{name}.tum", truth)
+        with FrameMaker(settings.workers) as maker:
+            for name, write, later in (("mapping", _write_mapping, 0), ("query", _write_query, DAYS_BETWEEN)):
+                run = plan_run(name, seed, length, settings)
+                clock = Clock(EPOCH_NS + (seed + later * 86_400) * 10**9)
+                truth = write(partial / name, run, clock, maker, report)
+                write_tum(partial / f"{name}.tum", truth)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -70,7 +72,7 @@ class Clock:
         return self.start_ns + int(round(seconds * 1e6)) * 1000
 
 
-def _write_mapping(path, run: Run, clock: Clock, report: Report) -> Trajectory:
+def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Report) -> Trajectory:
     """Scans, odometry and the surveyed pose. Returns that pose over time (map to base_link)."""
     times = run.odometry_times
     rng = np.random.default_rng([run.seed, 6])
@@ -80,8 +82,8 @@ def _write_mapping(path, run: Run, clock: Clock, report: Report) -> Trajectory:
     with BagWriter(path) as bag:
         bag.tf_static(clock(0), {("base_link", "lidar"): run.rig.T_base_lidar,
                                  ("base_link", "camera_optical_frame"): run.rig.T_base_camera})
-        events = _events(run, frames(run, jobs))
-        for done, (time, index, scan) in enumerate(events):
+        events = _events(run, maker.frames(run, jobs))
+        for time, index, scan in events:
             stamp = clock(time)
             if scan is not None:
                 bag.points("/points", stamp, "lidar", scan.xyz, scan.intensity, scan.ring, scan.time)
@@ -93,7 +95,7 @@ def _write_mapping(path, run: Run, clock: Clock, report: Report) -> Trajectory:
     return Trajectory(np.array([clock(t) for t in times]), np.array(surveyed))
 
 
-def _write_query(path, run: Run, clock: Clock, report: Report) -> Trajectory:
+def _write_query(path, run: Run, clock: Clock, maker: FrameMaker, report: Report) -> Trajectory:
     """Images and odometry. Returns the true poses at the images (map to base_link)."""
     settings = run.settings
     poses = np.array([run.drive.pose(t) for t in run.odometry_times])
@@ -104,7 +106,7 @@ def _write_query(path, run: Run, clock: Clock, report: Report) -> Trajectory:
     frame = "camera_optical_frame"
     with BagWriter(path) as bag:
         bag.tf_static(clock(0), {("base_link", frame): run.rig.T_base_camera})
-        for time, index, image in _events(run, frames(run, jobs)):
+        for time, index, image in _events(run, maker.frames(run, jobs)):
             stamp = clock(time)
             if image is not None:
                 bag.camera_info("/camera/camera_info", stamp, frame, settings.width, settings.height, matrix)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lhmap_loc_ros.datasets.synthetic import shading, skylight
-from lhmap_loc_ros.datasets.synthetic.build import Geometry, build
+from lhmap_loc_ros.datasets.synthetic.build import Geometry, Street, build, town_stream
 from lhmap_loc_ros.datasets.synthetic.caster import Caster
 from lhmap_loc_ros.datasets.synthetic.light import Light
 from lhmap_loc_ros.datasets.synthetic.route import Path, wander
@@ -18,6 +18,39 @@ from lhmap_loc_ros.datasets.synthetic.route import Path, wander
 MAX_LIDAR_RANGE = 120.0
 MOVER_VIEW = 150.0  # moving cars farther away than this are left out [m]
 KEEP_CLEAR = (12.0, 2.2)  # moving cars this close along and across would be run through; left out [m]
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where one can drive; cheap to make, because nothing is built beside the street."""
+
+    seed: int
+    length: float  # drivable metres along the centre line
+    street: Street
+
+    @staticmethod
+    def generate(seed: int, length: float) -> "Course":
+        """The course of ``World.generate(seed, length)``."""
+        return Course(seed, length, Street.generate(town_stream(seed), length))
+
+    @property
+    def lanes(self) -> tuple[float, ...]:
+        """Offsets (metres to the left of the centre line) of the lanes driven in the direction of the route."""
+        style = self.street.style
+        return tuple(-(k + 0.5) * style.lane_width for k in range(style.lanes))
+
+    @property
+    def half_road(self) -> float:
+        """Metres from the centre line that belong to moving traffic, on each side."""
+        return self.street.style.half_lanes
+
+    def route(self, offset: float, wander_amplitude: float = 0.0, seed: int = 0, reverse: bool = False) -> Path:
+        """A way along the street, ``offset`` metres to the left of its centre line.
+
+        With ``wander_amplitude`` (metres) the driver swings around that offset.
+        """
+        waves = wander(np.random.default_rng([self.seed, 4, seed]), wander_amplitude)
+        return Path(self.street.line, self.street.terrain, offset, waves, self.length, reverse)
 
 
 @dataclass(frozen=True)
@@ -39,23 +72,24 @@ class World:
         return World(seed, day, length, geometry, light, Caster(geometry.fixed, geometry.templates))
 
     @property
+    def course(self) -> "Course":
+        """Lanes and ways along the street."""
+        g = self.geometry
+        return Course(self.seed, self.length, Street(g.line, g.terrain, g.style))
+
+    @property
     def lanes(self) -> tuple[float, ...]:
-        """Offsets (metres to the left of the centre line) of the lanes driven in the direction of the route."""
-        style = self.geometry.style
-        return tuple(-(k + 0.5) * style.lane_width for k in range(style.lanes))
+        """See :attr:`Course.lanes`."""
+        return self.course.lanes
 
     @property
     def half_road(self) -> float:
-        """Metres from the centre line that belong to moving traffic, on each side."""
-        return self.geometry.style.half_lanes
+        """See :attr:`Course.half_road`."""
+        return self.course.half_road
 
     def route(self, offset: float, wander_amplitude: float = 0.0, seed: int = 0, reverse: bool = False) -> Path:
-        """A way along the street, ``offset`` metres to the left of its centre line.
-
-        With ``wander_amplitude`` (metres) the driver swings around that offset.
-        """
-        waves = wander(np.random.default_rng([self.seed, 4, seed]), wander_amplitude)
-        return Path(self.geometry.line, self.geometry.terrain, offset, waves, self.length, reverse)
+        """See :meth:`Course.route`."""
+        return self.course.route(offset, wander_amplitude, seed, reverse)
 
     def render_image(self, T_map_camera: np.ndarray, K, width: int, height: int, time: float = 0.0,
                      extra_samples: int = 2) -> np.ndarray:
