@@ -19,10 +19,10 @@ from ..lhmap.layout import BYTES_PER_POINT
 from .cloud import VoxelCloud
 from .config import BuildConfig
 from .heat import compute_heat, load_heat_model
-from .moving import find_moving
+from .moving import RangeImage, Thinner, find_moving
 from .noise import find_isolated
 from .poses import find_poses
-from .scans import ScanSource, lidar_extrinsics, lidar_trajectory
+from .scans import ScanSource, ahead, lidar_extrinsics, lidar_trajectory
 from .selection import select_points
 
 Report = Callable[[str, int, int], None]
@@ -45,8 +45,8 @@ def build_map(bag: Path | str | Sequence, out, config: BuildConfig | None = None
     with ExitStack() as stack:
         readers = [stack.enter_context(BagReader(path, config.intensity_scale)) for path in bags]
         drives, sources = _open_drives(readers, config, report)
-        cloud = merge(sources, config, report)
-        cloud = clean(cloud, sources, config, report)
+        cloud, images = merge(sources, config, report)
+    cloud = clean(cloud, images, config, report)
     path = np.concatenate([drive.poses for drive in drives])
     length = sum(drive.length_m for drive in drives)
     if model is not None:
@@ -77,33 +77,32 @@ def _open_drives(
     return drives, sources
 
 
-def merge(sources: list[ScanSource], config: BuildConfig, report: Report) -> MapPoints:
-    """All scans in one voxel cloud, heat 1; raises BagError if no scan could be placed."""
-    cloud = VoxelCloud(config.voxel_m)
-    total, placed = sum(len(source) for source in sources), 0
-    for done, scan in enumerate(chain.from_iterable(sources), 1):
-        if scan is not None:
+def merge(sources: list[ScanSource], config: BuildConfig, report: Report) -> tuple[MapPoints, list[RangeImage]]:
+    """All scans in one voxel cloud, heat 1, and the range images of some; raises BagError if none is placed."""
+    cloud, images = VoxelCloud(config.voxel_m), []
+    total, done, placed = sum(len(source) for source in sources), 0, 0
+    for source in sources:
+        thinner = Thinner(config.moving)
+        for scan in ahead(source):
+            done += 1
+            report("merge", done, total)
+            if scan is None:
+                continue
             cloud.add(scan.points, scan.intensity)
             placed += 1
-        report("merge", done, total)
+            if config.moving.enabled and thinner.wants(scan):
+                images.append(RangeImage.of(scan))
     if not placed:
         raise BagError(
             f"none of the {total} scans on {config.points_topic} has points in range at a time with a known pose"
         )
-    return cloud.to_points()
+    return cloud.to_points(), images
 
 
-def clean(cloud: MapPoints, sources: list[ScanSource], config: BuildConfig, report: Report) -> MapPoints:
+def clean(cloud: MapPoints, images: list[RangeImage], config: BuildConfig, report: Report) -> MapPoints:
     """The cloud without what moved, and without points that stand alone."""
     if config.moving.enabled:
-        total = sum(len(source) for source in sources)
-
-        def counted():
-            for done, scan in enumerate(chain.from_iterable(sources), 1):
-                yield scan
-                report("moving", done, total)
-
-        cloud = cloud.select(~find_moving(cloud.points, cloud.origin, counted(), config.moving))
+        cloud = cloud.select(~find_moving(cloud.points, cloud.origin, images, config.moving, report))
     if config.min_neighbours > 1:
         cloud = cloud.select(~find_isolated(cloud.points, config.isolation_m, config.min_neighbours))
     return cloud

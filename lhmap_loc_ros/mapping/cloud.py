@@ -12,6 +12,9 @@ from ..lhmap import MapPoints
 _BITS = 21
 _HALF = 1 << (_BITS - 1)
 _EMPTY = -1
+# One row a voxel, so that a point costs one cache line: sums of x, y, z inside the voxel, and these. Counts
+# are exact in float32 up to 16 million.
+_INTENSITY, _HITS, _SCANS, _LAST, _COLUMNS = 3, 4, 5, 6, 8
 
 
 @numba.njit(cache=True, nogil=True)
@@ -22,52 +25,55 @@ def _slot(key, mask):
 
 
 @numba.njit(cache=True, nogil=True)
-def _rehash(keys, count, table):
-    mask = table.shape[0] - 1
-    table[:] = _EMPTY
-    for i in range(count):
-        s = _slot(keys[i], mask)
-        while table[s] != _EMPTY:
+def _move(table, grown):
+    """Puts the entries of a table into a larger one."""
+    mask = grown.shape[0] - 1
+    grown[:, 1] = _EMPTY
+    for i in range(table.shape[0]):
+        if table[i, 1] == _EMPTY:
+            continue
+        s = _slot(table[i, 0], mask)
+        while grown[s, 1] != _EMPTY:
             s = (s + 1) & mask
-        table[s] = i
+        grown[s] = table[i]
 
 
 @numba.njit(cache=True, nogil=True)
-def _add(points, intensity, base, voxel, scan, table, keys, sums, hits, scans, last, count, member):
+def _add(points, intensity, base, voxel, scan, table, keys, sums, count, member):
     """Adds points to the table; returns the number of voxels, or -1 for a point outside of the grid."""
     mask = table.shape[0] - 1
+    inverse = 1.0 / voxel
     for i in range(points.shape[0]):
-        x, y, z = points[i, 0] / voxel, points[i, 1] / voxel, points[i, 2] / voxel
-        fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
+        x, y, z = points[i, 0] * inverse, points[i, 1] * inverse, points[i, 2] * inverse
         if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z)):
             member[i] = _EMPTY
             continue
+        fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
         ix, iy, iz = np.int64(fx) - base[0], np.int64(fy) - base[1], np.int64(fz) - base[2]
         if abs(ix) >= _HALF or abs(iy) >= _HALF or abs(iz) >= _HALF:
             return -1
         key = ((ix + _HALF) << (2 * _BITS)) | ((iy + _HALF) << _BITS) | (iz + _HALF)
         s = _slot(key, mask)
-        while table[s] != _EMPTY and keys[table[s]] != key:
+        while table[s, 1] != _EMPTY and table[s, 0] != key:
             s = (s + 1) & mask
-        j = table[s]
+        j = table[s, 1]
         if j == _EMPTY:
             j = count
-            table[s] = j
+            table[s, 0] = key
+            table[s, 1] = j
             keys[j] = key
-            hits[j] = 0
-            scans[j] = 0
-            last[j] = -1
             sums[j, :] = 0
+            sums[j, _LAST] = -1
             count += 1
         # offsets inside the voxel keep float32 sums exact to a fraction of a millimetre
         sums[j, 0] += x - fx
         sums[j, 1] += y - fy
         sums[j, 2] += z - fz
-        sums[j, 3] += intensity[i]
-        hits[j] += 1
-        if last[j] != scan:
-            last[j] = scan
-            scans[j] += 1
+        sums[j, _INTENSITY] += intensity[i]
+        sums[j, _HITS] += 1
+        if sums[j, _LAST] != scan:
+            sums[j, _LAST] = scan
+            sums[j, _SCANS] += 1
         member[i] = j
     return count
 
@@ -88,20 +94,15 @@ class VoxelCloud:
         self._base: np.ndarray | None = None
         self._count = 0
         self._scan = 0
-        self._table = np.full(1 << 16, _EMPTY, np.int32)
+        # key and voxel number; the number is _EMPTY in a free slot
+        self._table = np.full((1 << 16, 2), _EMPTY, np.int64)
         self._allocate(1 << 15)
 
     def __len__(self) -> int:
         return self._count
 
     def _allocate(self, size: int) -> None:
-        for name, shape, dtype in (
-            ("_keys", (size,), np.int64),
-            ("_sums", (size, 4), np.float32),
-            ("_hits", (size,), np.int32),
-            ("_scans", (size,), np.int32),
-            ("_last", (size,), np.int32),
-        ):
+        for name, shape, dtype in (("_keys", (size,), np.int64), ("_sums", (size, _COLUMNS), np.float32)):
             grown = np.empty(shape, dtype)
             if self._count:
                 grown[: self._count] = getattr(self, name)[: self._count]
@@ -115,8 +116,9 @@ class VoxelCloud:
             size = len(self._table)
             while 2 * need > size:
                 size *= 2
-            self._table = np.empty(size, np.int32)
-            _rehash(self._keys, self._count, self._table)
+            grown = np.empty((size, 2), np.int64)
+            _move(self._table, grown)
+            self._table = grown
 
     def add(self, points: np.ndarray, intensity: np.ndarray | float = 0.0) -> np.ndarray:
         """Merges one scan and returns each point's voxel number (N,) int32, -1 where a point is not finite.
@@ -138,7 +140,7 @@ class VoxelCloud:
         self._reserve(len(points))
         count = _add(
             points, intensity, self._base, self.voxel, self._scan,
-            self._table, self._keys, self._sums, self._hits, self._scans, self._last, self._count, member,
+            self._table, self._keys, self._sums, self._count, member,
         )  # fmt: skip
         if count < 0:
             raise InputError(f"a point lies more than {_HALF * self.voxel / 1000:.0f} km from the first one")
@@ -149,16 +151,16 @@ class VoxelCloud:
     @property
     def hits(self) -> np.ndarray:
         """How many points fell into each voxel, (N,) int32."""
-        return self._hits[: self._count].copy()
+        return self._sums[: self._count, _HITS].astype(np.int32)
 
     @property
     def scans(self) -> np.ndarray:
         """How many scans saw each voxel, (N,) int32."""
-        return self._scans[: self._count].copy()
+        return self._sums[: self._count, _SCANS].astype(np.int32)
 
     def positions(self) -> np.ndarray:
         """The mean positions (N, 3) float64, metres in the map frame."""
-        return self._corners() + self.voxel * self._sums[: self._count, :3] / self._hits[: self._count, None]
+        return self._corners() + self.voxel * self._sums[: self._count, :3] / self._sums[: self._count, _HITS, None]
 
     def _corners(self) -> np.ndarray:
         keys = self._keys[: self._count]
@@ -176,5 +178,5 @@ class VoxelCloud:
         if origin is None:
             origin = np.zeros(3) if self._base is None else np.round(self._base * self.voxel)
         local = (self.positions()[keep] - origin).astype(np.float32)
-        intensity = (self._sums[: self._count, 3] / self._hits[: self._count])[keep]
+        intensity = (self._sums[: self._count, _INTENSITY] / self._sums[: self._count, _HITS])[keep]
         return MapPoints(local, intensity, np.ones(len(local), np.float32), origin)

@@ -15,9 +15,9 @@ class MovingConfig(Config):
     """Removal of what moved, by looking through it."""
 
     enabled: bool = True
-    spacing_m: float = Field(1.0, ge=0)
+    spacing_m: float = Field(1.5, ge=0)
     """Distance driven between the scans that are compared with the map, metres."""
-    spacing_s: float = Field(2.0, gt=0)
+    spacing_s: float = Field(1.0, gt=0)
     """Time after which a scan is compared even though the vehicle stands, seconds."""
     radius_m: float = Field(40.0, gt=0)
     """Points farther than this from a scan are not judged by it, metres."""

@@ -26,33 +26,27 @@ def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, re
     Raises BagError or InputError if the source that is asked for does not exist or holds poses that are
     not finite.
     """
-    source = _choose(bag, config) if config.poses == "auto" else config.poses
+    source = config.poses
+    if source == "auto" and config.poses_file is not None:
+        source = "file"
     if source == "file":
-        if config.poses_file is None:
-            raise ConfigError("poses_file: not given, but poses is 'file'")
         return _from_file(bag, config), source
-    if source == "tf":
+    if source == "tf" or (source == "auto" and config.tf_topic in bag.topics):
         trajectory = trajectory_from_tf(bag, config.tf_topic, config.map_frame, config.base_frame)
-        if trajectory is None:
+        if trajectory is not None:
+            return trajectory, "tf"
+        if source == "tf":
             raise BagError(
                 f"{bag.path}: {config.tf_topic} has no transforms from {config.map_frame} to {config.base_frame}"
             )
-        return trajectory, source
-    if source == "odometry":
-        return bag.odometry(config.odometry_topic), source
-    return poses_by_icp(bag, config, T_base_lidar, report), source
-
-
-def _choose(bag: BagReader, config: BuildConfig) -> str:
-    if config.poses_file is not None:
-        return "file"
-    if config.tf_topic in bag.topics:
-        if trajectory_from_tf(bag, config.tf_topic, config.map_frame, config.base_frame) is not None:
-            return "tf"
-    return "odometry" if config.odometry_topic in bag.topics else "icp"
+    if source == "odometry" or (source == "auto" and config.odometry_topic in bag.topics):
+        return bag.odometry(config.odometry_topic), "odometry"
+    return poses_by_icp(bag, config, T_base_lidar, report), "icp"
 
 
 def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
+    if config.poses_file is None:
+        raise ConfigError("poses_file: not given, but poses is 'file'")
     stamps = [scan.stamp_ns for scan in bag.messages([config.points_topic])]
     trajectory = read_trajectory(config.poses_file, stamps)
     if not trajectory.covers(np.array(stamps, dtype=np.int64)).any():

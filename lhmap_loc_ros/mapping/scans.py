@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import TypeVar
 
 import numba
 import numpy as np
@@ -14,6 +17,8 @@ from ..datasets.messages import Scan
 from ..datasets.trajectory import Trajectory
 from ..geometry import inverse
 from .config import BuildConfig
+
+T = TypeVar("T")
 
 _KNOTS = 33
 _SLACK_NS = 150_000_000
@@ -49,6 +54,13 @@ def _place(points, offsets, start, step, poses, out):
             out[i, r] = a + w * (b - a)
 
 
+@numba.njit(cache=True, nogil=True)
+def _transform(points, T, out):
+    for i in range(points.shape[0]):
+        for r in range(3):
+            out[i, r] = T[r, 0] * points[i, 0] + T[r, 1] * points[i, 1] + T[r, 2] * points[i, 2] + T[r, 3]
+
+
 def place_points(points: np.ndarray, offsets_ns: np.ndarray, stamp_ns: int, trajectory: Trajectory) -> np.ndarray:
     """Points (N, 3) of a moving sensor in the trajectory's parent frame, (N, 3) float64.
 
@@ -58,7 +70,7 @@ def place_points(points: np.ndarray, offsets_ns: np.ndarray, stamp_ns: int, traj
     knots = np.linspace(low, max(high, low + 1), _KNOTS)
     poses = trajectory.at(stamp_ns + np.round(knots).astype(np.int64))
     out = np.empty((len(points), 3))
-    _place(np.ascontiguousarray(points, np.float64), offsets_ns, float(low), knots[1] - knots[0], poses, out)
+    _place(points, offsets_ns, float(low), knots[1] - knots[0], poses, out)
     return out
 
 
@@ -86,10 +98,51 @@ class ScanSource:
             return None
         T_map_lidar = self.trajectory.at(middle)
         if scan.offsets_ns is None:
-            points = scan.points.astype(np.float64) @ T_map_lidar[:3, :3].T + T_map_lidar[:3, 3]
+            # threads of the BLAS cost more than they help on three columns
+            points = np.empty((len(scan.points), 3))
+            _transform(scan.points, T_map_lidar, points)
         else:
             points = place_points(scan.points, scan.offsets_ns, scan.stamp_ns, self.trajectory)
         return PlacedScan(scan.stamp_ns, points, scan.intensity, T_map_lidar)
+
+
+def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
+    """The same items, produced by a thread that runs up to `depth` of them ahead; its errors come through."""
+    waiting: Queue = Queue(depth)
+    stop = Event()
+
+    def put(kind: str, value) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put((kind, value), timeout=0.1)
+                return True
+            except Full:
+                continue
+        return False
+
+    def produce():
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:
+            put("error", error)
+
+    thread = Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = waiting.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        # also when the consumer gives up: the bag must not be closed under the thread
+        stop.set()
+        thread.join()
 
 
 def in_range(scan: Scan, least: float, most: float) -> Scan:
