@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated bags: their topics, their truth, and what they must not tell."""
+
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.synthetic.runs import Settings
+from lhmap_loc_ros.datasets.synthetic.simulate import simulate
+from lhmap_loc_ros.datasets.tum import read_tum
+from lhmap_loc_ros.errors import InputError
+
+TINY = Settings(width=64, height=24, image_period=0.5, scan_period=1.0, azimuths=64, beams=16, workers=0)
+SEED = 9
+
+
+@pytest.fixture(scope="module")
+def bags(tmp_path_factory):
+    out = tmp_path_factory.mktemp("simulated") / "run"
+    calls = []
+    simulate(out, SEED, 25.0, lambda *call: calls.append(call), TINY)
+    return out, calls
+
+
+def read(path, *topics):
+    with BagReader(path) as bag:
+        return list(bag.messages(list(topics)))
+
+
+def test_same_seed_same_bytes_on_any_number_of_processes(bags, tmp_path):
+    out, _ = bags
+    again = tmp_path / "run"
+    simulate(again, SEED, 25.0, None, Settings(**{**TINY.__dict__, "workers": 1}))
+    files = sorted(p.relative_to(out) for p in out.rglob("*") if p.is_file())
+    assert len(files) == 6
+    for name in files:
+        assert (out / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_the_mapping_bag_ties_scans_to_the_map(bags):
+    out, _ = bags
+    mapping = out / "mapping"
+    scans = read(mapping, "/points")
+    assert len(scans) >= 3 and all(len(s.points) > 300 for s in scans)
+    assert scans[0].frame == "lidar" and scans[0].offsets_ns.max() < 10**8
+    assert {(t.frame, t.child) for t in read(mapping, "/tf")} == {("map", "odom"), ("odom", "base_link")}
+    assert {t.child for t in read(mapping, "/tf_static")} == {"lidar", "camera_optical_frame"}
+    surveyed = read_tum(out / "mapping.tum")
+    chain = {(t.frame, t.child): t.pose for t in read(mapping, "/tf") if t.stamp_ns == surveyed.stamps_ns[50]}
+    assert np.allclose(chain["map", "odom"] @ chain["odom", "base_link"], surveyed.poses[50], atol=1e-5)
+
+
+def test_the_query_bag_has_camera_and_odometry_but_no_truth(bags):
+    out, _ = bags
+    query = out / "query"
+    images = read(query, "/camera/image_raw")
+    infos = read(query, "/camera/camera_info")
+    assert len(images) == len(infos) >= 6
+    assert images[0].image.shape == (24, 64, 3)
+    assert infos[0].matrix[0, 0] == pytest.approx(0.58 * 64) and not infos[0].distortion.any()
+    transforms = read(query, "/tf", "/tf_static")
+    assert {(t.frame, t.child) for t in transforms} == {("odom", "base_link"), ("base_link", "camera_optical_frame")}
+    assert not read_frames(query) & {"map", "lidar"}
+
+
+def read_frames(path):
+    with BagReader(path) as bag:
+        return {m.frame for m in bag.messages(["/odom", "/tf", "/tf_static", "/camera/image_raw"])}
+
+
+def test_the_truth_is_stamped_as_the_images_and_covers_the_length(bags):
+    out, _ = bags
+    truth = read_tum(out / "query.tum")
+    assert [m.stamp_ns for m in read(out / "query", "/camera/image_raw")] == truth.stamps_ns.tolist()
+    assert truth.length_m > 20
+
+
+def test_query_and_mapping_drive_beside_each_other(bags):
+    out, _ = bags
+    a, b = read_tum(out / "mapping.tum"), read_tum(out / "query.tum")
+    gaps = np.linalg.norm(b.poses[2:-2, None, :2, 3] - a.poses[None, :, :2, 3], axis=2).min(1)
+    assert 0.5 < np.median(gaps) < 4.0
+
+
+def test_odometry_drifts_from_the_truth(bags):
+    out, _ = bags
+    truth = read_tum(out / "query.tum")
+    odometry = {m.stamp_ns: m.pose for m in read(out / "query", "/odom")}
+    first, last = truth.stamps_ns[0], truth.stamps_ns[-1]
+    moved = np.linalg.inv(odometry[first]) @ odometry[last]
+    true = np.linalg.inv(truth.poses[0]) @ truth.poses[-1]
+    error = np.linalg.norm(moved[:3, 3] - true[:3, 3])
+    assert 0.02 < error < 2.0
+
+
+def test_progress_ends_at_its_total(bags):
+    _, calls = bags
+    for stage in {c[0] for c in calls}:
+        done = [c[1:] for c in calls if c[0] == stage]
+        assert [d for d, _ in done] == list(range(1, done[-1][1] + 1))
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path):
+    def fail(stage, done, total):
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        simulate(tmp_path / "run", SEED, 25.0, fail, TINY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_arguments_name_the_field(tmp_path):
+    with pytest.raises(InputError, match="length"):
+        simulate(tmp_path / "a", SEED, 3.0)
+    with pytest.raises(InputError, match="seed"):
+        simulate(tmp_path / "a", -1, 100.0)
+    with pytest.raises(InputError, match="exists"):
+        simulate(tmp_path, SEED, 100.0)
