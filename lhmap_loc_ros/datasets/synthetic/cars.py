@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cars, vans and small trucks: body, cabin, glass, wheels, lights, plates."""
+"""Cars and vans: body, cabin, glass, wheels, lights, plates."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,13 +14,27 @@ CAR_COLORS = np.array([
 ])
 COLOR_ODDS = np.array([0.2, 0.19, 0.14, 0.16, 0.09, 0.07, 0.06, 0.03, 0.04, 0.02])
 
-# Side views: body (x, z) of hood line and cabin (x bottom, x top) fractions of the length, front = 1.
+
+@dataclass(frozen=True)
+class Shape:
+    """Ranges of the outer sizes in metres, and the side view as fractions of height and length."""
+
+    length: tuple[float, float]
+    width: tuple[float, float]
+    height: tuple[float, float]
+    belt: float  # height of the lower edge of the windows
+    hood: float  # length of the hood
+    screen: float  # from the front to the upper edge of the windscreen
+    roof: float  # from the back to the end of the roof
+    tail: float  # from the back to the lower edge of the rear window
+
+
 SHAPES = {
-    "hatch": dict(length=(3.6, 4.2), width=(1.65, 1.78), height=(1.4, 1.55), belt=0.6, hood=0.27, screen=0.46, roof=0.1, tail=0.02),
-    "sedan": dict(length=(4.3, 4.9), width=(1.72, 1.86), height=(1.38, 1.48), belt=0.62, hood=0.27, screen=0.44, roof=0.3, tail=0.17),
-    "estate": dict(length=(4.4, 4.9), width=(1.74, 1.86), height=(1.42, 1.55), belt=0.6, hood=0.26, screen=0.43, roof=0.08, tail=0.02),
-    "suv": dict(length=(4.2, 4.8), width=(1.8, 1.95), height=(1.6, 1.82), belt=0.6, hood=0.24, screen=0.38, roof=0.07, tail=0.01),
-    "van": dict(length=(4.8, 5.6), width=(1.88, 2.05), height=(1.9, 2.5), belt=0.5, hood=0.13, screen=0.26, roof=0.02, tail=0.0),
+    "hatch": Shape((3.6, 4.2), (1.65, 1.78), (1.4, 1.55), 0.6, 0.27, 0.46, 0.1, 0.02),
+    "sedan": Shape((4.3, 4.9), (1.72, 1.86), (1.38, 1.48), 0.62, 0.27, 0.44, 0.3, 0.17),
+    "estate": Shape((4.4, 4.9), (1.74, 1.86), (1.42, 1.55), 0.6, 0.26, 0.43, 0.08, 0.02),
+    "suv": Shape((4.2, 4.8), (1.8, 1.95), (1.6, 1.82), 0.6, 0.24, 0.38, 0.07, 0.01),
+    "van": Shape((4.8, 5.6), (1.88, 2.05), (1.9, 2.5), 0.5, 0.13, 0.26, 0.02, 0.0),
 }
 
 
@@ -36,8 +52,8 @@ def car_surfaces(table, rng, count) -> list[dict[str, int]]:
     cars = []
     for _ in range(count):
         color = CAR_COLORS[rng.choice(len(CAR_COLORS), p=COLOR_ODDS)] * rng.uniform(0.8, 1.2)
-        paint = table.add(Kind.PAINT, color, nir=float(np.clip(0.1 + color.mean() + rng.uniform(-0.08, 0.2), 0.05, 0.8)),
-                          gloss=0.5)
+        nir = float(np.clip(0.1 + color.mean() + rng.uniform(-0.08, 0.2), 0.05, 0.8))
+        paint = table.add(Kind.PAINT, color, nir=nir, gloss=0.5)
         cars.append(common | {"paint": paint})
     return cars
 
@@ -45,18 +61,19 @@ def car_surfaces(table, rng, count) -> list[dict[str, int]]:
 def car_mesh(rng, surf) -> tuple[MeshBuilder, float]:
     """A car on the ground, centre at the origin, x forward; also its length in metres."""
     shape = SHAPES[str(rng.choice(list(SHAPES), p=[0.33, 0.22, 0.2, 0.17, 0.08]))]
-    length, width, height = (rng.uniform(*shape[k]) for k in ("length", "width", "height"))
-    belt = shape["belt"] * height
+    length, width, height = (rng.uniform(*r) for r in (shape.length, shape.width, shape.height))
+    belt = shape.belt * height
     mesh = MeshBuilder()
     at = lambda f: (f - 0.5) * length  # noqa: E731  fraction from the tail to metres
     hood_z = belt * rng.uniform(0.88, 0.96)
     sill, w = 0.22, width / 2
-    profile = [(at(0.0), sill + 0.12), (at(0.005), belt * 0.95), (at(shape["tail"] + 0.03), belt), (at(1 - shape["hood"]), belt),
+    profile = [(at(0.0), sill + 0.12), (at(0.005), belt * 0.95), (at(shape.tail + 0.03), belt),
+               (at(1 - shape.hood), belt),
                (at(0.985), hood_z * 0.82), (at(1.0), sill + 0.2), (at(0.985), sill), (at(0.01), sill)]
     _extrude(mesh, profile, w, surf["paint"])
-    cabin = [(at(shape["tail"] + 0.01), belt), (at(shape["roof"]), height - 0.03), (at(shape["roof"] + 0.12), height),
-             (at(1 - shape["screen"] - 0.05), height - 0.01), (at(1 - shape["screen"]), height - 0.06),
-             (at(1 - shape["hood"] + 0.02), belt)]
+    cabin = [(at(shape.tail + 0.01), belt), (at(shape.roof), height - 0.03), (at(shape.roof + 0.12), height),
+             (at(1 - shape.screen - 0.05), height - 0.01), (at(1 - shape.screen), height - 0.06),
+             (at(1 - shape.hood + 0.02), belt)]
     _cabin(mesh, cabin, w * 0.95, w * 0.76, surf)
     _wheels(mesh, rng, length, w, surf)
     _ends(mesh, length, w, belt, hood_z, surf)
@@ -121,7 +138,8 @@ def _wheels(mesh, rng, length, w, surf):
                 rim = np.column_stack([x + scale * radius * np.cos(angle), np.full(14, sign * (w + out)),
                                        radius + scale * radius * np.sin(angle)])
                 mesh.fan((x, sign * (w + out), radius), rim, surf[name])
-            mesh.tube([(x, sign * (w + 0.03), radius), (x, sign * (w - 0.2), radius)], [radius, radius], surf["tyre"], 12)
+            tread = [(x, sign * (w + 0.03), radius), (x, sign * (w - 0.2), radius)]
+            mesh.tube(tread, [radius, radius], surf["tyre"], 12)
 
 
 def _ends(mesh, length, w, belt, hood_z, surf):

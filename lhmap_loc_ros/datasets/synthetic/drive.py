@@ -61,7 +61,8 @@ class Drive:
         duration = float(np.searchsorted(np.cumsum(speeds) * _STEP, length)) * _STEP
         amplitude = np.radians(rng.uniform(0.08, 0.35, (2, 3)))
         rate = 2 * np.pi * np.array([0.25, 0.8, 1.6]) * rng.uniform(0.8, 1.3, (2, 3))
-        return Drive(path, stations, speeds, np.stack([amplitude, rate, rng.uniform(0, 2 * np.pi, (2, 3))], -1), duration)
+        sway = np.stack([amplitude, rate, rng.uniform(0, 2 * np.pi, (2, 3))], -1)
+        return Drive(path, stations, speeds, sway, duration)
 
     def pose(self, time: float) -> np.ndarray:
         """T_map_base (4, 4) at ``time`` seconds after the start."""

@@ -25,7 +25,8 @@ def furniture_surfaces(table, rng) -> dict[str, int]:
         "white": table.add(Kind.PLAIN, [0.75] * 3, nir=0.75, params=(0.1,), seed=seed),
         "pole_red": table.add(Kind.PLAIN, [0.5, 0.04, 0.03], nir=0.5, params=(0.1,), seed=seed),
     }
-    for k, color in enumerate(([0.05, 0.12, 0.05], [0.03, 0.05, 0.15], [0.25, 0.2, 0.05], [0.12] * 3, [0.3, 0.28, 0.25])):
+    bins = [0.05, 0.12, 0.05], [0.03, 0.05, 0.15], [0.25, 0.2, 0.05], [0.12] * 3, [0.3, 0.28, 0.25]
+    for k, color in enumerate(bins):
         out[f"bin{k}"] = table.add(Kind.PLAIN, color, nir=rng.uniform(0.15, 0.5), params=(0.12,), seed=seed + k)
     faces = [([0.55, 0.03, 0.03], [0.85] * 3), ([0.03, 0.1, 0.45], [0.85] * 3), ([0.55, 0.03, 0.03], [0.85] * 3),
              ([0.03, 0.12, 0.4], [0.8] * 3), ([0.7, 0.5, 0.02], [0.85] * 3)]
@@ -73,8 +74,8 @@ def barrier_mesh(rng, surf, kind, length) -> MeshBuilder:
     mesh = MeshBuilder()
     if kind == "wood":
         height = rng.uniform(0.9, 1.9)
-        mesh.quads([[(0, 0, 0.06), (length, 0, 0.06), (length, 0, height), (0, 0, height)]], surf["wood"])
-        mesh.quads([[(0, 0.025, 0.06), (length, 0.025, 0.06), (length, 0.025, height), (0, 0.025, height)]], surf["wood"])
+        for y in (0.0, 0.025):
+            mesh.quads([[(0, y, 0.06), (length, y, 0.06), (length, y, height), (0, y, height)]], surf["wood"])
         for x in np.arange(0, length, 2.0):
             mesh.box((x, -0.06, -0.4), (x + 0.09, 0.05, height + 0.08), surf["wood"])
     elif kind == "rail":

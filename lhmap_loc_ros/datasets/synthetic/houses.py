@@ -91,10 +91,10 @@ def house_mesh(style: HouseStyle, rng) -> MeshBuilder:
     """Frame: front wall on y = 0 facing -y, x from 0 to width, house at y > 0, z = 0 the ground."""
     mesh = MeshBuilder()
     w, d = style.width, style.depth
-    walls = [((0, 0), (1, 0), w, True), ((w, 0), (0, 1), d, False), ((w, d), (-1, 0), w, False), ((0, d), (0, -1), d, False)]
-    for (x, y), (ax, ay), span, front in walls:
+    walls = [((0, 0), (1, 0), w), ((w, 0), (0, 1), d), ((w, d), (-1, 0), w), ((0, d), (0, -1), d)]
+    for (x, y), (ax, ay), span in walls:
         frame = np.array([[ax, -ay, 0, x], [ay, ax, 0, y], [0, 0, 1, 0], [0, 0, 0, 1]], float)
-        _facade(mesh, style, rng, frame, span, front)
+        _facade(mesh, style, rng, frame, span, ay == 0 and ax > 0)
     (_flat_roof if style.flat_roof else _gable_roof)(mesh, style, rng)
     return mesh
 
@@ -203,11 +203,14 @@ def _gable_roof(mesh, style, rng):
         mesh.quads(apply([lower[0], lower[1], low[1], low[0]]), style.frame)
         mesh.quads(apply([lower[0], lower[1], (w, y, h - 0.1), (0, y, h - 0.1)]), style.frame)
     for x in (0, w):
-        mesh.triangles(apply([(x, 0, h), (x, d, h), (x, d / 2, h + rise)]), [(0, h), (d, h), (d / 2, h + rise)], style.wall)
+        gable = apply([(x, 0, h), (x, d, h), (x, d / 2, h + rise)])
+        mesh.triangles(gable, [(0, h), (d, h), (d / 2, h + rise)], style.wall)
     if rng.random() < 0.7:
         x = rng.uniform(0.15, 0.85) * w
-        mesh.box((x, d / 2 + 0.3, h + rise * 0.3), (x + 0.6, d / 2 + 1.0, h + rise + rng.uniform(0.5, 1.1)), style.trim, t)
+        top = h + rise + rng.uniform(0.5, 1.1)
+        mesh.box((x, d / 2 + 0.3, h + rise * 0.3), (x + 0.6, d / 2 + 1.0, top), style.trim, t)
     if rng.random() < 0.35 and rise > 2.2:
         for x in np.arange(1.5, w - 2, 3.2):
             mesh.box((x, d * 0.12, h), (x + 1.3, d / 2, h + rise * 0.62), style.roof, t)
-            _panels(mesh, t, [((x + 0.12, x + 1.18, h + rise * 0.2, h + rise * 0.55), style.blinds[0])], d * 0.12 - 0.02)
+            rect = (x + 0.12, x + 1.18, h + rise * 0.2, h + rise * 0.55)
+            _panels(mesh, t, [(rect, style.blinds[0])], d * 0.12 - 0.02)

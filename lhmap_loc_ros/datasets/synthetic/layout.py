@@ -105,9 +105,8 @@ def _put_house(site, side, s, width, depth, floors, setback) -> bool:
     mesh = houses.house_mesh(style, rng)
     # the house frame starts at its corner and has the street at -y
     centre = (width / 2, depth / 2)
-    sign = 1.0 if side == 0 else -1.0
     start = s if side == 0 else s + width
-    return site.place(mesh, start, side, site.near(side, setback), 0.0, (width - 0.3, depth + 0.4), centre) and sign != 0
+    return site.place(mesh, start, side, site.near(side, setback), 0.0, (width - 0.3, depth + 0.4), centre)
 
 
 def _row(site, side, s, end, floors=None, setback=None):
@@ -135,7 +134,8 @@ def _detached(site, side, s, end):
     while s < end:
         width = rng.uniform(8, 14)
         plot = width + rng.uniform(3, 9)
-        _put_house(site, side, s + 1, width, rng.uniform(7, 11), int(rng.integers(1, 3)), site.setback + rng.uniform(0, 3))
+        depth, floors = rng.uniform(7, 11), int(rng.integers(1, 3))
+        _put_house(site, side, s + 1, width, depth, floors, site.setback + rng.uniform(0, 3))
         if rng.random() < 0.4:
             _put_house(site, side, s + width + 1.2, 3.2, 6, 1, site.setback + 4)
         kind = border if rng.random() < 0.8 else rng.choice(["hedge", "wood", "rail", "stone", "none"])

@@ -6,7 +6,21 @@ from numba import njit
 
 from lhmap_loc_ros.datasets.synthetic.noise import JIT, band, fbm, lattice
 from lhmap_loc_ros.datasets.synthetic.surfaces import (
-    B1, B2, G1, G2, GLOSS, NIR1, NIR2, P0, P1, P2, P3, P4, R1, R2, SEED,
+    B1,
+    B2,
+    G1,
+    G2,
+    GLOSS,
+    NIR1,
+    NIR2,
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    R1,
+    R2,
+    SEED,
 )
 
 
@@ -157,7 +171,8 @@ def _sign(row, u, v, fp):
     else:
         ring = 1.0 if max(abs(u), abs(v)) > 0.9 else 0.0
         row_y = np.floor(v * 4.0)
-        dark = 0.8 if lattice(np.int64(u * 9 + 50), np.int64(row_y + 9), np.int64(row[SEED])) < 0.3 and ring == 0.0 else 0.0
+        letter = lattice(np.int64(u * 9 + 50), np.int64(row_y + 9), np.int64(row[SEED])) < 0.3
+        dark = 0.8 if letter and ring == 0.0 else 0.0
     r, g, b, nir = _mix(row, 1.0 - ring, 1.0)
     return r * (1 - dark), g * (1 - dark), b * (1 - dark), nir * (1 - 0.5 * dark)
 
