@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import ModelError
-from ..geometry import NO_POINT, Camera, inverse, pose_error
+from ..geometry import NO_POINT, Camera, pose_error
 from ..inference import load_model
 from ..lhmap import MapPoints
 from .features import View, cell_points, render_map

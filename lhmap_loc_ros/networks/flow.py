@@ -165,12 +165,15 @@ def window_cost(map4: torch.Tensor, image4: torch.Tensor, radius: int) -> torch.
     """Cosine similarity of each map cell with the image cells around it (B, (2r+1)^2, h, w), rows first."""
     if torch.is_grad_enabled():
         return _BandedCost.apply(map4, image4, radius)
-    # The horizontal shifts are stacked once, then sliced vertically: few, large operations export best.
-    h, w = map4.shape[-2:]
-    padded = F.pad(image4, (radius,) * 4)
-    shifted = torch.stack([padded[..., dx : dx + w] for dx in range(2 * radius + 1)], 1)
-    rows = [(shifted[..., dy : dy + h, :] * map4.unsqueeze(1)).sum(2) for dy in range(2 * radius + 1)]
-    return torch.cat(rows, 1)
+    b, _, h, w = map4.shape
+    padded = F.pad(image4, (radius,) * 4).permute(0, 2, 1, 3)
+    rows = torch.stack([padded[:, dy : dy + h] for dy in range(2 * radius + 1)], 1)
+    full = torch.matmul(map4.permute(0, 2, 3, 1).unsqueeze(1), rows)
+    # Column x of the map meets columns x .. x + 2r of the padded image: a diagonal band. Rows made one
+    # element longer turn it into a rectangle; only products, reshapes and a slice, which every runtime has.
+    full = F.pad(full.reshape(b, -1, h, w * (w + 2 * radius)), (0, w))
+    band = full.reshape(b, -1, h, w, w + 2 * radius + 1)[..., : 2 * radius + 1]
+    return band.permute(0, 1, 4, 2, 3).reshape(b, -1, h, w)
 
 
 class _BandedCost(torch.autograd.Function):

@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
 
-from ..errors import InputError
 from ..networks.flow import FlowNet
+from .checkpoint import load_checkpoint, save_checkpoint
+from .data import batches, find_shards
 from .losses import flow_loss
-from .samples import training_sample
 from .shards import Shard
 from .validate import summary, validate
 
@@ -47,72 +43,6 @@ class TrainConfig(BaseModel):
     seed: int = 0
 
 
-def find_shards(patterns: list[str]) -> list[Path]:
-    """Files of glob patterns, in order; none is an InputError."""
-    found = sorted({p for pattern in patterns for p in Path("/").glob(str(Path(pattern).resolve())[1:])})
-    found = [p for p in found if not p.name.endswith(".part.npz")]
-    if not found:
-        raise InputError(f"no training shard matches {patterns}")
-    return found
-
-
-class _Samples(torch.utils.data.IterableDataset):
-    """Endless samples of all shards; every worker draws its own."""
-
-    def __init__(self, config: TrainConfig, start: int):
-        self.config, self.start = config, start
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
-        torch.set_num_threads(1)
-        c = self.config
-        info = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([c.seed, self.start, info.id if info else 0])
-        paths = find_shards(c.train)
-        shards = [Shard(p) for p in paths]
-        weights = np.array([self._weight(s) for s in shards])
-        while True:
-            shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
-            s = training_sample(shard.frame(int(rng.integers(len(shard)))), c.width, c.height, rng)
-            yield s.image, s.view, s.flow8, s.flow4
-
-    def _weight(self, shard: Shard) -> float:
-        factor = next((w for part, w in self.config.weights.items() if part in shard.path.name), 1.0)
-        return factor * len(shard)
-
-
-def save_checkpoint(path: Path, net: FlowNet, optimizer, step: int) -> None:
-    """Weights and optimiser state in one safetensors file, replaced at once."""
-    tensors = {f"net.{k}": v.contiguous() for k, v in net.state_dict().items()}
-    for k, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"opt.{k}.{n}": torch.as_tensor(v).contiguous() for n, v in state.items()}
-    temporary = path.with_suffix(".part")
-    save_file(tensors, temporary, {"step": str(step), "settings": json.dumps(net.settings)})
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: Path, optimizer=None, net: FlowNet | None = None) -> tuple[FlowNet, int]:
-    """The network (a new one unless given) and the step of a checkpoint; the optimiser's state if given."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as f:
-            metadata = f.metadata() or {}
-        tensors = load_file(path)
-        settings, step = json.loads(metadata["settings"]), int(metadata["step"])
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{path} is not a checkpoint of the flow network: {error}") from error
-    net = net or FlowNet(**{k: tuple(v) for k, v in settings.items()})
-    net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
-    if optimizer is not None:
-        state: dict[int, dict] = {}
-        for k, v in tensors.items():
-            if k.startswith("opt."):
-                _, number, name = k.split(".", 2)
-                state.setdefault(int(number), {})[name] = v
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return net, step
-
-
 def _learning_rate(config: TrainConfig, step: int) -> float:
     """Warm-up over 300 steps, then a cosine to 3 %."""
     warm = min(1.0, (step + 1) / 300)
@@ -125,21 +55,17 @@ def train_flow(config: TrainConfig, out: Path, resume: bool = True, init: Path |
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = FlowNet() if init is None else load_checkpoint(init)[0]
+    net = FlowNet() if init is None else load_checkpoint(init, FlowNet)[0]
     net.to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, last = 0, out / "last.safetensors"
     if resume and last.exists():
-        _, step = load_checkpoint(last, optimizer, net)
+        _, step = load_checkpoint(last, net, optimizer)
     validation = {name: [Shard(p) for p in find_shards([g])] for name, g in config.validation.items()}
     averages: dict[str, float] = {}
     started, first = time.time(), step
     while step < config.steps:
-        loader = torch.utils.data.DataLoader(
-            _Samples(config, step), batch_size=config.batch, num_workers=config.workers,
-            prefetch_factor=3 if config.workers else None,
-        )  # fmt: skip
-        for batch in loader:
+        for batch in batches(config, step):
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(config, step)
             batch = [x.to(device, non_blocking=True) for x in batch]
@@ -150,7 +76,7 @@ def train_flow(config: TrainConfig, out: Path, resume: bool = True, init: Path |
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             step += 1
-            for k, v in (figures | {"loss": float(loss)}).items():
+            for k, v in (figures | {"loss": float(loss.detach())}).items():
                 averages[k] = 0.98 * averages.get(k, v) + 0.02 * v
             if step % 50 == 0:
                 pace = (time.time() - started) / (step - first) / config.batch * 1e3

@@ -17,17 +17,31 @@ def laplace_nll(flow: torch.Tensor, log_scale: torch.Tensor, truth: torch.Tensor
     return nll.sum() / known.sum().clamp(min=1)
 
 
-def _bilinear(target: torch.Tensor):
-    """The four cells around a position in cells (..., 2) and their weights: [(column, row, weight)]."""
+def _cross_entropy(scores: torch.Tensor, target: torch.Tensor, known: torch.Tensor, columns: int):
+    """Cross-entropy against bilinear weights of the four cells around a position, and the share matched.
+
+    `scores` (..., cells) of a grid of `columns` columns, `target` (..., 2) position in cells, `known` (...)
+    where there is one. Masked by products, not by indexing, whose backward pass is many times slower.
+    """
+    rows = scores.shape[-1] // columns
+    target = torch.where(known.unsqueeze(-1), target, torch.zeros_like(target))
     floor = target.floor()
     fraction = target - floor
-    out = []
+    places, weights = [], []
     for du in (0, 1):
         for dv in (0, 1):
+            column = (floor[..., 0].long() + du).clamp(0, columns - 1)
+            row = (floor[..., 1].long() + dv).clamp(0, rows - 1)
+            places.append(row * columns + column)
             wu = fraction[..., 0] if du else 1 - fraction[..., 0]
-            wv = fraction[..., 1] if dv else 1 - fraction[..., 1]
-            out.append((floor[..., 0].long() + du, floor[..., 1].long() + dv, wu * wv))
-    return out
+            weights.append(wu * (fraction[..., 1] if dv else 1 - fraction[..., 1]))
+    log_p = F.log_softmax(scores.float(), dim=-1).gather(-1, torch.stack(places, -1))
+    count = known.sum().clamp(min=1)
+    loss = -((log_p * torch.stack(weights, -1)).sum(-1) * known).sum() / count
+    best = scores.detach().argmax(-1)
+    found = torch.stack([best % columns, torch.div(best, columns, rounding_mode="floor")], -1)
+    matched = (((found - target).norm(dim=-1) < 1.5) & known).sum() / count
+    return loss, matched
 
 
 def coarse_matching(similarity: torch.Tensor, truth: torch.Tensor):
@@ -40,18 +54,7 @@ def coarse_matching(similarity: torch.Tensor, truth: torch.Tensor):
     cells = torch.arange(h * w, device=truth.device)
     own = torch.stack([cells % w, torch.div(cells, w, rounding_mode="floor")], 1).float()
     target = own + truth.flatten(2).transpose(1, 2) / COARSE
-    known = torch.isfinite(target).all(-1)
-    target, scores = target[known], similarity[known].float()
-    log_p = F.log_softmax(scores, dim=1)
-    loss = 0.0
-    for column, row, weight in _bilinear(target):
-        place = (row.clamp(0, h - 1) * w + column.clamp(0, w - 1)).unsqueeze(1)
-        loss = loss - (weight * log_p.gather(1, place).squeeze(1)).sum()
-    count = known.sum().clamp(min=1)
-    best = scores.detach().argmax(1)
-    found = torch.stack([best % w, torch.div(best, w, rounding_mode="floor")], 1).float()
-    matched = ((found - target).norm(dim=1) < 1.5).float().sum() / count
-    return loss / count, matched
+    return _cross_entropy(similarity, target, torch.isfinite(target).all(-1), w)
 
 
 def fine_matching(cost: torch.Tensor, truth: torch.Tensor):
@@ -59,17 +62,7 @@ def fine_matching(cost: torch.Tensor, truth: torch.Tensor):
     size = 2 * WINDOW + 1
     target = truth.permute(0, 2, 3, 1) / FINE + WINDOW
     known = torch.isfinite(target).all(-1) & (target > 0).all(-1) & (target < size - 1).all(-1)
-    scores = cost.permute(0, 2, 3, 1)[known]
-    target = target[known]
-    log_p = F.log_softmax(scores.float(), dim=1)
-    loss = 0.0
-    for column, row, weight in _bilinear(target):
-        loss = loss - (weight * log_p.gather(1, (row * size + column).unsqueeze(1)).squeeze(1)).sum()
-    count = known.sum().clamp(min=1)
-    best = scores.detach().argmax(1)
-    found = torch.stack([best % size, torch.div(best, size, rounding_mode="floor")], 1).float()
-    matched = ((found - target).norm(dim=1) < 1.5).float().sum() / count
-    return loss / count, matched
+    return _cross_entropy(cost.permute(0, 2, 3, 1), target, known, size)
 
 
 def flow_loss(net, image, view, truth8, truth4, regression: float = 0.3):

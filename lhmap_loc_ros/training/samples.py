@@ -43,6 +43,11 @@ def training_start(truth: np.ndarray, rng) -> np.ndarray:
     return perturb(truth, rng.uniform(-1.2, 1.2, 3) * size, rng.uniform(-3.5, 3.5, 3) * size)
 
 
+def near_start(truth: np.ndarray, rng) -> np.ndarray:
+    """Start errors of a tracked pose: some decimetres, half a degree."""
+    return perturb(truth, rng.normal(0, 0.2, 3), rng.normal(0, 0.4, 3))
+
+
 def mirrored(frame: Frame) -> Frame:
     """The frame seen in a mirror: left becomes right."""
     flip = np.diag([1.0, -1.0, 1.0])
@@ -135,12 +140,12 @@ def true_flow(frame: Frame, view, owner: np.ndarray) -> np.ndarray:
     return flow
 
 
-def training_sample(frame: Frame, width: int, height: int, rng) -> Sample:
-    """One varied sample of a frame."""
+def training_sample(frame: Frame, width: int, height: int, rng, draw_start=training_start) -> Sample:
+    """One varied sample of a frame, seen from the start pose that `draw_start(truth, rng)` gives."""
     if rng.random() < 0.5:
         frame = mirrored(frame)
     frame = vary_map(reframed(frame, width, height, rng), rng)
-    start = training_start(frame.T_map_camera, rng)
+    start = draw_start(frame.T_map_camera, rng)
     splat = rng.uniform(0.12, 0.3)
     view = render_map(frame.points, frame.intensity, start, frame.camera, splat)
     flow8, flow4 = (true_flow(frame, view, cell_points(view, cell)) for cell in (8, 4))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..geometry import pose_error
+from ..geometry import inverse, pose_error, se3_log
 from ..localization.refine import Refiner, RefinerConfig
 from .samples import start_pose
 from .shards import Shard
@@ -73,4 +73,20 @@ def validate(net, shards: dict[str, list[Shard]], width: int, height: int, frame
     return report
 
 
-__all__ = ["TorchModelSet", "pose_errors", "summary", "validate"]
+def covariance_scale(net, shards: list[Shard], width: int, height: int, frames: int = 60) -> np.ndarray:
+    """Factor (6) on each axis' standard deviation after which 68 % of the errors lie within one sigma.
+
+    Errors of neighbouring cells are correlated, which the solver's own covariance does not know.
+    """
+    refiner = Refiner(RefinerConfig(), TorchModelSet(net, width, height))
+    ratios = []
+    for number, shard in enumerate(shards):
+        for k in np.linspace(0, len(shard) - 1, min(frames, len(shard))).astype(int):
+            frame = shard.frame(int(k))
+            start = start_pose(frame.T_map_camera, 3, np.random.default_rng([9, number, int(k)]))
+            image = np.ascontiguousarray(frame.image)
+            result = refiner.refine(image, frame.camera, frame.crop, start, coarse=False)
+            if result.succeeded:
+                error = se3_log(inverse(result.T_map_camera) @ frame.T_map_camera)
+                ratios.append(np.abs(error) / np.sqrt(np.diag(result.covariance)))
+    return np.quantile(np.array(ratios), 0.683, axis=0)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: weights and optimiser state in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..errors import InputError
+
+
+def save_checkpoint(path: Path, net: nn.Module, optimizer, step: int) -> None:
+    """Weights and optimiser state in one safetensors file, replaced at once."""
+    tensors = {f"net.{k}": v.contiguous() for k, v in net.state_dict().items()}
+    for k, state in (optimizer.state_dict()["state"] if optimizer else {}).items():
+        tensors |= {f"opt.{k}.{n}": torch.as_tensor(v).contiguous() for n, v in state.items()}
+    temporary = path.with_suffix(".part")
+    save_file(tensors, temporary, {"step": str(step), "settings": json.dumps(net.settings)})
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path, network, optimizer=None) -> tuple[nn.Module, int]:
+    """The network and the step of a checkpoint; `network` is the module to fill, or its class.
+
+    Fills the optimiser's state too, if one is given. Raises InputError.
+    """
+    try:
+        with safe_open(path, "pt") as f:
+            metadata = f.metadata() or {}
+        tensors = load_file(path)
+        settings, step = json.loads(metadata["settings"]), int(metadata["step"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path} is not a checkpoint: {error}") from error
+    net = network if isinstance(network, nn.Module) else network(**{k: tuple(v) for k, v in settings.items()})
+    try:
+        net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit a {type(net).__name__}: {str(error).splitlines()[0]}") from error
+    if optimizer is not None:
+        state: dict[int, dict] = {}
+        for k, v in tensors.items():
+            if k.startswith("opt."):
+                _, number, name = k.split(".", 2)
+                state.setdefault(int(number), {})[name] = v
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return net, step

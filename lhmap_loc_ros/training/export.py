@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints to ONNX, with the settings a localizer needs in the file itself, checked against torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from ..errors import ModelError
+from ..inference.onnx_backend import METADATA_KEY, load_model
+from ..localization.features import MAP_CHANNELS
+
+OPSET = 18
+"""Below 20: TensorRT's parser reads newer GridSample wrongly; no reason to be near it."""
+TOLERANCE = 2e-3
+"""Largest difference from torch, relative to the largest output."""
+
+
+class _Part(nn.Module):
+    """One method of a network as a module of its own."""
+
+    def __init__(self, net: nn.Module, method: str):
+        super().__init__()
+        self.net, self.method = net, method
+
+    def forward(self, *inputs):
+        return getattr(self.net, self.method)(*inputs)
+
+
+def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list[str], path: Path, metadata: dict):
+    """Write one network file and compare it with torch on random input; raises ModelError if they differ."""
+    part = _Part(net, method).eval()
+    temporary = path.with_suffix(".part.onnx")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            part, tuple(inputs.values()), input_names=list(inputs), output_names=outputs,
+            opset_version=OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
+        expected = part(*inputs.values())
+    program.save(str(temporary), external_data=False)
+    model = onnx.load(temporary)
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+    onnx.save(model, temporary)
+    found = load_model(temporary).run({k: v.numpy() for k, v in inputs.items()})
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for name, value in zip(outputs, expected, strict=True):
+        difference = float(np.abs(found[name] - value.numpy()).max() / max(1.0, float(value.abs().max())))
+        if not difference < TOLERANCE:
+            temporary.unlink()
+            raise ModelError(f"{path.name}: output {name!r} differs from torch by {difference:.2g}")
+    os.replace(temporary, path)
+
+
+def export_flow(net, out: Path, name: str, width: int, height: int, metadata: dict) -> list[Path]:
+    """Write NAME_image, NAME_coarse and NAME_fine.onnx to the folder `out`."""
+    net = net.cpu().eval()
+    image, view = torch.rand(1, 3, height, width), torch.rand(1, MAP_CHANNELS, height, width)
+    with torch.no_grad():
+        features8, features4 = net.image(image)
+    parts = [
+        ("image", {"image": image}, ["features8", "features4"]),
+        ("coarse", {"map": view, "features8": features8}, ["flow", "log_scale"]),
+        ("fine", {"map": view, "features4": features4}, ["flow", "log_scale"]),
+    ]
+    paths = []
+    for method, inputs, outputs in parts:
+        paths.append(out / f"{name}_{method}.onnx")
+        export_part(net, method, inputs, outputs, paths[-1], metadata)
+    return paths
+
+
+def export_heat(net, out: Path, width: int, height: int, metadata: dict) -> Path:
+    """Write heat.onnx to the folder `out`."""
+    view = torch.rand(1, MAP_CHANNELS, height, width)
+    export_part(net.cpu().eval(), "forward", {"map": view}, ["heat"], out / "heat.onnx", metadata)
+    return out / "heat.onnx"

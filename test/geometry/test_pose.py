@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.geometry import (
+    from_quaternion,
+    interpolate,
+    inverse,
+    perturb,
+    pose_error,
+    se3_exp,
+    se3_log,
+    to_quaternion,
+    transform,
+)
+
+tangents = arrays(float, 6, elements=st.floats(-1.7, 1.7))
+
+
+@given(tangents)
+def test_log_undoes_exp(xi):
+    np.testing.assert_allclose(se3_log(se3_exp(xi)), xi, atol=1e-8)
+
+
+@given(tangents, tangents)
+def test_inverse_of_a_product(a, b):
+    left, right = se3_exp(a), se3_exp(b)
+    np.testing.assert_allclose(inverse(left @ right), inverse(right) @ inverse(left), atol=1e-9)
+
+
+@given(tangents)
+def test_quaternion_round_trip(xi):
+    pose = se3_exp(xi)
+    translation, quaternion = to_quaternion(pose)
+    assert quaternion[3] >= 0
+    np.testing.assert_allclose(from_quaternion(translation, quaternion), pose, atol=1e-9)
+
+
+@given(tangents, st.floats(0, 1))
+def test_interpolation_walks_a_constant_twist(xi, fraction):
+    start = se3_exp([1, 2, 3, 0.1, 0.2, 0.3])
+    end = start @ se3_exp(xi)
+    step = se3_log(inverse(start) @ interpolate(start, end, fraction))
+    np.testing.assert_allclose(step, fraction * xi, atol=1e-7)
+
+
+@settings(max_examples=25)
+@given(tangents)
+def test_transform_matches_homogeneous_product(xi):
+    points = np.random.default_rng(0).normal(0, 10, (20, 3))
+    expected = (se3_exp(xi) @ np.column_stack([points, np.ones(20)]).T).T[:, :3]
+    np.testing.assert_allclose(transform(se3_exp(xi), points), expected, atol=1e-9)
+
+
+def test_transform_keeps_single_precision():
+    assert transform(np.eye(4), np.zeros((2, 3), np.float32)).dtype == np.float32
+
+
+def test_error_of_a_known_perturbation():
+    truth = se3_exp([4, -2, 1, 0.2, -0.4, 1.0])
+    metres, degrees = pose_error(perturb(truth, (3, 0, 4), (0, 0, 7)), truth)
+    assert metres == pytest.approx(5)
+    assert degrees == pytest.approx(7)
+
+
+@pytest.mark.parametrize("translation, quaternion", [((0, 0, np.nan), (0, 0, 0, 1)), ((0, 0, 0), (0, np.inf, 0, 1))])
+def test_pose_that_is_not_finite_is_refused(translation, quaternion):
+    with pytest.raises(InputError, match="not finite"):
+        from_quaternion(translation, quaternion)
+
+
+def test_quaternion_of_norm_zero_is_refused():
+    with pytest.raises(InputError, match="norm zero"):
+        from_quaternion((0, 0, 0), (0, 0, 0, 0))

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, project, se3_exp, transform, z_buffer
+
+CAMERA = Camera(64, 32, 40.0, 42.0, 31.5, 15.5)
+
+
+def cloud(seed, n=400):
+    rng = np.random.default_rng(seed)
+    return (rng.uniform(-1, 1, (n, 3)) * (12, 6, 20)).astype(np.float32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_projection_is_the_intrinsic_matrix_applied_to_camera_points(seed):
+    T = se3_exp(np.random.default_rng(seed).normal(0, 0.5, 6))
+    points = cloud(seed)
+    uv, depth = project(points, T, CAMERA)
+    local = transform(T, points.astype(float))
+    front = local[:, 2] > 0.1
+    pixels = local[front] @ CAMERA.matrix.T
+    np.testing.assert_allclose(uv[front], pixels[:, :2] / pixels[:, 2:], rtol=1e-3, atol=0.05)
+    np.testing.assert_allclose(depth[front], local[front, 2], rtol=1e-4, atol=1e-4)
+    assert np.isnan(uv[~front]).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_z_buffer_keeps_the_nearest_point_of_every_pixel(seed):
+    uv, depth = project(cloud(seed, 3000), np.eye(4), CAMERA)
+    nearest, index = z_buffer(uv, depth, CAMERA)
+    expected = np.full((32, 64), np.inf)
+    for (u, v), z in zip(uv, depth, strict=True):
+        if z <= 0.1 or not np.isfinite(u):
+            continue
+        column, row = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
+        if 0 <= column < 64 and 0 <= row < 32 and z <= 100:
+            expected[row, column] = min(expected[row, column], z)
+    np.testing.assert_array_equal(nearest, expected.astype(np.float32))
+    hit = index != NO_POINT
+    np.testing.assert_array_equal(hit, np.isfinite(nearest))
+    np.testing.assert_array_equal(depth[index[hit]], nearest[hit])
+
+
+def test_near_points_cover_more_pixels_than_far_ones():
+    points = np.array([[-1.0, 0, 4], [5.0, 0, 20]], np.float32)
+    _, index = z_buffer(*project(points, np.eye(4), CAMERA), CAMERA, splat_m=0.5)
+    assert (index == 0).sum() > (index == 1).sum() == 1
+
+
+def test_points_beyond_the_depth_limit_are_not_drawn():
+    uv, depth = project(np.array([[0, 0, 50.0]], np.float32), np.eye(4), CAMERA)
+    assert (z_buffer(uv, depth, CAMERA, max_depth=40)[1] == NO_POINT).all()
+
+
+def test_points_behind_and_absurdly_far_outside_do_no_harm():
+    points = np.array([[0, 0, -5], [1e9, 0, 1], [np.nan, 0, 3]], np.float32)
+    uv, depth = project(points, inverse(np.eye(4)), CAMERA)
+    assert (z_buffer(uv, depth, CAMERA)[1] == NO_POINT).all()
