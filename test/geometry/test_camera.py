@@ -2,7 +2,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lhmap_loc_ros.errors import InputError
@@ -11,6 +11,7 @@ from lhmap_loc_ros.geometry import Camera, Rectifier, project
 CAMERA = Camera(640, 192, 370.0, 372.0, 318.0, 90.0)
 
 
+@settings(deadline=None)
 @given(st.integers(40, 1300), st.integers(20, 500), st.floats(-3, 3), st.floats(-1, 1), st.floats(2, 60))
 def test_resizing_moves_pixels_like_the_image(width, height, x, y, z):
     point = np.array([[x, y, z]], np.float32)

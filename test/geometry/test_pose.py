@@ -21,17 +21,20 @@ from lhmap_loc_ros.geometry import (
 tangents = arrays(float, 6, elements=st.floats(-1.7, 1.7))
 
 
+@settings(deadline=None)
 @given(tangents)
 def test_log_undoes_exp(xi):
     np.testing.assert_allclose(se3_log(se3_exp(xi)), xi, atol=1e-8)
 
 
+@settings(deadline=None)
 @given(tangents, tangents)
 def test_inverse_of_a_product(a, b):
     left, right = se3_exp(a), se3_exp(b)
     np.testing.assert_allclose(inverse(left @ right), inverse(right) @ inverse(left), atol=1e-9)
 
 
+@settings(deadline=None)
 @given(tangents)
 def test_quaternion_round_trip(xi):
     pose = se3_exp(xi)
@@ -40,6 +43,7 @@ def test_quaternion_round_trip(xi):
     np.testing.assert_allclose(from_quaternion(translation, quaternion), pose, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(tangents, st.floats(0, 1))
 def test_interpolation_walks_a_constant_twist(xi, fraction):
     start = se3_exp([1, 2, 3, 0.1, 0.2, 0.3])
@@ -48,7 +52,7 @@ def test_interpolation_walks_a_constant_twist(xi, fraction):
     np.testing.assert_allclose(step, fraction * xi, atol=1e-7)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(tangents)
 def test_transform_matches_homogeneous_product(xi):
     points = np.random.default_rng(0).normal(0, 10, (20, 3))

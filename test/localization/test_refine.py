@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The refiner around networks that know the answer: everything but the networks is real."""
+
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.errors import InputError, ModelError
+from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project, se3_exp
+from lhmap_loc_ros.lhmap import MapPoints
+from lhmap_loc_ros.localization import refine
+from lhmap_loc_ros.localization.features import View, cell_points, render_map
+
+CAMERA = Camera(640, 200, 371.0, 371.0, 318.0, 95.0)
+IMAGE = np.zeros((200, 640, 3), np.uint8)
+ORIGIN = np.array([4000.0, -2500.0, 30.0])
+TRUTH = se3_exp([0, 0, 0, -np.pi / 2, 0, 0])
+TRUTH[:3, 3] = ORIGIN + (1.0, 2.0, 1.6)
+
+
+@pytest.fixture
+def crop():
+    rng = np.random.default_rng(0)
+    wall = np.column_stack([rng.uniform(-15, 15, 20000), rng.uniform(8, 30, 20000), rng.uniform(0, 6, 20000)])
+    return MapPoints(wall, rng.random(20000), np.ones(20000), ORIGIN)
+
+
+class Oracle:
+    """Knows the true pose; learns the present one by listening to `render_map`."""
+
+    width, height = 320, 96
+    covariance_scale = np.full(6, 3.0)
+
+    def __init__(self, monkeypatch, crop, blind=False):
+        self.crop, self.blind, self.calls = crop, blind, []
+
+        def listen(points, intensity, pose, camera, *rest):
+            self.view = render_map(points, intensity, pose, camera, *rest)
+            self.camera = camera
+            return self.view
+
+        monkeypatch.setattr(refine, "render_map", listen)
+
+    def image(self, image):
+        assert image.shape == (3, 96, 320)
+        return "8", "4"
+
+    def _match(self, cell, features):
+        self.calls.append(features)
+        local = TRUTH.copy()
+        local[:3, 3] -= self.crop.origin
+        uv, _ = project(self.crop.points, inverse(local), self.camera)
+        owner = cell_points(self.view, cell)
+        flow = np.zeros((2, *owner.shape), np.float32)
+        r, c = np.nonzero(owner != NO_POINT)
+        flow[:, r, c] = np.nan_to_num((uv - self.view.uv)[owner[r, c]].T, nan=500.0)
+        return flow, np.full_like(flow, np.nan if self.blind else -2.0)
+
+    def coarse(self, view, image8):
+        return self._match(8, image8)
+
+    def fine(self, view, image4):
+        return self._match(4, image4)
+
+
+def test_perfect_matches_give_the_pose_in_a_far_away_map(monkeypatch, crop):
+    models = Oracle(monkeypatch, crop)
+    refiner = refine.Refiner(refine.RefinerConfig(fine_passes=2), models)
+    start = perturb(TRUTH, (1.5, 0.4, -1.8), (4, -8, 3))
+    result = refiner.refine(IMAGE, CAMERA, crop, start, keep_trace=True)
+    assert models.calls == ["8", "4", "4"] and len(result.trace) == 3
+    metres, degrees = pose_error(result.T_map_camera, TRUTH)
+    assert metres < 0.01 and degrees < 0.01
+    assert result.matches > 200 and result.inlier_ratio > 0.99 and result.succeeded
+    assert {"encode", "project", "network", "solve"} <= set(result.timings_ms)
+
+
+def test_covariance_is_scaled_by_the_models_calibration(monkeypatch, crop):
+    models = Oracle(monkeypatch, crop)
+    refiner = refine.Refiner(refine.RefinerConfig(), models)
+    wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH).covariance
+    models.covariance_scale = np.ones(6)
+    np.testing.assert_allclose(wide, 9 * refiner.refine(IMAGE, CAMERA, crop, TRUTH).covariance, rtol=1e-6)
+
+
+def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
+    models = Oracle(monkeypatch, crop)
+    refine.Refiner(refine.RefinerConfig(fine_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, coarse=False)
+    assert models.calls == ["4"]
+
+
+def test_no_map_in_view_says_so_and_keeps_the_start(monkeypatch, crop):
+    models = Oracle(monkeypatch, crop)
+    away = perturb(TRUTH, (0, 0, 0), (0, 180, 0))
+    result = refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, away)
+    assert not result.succeeded and models.calls == []
+    np.testing.assert_array_equal(result.T_map_camera, away)
+    assert np.sqrt(result.covariance[0, 0]) == pytest.approx(2.0)
+
+
+def test_image_of_another_size_is_refused(monkeypatch, crop):
+    with pytest.raises(InputError, match="200, 640"):
+        refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop)).refine(IMAGE[:100], CAMERA, crop, TRUTH)
+
+
+def test_network_that_returns_nan_is_an_error(monkeypatch, crop):
+    with pytest.raises(ModelError, match="not finite"):
+        refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop, blind=True)).refine(
+            IMAGE, CAMERA, crop, TRUTH
+        )
+
+
+@pytest.mark.parametrize("size", [(1242, 375), (640, 192), (1280, 960), (800, 120), (160, 48)])
+def test_view_shows_a_point_at_the_pixel_its_camera_says(size):
+    camera = Camera(*size, 0.58 * size[0], 0.58 * size[0], 0.49 * size[0], 0.5 * size[1])
+    view = View.of(camera, 320, 96)
+    point = np.array([[0.6, 0.15, 8.0]], np.float32)
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    u, v = project(point, np.eye(4), camera)[0][0]
+    reach = max(2, size[0] // 200)
+    image[round(v) - reach : round(v) + reach + 1, round(u) - reach : round(u) + reach + 1] = 255
+    seen = view.sample(image)[0]
+    rows, columns = np.nonzero(seen > 0.5)
+    expected = project(point, np.eye(4), view.camera)[0][0]
+    # the mark was drawn on whole pixels of the camera image
+    assert np.hypot(columns.mean() - expected[0], rows.mean() - expected[1]) < 0.8 * max(1, 320 / size[0])
+
+
+def test_cell_owners_lie_in_their_cells_and_are_the_nearest(crop):
+    local = TRUTH.copy()
+    local[:3, 3] -= ORIGIN
+    view = render_map(crop.points, crop.intensity, local, View.of(CAMERA, 320, 96).camera)
+    owner = cell_points(view, 8)
+    rows, columns = np.nonzero(owner != NO_POINT)
+    assert len(rows) > 100
+    uv = np.floor(view.uv[owner[rows, columns]] + 0.5)
+    np.testing.assert_array_equal(uv[:, 0] // 8, columns)
+    np.testing.assert_array_equal(uv[:, 1] // 8, rows)
+
+
+def test_map_channels_are_zero_where_nothing_projects(crop):
+    local = TRUTH.copy()
+    local[:3, 3] -= ORIGIN
+    view = render_map(crop.points, crop.intensity, local, View.of(CAMERA, 320, 96).camera)
+    assert (view.channels[:, view.index == NO_POINT] == 0).all()
+    assert (view.channels[1, view.index != NO_POINT] == 1).all()
+    assert (view.channels[0] <= 4 / 3).all() and (view.channels[2] <= 1).all()
