@@ -14,7 +14,6 @@ ROS_MODULES = {
     "rclpy": "rclpy",
     "tf2_ros": "tf2-ros-py",
     "tf2_msgs": "tf2-msgs",
-    "cv_bridge": "cv-bridge",
     "sensor_msgs_py": "sensor-msgs-py",
     "nav_msgs": "nav-msgs",
     "diagnostic_msgs": "diagnostic-msgs",

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to arrays and back. What a message must not hold raises InputError: what was found, what was expected."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovariance, Transform, TransformStamped
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs_py import point_cloud2
+from std_msgs.msg import Header
+
+from ..datasets.decoding import decode_compressed_image, decode_image
+from ..errors import InputError
+from ..geometry import Rectifier, from_quaternion, to_quaternion
+from ..lhmap import MapPoints
+
+SECOND_NS = 1_000_000_000
+
+CLOUD_FIELDS = [
+    PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+    for i, name in enumerate(("x", "y", "z", "intensity"))
+]
+"""The fields of a published map; `intensity` holds the heat."""
+
+
+def to_ns(stamp: Time) -> int:
+    """A stamp as integer nanoseconds."""
+    return stamp.sec * SECOND_NS + stamp.nanosec
+
+
+def to_stamp(nanoseconds: int) -> Time:
+    """Integer nanoseconds as a stamp; before 1970 is no stamp."""
+    return Time(sec=int(nanoseconds // SECOND_NS), nanosec=int(nanoseconds % SECOND_NS))
+
+
+def header(stamp_ns: int, frame: str) -> Header:
+    """A header of a stamp [ns] and a frame."""
+    return Header(stamp=to_stamp(stamp_ns), frame_id=frame)
+
+
+def image_to_array(message: Image | CompressedImage) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 RGB; raises InputError for an unknown encoding, wrong sizes, broken data."""
+    # not cv_bridge: its binary is built against one OpenCV and reads another's type numbers wrongly
+    return decode_compressed_image(message) if isinstance(message, CompressedImage) else decode_image(message)
+
+
+def array_to_image(pixels: np.ndarray, head: Header) -> Image:
+    """An rgb8 message of pixels (H, W, 3) uint8."""
+    message = Image(header=head, height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8")
+    message.step = 3 * pixels.shape[1]
+    message.data = array("B", pixels.tobytes())
+    return message
+
+
+def camera_info_to_rectifier(message: CameraInfo) -> Rectifier:
+    """What undistorts the images of this camera; raises InputError if it is not calibrated."""
+    if message.k[0] == 0:
+        raise InputError(f"camera_info of frame {message.header.frame_id!r} is not calibrated: K is zero")
+    return Rectifier(message.width, message.height, np.array(message.k), message.d, message.distortion_model)
+
+
+def pose_to_matrix(pose: Pose) -> np.ndarray:
+    """A pose (4, 4); raises InputError if it is not finite or its quaternion is zero."""
+    p, q = pose.position, pose.orientation
+    return from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+
+
+def transform_to_matrix(transform: Transform) -> np.ndarray:
+    """The pose (4, 4) of the child frame in the parent frame; raises InputError as `pose_to_matrix`."""
+    t, q = transform.translation, transform.rotation
+    return from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+
+
+def matrix_to_pose(matrix: np.ndarray) -> Pose:
+    """The message of a pose (4, 4)."""
+    pose = Pose()
+    translation, quaternion = to_quaternion(matrix)
+    pose.position.x, pose.position.y, pose.position.z = translation.tolist()
+    q = pose.orientation
+    q.x, q.y, q.z, q.w = quaternion.tolist()
+    return pose
+
+
+def matrix_to_pose_stamped(matrix: np.ndarray, head: Header) -> PoseStamped:
+    """The stamped message of a pose (4, 4)."""
+    return PoseStamped(header=head, pose=matrix_to_pose(matrix))
+
+
+def matrix_to_transform(matrix: np.ndarray, head: Header, child: str) -> TransformStamped:
+    """The transform of `child` at the pose (4, 4) in the header's frame."""
+    message = TransformStamped(header=head, child_frame_id=child)
+    translation, quaternion = to_quaternion(matrix)
+    t, q = message.transform.translation, message.transform.rotation
+    t.x, t.y, t.z = translation.tolist()
+    q.x, q.y, q.z, q.w = quaternion.tolist()
+    return message
+
+
+def to_pose_with_covariance(matrix: np.ndarray, covariance: np.ndarray) -> PoseWithCovariance:
+    """The message of a pose (4, 4) and its covariance (6, 6) in the frame of the body.
+
+    ROS gives it about the axes of the parent frame: position x, y, z, then rotation about the fixed axes.
+    """
+    turn = _turn(matrix)
+    message = PoseWithCovariance(pose=matrix_to_pose(matrix))
+    message.covariance = (turn @ covariance @ turn.T).ravel()
+    return message
+
+
+def from_pose_with_covariance(message: PoseWithCovariance) -> tuple[np.ndarray, np.ndarray]:
+    """The pose (4, 4) and its covariance (6, 6) in the frame of the body; raises InputError if not finite."""
+    matrix = pose_to_matrix(message.pose)
+    covariance = np.array(message.covariance, dtype=float).reshape(6, 6)
+    if not np.isfinite(covariance).all():
+        raise InputError("covariance of the pose is not finite")
+    turn = _turn(matrix)
+    return matrix, turn.T @ covariance @ turn
+
+
+def _turn(matrix: np.ndarray) -> np.ndarray:
+    """Takes a tangent vector (6) from the axes of the body to those of the parent frame."""
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = matrix[:3, :3]
+    return turn
+
+
+def map_to_cloud(points: MapPoints, head: Header) -> PointCloud2:
+    """A cloud of map points in the map frame, heat as intensity, as float32 [m]."""
+    rows = np.empty((len(points), 4), np.float32)
+    rows[:, :3] = points.points + points.origin
+    rows[:, 3] = points.heat
+    return point_cloud2.create_cloud(head, CLOUD_FIELDS, rows.view(_CLOUD_DTYPE).ravel())
+
+
+_CLOUD_DTYPE = point_cloud2.dtype_from_fields(CLOUD_FIELDS)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the callbacks and the worker: keeps the newest image, and all odometry."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image as it arrived."""
+
+    stamp_ns: int
+    message: Any
+    """sensor_msgs Image or CompressedImage, not yet decoded."""
+    arrived: float = field(default_factory=time.monotonic)
+    """Steady clock, seconds."""
+
+
+class Mailbox:
+    """Callbacks put, one worker takes. Images not taken in time are dropped and counted; odometry never is."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._frame: Frame | None = None
+        self._odometry: deque[tuple[int, np.ndarray]] = deque(maxlen=10_000)
+        self._odometry_ns = -1
+        self._closed = False
+        self.received = 0
+        """Images that came."""
+        self.dropped = 0
+        """Images replaced by a newer one before the worker took them."""
+
+    def put_image(self, frame: Frame) -> None:
+        """Replaces the waiting image."""
+        with self._changed:
+            self.received += 1
+            self.dropped += self._frame is not None
+            self._frame = frame
+            self._changed.notify_all()
+
+    def put_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
+        """Queues a pose (4, 4) of base_link in the odometry frame."""
+        with self._changed:
+            self._odometry.append((stamp_ns, T_odom_base))
+            self._odometry_ns = stamp_ns
+            self._changed.notify_all()
+
+    def take_image(self) -> Frame | None:
+        """Waits for an image; None once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frame is not None or self._closed)
+            if self._closed:
+                return None
+            frame, self._frame = self._frame, None
+            return frame
+
+    def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
+        """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.
+
+        The wait ends at once where no odometry has ever come.
+        """
+        with self._changed:
+            if self._odometry_ns >= 0:
+                self._changed.wait_for(lambda: self._odometry_ns >= until_ns or self._closed, timeout=wait_s)
+            taken = list(self._odometry)
+            self._odometry.clear()
+            return taken
+
+    def close(self) -> None:
+        """Lets the worker end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

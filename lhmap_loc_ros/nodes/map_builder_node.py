@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""map_builder_node: `lhmap build` as a node. Progress on /diagnostics; the finished map latched on map_cloud."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from pydantic import Field
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2
+
+from ..configuration import Config
+from ..errors import LhmapError
+from ..lhmap import best_points
+from ..mapping.builder import build_map
+from ..mapping.config import BuildConfig
+from .conversions import header, map_to_cloud
+from .localizer_output import LATCHED, key_values
+from .parameters import declare
+from .runtime import run
+
+NAME = "map_builder_node"
+
+
+class MapBuilderConfig(Config):
+    """All about map_builder_node."""
+
+    bag_path: str = Field(min_length=1, description="bag of the mapping run")
+    map_path: str = Field(min_length=1, description="LHMap file to write")
+    exit_when_done: bool = Field(False, description="end when the map is written, instead of offering it on map_cloud")
+    map_cloud_points: int = Field(300_000, ge=0, description="`map_cloud` holds this many points of the greatest heat")
+    build: BuildConfig = BuildConfig()
+
+
+class MapBuilderNode(Node):
+    """Builds in a thread of its own; an error ends the node with the error's exit code."""
+
+    def __init__(self):
+        super().__init__(NAME)
+        self.exit_code = 0
+        self.config = declare(self, MapBuilderConfig, NAME)
+        self._status = _status(DiagnosticStatus.OK, "starting", {})
+        self._stopping = threading.Event()
+        self._cloud = self.create_publisher(PointCloud2, "map_cloud", LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        self.create_timer(0.5, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._worker = threading.Thread(target=self._work, name="build")
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Ends the build at its next report and joins its thread."""
+        self._stopping.set()
+        self._worker.join()
+
+    def _work(self) -> None:
+        try:
+            self._build()
+        except _StoppedError:
+            return
+        except LhmapError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            self._end(error.exit_code)
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            self._end(1)
+
+    def _build(self) -> None:
+        c = self.config
+        with build_map(c.bag_path, c.map_path, c.build, self._report) as lhmap:
+            stamp_ns = self.get_clock().now().nanoseconds
+            points = best_points(lhmap.all_points(), c.map_cloud_points)
+            self._cloud.publish(map_to_cloud(points, header(stamp_ns, lhmap.metadata.frame)))
+            done = f"{c.map_path}: {lhmap.metadata.points} points"
+        self._status = _status(DiagnosticStatus.OK, "done", {"map": c.map_path, "points": lhmap.metadata.points})
+        self.get_logger().info(done)
+        if c.exit_when_done:
+            self._end(0)
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        if self._stopping.is_set():
+            raise _StoppedError
+        self._status = _status(DiagnosticStatus.OK, stage, {"stage": stage, "done": done, "total": total})
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray(status=[self._status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _end(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        self.context.try_shutdown()
+
+
+class _StoppedError(Exception):
+    """The node ends; the build is given up and leaves no file."""
+
+
+def _status(level: bytes, message: str, values: dict) -> DiagnosticStatus:
+    return DiagnosticStatus(level=level, name="lhmap_loc_ros: map building", message=message, values=key_values(values))
+
+
+def run_map_builder(argv: list[str] | None = None) -> int:
+    """Runs the node with ROS arguments; returns the exit code."""
+    return run(MapBuilderNode, argv)
+
+
+def main() -> None:
+    """Entry point of `ros2 run lhmap_loc_ros map_builder_node`."""
+    sys.exit(run_map_builder(sys.argv))
+
+
+if __name__ == "__main__":
+    main()

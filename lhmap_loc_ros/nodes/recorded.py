@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The messages of a bag as they were recorded, not decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+from rosbags.typesys import Stores, get_typestore
+
+from ..errors import BagError
+
+
+class RecordedBag:
+    """An open rosbag2 bag; a context manager. Raises BagError if it is missing, damaged or of ROS 1."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.exists():
+            raise BagError(f"{path}: no such bag")
+        if self.path.suffix == ".bag":
+            raise BagError(f"{path}: is a ROS 1 bag, expected rosbag2; `rosbags-convert` makes one of it")
+        try:
+            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+            self._reader.open()
+        except Exception as error:  # a damaged file makes the reader fail in many ways
+            raise BagError(f"{path}: not a readable bag (truncated or damaged?): {error}") from error
+
+    def __enter__(self) -> RecordedBag:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._reader.close()
+
+    def connections(self, topics=()) -> list[Connection]:
+        """Those of some topics, or all; raises BagError for a topic that is not there."""
+        known = {c.topic for c in self._reader.connections}
+        missing = [topic for topic in topics if topic not in known]
+        if missing:
+            raise BagError(f"{self.path}: no topic {', '.join(missing)}; the bag has: {', '.join(sorted(known))}")
+        return [c for c in self._reader.connections if not topics or c.topic in topics]
+
+    def messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """Connection, time of recording [ns] and serialized message, in order; raises BagError where damaged."""
+        try:
+            yield from self._reader.messages(connections)
+        except GeneratorExit:
+            raise
+        except Exception as error:  # as above
+            raise BagError(f"{self.path}: damaged: {error}") from error

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test's own end of the DDS traffic, and the processes at the other end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+
+class RosSide:
+    """A node of its own context, spinning in a thread; a context manager."""
+
+    def __enter__(self) -> RosSide:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = Node("test_side", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin)
+        self._thread.start()
+        return self
+
+    def _spin(self):
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def __exit__(self, *_):
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def collect(self, kind, topic, qos=100) -> list:
+        """A list that fills with the messages of a topic."""
+        received = []
+        self.node.create_subscription(kind, topic, received.append, qos)
+        return received
+
+
+def wait_until(condition, seconds: float = 20.0) -> bool:
+    """Whether the condition came true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
+
+
+class Process:
+    """A process under test; a context manager that leaves none behind."""
+
+    def __init__(self, *command: str):
+        self._command = [sys.executable, *map(str, command)]
+
+    def __enter__(self) -> Process:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self, sig: signal.Signals | None = signal.SIGINT, seconds: float = 15.0) -> tuple[int, str, str]:
+        """Sends the signal, if any, and waits; the exit code and what the process printed."""
+        if sig is not None:
+            self._process.send_signal(sig)
+        out, err = self._process.communicate(timeout=seconds)
+        return self._process.returncode, out, err
+
+
+def ros_parameters(**parameters) -> list[str]:
+    """Command line arguments of ROS parameters."""
+    arguments = ["--ros-args"]
+    for name, value in parameters.items():
+        arguments += ["-p", f"{name.replace('__', '.')}:={value}"]
+    return arguments

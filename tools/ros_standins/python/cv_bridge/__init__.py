@@ -1,6 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Stand-in of cv_bridge for machines without a ROS installation."""
-
-from .core import CvBridge, CvBridgeError
-
-__all__ = ["CvBridge", "CvBridgeError"]
