@@ -27,7 +27,7 @@ from .selection import select_points
 
 Report = Callable[[str, int, int], None]
 _PATH_STEP_M = 5.0
-_PACKED = 0.8
+_PACKED = 0.6
 """Share of its raw size that a point takes once its tile is compressed, with index and header, measured."""
 
 

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trajectories in memory and as text."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lhmap_loc_ros.datasets.trajectory import Trajectory
+from lhmap_loc_ros.datasets.tum import (
+    read_kitti_poses,
+    read_trajectory,
+    read_tum,
+    write_kitti_poses,
+    write_tum,
+)
+from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.geometry import pose_error, se3_exp
+
+
+def random_trajectory(seed: int, n: int) -> Trajectory:
+    rng = np.random.default_rng(seed)
+    stamps = 1_700_000_000 * 10**9 + np.cumsum(rng.integers(1, 10**9, n))
+    return Trajectory(stamps, np.array([se3_exp(rng.normal(0, 1, 6) * (10, 10, 1, 1, 1, 1)) for _ in range(n)]))
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 12))
+@settings(max_examples=25, deadline=None)
+def test_tum_round_trip(tmp_path_factory, seed, n):
+    path = tmp_path_factory.mktemp("tum") / "t.tum"
+    trajectory = random_trajectory(seed, n)
+    write_tum(path, trajectory)
+    back = read_tum(path)
+    np.testing.assert_array_equal(back.stamps_ns, trajectory.stamps_ns)
+    np.testing.assert_allclose(back.poses, trajectory.poses, atol=2e-6)
+
+
+@given(seed=st.integers(0, 1000), w=st.floats(0, 1))
+@settings(max_examples=25, deadline=None)
+def test_between_poses(seed, w):
+    trajectory = random_trajectory(seed, 4)
+    t0, t1 = trajectory.stamps_ns[1:3]
+    pose = trajectory.at(t0 + int(w * (t1 - t0)))
+    w = int(w * (t1 - t0)) / (t1 - t0)
+    position, turn = pose_error(trajectory.poses[1], trajectory.poses[2])
+    near = pose_error(trajectory.poses[1], pose)
+    np.testing.assert_allclose(near, (w * position, w * turn), atol=1e-4)
+    np.testing.assert_allclose(trajectory.at(trajectory.stamps_ns), trajectory.poses, atol=1e-12)
+
+
+def test_covers_and_length():
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = (0, 3, 5)
+    trajectory = Trajectory([10, 20, 30], poses)
+    assert trajectory.length_m == 5
+    np.testing.assert_array_equal(trajectory.covers([9, 10, 30, 31]), [False, True, True, False])
+    np.testing.assert_array_equal(trajectory.covers([4, 5, 35, 36], 5), [False, True, True, False])
+    assert trajectory.at(35)[0, 3] == pytest.approx(6)  # goes on as before
+
+
+def test_kitti_poses(tmp_path):
+    trajectory = random_trajectory(0, 5)
+    write_kitti_poses(tmp_path / "k.txt", trajectory.poses)
+    np.testing.assert_allclose(read_kitti_poses(tmp_path / "k.txt"), trajectory.poses, atol=1e-7)
+    back = read_trajectory(tmp_path / "k.txt", trajectory.stamps_ns)
+    np.testing.assert_array_equal(back.stamps_ns, trajectory.stamps_ns)
+    with pytest.raises(InputError, match="5 KITTI poses found, but there are 3 scans"):
+        read_trajectory(tmp_path / "k.txt", trajectory.stamps_ns[:3])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("1 0 0 0 0 0 0\n", "t.tum:1: 7 values found, expected 8"),
+        ("# header\n1 0 0 nan 0 0 0 1\n", "t.tum:2: pose is not finite"),
+        ("1 0 0 0 0 0 0 0\n", "norm zero"),
+        ("nan 0 0 0 0 0 0 1\n", "nan found, expected finite"),
+        ("1 0 0 zero 0 0 0 1\n", "'1 0 0 zero 0 0 0 1' found, expected 8 numbers"),
+        ("# nothing\n", "holds no poses"),
+    ],
+)
+def test_bad_tum_files(tmp_path, text, message):
+    (tmp_path / "t.tum").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_trajectory(tmp_path / "t.tum")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("1 0 0 0 0 1 0 0 0 0 1 inf\n", "pose is not finite"),
+        ("2 0 0 0 0 1 0 0 0 0 1 0\n", "not a rotation"),
+        ("1 2 3\n", "3 values found, expected the 12"),
+        ("", "holds no poses"),
+    ],
+)
+def test_bad_kitti_files(tmp_path, text, message):
+    (tmp_path / "k.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_kitti_poses(tmp_path / "k.txt")
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        read_tum(tmp_path / "nowhere")
+    (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not text"):
+        read_tum(tmp_path / "b")
+
+
+def test_trajectories_that_make_no_sense():
+    eye = np.eye(4)[None]
+    with pytest.raises(InputError, match="no poses"):
+        Trajectory([], np.zeros((0, 4, 4)))
+    with pytest.raises(InputError, match="do not increase: 5 then 5"):
+        Trajectory([5, 5], np.repeat(eye, 2, axis=0))
+    with pytest.raises(InputError, match="pose 1 .* not finite"):
+        Trajectory([5, 6], np.concatenate([eye, eye * np.nan]))
+    assert Trajectory.sorted([7, 5, 7], np.concatenate([eye, eye, 2 * eye])).poses[1, 0, 0] == 2
