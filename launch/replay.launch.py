@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a bag to a localizer: ros2 launch lhmap_loc_ros replay.launch.py bag:=query map:=campus.lhmap
+
+The player waits for the localizer. Give the start with a parameter file (initial_pose) or by RViz's 2D Pose Estimate.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+
+def generate_launch_description():
+    share = FindPackageShare("lhmap_loc_ros")
+    argument = LaunchConfiguration
+    player = Node(
+        package="lhmap_loc_ros",
+        executable="player_node",
+        output="screen",
+        arguments=[argument("bag"), "--rate", argument("rate"), "--wait", argument("wait")],
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("bag", description="rosbag2 bag with images, calibration and odometry"),
+            DeclareLaunchArgument("map", description="LHMap file"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="times the speed of the recording"),
+            DeclareLaunchArgument("wait", default_value="60.0", description="begin after this time at the latest [s]"),
+            DeclareLaunchArgument(
+                "params",
+                default_value=PathJoinSubstitution([share, "config", "localizer.param.yaml"]),
+                description="parameter file of the localizer",
+            ),
+            DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "localize.launch.py"])),
+                launch_arguments={
+                    "map": argument("map"),
+                    "params": argument("params"),
+                    "use_sim_time": "true",
+                    "rviz": argument("rviz"),
+                }.items(),
+            ),
+            player,
+            RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())])),
+        ]
+    )
