@@ -56,9 +56,10 @@ def plan_run(name: str, seed: int, length: float, settings: Settings) -> Run:
     course = Course.generate(seed, length)
     rng = np.random.default_rng([seed, 5, day])
     path = course.route(_lane(course, seed, name), 0.22, seed=day)
-    drive = Drive.generate(path, length, rng)
-    step = settings.odometry_period
     period = settings.scan_period if name == "mapping" else settings.image_period
+    # a little more, so that first to last image spans the wanted length
+    drive = Drive.generate(path, length + 2.0 + 8.0 * period, rng)
+    step = settings.odometry_period
     # odometry frames both the first and the last sensor frame
     odometry_times = np.arange(int(np.ceil((drive.duration + 0.3) / step)) + 1) * step
     sensor_times = 0.1 + np.arange(int(drive.duration / period) + 1) * period
