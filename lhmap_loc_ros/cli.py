@@ -198,7 +198,7 @@ def localize(
 
     settings, true_poses = load(LocalizeConfig, config), None if truth is None else read_tum(truth)
     if live:
-        _localize_live(bag, map_path, out, truth, seed, config)
+        _localize_live(bag, map_path, out, truth, seed, settings)
         return
     with LHMap.open(map_path) as lhmap:
         with ProgressBars() as report:
@@ -225,14 +225,15 @@ def _start(init, init_tum, seed: int):
     return lambda stamp_ns: near_truth(trajectory, stamp_ns, seed)
 
 
-def _localize_live(bag, map_path, out, truth, seed, config) -> None:
+def _localize_live(bag, map_path, out, truth, seed, settings) -> None:
     from .errors import InputError
-    from .evaluation.live import run_live
 
     if truth is None:
         raise InputError("--live needs --truth FILE: the start pose is taken near it, and the result compared with it")
+    from .live import run_live
+
     with ProgressBars() as report:
-        summary = run_live(bag, map_path, truth, out, seed=seed, config=config, report=report)
+        summary = run_live(bag, map_path, truth, out, seed=seed, config=settings, report=report)
     _print_summary(summary, out)
 
 
@@ -246,14 +247,21 @@ def _print_summary(summary, out) -> None:
 @app.command()
 @fails_in_one_line
 def play(
-    bag: BagArgument,
-    rate: Annotated[float, typer.Option(help="Speed; 2 plays twice as fast.", min=0.01, max=100)] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
+    bag: Annotated[Path, typer.Argument(metavar="BAG", help="Bag: a rosbag2 folder or an .mcap file.")],
+    rate: Annotated[float, typer.Option(help="Speed; 2 plays twice as fast.")] = 1.0,
+    clock: Annotated[bool, typer.Option("--clock", help="Publish /clock too, for nodes with use_sim_time.")] = False,
+    topic: Annotated[Optional[list[str]], typer.Option(help="Play only this topic; may be repeated.")] = None,  # noqa: UP045
 ) -> None:
-    """Publish a bag over DDS with /clock, where `ros2 bag play` is not installed."""
+    """Publish a bag over DDS, where `ros2 bag play` is not installed.
+
+    Begins when somebody listens to the images, or after 15 s.
+    """
+    from .nodes.player_node import PlayConfig
     from .nodes.player_node import play as run
 
-    run(bag, rate=rate, loop=loop)
+    with ProgressBars() as report:
+        played = run(bag, PlayConfig(rate=rate, clock=clock, topics=tuple(topic or ())), report=report)
+    typer.echo(f"{played.messages} messages in {played.seconds:.1f} s, at most {1e3 * played.late_s:.0f} ms late")
 
 
 @app.command()
@@ -266,7 +274,7 @@ def demo(
     length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 320.0,
 ) -> None:
     """The whole path: simulate a street, map it, localize a camera in it over ROS 2, report."""
-    from .evaluation.demo import run_demo
+    from .demo import run_demo
 
     with ProgressBars() as report:
         summary = run_demo(out, seed, length, report)

@@ -151,7 +151,8 @@ def _section(title: str, text: str, body: str) -> str:
 def _picture(picture: Picture) -> str:
     done, data = cv2.imencode(".jpg", picture.image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     caption = html.escape(picture.caption)
-    return f'<figure><img alt="{caption}" src="{_data_url(data.tobytes(), "jpeg")}"><figcaption>{caption}</figcaption></figure>'
+    image = f'<img alt="{caption}" src="{_data_url(data.tobytes(), "jpeg")}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def _embed(figure: Figure, alt: str) -> str:

@@ -77,11 +77,11 @@ def localize_bag(
 
 def _check_start(start: StartPose, lhmap: LHMap, config: TrackerConfig) -> None:
     """Raises InputError if there is no map around the start: it is the wrong map or the wrong pose."""
-    position = start.T_map_base[:3, 3]
+    position = start.T_map_base[:3, 3].round(2)
     found = len(lhmap.crop(position, config.crop_radius_m).points)
     if found < config.min_crop_points:
         raise InputError(
-            f"{lhmap.path}: {found} points within {config.crop_radius_m:g} m of the start {position.round(1).tolist()}, "
+            f"{lhmap.path}: {found} points within {config.crop_radius_m:g} m of the start {position.tolist()}, "
             f"expected {config.min_crop_points}; the map spans {lhmap.metadata.bounds}"
         )
 

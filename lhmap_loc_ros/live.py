@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node measured from outside: a bag is played over DDS to a localizer_node, what it publishes is recorded."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from .datasets.bag import BagReader
+from .datasets.trajectory import Trajectory
+from .datasets.tum import read_tum, write_tum
+from .errors import BagError, LhmapError
+from .evaluation import metrics
+from .evaluation.results import evaluate
+from .geometry import to_quaternion
+from .lhmap import LHMap
+from .localization.inputs import DEFAULT_ODOMETRY, BagInputs, read_setup
+from .localization.offline import LocalizeConfig
+from .localization.start import StartPose, near_truth
+from .outputs import filling
+from .processes import NodeProcesses
+
+Report = Callable[[str, int, int], None]
+NODES = f"{__package__}.nodes"
+LINGER_S = 1.5
+"""How long the last image may take after the bag has ended."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a live run needs to know of its bag."""
+
+    first_ns: int
+    """Stamp of the first image."""
+    images: int
+    seconds: float
+    """Duration of the bag."""
+    topics: tuple[str, ...]
+    """What is played: what the localizer listens to, nothing else."""
+    compressed: bool
+    """The images are compressed."""
+
+
+def run_live(
+    bag,
+    map_path,
+    truth,
+    out,
+    seed: int = 0,
+    config: LocalizeConfig | None = None,
+    report: Report | None = None,
+    title: str = "Localization over ROS 2",
+    extra: dict[str, float] | None = None,
+) -> dict[str, float]:
+    """Localizes a bag through the live node; returns the figures that metrics.json in `out` holds.
+
+    localizer_node, recorder and player are processes of their own that see each other over DDS alone. The start
+    pose is 1 m and 3 degrees beside that of the TUM file `truth`, in directions drawn from `seed`, and reaches the
+    node as /initialpose. Raises BagError or InputError for unusable files, LhmapError if a process fails or hangs.
+    """
+    config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
+    out, true_poses = Path(out), read_tum(truth)
+    with LHMap.open(map_path) as lhmap:
+        # 1. everything that can be wrong with the files, before any process starts
+        plan = make_plan(bag, config.inputs)
+        start = near_truth(true_poses, plan.first_ns, seed)
+        (out / "logs").mkdir(parents=True, exist_ok=True)
+        # 2. the run
+        recording = play_to_node(bag, map_path, plan, start, lhmap.metadata.frame, config, out / "logs", report)
+        # 3. what came of it
+        record, states = read(recording)
+        with filling(out) as folder:
+            write_tum(folder / "poses.tum", Trajectory(record.stamps_ns, record.poses))
+            (folder / "poses.csv").write_text(record.to_csv())
+        counted = {
+            "losses": metrics.losses(states),
+            "tracking_share": float(np.mean([state == "TRACKING" for state in states])),
+            "images_sent": plan.images,
+            "images_used": len(states),
+            "poses_received": len(record),
+        }
+        report("evaluate", 0, 1)
+        summary = evaluate(record, true_poses, bag, lhmap, out, title, config.inputs, {**counted, **(extra or {})})
+        report("evaluate", 1, 1)
+    return summary
+
+
+def make_plan(bag, inputs: BagInputs) -> Plan:
+    """Looks at a bag; raises BagError if it lacks what the node will need."""
+    with BagReader(bag) as reader:
+        read_setup(reader, inputs)
+        odometry = inputs.odometry
+        if odometry is None:
+            odometry = DEFAULT_ODOMETRY if DEFAULT_ODOMETRY in reader.topics else ""
+        topics = [inputs.image, inputs.camera_info, inputs.tf_static, *([odometry] if odometry else [])]
+        reader.require(*topics)
+        first = next(iter(reader.messages([inputs.image])), None)
+        if first is None:
+            raise BagError(f"{bag}: {inputs.image} holds no message, expected images")
+        compressed = reader.topics[inputs.image].endswith("CompressedImage")
+        return Plan(
+            first.stamp_ns, reader.count(inputs.image), _seconds(reader, inputs.image), tuple(topics), compressed
+        )
+
+
+def _seconds(reader: BagReader, topic: str) -> float:
+    stamps = [message.stamp_ns for message in reader.messages([topic])]
+    return (stamps[-1] - stamps[0]) / 1e9
+
+
+def play_to_node(
+    bag, map_path, plan: Plan, start: StartPose, map_frame: str, config: LocalizeConfig, logs: Path, report: Report
+) -> Path:
+    """Runs the three processes until the bag has ended; returns the file of the recorder."""
+    recording, initial, parameters = logs / "recording.jsonl", logs / "initial_pose.json", logs / "localizer.yaml"
+    recording.unlink(missing_ok=True)
+    initial.write_text(_initial_pose(start, plan.first_ns, map_frame))
+    parameters.write_text(_parameters(config, map_path, plan))
+    # domains above 101 collide with the ports of outgoing connections
+    with NodeProcesses(logs, random.randint(1, 101)) as nodes:
+        nodes.start("recorder", f"{NODES}.recorder", str(recording), "--initial", str(initial))
+        nodes.start("localizer", f"{NODES}.localizer_node", *_ros_arguments(config.inputs, plan, parameters))
+        # the player begins by itself when the localizer listens
+        nodes.start("player", f"{NODES}.player_node", str(bag), "--wait", "60", "--topics", *plan.topics)
+        total = max(round(plan.seconds), 1)
+        nodes.wait(
+            "player", plan.seconds + 90, alive=("recorder", "localizer"),
+            tick=lambda seconds: report("play to the node [s]", min(round(seconds), total), total),
+        )  # fmt: skip
+        _linger(nodes)
+        report("play to the node [s]", total, total)
+        if nodes.end("localizer") != 0:
+            raise LhmapError(f"the localizer did not end cleanly ({nodes.log('localizer')})")
+        nodes.end("recorder")
+    if not recording.is_file():
+        raise LhmapError(f"the recorder wrote nothing ({nodes.log('recorder')})")
+    return recording
+
+
+def read(recording: Path):
+    """The record of the poses, and the state at every image, those of a lost track included."""
+    from .nodes.recorder import read_recording
+
+    rows = [json.loads(line) for line in recording.read_text().splitlines()]
+    return read_recording(recording), [row["state"] for row in rows if "state" in row]
+
+
+def _linger(nodes: NodeProcesses) -> None:
+    """The last image is still being worked on when the player has ended."""
+    end = time.monotonic() + LINGER_S
+    while time.monotonic() < end:
+        nodes.check("recorder", "localizer")
+        time.sleep(0.1)
+
+
+def _initial_pose(start: StartPose, stamp_ns: int, frame: str) -> str:
+    translation, quaternion = to_quaternion(start.T_map_base)
+    return json.dumps(
+        {
+            "stamp_ns": stamp_ns, "frame": frame, "pose": [*translation.tolist(), *quaternion.tolist()],
+            "covariance": start.covariance.ravel().tolist(),
+        }
+    )  # fmt: skip
+
+
+def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
+    """The ROS parameters of the node: the same configuration as offline."""
+    values = {
+        "map_path": str(map_path),
+        "base_frame": config.inputs.base_frame,
+        "camera_frame": config.inputs.camera_frame,
+        "image_transport": "compressed" if plan.compressed else "raw",
+        "tracker": config.tracker.model_dump(mode="json"),
+        "refiner": config.refiner.model_dump(mode="json"),
+    }
+    return yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False)
+
+
+def _ros_arguments(inputs: BagInputs, plan: Plan, parameters: Path) -> list[str]:
+    names = {"image/compressed" if plan.compressed else "image": inputs.image, "camera_info": inputs.camera_info}
+    names |= {"odometry": topic for topic in plan.topics[3:]} | {"/tf_static": inputs.tf_static}
+    remaps = [part for name, topic in names.items() if name != topic for part in ("-r", f"{name}:={topic}")]
+    return ["--ros-args", "--params-file", str(parameters), *remaps]

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: what works prints and writes, what is wrong is one line, exit code 2 and no file."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
+from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_truth, write_walls
+
+from lhmap_loc_ros import __version__, cli
+from lhmap_loc_ros.console import ProgressBars
+from lhmap_loc_ros.localization import offline
+
+COMMANDS = ("simulate", "import", "build", "info", "check", "localize", "play", "demo", "train")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    write_bag(folder / "bag")
+    write_truth(folder / "bag.tum")
+    write_walls(folder / "walls.lhmap")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_networks(monkeypatch):
+    monkeypatch.setattr(offline, "Refiner", KnowingRefiner)
+
+
+def lhmap(*arguments):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+def fails(result, *words):
+    """Exit code 2 and one line on stderr that holds the words."""
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+    assert "Traceback" not in result.output
+
+
+def start(world):
+    return ("--init-tum", world / "bag.tum", "--map", world / "walls.lhmap")
+
+
+def test_version_and_help():
+    assert lhmap("--version").stdout.strip() == f"lhmap {__version__}"
+    page = lhmap("--help").output
+    for command in COMMANDS:
+        assert command in page
+        assert lhmap(command, "--help").exit_code == 0
+    assert "[m]" in lhmap("simulate", "--help").output
+
+
+def test_localize_writes_everything(world, tmp_path):
+    out = tmp_path / "deep" / "out"
+    result = lhmap("localize", world / "bag", *start(world), "--out", out, "--truth", world / "bag.tum", "--seed", 1)
+    assert result.exit_code == 0, result.output
+    names = {"poses.tum", "poses.csv", "config.yaml", "metrics.json", "report.html"}
+    assert {p.name for p in out.iterdir()} == names
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["frames"] == 12
+    assert metrics["losses"] == 0
+    assert metrics["translation_median_m"] < 0.3
+    assert metrics["map_bytes"] == (world / "walls.lhmap").stat().st_size
+    assert "odometry_translation_median_m" in metrics
+    assert "median" in result.stdout and "12 poses" in result.stdout
+    again = tmp_path / "again"
+    assert lhmap("localize", world / "bag", *start(world), "--out", again, "--seed", 1).exit_code == 0
+    assert (again / "poses.tum").read_bytes() == (out / "poses.tum").read_bytes()
+
+
+def test_report_is_one_file(world, tmp_path):
+    lhmap("localize", world / "bag", *start(world), "--out", tmp_path / "o", "--truth", world / "bag.tum")
+    page = (tmp_path / "o/report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("data:image/jpeg") >= 3  # overlays
+    assert page.count("data:image/png") == 4  # figures
+
+
+def test_localize_from_a_given_pose(world, tmp_path):
+    result = lhmap("localize", world / "bag", "--map", world / "walls.lhmap", "--out", tmp_path / "o",
+                   "--init", 1000.5, 2000.2, 5, 1.0)  # fmt: skip
+    assert result.exit_code == 0, result.output
+
+
+def test_info(world):
+    assert "points" in lhmap("info", world / "walls.lhmap").stdout
+    facts = json.loads(lhmap("info", world / "walls.lhmap", "--json").stdout)
+    assert facts["points"] == 20000
+
+
+def test_check_draws_the_map(world, tmp_path):
+    result = lhmap("check", world / "bag", "--map", world / "walls.lhmap", "--frame", 3, "-o", tmp_path / "look.png")
+    assert result.exit_code == 0, result.output
+    assert cv2.imread(str(tmp_path / "look.png")).shape == (HEIGHT, WIDTH, 3)
+    assert "camera at (1003." in result.stdout
+
+
+@pytest.mark.parametrize("topic", ["/camera/image_raw", "/camera/camera_info", "/tf_static"])
+def test_bag_without_a_topic(world, tmp_path, topic):
+    bag = write_bag(tmp_path / "bag", without=(topic,))
+    fails(lhmap("localize", bag, *start(world), "--out", tmp_path / "o"), f"no topic {topic}", "/odom")
+    assert [p.name for p in tmp_path.iterdir()] == ["bag"]
+
+
+def test_camera_without_calibration(world, tmp_path):
+    bag = write_bag(tmp_path / "bag", fx=0.0)
+    fails(lhmap("localize", bag, *start(world), "--out", tmp_path / "o"), "not calibrated", "camera_info")
+
+
+def test_image_of_the_wrong_size(world, tmp_path):
+    bag = write_bag(tmp_path / "bag", width=100)
+    fails(lhmap("localize", bag, *start(world), "--out", tmp_path / "o"), "(48, 100, 3)", "(48, 160, 3)")
+    assert not (tmp_path / "o").exists()
+
+
+def test_odometry_that_is_not_a_number(world, tmp_path):
+    bag = write_bag(tmp_path / "bag", nan_odometry_at=4)
+    fails(lhmap("localize", bag, *start(world), "--out", tmp_path / "o"), "not finite")
+
+
+def test_pose_file_with_nan(world, tmp_path):
+    (tmp_path / "bad.tum").write_text("1700000000.0 nan 0 0 0 0 0 1\n")
+    where = ("--map", world / "walls.lhmap", "--out", tmp_path / "o")
+    fails(lhmap("localize", world / "bag", *where, "--init-tum", tmp_path / "bad.tum"), "bad.tum:1", "not finite")
+
+
+def test_truncated_bag(world, tmp_path):
+    shutil.copytree(world / "bag", tmp_path / "bag")
+    file = next((tmp_path / "bag").glob("*.mcap*"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    fails(lhmap("localize", tmp_path / "bag", *start(world), "--out", tmp_path / "o"), str(tmp_path / "bag"))
+    fails(lhmap("localize", tmp_path / "none", *start(world), "--out", tmp_path / "o"), "no such bag")
+    assert [p.name for p in tmp_path.iterdir()] == ["bag"]
+
+
+def test_truncated_and_foreign_maps(world, tmp_path):
+    whole = (world / "walls.lhmap").read_bytes()
+    (tmp_path / "half.lhmap").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "foreign.lhmap").write_bytes(b"PK\x03\x04" + bytes(1000))
+    for name in ("half.lhmap", "foreign.lhmap", "none.lhmap"):
+        run = ("--map", tmp_path / name, "--out", tmp_path / "o", "--init-tum", world / "bag.tum")
+        fails(lhmap("localize", world / "bag", *run), name)
+        fails(lhmap("info", tmp_path / name), name)
+        fails(lhmap("check", world / "bag", "--map", tmp_path / name, "-o", tmp_path / "o.png"), name)
+    assert not (tmp_path / "o").exists() and not (tmp_path / "o.png").exists()
+
+
+def test_settings_that_are_impossible(world, tmp_path):
+    (tmp_path / "c.yaml").write_text("tracker: {crop_radius_m: -5}\n")
+    run = (*start(world), "--out", tmp_path / "o", "--config", tmp_path / "c.yaml")
+    fails(lhmap("localize", world / "bag", *run), "c.yaml", "tracker.crop_radius_m", "-5")
+
+
+def test_start_pose_must_be_told_once(world, tmp_path):
+    run = ("localize", world / "bag", "--map", world / "walls.lhmap", "--out", tmp_path / "o")
+    fails(lhmap(*run), "--init")
+    fails(lhmap(*run, "--init", 1, 2, 3, 4, "--init-tum", world / "bag.tum"), "--init")
+    fails(lhmap(*run, "--live"), "--truth")
+
+
+def test_check_says_what_is_missing(world, tmp_path):
+    run = ("check", world / "bag", "--map", world / "walls.lhmap")
+    fails(lhmap(*run, "-o", tmp_path / "o.tiff"), ".tiff", ".png")
+    fails(lhmap(*run, "-o", tmp_path / "o.png", "--frame", 99), "no image 99", "has 12")
+    fails(lhmap(*run, "-o", tmp_path / "nowhere" / "o.png"), "cannot be written")
+    (tmp_path / "late.tum").write_text("1900000000.0 0 0 0 0 0 0 1\n1900000001.0 0 0 0 0 0 0 1\n")
+    fails(lhmap(*run, "-o", tmp_path / "o.png", "--poses", tmp_path / "late.tum"), "no pose is known for image 0")
+    alone = write_bag(tmp_path / "alone")
+    fails(lhmap("check", alone, "--map", world / "walls.lhmap", "-o", tmp_path / "o.png"), "no poses", "alone.tum")
+
+
+def test_simulate_and_import_refuse_nonsense(tmp_path):
+    fails(lhmap("simulate", tmp_path / "s", "--length", 1), "length", "20")
+    fails(lhmap("import", "kitti", tmp_path, "07", tmp_path / "k"), "no such sequence")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_with_130(world, tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(offline, "localize_bag", interrupted)
+    result = lhmap("localize", world / "bag", *start(world), "--out", tmp_path / "o")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+
+
+def test_progress_bars_take_any_stage():
+    with ProgressBars() as report:
+        for done in range(3):
+            report("one", done, 2)
+        report("two", 5, 10)
+
+
+def test_overlay_colours_follow_depth():
+    from lhmap_loc_ros.evaluation.overlay import depth_colors
+
+    near, far = depth_colors(np.array([3.0, 60.0]))
+    assert near[0] > near[2] and far[2] > far[0]
