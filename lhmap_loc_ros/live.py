@@ -44,6 +44,8 @@ class Plan:
     """Duration of the bag."""
     topics: tuple[str, ...]
     """What is played: what the localizer listens to, nothing else."""
+    odometry: str
+    """Topic of the odometry; empty without any."""
     compressed: bool
     """The images are compressed."""
 
@@ -106,7 +108,7 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
             raise BagError(f"{bag}: {inputs.image} holds no message, expected images")
         compressed = reader.topics[inputs.image].endswith("CompressedImage")
         return Plan(
-            first.stamp_ns, reader.count(inputs.image), _seconds(reader, inputs.image), tuple(topics), compressed
+            first.stamp_ns, reader.count(inputs.image), _seconds(reader, inputs.image), tuple(topics), odometry, compressed
         )
 
 
@@ -185,6 +187,6 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
 
 def _ros_arguments(inputs: BagInputs, plan: Plan, parameters: Path) -> list[str]:
     names = {"image/compressed" if plan.compressed else "image": inputs.image, "camera_info": inputs.camera_info}
-    names |= {"odometry": topic for topic in plan.topics[3:]} | {"/tf_static": inputs.tf_static}
+    names |= {"odometry": plan.odometry or "odometry", "/tf_static": inputs.tf_static}
     remaps = [part for name, topic in names.items() if name != topic for part in ("-r", f"{name}:={topic}")]
     return ["--ros-args", "--params-file", str(parameters), *remaps]
