@@ -129,14 +129,21 @@ def info(
         facts = lhmap.info()
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
-    else:
-        print_table(str(path), ["", ""], [(name, _cell(value)) for name, value in facts.items()])
+        return
+    print_table(
+        "", ["", ""], [(name.replace("_", " "), _cell(value)) for name, value in facts.items() if name != "build"]
+    )
+    typer.echo("--json tells how it was built, too")
 
 
 def _cell(value) -> str:
+    """A value for people: lists joined, numbers short, what is not known empty."""
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {part}" for key, part in value.items())
-    return "" if value is None else str(value)
+        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        nested = any(isinstance(part, (list, tuple)) for part in value)
+        return (" to " if nested else ", ").join(_cell(part) for part in value)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @app.command()
@@ -270,7 +277,7 @@ def demo(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for all results; what is there from an equal run is reused.")
     ],
-    seed: Annotated[int, typer.Option(help="Number of the world; no network was trained on numbers from 9000.")] = 9000,
+    seed: Annotated[int, typer.Option(help="Number of the world; the default was kept out of all training.")] = 7777,
     length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 320.0,
 ) -> None:
     """The whole path: simulate a street, map it, localize a camera in it over ROS 2, report."""
@@ -284,12 +291,16 @@ def demo(
 @app.command()
 @fails_in_one_line
 def train(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="What to train: flow or heat.")],
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="data, flow, heat or export.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="YAML file of settings.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, logs and the exported network.")],
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in OUT, if there is one.")] = True,
 ) -> None:
-    """Train a network (needs PyTorch: pip install 'lhmap_loc_ros[train]')."""
+    """Train the networks, stage by stage (needs PyTorch: pip install 'lhmap_loc_ros[train]').
+
+    data makes training shards of synthetic worlds and KITTI drives; flow and heat train a network on them; export
+    writes the ONNX files a localizer uses.
+    """
     from .errors import InputError
 
     try:

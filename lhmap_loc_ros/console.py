@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -59,7 +60,7 @@ class ProgressBars:
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout; all columns but the first to the right."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title or None, title_justify="left", show_header=any(header), box=box.SIMPLE_HEAD)
     for k, name in enumerate(header):
         table.add_column(name, justify="left" if k == 0 else "right")
     for row in rows:

@@ -108,7 +108,12 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
             raise BagError(f"{bag}: {inputs.image} holds no message, expected images")
         compressed = reader.topics[inputs.image].endswith("CompressedImage")
         return Plan(
-            first.stamp_ns, reader.count(inputs.image), _seconds(reader, inputs.image), tuple(topics), odometry, compressed
+            first.stamp_ns,
+            reader.count(inputs.image),
+            _seconds(reader, inputs.image),
+            tuple(topics),
+            odometry,
+            compressed,
         )
 
 

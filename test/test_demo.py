@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo reuses what equal runs have made; a live run looks at its files before it starts anything."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
+from tiny_bag import START, write_bag, write_truth, write_walls
+
+from lhmap_loc_ros import demo, live
+from lhmap_loc_ros.datasets.synthetic import simulate as simulation
+from lhmap_loc_ros.errors import BagError, InputError
+from lhmap_loc_ros.localization.inputs import BagInputs
+from lhmap_loc_ros.localization.offline import LocalizeConfig
+
+
+class Nothing:
+    """Stands for an open map."""
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What was done, by name, with the slow stages replaced by short ones."""
+    done = []
+
+    def simulate(out, seed, length, report):
+        done.append(("simulate", seed, length))
+        (Path(out) / "mapping").mkdir(parents=True)
+
+    def build_map(bag, out, config, report):
+        done.append(("build",))
+        Path(out).write_text("map")
+        return Nothing()
+
+    def run_live(bag, map_path, truth, out, **arguments):
+        done.append(("live", Path(bag).name))
+        return {"losses": 0}
+
+    monkeypatch.setattr(simulation, "simulate", simulate)
+    monkeypatch.setattr(demo, "build_map", build_map)
+    monkeypatch.setattr(demo, "run_live", run_live)
+    monkeypatch.setattr(demo, "model_of", lambda config: "sha")
+    return done
+
+
+def test_second_run_reuses_simulation_and_map(made, tmp_path):
+    first = [("simulate", 1, 320.0), ("build",), ("live", "query")]
+    assert demo.run_demo(tmp_path / "d", 1, 320.0) == {"losses": 0}
+    assert made == first
+    demo.run_demo(tmp_path / "d", 1, 320.0)
+    assert made == [*first, ("live", "query")]
+
+
+def test_other_parameters_are_made_anew(made, tmp_path, monkeypatch):
+    demo.run_demo(tmp_path / "d", 1, 320.0)
+    made.clear()
+    demo.run_demo(tmp_path / "d", 2, 320.0)
+    assert [what[0] for what in made] == ["simulate", "build", "live"]
+    made.clear()
+    monkeypatch.setattr(demo, "model_of", lambda config: "another network")
+    demo.run_demo(tmp_path / "d", 2, 320.0)
+    assert [what[0] for what in made] == ["build", "live"]
+
+
+def test_foreign_folders_are_left_alone(made, tmp_path):
+    (tmp_path / "d/simulation").mkdir(parents=True)
+    (tmp_path / "d/simulation/precious").write_text("")
+    with pytest.raises(InputError, match="not made by this demo"):
+        demo.run_demo(tmp_path / "d", 1, 320.0)
+    assert (tmp_path / "d/simulation/precious").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        demo.run_demo(tmp_path / "file", 1, 320.0)
+
+
+def test_plan_of_a_live_run(tmp_path):
+    plan = live.make_plan(write_bag(tmp_path / "bag"), BagInputs())
+    assert plan.first_ns == START
+    assert plan.images == 12
+    assert plan.seconds == pytest.approx(1.1)
+    assert plan.topics == ("/camera/image_raw", "/camera/camera_info", "/tf_static", "/odom")
+    blind = live.make_plan(write_bag(tmp_path / "blind", without=("/odom",)), BagInputs())
+    assert blind.odometry == "" and "/odom" not in blind.topics
+
+
+def test_live_run_refuses_before_it_starts(tmp_path):
+    write_walls(tmp_path / "walls.lhmap")
+    write_truth(tmp_path / "truth.tum")
+    bag = write_bag(tmp_path / "bag", without=("/camera/camera_info",))
+    with pytest.raises(BagError, match="camera_info"):
+        live.run_live(bag, tmp_path / "walls.lhmap", tmp_path / "truth.tum", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_node_gets_the_configuration_of_the_offline_run(tmp_path):
+    """Every parameter written is one the node's model has, with the same value."""
+    plan = live.Plan(0, 1, 1.0, ("/img",), "/wheels", False)
+    config = LocalizeConfig.model_validate(
+        {"inputs": {"image": "/img"}, "tracker": {"crop_radius_m": 33.0, "measurement": {"floor_m": 0.2}}}
+    )
+    values = yaml.safe_load(live._parameters(config, "m.lhmap", plan))["/**"]["ros__parameters"]
+    localizer_config = pytest.importorskip("lhmap_loc_ros.nodes.localizer_config")
+    node = localizer_config.LocalizerConfig.model_validate(values)
+    assert node.tracker == config.tracker and node.refiner == config.refiner
+    arguments = live._ros_arguments(config.inputs, plan, tmp_path / "p.yaml")
+    assert arguments[:3] == ["--ros-args", "--params-file", str(tmp_path / "p.yaml")]
+    assert "image:=/img" in arguments and "odometry:=/wheels" in arguments
+    assert "/tf_static:=/tf_static" not in arguments

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes are watched and ended; what one of them says last is told."""
+
+import time
+
+import pytest
+
+from lhmap_loc_ros.errors import LhmapError
+from lhmap_loc_ros.processes import NodeProcesses
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module of some code and makes it importable for child processes."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def write(name, code):
+        (tmp_path / f"{name}.py").write_text(code)
+        return name
+
+    return write
+
+
+def test_waits_for_the_end_and_keeps_the_output(module, tmp_path):
+    ticks = []
+    with NodeProcesses(tmp_path / "logs", 5) as nodes:
+        nodes.start("one", module("good", "import os; print('domain', os.environ['ROS_DOMAIN_ID'])"))
+        nodes.wait("one", 30, tick=ticks.append)
+    assert nodes.log("one").read_text() == "domain 5\n"
+
+
+def test_failure_names_code_line_and_log(module, tmp_path):
+    code = "import sys; print('error: no map', file=sys.stderr); print('bye'); sys.exit(2)"
+    with NodeProcesses(tmp_path, 5) as nodes:
+        nodes.start("bad", module("bad", code))
+        with pytest.raises(LhmapError, match=r"bad failed with code 2: error: no map \(.*bad.log\)"):
+            nodes.wait("bad", 30)
+
+
+def test_end_of_a_companion_is_an_error(module, tmp_path):
+    with NodeProcesses(tmp_path, 5) as nodes:
+        nodes.start("long", module("long", "import time; time.sleep(60)"))
+        nodes.start("short", module("short", "print('fell over')"))
+        with pytest.raises(LhmapError, match="short ended early with code 0: fell over"):
+            nodes.wait("long", 60, alive=("short",))
+
+
+def test_takes_no_longer_than_allowed(module, tmp_path):
+    with NodeProcesses(tmp_path, 5) as nodes:
+        nodes.start("long", module("long", "import time; time.sleep(60)"))
+        with pytest.raises(LhmapError, match="did not end within 0 s"):
+            nodes.wait("long", 0.3)
+
+
+def test_a_deaf_process_is_killed(module, tmp_path):
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
+    with NodeProcesses(tmp_path, 5) as nodes:
+        nodes.start("deaf", module("deaf", code))
+        end = time.monotonic() + 20
+        while "deaf" not in nodes.log("deaf").read_text() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert nodes.end("deaf", timeout_s=0.3) == -9
+        nodes.start("kind", module("kind", "import sys; sys.exit(0)"))
+        nodes.wait("kind", 30)
