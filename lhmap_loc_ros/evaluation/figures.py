@@ -34,7 +34,9 @@ def trajectory(comparison: Comparison, points: MapPoints, margin_m: float = 30.0
     """Truth, track and odometry over the map seen from above, coloured by heat."""
     across, up = _extent(comparison, margin_m)
     width = 10.5
-    figure, axes = _figure(width, float(np.clip(width * (up[1] - up[0]) / (across[1] - across[0]), 3.2, 9.0)) + 0.6)
+    # the colour bar and the labels take a tenth of the width
+    height = 0.88 * width * (up[1] - up[0]) / (across[1] - across[0])
+    figure, axes = _figure(width, float(np.clip(height, 3.0, 9.0)) + 0.5)
     axis = axes[0, 0]
     axis.grid(False)
     x, y, heat = _seen_from_above(points, across, up)

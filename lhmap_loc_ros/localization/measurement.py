@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
@@ -23,7 +23,10 @@ class MeasurementConfig(Config):
 
     covariance_scale: float = Field(4.0, gt=0, le=1000, description="factor on the covariance of the refinement")
     unconfirmed_scale: float = Field(
-        4.0, ge=1, le=1000, description="further factor while INITIALIZING or LOST: refinements from far away err more"
+        4.0,
+        ge=1,
+        le=1000,
+        description="further factor unless the pose is confirmed: refinements from far away err more",
     )
     floor_m: float = Field(0.05, ge=0, le=5, description="least standard deviation of a measurement, each axis [m]")
     floor_deg: float = Field(0.1, ge=0, le=20, description="least standard deviation of a measurement, each axis [deg]")
@@ -36,6 +39,9 @@ class MeasurementConfig(Config):
     )
     reconverge_after: int = Field(
         5, ge=2, le=1000, description="rejected measurements in a row that agree with each other and are then believed"
+    )
+    reconverge_inliers: float = Field(
+        0.7, ge=0, le=1, description="agreeing measurements need this share of the usual inlier ratio"
     )
     reconverge_m: float = Field(4.0, gt=0, description="agreeing measurements are not believed further away [m]")
     reconverge_deg: float = Field(20.0, gt=0, description="agreeing measurements are not believed further away [deg]")
@@ -59,6 +65,12 @@ class Measurement:
     """(4, 4)."""
     covariance: np.ndarray
     """(6, 6), body frame of base_link, scaled and floored."""
+    inlier_ratio: float
+    """Of the refinement."""
+
+    def widened(self, factor: float) -> Measurement:
+        """The same with `factor` times the covariance."""
+        return replace(self, covariance=factor * self.covariance)
 
 
 def as_measurement(
@@ -79,7 +91,7 @@ def as_measurement(
     covariance = carry(config.covariance_scale * refinement.covariance, T_camera_base) + floor
     if not confirmed:
         covariance = config.unconfirmed_scale * covariance
-    return Measurement(refinement.T_map_camera @ T_camera_base, covariance)
+    return Measurement(refinement.T_map_camera @ T_camera_base, covariance, float(refinement.inlier_ratio))
 
 
 def mahalanobis(difference: np.ndarray, covariance: np.ndarray) -> float:
@@ -96,6 +108,11 @@ class Agreement:
 
     def __init__(self, config: MeasurementConfig):
         self._config = config
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all, as for a new start pose."""
+        self._usual_inliers = 0.0
         self.clear()
 
     def clear(self) -> None:
@@ -103,8 +120,18 @@ class Agreement:
         self._last: Measurement | None = None
         self.count = 0
 
+    def passed(self, measurement: Measurement) -> None:
+        """A measurement was believed: start counting anew, and learn what a good one looks like."""
+        step = measurement.inlier_ratio - self._usual_inliers
+        self._usual_inliers += step if self._usual_inliers == 0 else 0.1 * step
+        self.clear()
+
     def add(self, measurement: Measurement, motion) -> bool:
         """Whether this rejected measurement completes a row of agreeing ones; `motion` since the previous image."""
+        if measurement.inlier_ratio < self._config.reconverge_inliers * self._usual_inliers:
+            # matches that fit worse than usual: the wrong street may look alike for a while
+            self.clear()
+            return False
         if self._last is not None and not self._agrees(measurement, motion):
             self.clear()
         self._last = measurement

@@ -121,7 +121,7 @@ class Tracker:
         self._stamp_ns = stamp_ns
         self._motion.reset()
         self._states.restart()
-        self._agreement.clear()
+        self._agreement.restart()
         self._was_accepted = False
 
     def clear(self) -> None:
@@ -157,13 +157,14 @@ class Tracker:
         measurement = as_measurement(refinement, self._T_base_camera, self.config.measurement, confirmed)
         innovation, believed = self._judge(measurement, motion)
         # 5. Believed: the pose moves. Else the prediction stands and its covariance has grown.
-        if believed:
-            self._filter.update(measurement)
+        accepted = believed is not None
+        if accepted:
+            self._filter.update(believed)
         # 6. What this tells about the speed and about the state of the track.
-        self._learn_velocity(before, motion, stamp_ns, believed)
-        self._stamp_ns, self._was_accepted = stamp_ns, believed
-        state = self._states.update(self._signals(measurement, refinement, believed))
-        return self._result(state, believed, refinement, innovation, motion, clock, problem)
+        self._learn_velocity(before, motion, stamp_ns, accepted)
+        self._stamp_ns, self._was_accepted = stamp_ns, accepted
+        state = self._states.update(self._signals(measurement, accepted))
+        return self._result(state, accepted, refinement, innovation, motion, clock, problem)
 
     def _check(self, stamp_ns: int, image: np.ndarray) -> None:
         self.camera.check_image(image)
@@ -189,52 +190,57 @@ class Tracker:
         sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
         return self.state is not TrackState.TRACKING or not sure
 
-    def _judge(self, measurement: Measurement | None, motion: Motion) -> tuple[float, bool]:
-        """The squared Mahalanobis distance and whether the measurement is believed."""
+    def _judge(self, measurement: Measurement | None, motion: Motion) -> tuple[float, Measurement | None]:
+        """The squared Mahalanobis distance, and the measurement as far as it is believed."""
         if measurement is None:
             self._agreement.clear()
-            return float("nan"), False
+            return float("nan"), None
         difference, distance = self._filter.innovation(measurement)
         # a lost track has a wide covariance, which lets anything pass: there one measurement is not enough
         if distance <= self.config.measurement.gate and self.state is not TrackState.LOST:
-            self._agreement.clear()
-            return distance, True
+            self._agreement.passed(measurement)
+            return distance, measurement
         if not self._agreement.add(measurement, motion) or not self._within_reach(difference):
-            return distance, False
+            return distance, None
         # several measurements agree with each other against the prediction: the prediction was wrong
+        return distance, self._converge_again(measurement, difference)
+
+    def _converge_again(self, measurement: Measurement, difference: np.ndarray) -> Measurement:
+        """Opens the filter to a measurement that it would reject; confirmation starts over."""
         self._filter.widen(difference)
         self._agreement.clear()
         if self.state is TrackState.LOST:
             self._states.restart()
-        return distance, True
+            return measurement  # wide already
+        return measurement.widened(self.config.measurement.unconfirmed_scale)
 
     def _within_reach(self, difference: np.ndarray) -> bool:
         c = self.config.measurement
         metres, degrees = np.linalg.norm(difference[:3]), np.degrees(np.linalg.norm(difference[3:]))
         return metres <= c.reconverge_m and degrees <= c.reconverge_deg
 
-    def _learn_velocity(self, before: np.ndarray, motion: Motion, stamp_ns: int, believed: bool) -> None:
+    def _learn_velocity(self, before: np.ndarray, motion: Motion, stamp_ns: int, accepted: bool) -> None:
         seconds = (stamp_ns - self._stamp_ns) / SECOND_NS
         if motion.source == "odometry":
             self._motion.observe(motion.delta, seconds)
-        elif believed and self._was_accepted:
+        elif accepted and self._was_accepted:
             self._motion.observe(inverse(before) @ self._filter.pose, seconds)
 
-    def _signals(self, measurement, refinement, believed: bool) -> Signals:
+    def _signals(self, measurement: Measurement | None, accepted: bool) -> Signals:
         return Signals(
             self._stamp_ns,
-            believed,
-            measurement is not None and not believed,
-            0.0 if measurement is None else float(refinement.inlier_ratio),
-            *sigmas(self._filter.covariance),
+            accepted,
+            contradicts=measurement is not None and not accepted,
+            inlier_ratio=0.0 if measurement is None else measurement.inlier_ratio,
+            **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),
         )
 
-    def _result(self, state, believed, refinement, innovation, motion, clock, problem) -> TrackResult:
+    def _result(self, state, accepted, refinement, innovation, motion, clock, problem) -> TrackResult:
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
         return TrackResult(
             self._stamp_ns, state, self._filter.pose.copy(), self._filter.covariance, T_map_odom,
-            believed, refinement, innovation, clock.timings(), motion.source, problem,
+            accepted, refinement, innovation, clock.timings(), motion.source, problem,
         )  # fmt: skip
 
 

@@ -159,6 +159,32 @@ def test_prediction_gone_astray_converges_again():
     assert TrackState.LOST not in [r.state for r in results]
 
 
+def test_agreement_that_fits_worse_than_usual_is_not_believed():
+    """Locked on the neighbouring lane: consistent, but fewer matches fit. Never a confident wrong pose."""
+    drive = Drive()
+    drive.run(20)
+
+    def fault(result):
+        result.T_map_camera = perturb(result.T_map_camera, [3.4, 0, 0], [0, 0, 0])
+        result.inlier_ratio = 0.4
+        return result
+
+    drive.refiner.fault = fault
+    results = drive.run(20)
+    assert not any(r.accepted for r in results)
+    assert all(error(r) < 1 for r in results)
+    assert results[-1].state is TrackState.LOST
+
+
+def test_converging_again_is_not_confident_at_once():
+    drive = Drive()
+    before = drive.run(30)[-1]
+    drive.tracker._filter.pose = perturb(drive.tracker._filter.pose, [1.5, -1.0, 0], [0, 0, 4])
+    again = next(r for r in drive.run(20) if r.accepted)
+    assert again.state is TrackState.DEGRADED
+    assert np.trace(again.covariance) > 2 * np.trace(before.covariance)
+
+
 def test_lost_track_wants_agreement_then_recovers():
     drive = Drive()
     drive.run(20)
