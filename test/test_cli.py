@@ -63,9 +63,18 @@ def test_version_and_help():
     assert "[m]" in lhmap("simulate", "--help").output
 
 
-def test_localize_writes_everything(world, tmp_path):
-    out = tmp_path / "deep" / "out"
-    result = lhmap("localize", world / "bag", *start(world), "--out", out, "--truth", world / "bag.tum", "--seed", 1)
+@pytest.fixture(scope="module")
+def localized(world, tmp_path_factory):
+    """The result of one run with truth, and its folder."""
+    out = tmp_path_factory.mktemp("runs") / "deep" / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offline, "Refiner", KnowingRefiner)
+        run = ("localize", world / "bag", *start(world), "--out", out, "--truth", world / "bag.tum", "--seed", 1)
+        return lhmap(*run), out
+
+
+def test_localize_writes_everything(world, localized, tmp_path):
+    result, out = localized
     assert result.exit_code == 0, result.output
     names = {"poses.tum", "poses.csv", "config.yaml", "metrics.json", "report.html"}
     assert {p.name for p in out.iterdir()} == names
@@ -81,9 +90,8 @@ def test_localize_writes_everything(world, tmp_path):
     assert (again / "poses.tum").read_bytes() == (out / "poses.tum").read_bytes()
 
 
-def test_report_is_one_file(world, tmp_path):
-    lhmap("localize", world / "bag", *start(world), "--out", tmp_path / "o", "--truth", world / "bag.tum")
-    page = (tmp_path / "o/report.html").read_text()
+def test_report_is_one_file(localized):
+    page = (localized[1] / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert page.count("data:image/jpeg") >= 3  # overlays
     assert page.count("data:image/png") == 4  # figures
