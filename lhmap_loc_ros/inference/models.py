@@ -31,10 +31,10 @@ def models_dir() -> Path:
 
 def find_model(name: str | Path) -> Path:
     """The file of a model given by path or by the name of a shipped one (with or without .onnx)."""
-    path = Path(name)
-    if path.suffix == ".onnx" and path.is_file():
-        return path
-    path = models_dir() / (path.name if path.suffix == ".onnx" else f"{path.name}.onnx")
-    if not path.is_file():
-        raise ModelError(f"model {name} not found: neither a file nor in {path.parent}")
-    return path
+    file = Path(name) if Path(name).suffix == ".onnx" else Path(f"{name}.onnx")
+    if file.is_file():
+        return file
+    shipped = models_dir() / file.name
+    if not shipped.is_file():
+        raise ModelError(f"model {name} not found: neither a file nor in {shipped.parent}")
+    return shipped

@@ -59,13 +59,36 @@ def local_contrast(grey: torch.Tensor, valid: torch.Tensor | None = None, window
     return residual / deviation
 
 
+class SharedStem(nn.Module):
+    """One small encoder for both sides: brightness of the image, intensity of the map, each locally normalised.
+
+    What is bright for the camera is often bright for the LiDAR. Weights that see both start matching at
+    once, where two separate encoders first learn for hours what is usual.
+    """
+
+    def __init__(self, width: int, dims: tuple[int, int]):
+        super().__init__()
+        self.to4 = nn.Sequential(_conv(2, width, 2), _conv(width, width, 2))
+        self.to8 = nn.Sequential(_conv(width, width, 2), _conv(width, width))
+        self.out8, self.out4 = nn.Conv2d(width, dims[0], 1), nn.Conv2d(width, dims[1], 1)
+
+    def forward(self, contrast):
+        """Features (B, width, H/4, W/4), and what both descriptors get from them at 1/8 and 1/4."""
+        # differences to the next pixel: edges, wherever the mean lies
+        du = F.pad(contrast[..., 1:] - contrast[..., :-1], (0, 1))
+        dv = F.pad(contrast[..., 1:, :] - contrast[..., :-1, :], (0, 0, 0, 1))
+        x4 = self.to4(torch.cat([contrast, (du.abs() + dv.abs()) * 0.5], 1))
+        return x4, self.out8(self.to8(x4)), self.out4(x4)
+
+
 class Encoder(nn.Module):
     """Features at 1/8 (for matching everywhere) and 1/4 (for matching nearby), each of unit length."""
 
-    def __init__(self, cin: int, widths: tuple[int, int, int, int], dims: tuple[int, int]):
+    def __init__(self, cin: int, widths: tuple[int, int, int, int], dims: tuple[int, int], stem: int):
         super().__init__()
         w2, w4, w8, w16 = widths
         self.to2 = nn.Sequential(_conv(cin, w2, 2), _conv(w2, w2))
+        self.join = nn.Conv2d(stem, w4, 1)
         self.to4 = nn.Sequential(_conv(w2, w4, 2), Residual(w4))
         self.to8 = nn.Sequential(_conv(w4, w8, 2), Residual(w8))
         self.to16 = nn.Sequential(_conv(w8, w16, 2), Residual(w16), Residual(w16, 2))
@@ -76,14 +99,14 @@ class Encoder(nn.Module):
         self.out8 = nn.Conv2d(w8, dims[0], 1)
         self.out4 = nn.Conv2d(w4, dims[1], 1)
 
-    def forward(self, x):
-        x2 = self.to2(x)
-        x4 = self.to4(x2)
+    def forward(self, x, stem):
+        common4, direct8, direct4 = stem
+        x4 = self.to4(self.to2(x)) + self.join(common4)
         x8 = self.to8(x4)
         x16 = self.to16(x8)
         x8 = self.mix8(x8 + F.interpolate(self.from16(x16), scale_factor=2.0, mode="nearest"))
         x4 = self.mix4(x4 + F.interpolate(self.from8(x8), scale_factor=2.0, mode="nearest"))
-        return F.normalize(self.out8(x8), dim=1), F.normalize(self.out4(x4), dim=1), x8, x4
+        return F.normalize(self.out8(x8) + direct8, dim=1), F.normalize(self.out4(x4) + direct4, dim=1), x8, x4
 
 
 def _bounded_log_scale(raw: torch.Tensor) -> torch.Tensor:
@@ -98,11 +121,12 @@ class FlowNet(nn.Module):
     `localization.features.render_map`. H and W are multiples of 16.
     """
 
-    def __init__(self, widths=(24, 48, 96, 128), dims=(96, 48)):
+    def __init__(self, widths=(24, 48, 96, 128), dims=(96, 48), stem=(24,)):
         super().__init__()
-        self.settings = {"widths": list(widths), "dims": list(dims)}
-        self.image_encoder = Encoder(5, widths, dims)
-        self.map_encoder = Encoder(MAP_CHANNELS + 1, widths, dims)
+        self.settings = {"widths": list(widths), "dims": list(dims), "stem": list(stem)}
+        self.stem = SharedStem(stem[0], dims)
+        self.image_encoder = Encoder(5, widths, dims, stem[0])
+        self.map_encoder = Encoder(MAP_CHANNELS + 1, widths, dims, stem[0])
         self.log_temperature = nn.Parameter(torch.tensor([2.7, 2.7]))
         self.coarse_head = nn.Sequential(_conv(widths[2] + 5, 64), _conv(64, 48), nn.Conv2d(48, 4, 3, 1, 1))
         cost = (2 * WINDOW + 1) ** 2
@@ -116,13 +140,14 @@ class FlowNet(nn.Module):
         grey = rgb.mean(dim=1, keepdim=True)
         contrast = local_contrast(grey)
         fine_contrast = local_contrast(grey, window=5)
-        f8, f4, _, _ = self.image_encoder(torch.cat([(rgb - 0.45) * 3, contrast, fine_contrast], 1))
+        x = torch.cat([(rgb - 0.45) * 3, contrast, fine_contrast], 1)
+        f8, f4, _, _ = self.image_encoder(x, self.stem(contrast))
         return f8, f4
 
     def map(self, view: torch.Tensor):
         """Map features: matching at 1/8, at 1/4, and the context of both heads."""
         contrast = local_contrast(view[:, 2:3], view[:, 1:2])
-        return self.map_encoder(torch.cat([view, contrast], 1))
+        return self.map_encoder(torch.cat([view, contrast], 1), self.stem(contrast))
 
     def similarity(self, map8: torch.Tensor, image8: torch.Tensor) -> torch.Tensor:
         """Scaled cosine similarity (B, map cells, image cells)."""
@@ -131,29 +156,33 @@ class FlowNet(nn.Module):
 
     def coarse(self, view: torch.Tensor, image8: torch.Tensor):
         """Displacement (B, 2, H/8, W/8) [pixels] and log scale (B, 2, H/8, W/8) of every map cell."""
-        return self.coarse_of(view, self.map(view), image8)[:2]
+        encoded = self.map(view)
+        return self.coarse_of(view, encoded, self.similarity(encoded[0], image8))
 
-    def coarse_of(self, view: torch.Tensor, encoded, image8: torch.Tensor):
-        """`coarse` of an encoded map view, and the similarity (B, map cells, image cells)."""
+    def coarse_of(self, view: torch.Tensor, encoded, similarity: torch.Tensor):
+        """`coarse` of an encoded map view and its similarity (B, map cells, image cells)."""
         map8, _, context8, _ = encoded
-        similarity = self.similarity(map8, image8)
         flow, mass, best = _expected_flow(similarity.float(), map8.shape[-2], map8.shape[-1])
         out = self.coarse_head(torch.cat([context8, flow / 8, mass, best, view_share(view, COARSE)], 1))
-        return flow + out[:, :2], _bounded_log_scale(out[:, 2:]), similarity
+        return flow + out[:, :2], _bounded_log_scale(out[:, 2:])
 
     def fine(self, view: torch.Tensor, image4: torch.Tensor):
         """Displacement (B, 2, H/4, W/4) [pixels] and log scale (B, 2, H/4, W/4) of every map cell."""
-        return self.fine_of(self.map(view), image4)[:2]
+        encoded = self.map(view)
+        return self.fine_of(encoded, self.fine_cost(encoded, image4))
 
-    def fine_of(self, encoded, image4: torch.Tensor):
-        """`fine` of an encoded map view, and the scaled similarity (B, window cells, H/4, W/4)."""
-        _, map4, _, context4 = encoded
-        cost = window_cost(map4, image4, WINDOW) * self.log_temperature[1].exp()
+    def fine_cost(self, encoded, image4: torch.Tensor) -> torch.Tensor:
+        """Scaled cosine similarity (B, window cells, H/4, W/4)."""
+        return window_cost(encoded[1], image4, WINDOW) * self.log_temperature[1].exp()
+
+    def fine_of(self, encoded, cost: torch.Tensor):
+        """`fine` of an encoded map view and its window cost."""
+        context4 = encoded[3]
         offsets = _window_offsets(WINDOW, cost)
         probability = torch.softmax(cost, dim=1)
         expected = torch.stack([(probability * o).sum(1) for o in offsets], 1) * FINE
         out = self.fine_head(torch.cat([cost * 0.1, self.fine_context(context4), expected / FINE], 1))
-        return expected + FINE * out[:, :2], _bounded_log_scale(out[:, 2:]), cost
+        return expected + FINE * out[:, :2], _bounded_log_scale(out[:, 2:])
 
 
 def view_share(view: torch.Tensor, cell: int) -> torch.Tensor:

@@ -29,6 +29,7 @@ class TrainConfig(BaseModel):
     train: list[str] = Field(description="glob patterns of the training shards")
     weights: dict[str, float] = Field(default_factory=dict, description="how often shards matching a part of name come")
     validation: dict[str, str] = Field(description="name -> glob pattern of the validation shards")
+    init: Path | None = Field(None, description="checkpoint whose weights a new run begins with")
     width: int = Field(320, multiple_of=16, description="network input width [pixels]")
     height: int = Field(96, multiple_of=16, description="network input height [pixels]")
     batch: int = Field(8, ge=1)
@@ -49,13 +50,13 @@ def _learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / config.steps))))
 
 
-def train_flow(config: TrainConfig, out: Path, resume: bool = True, init: Path | None = None) -> Path:
+def train_flow(config: TrainConfig, out: Path, resume: bool = True) -> Path:
     """Train and return the checkpoint `out`/last.safetensors; goes on where an earlier run stopped."""
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = FlowNet() if init is None else load_checkpoint(init, FlowNet)[0]
+    net = FlowNet() if config.init is None else load_checkpoint(config.init, FlowNet)[0]
     net.to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, last = 0, out / "last.safetensors"

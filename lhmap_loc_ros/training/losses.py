@@ -66,22 +66,26 @@ def fine_matching(cost: torch.Tensor, truth: torch.Tensor):
 
 
 def flow_loss(net, image, view, truth8, truth4, regression: float = 0.3):
-    """The whole loss of one batch, and figures to watch."""
+    """The whole loss of one batch, and figures to watch; with `regression` 0 the matching alone."""
     image8, image4 = net.image(image)
     encoded = net.map(view)
-    flow8, scale8, similarity = net.coarse_of(view, encoded, image8)
-    flow4, scale4, cost = net.fine_of(encoded, image4)
+    similarity = net.similarity(encoded[0], image8)
+    cost = net.fine_cost(encoded, image4)
     match8, share8 = coarse_matching(similarity, truth8)
     match4, share4 = fine_matching(cost, truth4)
-    # beyond its window the fine head can only say that it does not know
-    inside = (truth4.abs() < FINE * (WINDOW + 1)).all(1, keepdim=True)
-    nll8 = laplace_nll(flow8.float(), scale8.float(), truth8)
-    nll4 = laplace_nll(flow4.float(), scale4.float(), torch.where(inside, truth4, torch.nan))
-    nll4 = nll4 + 0.1 * laplace_nll(flow4.detach().float(), scale4.float(), truth4)
-    loss = match8 + match4 + regression * (nll8 + nll4)
-    with torch.no_grad():
-        error = (flow4 - truth4).norm(dim=1)[inside[:, 0]]
-        epe = error[torch.isfinite(error)].median()
-    figures = {"match8": match8, "match4": match4, "nll8": nll8, "nll4": nll4}
-    figures |= {"matched8": share8, "matched4": share4, "fine_error_px": epe}
+    loss = match8 + match4
+    figures = {"match8": match8, "match4": match4, "matched8": share8, "matched4": share4}
+    if regression > 0:
+        flow8, scale8 = net.coarse_of(view, encoded, similarity)
+        flow4, scale4 = net.fine_of(encoded, cost)
+        # beyond its window the fine head can only say that it does not know
+        inside = (truth4.abs() < FINE * (WINDOW + 1)).all(1, keepdim=True)
+        nll8 = laplace_nll(flow8.float(), scale8.float(), truth8)
+        nll4 = laplace_nll(flow4.float(), scale4.float(), torch.where(inside, truth4, torch.nan))
+        nll4 = nll4 + 0.1 * laplace_nll(flow4.detach().float(), scale4.float(), truth4)
+        loss = loss + regression * (nll8 + nll4)
+        with torch.no_grad():
+            error = (flow4 - truth4).norm(dim=1)[inside[:, 0]]
+            epe = error[torch.isfinite(error)].median()
+        figures |= {"nll8": nll8, "nll4": nll4, "fine_error_px": epe}
     return loss, {k: float(v.detach()) for k, v in figures.items()}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.geometry import NO_POINT, inverse, perturb, project
+from lhmap_loc_ros.localization.features import cell_points, render_map
+from lhmap_loc_ros.training import samples
+from lhmap_loc_ros.training.shards import Shard
+
+
+def test_true_flow_leads_from_the_view_to_the_true_place(shard_path):
+    frame = Shard(shard_path).frame(0)
+    start = perturb(frame.T_map_camera, (0.4, -0.2, 0.5), (1, -3, 2))
+    view = render_map(frame.points, frame.intensity, start, frame.camera)
+    owner = cell_points(view, 4)
+    flow = samples.true_flow(frame, view, owner)
+    rows, columns = np.nonzero(np.isfinite(flow[0]))
+    assert len(rows) > 50
+    point = owner[rows, columns]
+    assert (point != NO_POINT).all()
+    truth, _ = project(frame.points, inverse(frame.T_map_camera), frame.camera)
+    np.testing.assert_allclose(view.uv[point] + flow[:, rows, columns].T, truth[point], atol=1e-3)
+
+
+def test_points_hidden_from_the_true_pose_have_no_flow(shard_path):
+    frame = Shard(shard_path).frame(0)
+    # a second wall close to the camera hides everything behind it
+    local = np.stack(np.meshgrid(np.linspace(-3, 3, 300), np.linspace(-1.5, 1.5, 150)), -1).reshape(-1, 2)
+    near = np.column_stack([local, np.full(len(local), 2.0)])
+    near = near @ frame.T_map_camera[:3, :3].T + frame.T_map_camera[:3, 3]
+    points = np.vstack([frame.points, near]).astype(np.float32)
+    hidden = samples.Frame(frame.image, frame.camera, frame.T_map_camera, points, np.ones(len(points), np.float32))
+    # seen from in front of the near wall's plane, the far wall is in view
+    start = perturb(frame.T_map_camera, (0, 0, 2.5), (0, 0, 0))
+    view = render_map(points, hidden.intensity, start, frame.camera)
+    assert not np.isfinite(samples.true_flow(hidden, view, cell_points(view, 4))).any()
+
+
+def test_mirrored_frame_shows_every_point_at_the_mirrored_pixel(shard_path):
+    frame = Shard(shard_path).frame(1)
+    mirror = samples.mirrored(frame)
+    a, depth = project(frame.points, inverse(frame.T_map_camera), frame.camera)
+    b, _ = project(mirror.points, inverse(mirror.T_map_camera), mirror.camera)
+    front = depth > 0.5
+    np.testing.assert_allclose(b[front, 0], frame.camera.width - 1 - a[front, 0], atol=1e-2)
+    np.testing.assert_allclose(b[front, 1], a[front, 1], atol=1e-2)
+    assert np.linalg.det(mirror.T_map_camera[:3, :3]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_reframed_picture_and_camera_still_agree(shard_path, seed):
+    frame = Shard(shard_path).frame(2)
+    marked = np.zeros_like(frame.image)
+    uv, depth = project(frame.points, inverse(frame.T_map_camera), frame.camera)
+    middle = np.nanargmin(np.abs(uv - (100, 30)).sum(1))
+    column, row = np.round(uv[middle]).astype(int)
+    marked[row - 1 : row + 2, column - 1 : column + 2] = 255
+    frame = samples.Frame(marked, frame.camera, frame.T_map_camera, frame.points, frame.intensity)
+    out = samples.reframed(frame, 320, 96, np.random.default_rng(seed))
+    assert out.image.shape == (96, 320, 3)
+    expected = project(out.points[middle : middle + 1], inverse(out.T_map_camera), out.camera)[0][0]
+    rows, columns = np.nonzero(out.image[:, :, 0] > 100)
+    assert np.hypot(columns.mean() - expected[0], rows.mean() - expected[1]) < 1.6
+
+
+def test_same_seed_gives_the_same_sample(shard_path):
+    frame = Shard(shard_path).frame(3)
+    a, b = (samples.training_sample(frame, 160, 48, np.random.default_rng(4)) for _ in range(2))
+    for name in ("image", "view", "flow8", "flow4"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert a.image.shape == (3, 48, 160) and a.flow8.shape == (2, 6, 20) and a.flow4.shape == (2, 12, 40)
+
+
+@pytest.mark.parametrize("level", samples.LEVELS)
+def test_start_errors_stay_in_the_protocols_range(level):
+    rng, (metres, degrees) = np.random.default_rng(0), samples.LEVELS[level]
+    offsets = np.array([samples.start_pose(np.eye(4), level, rng)[:3, 3] for _ in range(300)])
+    assert np.abs(offsets).max() <= metres and np.abs(offsets).max() > 0.9 * metres
+
+
+def test_file_that_is_no_shard_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="not a training shard"):
+        Shard(tmp_path / "a.npz")

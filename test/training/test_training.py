@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+
+from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
+from lhmap_loc_ros.inference import load_model
+from lhmap_loc_ros.localization.refine import OnnxModelSet
+from lhmap_loc_ros.networks.flow import FlowNet
+from lhmap_loc_ros.networks.heat import HeatNet
+from lhmap_loc_ros.training.checkpoint import load_checkpoint
+from lhmap_loc_ros.training.export import export_flow, export_heat
+from lhmap_loc_ros.training.heat import HeatTrainConfig, train_heat
+from lhmap_loc_ros.training.loop import TrainConfig, train_flow
+from lhmap_loc_ros.training.run import train
+from lhmap_loc_ros.training.validate import TorchModelSet
+
+
+def config(shard_path, **change):
+    values = {
+        "train": [str(shard_path)], "validation": {"wall": str(shard_path)}, "width": 160, "height": 48,
+        "batch": 2, "steps": 2, "workers": 0, "validate_every": 2, "learning_rate": 1e-3,
+    }  # fmt: skip
+    return TrainConfig(**(values | change))
+
+
+def test_training_resumes_where_it_stopped(shard_path, tmp_path):
+    last = train_flow(config(shard_path), tmp_path)
+    before, step = load_checkpoint(last, FlowNet)
+    assert step == 2
+    train_flow(config(shard_path, steps=3), tmp_path)
+    after, step = load_checkpoint(last, FlowNet)
+    assert step == 3
+    moved = sum((a - b).abs().sum() for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    assert 0 < moved < 100
+
+
+def test_heat_is_trained_on_the_flow_networks_errors(shard_path, tmp_path):
+    flow = train_flow(config(shard_path), tmp_path)
+    path = train_heat(
+        HeatTrainConfig(train=[str(shard_path)], flow=flow, width=160, height=48, batch=2, steps=2, workers=0), tmp_path
+    )
+    net, step = load_checkpoint(path, HeatNet)
+    assert step == 2
+    view = torch.rand(1, 4, 48, 160)
+    view[:, 1] = (view[:, 1] > 0.5).float()
+    with torch.no_grad():
+        heat = net.eval()(view)
+    assert heat.shape == (1, 1, 48, 160)
+    assert ((heat > 0) == (view[:, 1:2] > 0)).all() and heat.max() <= 1
+
+
+def test_exported_networks_say_what_torch_says(tmp_path):
+    net = FlowNet().eval()
+    export_flow(net, tmp_path, "flow", 160, 48, {"covariance_scale": [2.0] * 6})
+    export_heat(HeatNet(), tmp_path, 160, 48, {})
+    onnx, own = OnnxModelSet(str(tmp_path / "flow"), threads=1), TorchModelSet(net, 160, 48)
+    assert (onnx.width, onnx.height) == (160, 48)
+    np.testing.assert_array_equal(onnx.covariance_scale, [2.0] * 6)
+    rng = np.random.default_rng(0)
+    image, view = rng.random((3, 48, 160), np.float32), rng.random((4, 48, 160), np.float32)
+    for method in ("coarse", "fine"):
+        cell = 0 if method == "coarse" else 1
+        found = getattr(onnx, method)(view, onnx.image(image)[cell])
+        expected = getattr(own, method)(view, own.image(image)[cell])
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=5e-3)
+    with pytest.raises(ModelError, match=r"\(1, 4, 10, 10\).*\(1, 4, 48, 160\)"):
+        load_model(tmp_path / "heat.onnx").run({"map": np.zeros((1, 4, 10, 10), np.float32)})
+
+
+def test_file_that_is_no_network_is_refused(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"not a network")
+    with pytest.raises(ModelError, match="not a usable ONNX network"):
+        load_model(tmp_path / "a.onnx")
+
+
+def test_file_that_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "a.safetensors", FlowNet)
+
+
+def test_impossible_setting_is_named(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("train: [a]\nvalidation: {}\nbatch: 0\n")
+    with pytest.raises(ConfigError, match="batch.*0"):
+        train("flow", path, tmp_path)
+    with pytest.raises(InputError, match="expected one of"):
+        train("dance", path, tmp_path)
