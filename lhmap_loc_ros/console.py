@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import typer
@@ -36,26 +37,44 @@ def fails_in_one_line(command: Callable) -> Callable:
 
 
 class ProgressBars:
-    """A context manager; called as ``report(stage, done, total)`` it draws one bar per stage on stderr."""
+    """A context manager; called as ``report(stage, done, total)`` it draws one bar per stage on stderr.
+
+    Where stderr is no terminal, as in a log of CI, each stage is one line when it begins and one when it is done.
+    """
 
     def __init__(self):
+        self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description:<22}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True),
+            TextColumn("left"), TimeRemainingColumn(), console=self._console,
         )  # fmt: skip
         self._tasks: dict[str, int] = {}
+        self._began: dict[str, float] = {}
 
     def __enter__(self) -> ProgressBars:
-        self._progress.start()
+        if self._console.is_terminal:
+            self._progress.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._progress.stop()
+        if self._console.is_terminal:
+            self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        if not self._console.is_terminal:
+            self._print_line(stage, done, total)
+            return
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)
+
+    def _print_line(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._began:
+            self._began[stage] = time.monotonic()
+            print(f"{stage}: {total} ...", file=sys.stderr, flush=True)
+        if done >= total and self._began[stage] > 0:
+            print(f"{stage}: done in {time.monotonic() - self._began[stage]:.1f} s", file=sys.stderr, flush=True)
+            self._began[stage] = 0.0
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -206,11 +206,21 @@ def test_ctrl_c_ends_with_130(world, tmp_path, monkeypatch):
     assert "interrupted" in result.stderr
 
 
-def test_progress_bars_take_any_stage():
+def test_progress_without_a_terminal_is_two_lines_a_stage(capsys):
     with ProgressBars() as report:
         for done in range(3):
             report("one", done, 2)
+        report("one", 2, 2)
         report("two", 5, 10)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "one: 2 ..." and lines[1].startswith("one: done in") and lines[2:] == ["two: 10 ..."]
+
+
+def test_progress_on_a_terminal_is_bars(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with ProgressBars() as report:
+        report("one", 2, 2)
+    assert "2/2" in capsys.readouterr().err
 
 
 def test_overlay_colours_follow_depth():
