@@ -116,8 +116,13 @@ def from_pose_with_covariance(message: PoseWithCovariance) -> tuple[np.ndarray, 
     covariance = np.array(message.covariance, dtype=float).reshape(6, 6)
     if not np.isfinite(covariance).all():
         raise InputError("covariance of the pose is not finite")
+    return matrix, to_body(matrix, covariance)
+
+
+def to_body(matrix: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """A covariance (6, 6) about the axes of the parent frame, in the frame of the body at the pose (4, 4)."""
     turn = _turn(matrix)
-    return matrix, turn.T @ covariance @ turn
+    return turn.T @ covariance @ turn
 
 
 def _turn(matrix: np.ndarray) -> np.ndarray:

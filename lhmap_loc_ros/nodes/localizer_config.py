@@ -30,7 +30,7 @@ class LocalizerConfig(Config):
     initial_sigma_m: float = Field(1.0, gt=0, description="how sure initial_pose is, standard deviation [m]")
     initial_sigma_deg: float = Field(3.0, gt=0, description="how sure initial_pose is, standard deviation [deg]")
     initial_age_s: float = Field(
-        2.0, gt=0, description="an initialpose stamped longer before the image is taken as one of the image [s]"
+        20.0, gt=0, description="an initialpose stamped longer before the image is taken as one of the image [s]"
     )
 
     image_transport: Literal["raw", "compressed"] = Field(

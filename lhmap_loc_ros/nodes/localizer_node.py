@@ -30,6 +30,7 @@ from ..localization.refine import Refiner, RefinerConfig
 from ..localization.tracker import Tracker, TrackResult
 from . import conversions as convert
 from .extrinsics import StaticExtrinsics
+from .initial_pose import InitialPose, read_initial_pose
 from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput, key_values, track_status
@@ -68,7 +69,7 @@ class LocalizerNode(Node):
         self._rectifier: Rectifier | None = None
         self._T_base_camera: np.ndarray | None = None
         self._tracker: Tracker | None = None
-        self._initial: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._initial: InitialPose | None = None
         self._take_initial_parameter()
         self._last_ns = -1
         self._last: tuple[TrackResult, float] | None = None
@@ -147,16 +148,14 @@ class LocalizerNode(Node):
         self._mailbox.put_odometry(convert.to_ns(message.header.stamp), pose)
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
-        frame = message.header.frame_id.lstrip("/")
-        if frame != self._output.map_frame:
-            self._warn(f"initialpose is in frame {frame!r}, expected {self._output.map_frame!r}")
-            return
+        c = self.config
+        path = self._map.metadata.path
         try:
-            pose, covariance = convert.from_pose_with_covariance(message.pose)
+            self._initial = read_initial_pose(
+                message, self._output.map_frame, path, c.initial_sigma_m, c.initial_sigma_deg
+            )
         except InputError as error:
-            self._warn(f"initialpose: {error}")
-            return
-        self._initial = convert.to_ns(message.header.stamp), pose, covariance
+            self._warn(str(error))
 
     # -- the worker
 
@@ -232,13 +231,10 @@ class LocalizerNode(Node):
         """Hands a start pose to the tracker if one came; False while there never was one."""
         initial, self._initial = self._initial, None
         if initial is not None:
-            stamp_ns, pose, covariance = initial
-            # zero, or a clock that is not the images': taken as of this image
-            if not 0 <= image_ns - stamp_ns <= self.config.initial_age_s * convert.SECOND_NS:
-                stamp_ns = image_ns
-            self._tracker.initialize(stamp_ns, pose, covariance)
+            stamp_ns = initial.stamp_for(image_ns, self.config.initial_age_s)
+            self._tracker.initialize(stamp_ns, initial.T_map_base, initial.covariance)
             self._output.restart_path()
-            self.get_logger().info(f"starting at {np.array2string(pose[:3, 3], precision=2)} m")
+            self.get_logger().info(f"starting at {np.array2string(initial.T_map_base[:3, 3], precision=2)} m")
         if not self._tracker.initialized:
             self._problem = "waiting for initialpose"
         return self._tracker.initialized
@@ -247,7 +243,7 @@ class LocalizerNode(Node):
         c = self.config
         if c.initial_pose is not None:
             given = start.given(c.initial_pose, c.initial_sigma_m, c.initial_sigma_deg)
-            self._initial = 0, given.T_map_base, given.covariance
+            self._initial = InitialPose(0, given.T_map_base, given.covariance)
 
     # -- how it goes
 

@@ -47,7 +47,8 @@ class RecorderNode(Node):
             self._timer = self.create_timer(0.05, self._send_initial, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _send_initial(self) -> None:
-        if self._publisher.get_subscription_count():
+        # not before the poses it sets off would be heard
+        if self._publisher.get_subscription_count() and self.count_publishers("pose"):
             self._publisher.publish(self._initial)
             self._timer.cancel()
 

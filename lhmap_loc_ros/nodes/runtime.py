@@ -13,15 +13,6 @@ from rclpy.node import Node
 from ..errors import LhmapError
 
 
-def make_executor():
-    """The events executor where this rclpy has one (from Jazzy on), else the single-threaded one."""
-    try:
-        from rclpy.experimental import EventsExecutor
-    except ImportError:
-        return SingleThreadedExecutor()
-    return EventsExecutor()
-
-
 def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     """Runs a node until SIGINT, SIGTERM or shutdown; returns the exit code: 0, or 2 for bad input.
 
@@ -32,11 +23,10 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     node = executor = None
     try:
         node = make_node()
-        executor = make_executor()
+        # not the events executor: its spin() does not end on a signal (rclpy 7.1), and it saves nothing at our rates
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
-        # not spin(): that of the events executor does not end on a signal (rclpy 7.1)
-        while rclpy.ok():
-            executor.spin_once(timeout_sec=0.5)
+        executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except LhmapError as error:

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+
+ROOT = Path(__file__).parents[2]
 
 
 class RosSide:
@@ -60,10 +64,13 @@ class Process:
     """A process under test; a context manager that leaves none behind."""
 
     def __init__(self, *command: str):
-        self._command = [sys.executable, *map(str, command)]
+        self._command = [sys.executable, "-X", "faulthandler", *map(str, command)]
 
     def __enter__(self) -> Process:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
         return self
 
     def __exit__(self, *_):
@@ -79,7 +86,12 @@ class Process:
         """Sends the signal, if any, and waits; the exit code and what the process printed."""
         if sig is not None:
             self._process.send_signal(sig)
-        out, err = self._process.communicate(timeout=seconds)
+        try:
+            out, err = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            # the fault handler prints where it hangs
+            self._process.send_signal(signal.SIGABRT)
+            raise AssertionError(f"did not end within {seconds} s:\n{self._process.communicate()[1]}") from None
         return self._process.returncode, out, err
 
 

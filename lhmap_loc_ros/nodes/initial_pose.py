@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where to start, from the message that RViz's 2D Pose Estimate and others send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
+
+from ..errors import InputError
+from . import conversions as convert
+
+_NEAR_PATH_M = 50.0
+
+
+@dataclass(frozen=True)
+class InitialPose:
+    """A start pose on its way to the tracker."""
+
+    stamp_ns: int
+    """When the robot was there; zero: at the next image."""
+    T_map_base: np.ndarray
+    """(4, 4)."""
+    covariance: np.ndarray
+    """(6, 6), frame of the body, translation first [m, rad]."""
+
+    def stamp_for(self, image_ns: int, age_s: float) -> int:
+        """The stamp to start from at an image: its own, or the image's if that is another clock or too old."""
+        return self.stamp_ns if 0 <= image_ns - self.stamp_ns <= age_s * convert.SECOND_NS else image_ns
+
+
+def read_initial_pose(
+    message: PoseWithCovarianceStamped, map_frame: str, path: Sequence, sigma_m: float, sigma_deg: float
+) -> InitialPose:
+    """The start pose in a message; raises InputError for another frame than the map's or values not finite.
+
+    A pose drawn in a plane says nothing about height, roll and pitch, and gives them the variance zero: those
+    variances become `sigma_m` and `sigma_deg` squared, and the height that of the nearest pose of `path`
+    (x, y, z [m], yaw), the drive that the map was made from.
+    """
+    frame = message.header.frame_id.lstrip("/")
+    if frame != map_frame:
+        raise InputError(f"initialpose is in frame {frame!r}, expected {map_frame!r}")
+    pose = convert.pose_to_matrix(message.pose.pose)
+    covariance = np.array(message.pose.covariance, dtype=float).reshape(6, 6)
+    if not np.isfinite(covariance).all():
+        raise InputError("initialpose has a covariance that is not finite")
+    silent = np.diag(covariance) == 0
+    if silent[2] and len(path):
+        known = np.asarray(path, dtype=float)
+        distance = np.linalg.norm(known[:, :2] - pose[:2, 3], axis=1)
+        if distance.min() < _NEAR_PATH_M:
+            pose[2, 3] = known[distance.argmin(), 2]
+    variance = np.array([sigma_m**2] * 3 + [np.radians(sigma_deg) ** 2] * 3)
+    covariance = covariance + np.diag(np.where(silent, variance, 0.0))
+    return InitialPose(convert.to_ns(message.header.stamp), pose, convert.to_body(pose, covariance))

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to arrays and back, and what is said about messages that hold nonsense."""
+
+import array
+
+import cv2
+import numpy as np
+import pytest
+from geometry_msgs.msg import Pose, PoseWithCovarianceStamped
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs_py import point_cloud2
+
+from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.geometry import make_pose, se3_exp
+from lhmap_loc_ros.lhmap import MapPoints
+from lhmap_loc_ros.nodes import conversions as convert
+from lhmap_loc_ros.nodes.initial_pose import InitialPose, read_initial_pose
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
+HEAD = convert.header(1_700_000_000_123_456_789, "map")
+POSE = make_pose(Rotation.from_euler("xyz", [0.1, -0.2, 2.0]), [3.0, -4.0, 5.0])
+
+
+def image(pixels, encoding, padding=0):
+    rows = np.pad(pixels.reshape(len(pixels), -1), ((0, 0), (0, padding)))
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1])
+    message.data = array.array("B", rows.tobytes())
+    return message
+
+
+def test_stamps_keep_every_nanosecond():
+    assert convert.to_ns(HEAD.stamp) == 1_700_000_000_123_456_789
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+def test_images_become_rgb(padding):
+    grey = PIXELS[:, :, 0]
+    np.testing.assert_array_equal(convert.image_to_array(image(PIXELS, "rgb8", padding)), PIXELS)
+    np.testing.assert_array_equal(convert.image_to_array(image(PIXELS[:, :, ::-1], "bgr8", padding)), PIXELS)
+    np.testing.assert_array_equal(convert.image_to_array(image(grey, "mono8", padding)), np.dstack([grey] * 3))
+
+
+def test_a_compressed_image_is_decoded():
+    data = cv2.imencode(".png", PIXELS[:, :, ::-1])[1].tobytes()
+    message = CompressedImage(format="png", data=array.array("B", data))
+    np.testing.assert_array_equal(convert.image_to_array(message), PIXELS)
+
+
+def test_an_image_survives_the_way_out_and_back():
+    message = convert.array_to_image(PIXELS, HEAD)
+    assert (message.encoding, message.step, message.header) == ("rgb8", 24, HEAD)
+    np.testing.assert_array_equal(convert.image_to_array(message), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [({"encoding": "nonsense"}, "nonsense"), ({"step": 3}, "rows of 3"), ({"height": 7}, "144 bytes")],
+)
+def test_a_broken_image_is_named(change, found):
+    message = image(PIXELS, "rgb8")
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(InputError, match=found):
+        convert.image_to_array(message)
+
+
+def test_broken_compressed_data_is_named():
+    with pytest.raises(InputError, match="cannot be decoded"):
+        convert.image_to_array(CompressedImage(format="jpeg", data=array.array("B", b"nothing")))
+
+
+def test_a_calibration_becomes_a_camera():
+    message = CameraInfo(width=640, height=480, k=[400.0, 0, 320, 0, 410, 240, 0, 0, 1], distortion_model="plumb_bob")
+    camera = convert.camera_info_to_rectifier(message).camera
+    assert (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy) == (640, 480, 400, 410, 320, 240)
+
+
+def test_an_empty_calibration_is_named():
+    with pytest.raises(InputError, match="K is zero"):
+        convert.camera_info_to_rectifier(CameraInfo(width=640, height=480))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-3, 3), min_size=6, max_size=6))
+def test_a_pose_survives_the_way_out_and_back(tangent):
+    pose = se3_exp(tangent)
+    np.testing.assert_allclose(convert.pose_to_matrix(convert.matrix_to_pose(pose)), pose, atol=1e-9)
+    transform = convert.matrix_to_transform(pose, HEAD, "base_link")
+    np.testing.assert_allclose(convert.transform_to_matrix(transform.transform), pose, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "value"), [("x", np.nan), ("z", np.inf)])
+def test_a_pose_that_is_not_finite_is_named(name, value):
+    pose = Pose()
+    setattr(pose.position, name, value)
+    with pytest.raises(InputError, match="not finite"):
+        convert.pose_to_matrix(pose)
+
+
+def test_a_quaternion_of_zero_is_named():
+    pose = Pose()
+    pose.orientation.w = 0.0
+    with pytest.raises(InputError, match="norm zero"):
+        convert.pose_to_matrix(pose)
+
+
+def test_covariances_turn_from_the_body_to_the_axes_of_the_parent():
+    # sigma points: what the message says must be the spread of position and fixed-axis rotation
+    root = 1e-4 * np.diag([3.0, 0.5, 1.0, 0.1, 0.2, 0.3])
+    moved = [POSE @ se3_exp(sign * np.sqrt(6) * column) for column in root.T for sign in (-1, 1)]
+    position = np.array([m[:3, 3] - POSE[:3, 3] for m in moved])
+    turn = np.array([Rotation.from_matrix(m[:3, :3] @ POSE[:3, :3].T).as_rotvec() for m in moved])
+    spread = np.hstack([position, turn])
+    message = convert.to_pose_with_covariance(POSE, root @ root)
+    np.testing.assert_allclose(np.reshape(message.covariance, (6, 6)), spread.T @ spread / 12, atol=1e-11)
+    pose, covariance = convert.from_pose_with_covariance(message)
+    np.testing.assert_allclose(pose, POSE, atol=1e-9)
+    np.testing.assert_allclose(covariance, root @ root, atol=1e-14)
+
+
+def test_a_map_becomes_a_cloud_with_heat_as_intensity():
+    points = np.random.default_rng(2).random((50, 3)).astype(np.float32)
+    heat = np.linspace(0, 1, 50, dtype=np.float32)
+    cloud = convert.map_to_cloud(MapPoints(points, 1 - heat, heat, np.array([10.0, 20.0, 30.0])), HEAD)
+    rows = point_cloud2.read_points_numpy(cloud, ["x", "y", "z", "intensity"])
+    np.testing.assert_allclose(rows[:, :3], points + [10, 20, 30], atol=1e-5)
+    np.testing.assert_array_equal(rows[:, 3], heat)
+    assert cloud.header == HEAD
+
+
+def initial(covariance, frame="map", z=0.0):
+    message = PoseWithCovarianceStamped(header=convert.header(5_000_000_000, frame))
+    message.pose.pose.position.x, message.pose.pose.position.z = 10.0, z
+    message.pose.covariance = covariance
+    return message
+
+
+def test_a_pose_drawn_in_the_plane_gets_height_and_doubt_from_the_map():
+    covariance = np.zeros((6, 6))
+    covariance[[0, 1, 5], [0, 1, 5]] = 0.25, 0.25, 0.06
+    path = [(0.0, 0.0, 100.0, 0.0), (11.0, 0.0, 103.0, 0.0)]
+    start = read_initial_pose(initial(covariance.ravel()), "map", path, 2.0, 5.0)
+    assert start.T_map_base[2, 3] == 103.0
+    tilt = np.radians(5.0) ** 2
+    np.testing.assert_allclose(np.diag(start.covariance), [0.25, 0.25, 4.0, tilt, tilt, 0.06])
+
+
+def test_a_full_initial_pose_is_taken_as_it_is():
+    start = read_initial_pose(initial((0.1 * np.eye(6)).ravel(), z=7.0), "map", [(10.0, 0.0, 0.0, 0.0)], 2.0, 5.0)
+    assert start.T_map_base[2, 3] == 7.0
+    np.testing.assert_allclose(start.covariance, 0.1 * np.eye(6))
+
+
+def test_an_initial_pose_in_another_frame_is_named():
+    with pytest.raises(InputError, match="'odom', expected 'map'"):
+        read_initial_pose(initial(np.eye(6).ravel(), frame="odom"), "map", [], 1.0, 1.0)
+
+
+def test_an_initial_pose_of_another_clock_is_taken_as_of_the_image():
+    second = 1_000_000_000
+    start = InitialPose(5 * second, np.eye(4), np.eye(6))
+    assert start.stamp_for(6 * second, age_s=2.0) == 5 * second
+    assert start.stamp_for(8 * second, age_s=2.0) == 8 * second
+    assert start.stamp_for(4 * second, age_s=2.0) == 4 * second

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""localizer_node and player_node as processes of their own, over DDS."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Path as PathMessage
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
+from ros_side import Process, ros_parameters, wait_until
+from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs_py import point_cloud2
+from tf2_ros import Buffer, TransformListener
+from tiny_bag import START, truth_at
+
+from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.localization.record import RunRecord
+from lhmap_loc_ros.nodes import conversions as convert
+from lhmap_loc_ros.nodes.recorder import read_recording
+
+LOCALIZER = Path(__file__).with_name("localizer_with_truth.py")
+TOPICS = [
+    *("-r", "image:=/camera/image_raw"),
+    *("-r", "camera_info:=/camera/camera_info"),
+    *("-r", "odometry:=/odom"),
+]
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def localizer(world, **parameters):
+    """The node with a refiner that knows the truth."""
+    arguments = ros_parameters(map_path=world / "walls.lhmap", **parameters)
+    return Process(LOCALIZER, world / "bag", *arguments, *TOPICS)
+
+
+def player(world, *options):
+    return Process("-m", "lhmap_loc_ros.nodes.player_node", world / "bag", "--wait", "60", *options)
+
+
+def near_start():
+    """initial_pose: half a metre beside the truth."""
+    return "[1000.3, 2000.4, 5.0, 1.0]"
+
+
+@pytest.fixture(scope="module")
+def drive(world, tmp_path_factory):
+    """One bag played to one localizer, all of its topics listened to."""
+    from ros_side import RosSide
+
+    recording = tmp_path_factory.mktemp("drive") / "poses.jsonl"
+    with RosSide() as ros, localizer(world, initial_pose=near_start()) as node:
+        heard = {
+            "pose": ros.collect(PoseWithCovarianceStamped, "pose"),
+            "path": ros.collect(PathMessage, "path"),
+            "overlay": ros.collect(Image, "overlay"),
+            "status": ros.collect(DiagnosticArray, "status"),
+            "diagnostics": ros.collect(DiagnosticArray, "/diagnostics"),
+            "map_cloud": ros.collect(PointCloud2, "map_cloud", LATCHED),
+        }
+        buffer = Buffer(cache_time=Duration(seconds=60))
+        TransformListener(buffer, ros.node)
+        with Process("-m", "lhmap_loc_ros.nodes.recorder", recording) as recorder, player(world) as play:
+            played = play.end(None, seconds=120)
+            assert wait_until(lambda: heard["pose"] and heard["diagnostics"] and heard["overlay"])
+            # what the recorder has heard cannot be asked; it is the same DDS, so give it the same time
+            wait_until(lambda: False, 0.5)
+            assert recorder.end(signal.SIGTERM, 30)[0] == 0
+        ended = node.end(signal.SIGINT, 30)
+    return {**heard, "tf": buffer, "ended": ended, "played": played, "recording": recording}
+
+
+def stamp_of(message):
+    return convert.to_ns(message.header.stamp)
+
+
+def test_poses_are_those_of_the_truth(drive):
+    assert len(drive["pose"]) >= 5
+    for message in drive["pose"][2:]:
+        pose, _ = convert.from_pose_with_covariance(message.pose)
+        metres, degrees = pose_error(pose, truth_at(stamp_of(message)))
+        assert (message.header.frame_id, metres < 0.3, degrees < 1.5) == ("map", True, True)
+
+
+def test_poses_carry_the_stamps_of_images_in_order(drive):
+    stamps = np.array([stamp_of(m) for m in drive["pose"]])
+    assert (np.diff(stamps) > 0).all()
+    assert not ((stamps - START) % 100_000_000).any()
+
+
+def test_covariances_are_sound_and_shrink(drive):
+    covariances = [np.reshape(m.pose.covariance, (6, 6)) for m in drive["pose"]]
+    for covariance in covariances:
+        np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
+        assert np.linalg.eigvalsh(covariance)[0] > 0
+    assert np.trace(covariances[-1]) < np.trace(covariances[0])
+    # the errors are of the size that the covariance says
+    message = drive["pose"][-1]
+    error = convert.pose_to_matrix(message.pose.pose)[:3, 3] - truth_at(stamp_of(message))[:3, 3]
+    assert error @ np.linalg.solve(covariances[-1][:3, :3], error) < 30
+
+
+def test_tf_joins_map_and_odom(drive):
+    transform = drive["tf"].lookup_transform("map", "odom", Time())
+    # odometry begins at the first image, without drift
+    metres, degrees = pose_error(convert.transform_to_matrix(transform.transform), truth_at(START))
+    assert metres < 0.3 and degrees < 1.5
+    # the robot's own transform is the odometry's to publish
+    assert not drive["tf"].can_transform("odom", "base_link", Time())
+
+
+def test_path_and_status_follow_the_poses(drive):
+    stamps = {stamp_of(m) for m in drive["pose"]}
+    assert {stamp_of(p) for p in drive["path"][-1].poses} <= stamps
+    values = {v.key: v.value for v in drive["status"][-1].status[0].values}
+    assert values["state"] in ("INITIALIZING", "TRACKING")
+    assert (values["motion"], values["accepted"]) == ("odometry", "1")
+    assert stamps <= {stamp_of(m) for m in drive["status"]}
+
+
+def test_diagnostics_tell_how_it_goes(drive):
+    values = {v.key: int(v.value) for v in drive["diagnostics"][-1].status[0].values if v.key.startswith("images")}
+    assert 0 < values["images_received"] <= 25
+    assert values["images_dropped"] < values["images_received"]
+
+
+def test_the_map_is_latched_and_the_overlay_drawn(drive):
+    assert len(point_cloud2.read_points(drive["map_cloud"][0])) == 20_000
+    picture = convert.image_to_array(drive["overlay"][0])
+    assert picture.shape == (48, 160, 3)
+    assert drive["overlay"][0].header.frame_id == "camera_optical_frame"
+
+
+def test_the_recorder_heard_the_same(drive):
+    record = read_recording(drive["recording"])
+    assert isinstance(record, RunRecord)
+    messages = {stamp_of(m): m for m in drive["pose"]}
+    assert len(record) >= 5
+    for stamp, pose in zip(record.stamps_ns, record.poses, strict=True):
+        np.testing.assert_allclose(pose, convert.pose_to_matrix(messages[stamp].pose.pose), atol=1e-9)
+    assert (record.latency_ms > 0).all() and (np.diff(record.arrival_s) >= 0).all()
+
+
+def test_everything_was_played_and_ended_well(drive):
+    code, out, _ = drive["played"]
+    assert (code, "played 101 messages" in out) == (0, True)
+    code, _, err = drive["ended"]
+    assert (code, "Traceback" in err, "terminate" in err) == (0, False, False)
+
+
+def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros):
+    poses = ros.collect(PoseWithCovarianceStamped, "pose")
+    diagnostics = ros.collect(DiagnosticArray, "/diagnostics")
+    buffer = Buffer(cache_time=Duration(seconds=60))
+    TransformListener(buffer, ros.node)
+    initial = ros.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
+    parameters = {"publish_tf": "base_link", "transform_tolerance_s": 0.0}
+    with localizer(world, **parameters) as node, player(world, "--loop"):
+        assert wait_until(lambda: any(m.status[0].message == "waiting for initialpose" for m in diagnostics), 60)
+        assert not poses
+        start = convert.to_pose_with_covariance(truth_at(START + 1_000_000_000), np.diag([9.0, 9, 9, 0.1, 0.1, 0.1]))
+        initial.publish(PoseWithCovarianceStamped(header=convert.header(0, "map"), pose=start))
+        assert wait_until(lambda: len(poses) > 3, 60)
+        assert wait_until(lambda: buffer.can_transform("map", "base_link", Time()))
+        assert not buffer.can_transform("map", "odom", Time())
+        assert node.end(signal.SIGTERM, 30)[0] == 0
+
+
+def test_a_missing_map_is_one_clear_line(world):
+    arguments = ros_parameters(map_path=world / "nowhere.lhmap")
+    with Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments) as node:
+        code, _, err = node.end(None, 60)
+    assert code == 2
+    assert err.count("\n") == 1 and "nowhere.lhmap" in err
+
+
+def test_a_foreign_map_and_a_wrong_parameter_are_named(world):
+    foreign = world / "foreign.lhmap"
+    foreign.write_bytes(b"something else entirely")
+    wrong = {
+        "foreign.lhmap": ros_parameters(map_path=foreign),
+        "publish_tf": ros_parameters(map_path=world / "walls.lhmap", publish_tf="sideways"),
+        "no_such_thing": ros_parameters(map_path=world / "walls.lhmap", no_such_thing=1),
+    }
+    for name, arguments in wrong.items():
+        with Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments) as node:
+            code, _, err = node.end(None, 60)
+        assert (code, name in err, "Traceback" in err) == (2, True, False)
