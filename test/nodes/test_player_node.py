@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags played over DDS."""
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_side import Process, wait_until
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+from tiny_bag import START
+
+from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.errors import BagError, ConfigError
+from lhmap_loc_ros.nodes import conversions as convert
+from lhmap_loc_ros.nodes.player_node import play
+
+PLAYER = ("-m", "lhmap_loc_ros.nodes.player_node")
+
+
+def test_every_message_arrives_as_recorded_with_a_clock_that_keeps_pace(world, ros):
+    images = ros.collect(Image, "/camera/image_raw")
+    odometry = ros.collect(Odometry, "/odom")
+    ros.collect(CameraInfo, "/camera/camera_info")
+    clock = ros.collect(Clock, "/clock")
+    static = ros.collect(TFMessage, "/tf_static", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    with Process(*PLAYER, world / "bag", "--rate", "2") as player:
+        code, out, _ = player.end(None, 60)
+    assert code == 0 and "played 101 messages" in out
+    # reliable and waited for: nothing is lost
+    assert wait_until(lambda: len(images) == 25 and len(odometry) == 50)
+    with BagReader(world / "bag") as reader:
+        recorded = list(reader.messages(["/camera/image_raw"]))
+    for sent, heard in zip(recorded, images, strict=True):
+        assert convert.to_ns(heard.header.stamp) == sent.stamp_ns
+        np.testing.assert_array_equal(convert.image_to_array(heard), sent.image)
+    assert static[0].transforms[0].child_frame_id == "camera_optical_frame"
+    ticks = np.array([convert.to_ns(m.clock) for m in clock])
+    assert len(ticks) > 20 and (np.diff(ticks) >= 0).all()
+    assert START <= ticks[0] and ticks[-1] <= START + 2_500_000_000
+
+
+def test_nobody_listening_is_told_and_does_not_stop_it(world):
+    with Process(*PLAYER, world / "bag", "--wait", "0.2", "--rate", "50", "--topics", "/odom") as player:
+        code, out, err = player.end(None, 60)
+    assert (code, "played 50 messages" in out) == (0, True)
+    assert "nobody listens to /odom" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"topics": ("/nothing",)}, BagError, "/nothing.*the bag has: .*/odom"),
+        ({"rate": 0.0}, ConfigError, "rate"),
+        ({"wait_for": ("/nothing",)}, BagError, "/nothing"),
+    ],
+)
+def test_what_cannot_be_played_is_named(world, options, error, words):
+    with pytest.raises(error, match=words):
+        play(world / "bag", **options)
+
+
+def test_a_bag_that_is_none_is_one_line_and_exit_code_2(tmp_path):
+    (tmp_path / "no.mcap").write_bytes(b"no bag")
+    for name in ("missing", "no.mcap"):
+        with Process(*PLAYER, tmp_path / name) as player:
+            code, _, err = player.end(None, 60)
+        assert (code, err.count("\n"), name in err) == (2, 1, True)
+
+
+def test_the_recorder_gives_the_start_pose(world, ros, tmp_path):
+    import json
+
+    initial = {
+        "stamp_ns": START,
+        "frame": "map",
+        "pose": [1, 2, 3, 0, 0, 0, 1],
+        "covariance": np.eye(6).ravel().tolist(),
+    }
+    (tmp_path / "initial.json").write_text(json.dumps(initial))
+    heard = ros.collect(PoseWithCovarianceStamped, "initialpose")
+    ros.node.create_publisher(PoseWithCovarianceStamped, "pose", 10)
+    command = ("-m", "lhmap_loc_ros.nodes.recorder", tmp_path / "out.jsonl", "--initial", tmp_path / "initial.json")
+    with Process(*command) as recorder:
+        assert wait_until(lambda: heard, 60)
+        assert recorder.end(seconds=30)[0] == 0
+    assert convert.to_ns(heard[0].header.stamp) == START
+    np.testing.assert_allclose(convert.pose_to_matrix(heard[0].pose.pose)[:3, 3], [1, 2, 3])
+    assert (tmp_path / "out.jsonl").read_text() == ""
