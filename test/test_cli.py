@@ -116,6 +116,16 @@ def test_check_draws_the_map(world, tmp_path):
     assert "camera at (1003." in result.stdout
 
 
+def test_check_takes_poses_from_tf(world, tmp_path):
+    """The same picture, whether the poses come from the file or from map -> odom -> base_link in the bag."""
+    bag = write_bag(tmp_path / "moving", with_tf=True)
+    for source, out in ((world / "bag", "file.png"), (bag, "tf.png")):
+        result = lhmap("check", source, "--map", world / "walls.lhmap", "--frame", 3, "-o", tmp_path / out)
+        assert result.exit_code == 0, result.output
+    difference = cv2.absdiff(cv2.imread(str(tmp_path / "file.png")), cv2.imread(str(tmp_path / "tf.png")))
+    assert difference.mean() < 1
+
+
 @pytest.mark.parametrize("topic", ["/camera/image_raw", "/camera/camera_info", "/tf_static"])
 def test_bag_without_a_topic(world, tmp_path, topic):
     bag = write_bag(tmp_path / "bag", without=(topic,))

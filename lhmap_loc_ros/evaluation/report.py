@@ -110,8 +110,10 @@ def rows(summary: dict[str, float]) -> list[tuple[str, str, str]]:
     out.append(("poses", f"{summary['rate_hz']:.1f} /s", ""))
     latency = f"{summary['latency_ms_p50']:.0f} / {summary['latency_ms_p99']:.0f} ms"
     out.append(("latency, median / 99 %", latency, ""))
+    if "images_sent" in summary:
+        out.append(("images sent / poses received", f"{summary['images_sent']} / {summary['poses_received']}", ""))
     covered = np.mean([summary[f"coverage_1sigma_{axis}"] for axis in ("x", "y", "z", "roll", "pitch", "yaw")])
-    out.append(("errors within 1 sigma (68 % is honest)", f"{100 * covered:.0f} %", ""))
+    out.append(("errors within 1 sigma (honest: 68 %)", f"{100 * covered:.0f} %", ""))
     if "map_bytes" in summary:
         out.append(("map", f"{summary['map_bytes'] / 1e6:.2f} MB", ""))
     return out

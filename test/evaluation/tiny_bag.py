@@ -23,8 +23,11 @@ def truth_at(stamp_ns):
     return make_pose(np.eye(3), [1000.0, 2000.0, 5.0]) @ se3_exp(np.array([6.0, 0, 0, 0, 0, 0.04]) * seconds)
 
 
-def write_bag(path, frames=12, without=(), width=WIDTH, nan_odometry_at=None, fx=90.0):
-    """A bag of images at 10 Hz and odometry at 20 Hz; `without` names topics to leave out."""
+def write_bag(path, frames=12, without=(), width=WIDTH, nan_odometry_at=None, fx=90.0, with_tf=False):
+    """A bag of images at 10 Hz and odometry at 20 Hz; `without` names topics to leave out.
+
+    `with_tf` adds the truth as map -> odom -> base_link.
+    """
     random = np.random.default_rng(0)
     matrix = K.copy()
     matrix[0, 0] = fx
@@ -38,6 +41,9 @@ def write_bag(path, frames=12, without=(), width=WIDTH, nan_odometry_at=None, fx
                 if k == nan_odometry_at:
                     pose[0, 3] = np.nan
                 bag.odometry("/odom", stamp, "odom", "base_link", pose)
+            if with_tf:
+                pose = inverse(truth_at(START)) @ truth_at(stamp)
+                bag.tf(stamp, {("map", "odom"): truth_at(START), ("odom", "base_link"): pose})
             if k % 2:
                 continue
             if "/camera/camera_info" not in without:
