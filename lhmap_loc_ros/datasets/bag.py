@@ -65,9 +65,7 @@ class BagReader:
             have = ", ".join(f"{name} ({kind})" for name, kind in sorted(self.topics.items())) or "none"
             raise BagError(f"{self.path}: no topic {', '.join(missing)}; the bag has: {have}")
 
-    def messages(
-        self, topics: list[str], start_ns: int | None = None, stop_ns: int | None = None
-    ) -> Iterator[Stamped]:
+    def messages(self, topics: list[str], start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Stamped]:
         """The messages of some topics in the order of recording, as the classes of `datasets.messages`.
 
         A tf message gives one `Transform` for each it holds. `start_ns` and `stop_ns` bound the time of
@@ -158,7 +156,9 @@ class BagReader:
 
     def _odometry(self, topic, stamp, m) -> Iterator[Odometry]:
         covariance = np.array(m.pose.covariance, dtype=float).reshape(6, 6)
-        yield Odometry(topic, *_head(m, stamp), getattr(m, "child_frame_id", "").lstrip("/"), _pose(m.pose.pose), covariance)
+        yield Odometry(
+            topic, *_head(m, stamp), getattr(m, "child_frame_id", "").lstrip("/"), _pose(m.pose.pose), covariance
+        )
 
     def _pose_stamped(self, topic, stamp, m) -> Iterator[Odometry]:
         yield Odometry(topic, *_head(m, stamp), "", _pose(m.pose), None)

@@ -103,7 +103,9 @@ def read_calibration(path) -> Calibration:
         try:
             matrices[name] = np.array(rows[name], dtype=float).reshape(3, 4)
         except ValueError:
-            raise BagError(f"{path}: {name} is {' '.join(rows[name])!r}, expected the 12 numbers of a 3x4 matrix") from None
+            raise BagError(
+                f"{path}: {name} is {' '.join(rows[name])!r}, expected the 12 numbers of a 3x4 matrix"
+            ) from None
     projection, T_camera0_lidar = matrices["P2"], make_pose(matrices["Tr"][:, :3], matrices["Tr"][:, 3])
     matrix = projection[:, :3]
     # P2 = K [I | t]: what camera 0 sees at x, camera 2 sees at x + t

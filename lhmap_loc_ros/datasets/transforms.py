@@ -41,7 +41,6 @@ class TransformTree:
                     reached[other] = reached[frame] @ T_frame_other
                     front.append(other)
         if b not in reached:
-            raise BagError(
-                f"{self._source}: no transform from {b!r} to {a!r}; the known frames are {', '.join(self.frames) or 'none'}"
-            )
+            known = ", ".join(self.frames) or "none"
+            raise BagError(f"{self._source}: no transform from {b!r} to {a!r}; the known frames are {known}")
         return reached[b]

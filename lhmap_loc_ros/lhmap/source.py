@@ -41,7 +41,7 @@ class TileSource:
         """Opens the file and checks everything before the tiles; raises MapFormatError."""
         self.path = Path(path)
         try:
-            self._file = open(path, "rb")  # noqa: SIM115 (kept open for the life of the map)
+            self._file = open(path, "rb")
         except OSError as error:
             raise MapFormatError(f"{path}: cannot be opened: {error.strerror}, expected an LHMap") from None
         try:

@@ -31,7 +31,9 @@ _PACKED = 0.6
 """Share of its raw size that a point takes once its tile is compressed, with index and header, measured."""
 
 
-def build_map(bag: Path | str | Sequence, out, config: BuildConfig | None = None, report: Report | None = None) -> LHMap:
+def build_map(
+    bag: Path | str | Sequence, out, config: BuildConfig | None = None, report: Report | None = None
+) -> LHMap:
     """Builds the map of one bag, or of several whose poses share one map frame, writes it to `out`, opens it.
 
     `report(stage, done, total)` follows the progress. Raises an InputError for bags, poses, a configuration

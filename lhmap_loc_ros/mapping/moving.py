@@ -71,7 +71,10 @@ def _judge(points, spans, T, nearest, around, radius, margin, hits, passes):
             row, column = _bin(x, y, z)
             beam = nearest[row, column]
             if beam == np.inf:
-                continue
+                # between the rings of a sparse LiDAR the neighbours tell
+                beam = around[row, column]
+                if beam == np.inf:
+                    continue
             if abs(beam - distance) <= margin:
                 hits[i] += 1
             elif around[row, column] > distance + margin:

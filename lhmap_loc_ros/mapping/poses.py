@@ -19,7 +19,6 @@ from .scans import in_range
 _LEAST_POINTS = 100
 
 
-
 def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> tuple[Trajectory, str]:
     """The trajectory T_map_base of a bag, and where it came from: file, tf, odometry or icp.
 
@@ -102,7 +101,9 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
         from kiss_icp.config.parser import load_config
         from kiss_icp.kiss_icp import KissICP
     except ImportError as error:
-        raise InputError(f"{bag.path}: has no poses, and kiss-icp ({error.name}) is not installed to find them") from None
+        raise InputError(
+            f"{bag.path}: has no poses, and kiss-icp ({error.name}) is not installed to find them"
+        ) from None
     settings = load_config(None)
     settings.data.min_range, settings.data.max_range = config.min_range_m, max(config.max_range_m, 80.0)
     settings.mapping.voxel_size = settings.data.max_range / 100.0

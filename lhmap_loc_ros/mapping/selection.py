@@ -35,7 +35,8 @@ def select_points(
         members = order[start:end]
         if len(members) > budget:
             offset = points[members, :2] - station[:2]
-            direction = (np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi) * _DIRECTIONS).astype(int) % _DIRECTIONS
+            turn = np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi)
+            direction = np.floor(turn * _DIRECTIONS).astype(int) % _DIRECTIONS
             members = members[_share(direction, budget, fair_share)]
         kept.append(members)
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)

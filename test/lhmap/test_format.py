@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,3 +210,16 @@ def test_moved_origin_is_the_same_map():
     points = random_points(3, 20, origin=(100.0, 200.0, 5.0))
     moved = points.moved_origin((90.0, 210.0, 0.0))
     np.testing.assert_allclose(moved.points + moved.origin, points.points + points.origin, atol=1e-4)
+
+
+def test_the_reader_in_the_documentation_works(map_file):
+    page = (Path(__file__).parents[2] / "docs" / "map-format.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    scope: dict = {}
+    exec(code, scope)
+    header, rows = scope["read"](map_file)
+    with LHMap.open(map_file) as lhmap:
+        everything = lhmap.all_points()
+    assert header["points"] == len(rows) == len(everything)
+    np.testing.assert_allclose(rows[:, :3], everything.points + everything.origin, atol=1e-4)
+    np.testing.assert_allclose(rows[:, 3:], np.column_stack([everything.heat, everything.intensity]), atol=1e-6)

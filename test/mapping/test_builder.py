@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps built from a street whose every surface is known."""
+
+import box_world as world
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.tum import write_kitti_poses, write_tum
+from lhmap_loc_ros.errors import BagError, ConfigError, InputError, ModelError
+from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.mapping.builder import build_map
+from lhmap_loc_ros.mapping.config import BuildConfig
+from lhmap_loc_ros.mapping.poses import find_poses
+from lhmap_loc_ros.mapping.scans import ahead, lidar_extrinsics
+
+# the drive is short: neighbouring scans have to do as witnesses of what moved
+WITNESSES = {"spacing_s": 0.15}
+PLAIN = BuildConfig(heat="none", budget_mb_per_km=None, moving=WITNESSES)
+SCANS = 20
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    return world.write_bag(tmp_path_factory.mktemp("bags") / "drive", SCANS, odometry=True)
+
+
+@pytest.fixture(scope="module")
+def built(bag):
+    out = bag.parent / "street.lhmap"
+    stages = []
+    return build_map(bag, out, PLAIN, lambda *step: stages.append(step)), stages
+
+
+def map_points(lhmap) -> np.ndarray:
+    everything = lhmap.all_points()
+    return everything.points + everything.origin
+
+
+def near_the_moving_car(points: np.ndarray) -> np.ndarray:
+    """Points in the lane where only the car has been, above the ground."""
+    return (np.abs(points[:, 1] + 2.65) < 1.0) & (points[:, 2] > 0.3) & (points[:, 0] > 2) & (points[:, 0] < 28)
+
+
+def test_points_lie_on_the_surfaces(built):
+    lhmap, _ = built
+    points = map_points(lhmap)
+    # but for a few of the car's last positions, which no scan has looked through
+    distance = world.surface_distance(points[np.abs(points[:, 1] + 2.65) > 1.0])
+    assert len(points) > 10_000
+    assert np.quantile(distance, 0.99) < 0.03 and distance.max() < 0.2
+
+
+def test_the_map_describes_itself(built, bag):
+    lhmap, stages = built
+    info = lhmap.info()
+    assert info["frame"] == "map" and info["sources"] == ["drive"] and info["build"]["heat"] == "none"
+    assert info["heat_model"] is None and info["points"] == len(map_points(lhmap))
+    assert info["path_length_m"] == pytest.approx(world.trajectory(SCANS).length_m, abs=0.01)
+    path = np.array(lhmap.metadata.path)
+    assert path[0, :3] == pytest.approx(world.pose_at(world.START)[:3, 3], abs=0.1) and len(path) == 2
+    assert [s for s in stages if s[0] == "merge"][-1] == ("merge", SCANS, SCANS)
+    assert stages[-1] == ("write", 1, 1)
+
+
+def test_intensity_is_that_of_the_surface(built):
+    everything = built[0].all_points()
+    points = everything.points + everything.origin
+    wall = (points[:, 1] > 7.9) & (points[:, 2] > 0.5)
+    assert np.median(everything.intensity[wall]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_moved_is_gone_and_what_stood_is_there(built, bag, tmp_path):
+    points = map_points(built[0])
+    everything = BuildConfig(heat="none", budget_mb_per_km=None, moving={"enabled": False})
+    naive = map_points(build_map(bag, tmp_path / "m", everything))
+    before, after = near_the_moving_car(naive).sum(), near_the_moving_car(points).sum()
+    assert before > 200 and after < 0.03 * before
+
+    def parked(p):
+        return ((p > (7.9, 3.9, 0.1)) & (p < (10.1, 6.1, 1.6))).all(axis=1).sum()
+
+    assert parked(points) > 0.97 * parked(naive) > 100
+    # nothing else went
+    assert (world.surface_distance(points) < 0.02).sum() > 0.985 * (world.surface_distance(naive) < 0.02).sum()
+
+
+def test_scans_without_compensation_smear(bag, tmp_path, monkeypatch):
+    """The check above would notice: the same bag with the times ignored."""
+    from lhmap_loc_ros.datasets import decoding
+
+    monkeypatch.setattr(decoding, "time_offsets_ns", lambda fields, stamp: None)
+    points = map_points(build_map(bag, tmp_path / "m", PLAIN))
+    assert np.quantile(world.surface_distance(points), 0.99) > 0.1
+
+
+def test_scans_without_times(tmp_path):
+    bag = world.write_bag(tmp_path / "b", 4, with_car=False, times=False)
+    points = map_points(build_map(bag, tmp_path / "m", PLAIN))
+    assert np.quantile(world.surface_distance(points), 0.99) < 0.02
+
+
+def test_poses_from_every_source(tmp_path):
+    bag = world.write_bag(tmp_path / "b", 6, chain=True, odometry=True)
+    stamps = world.START + np.arange(6) * world.SWEEP_NS
+    truth = world.trajectory(6)
+    write_tum(tmp_path / "t.tum", truth)
+    write_kitti_poses(tmp_path / "k.txt", truth.at(stamps))
+    cases = {
+        "file": BuildConfig(poses_file=tmp_path / "t.tum"),
+        "tf": BuildConfig(),
+        "odometry": BuildConfig(tf_topic="/none"),
+    }
+    with BagReader(bag) as reader:
+        for source, config in cases.items():
+            found, origin = find_poses(reader, config, lidar_extrinsics(reader, config))
+            assert origin == source
+            for stamp in stamps:
+                assert pose_error(found.at(stamp), world.pose_at(stamp))[0] < 0.01
+        kitti, _ = find_poses(reader, BuildConfig(poses_file=tmp_path / "k.txt"), world.T_BASE_LIDAR)
+    np.testing.assert_array_equal(kitti.stamps_ns, stamps)
+
+
+def test_poses_from_the_scans_alone(tmp_path):
+    pytest.importorskip("kiss_icp")
+    bag = world.write_bag(tmp_path / "b", 8, tf=False, with_car=False, rings=48)
+    with BagReader(bag) as reader:
+        found, origin = find_poses(reader, BuildConfig(), lidar_extrinsics(reader, BuildConfig()))
+    assert origin == "icp" and len(found) == 8
+    start = world.pose_at(found.stamps_ns[0])
+    moved = start @ found.poses[-1]
+    distance, angle = pose_error(moved, world.pose_at(found.stamps_ns[-1]))
+    # few features and few scans: what counts is that frames and times are those of kiss-icp
+    assert distance < 0.5 and angle < 2.5
+
+
+def test_two_bags_make_one_map(bag, tmp_path):
+    more = world.write_bag(tmp_path / "more", 4, with_car=False, first=SCANS)
+    lhmap = build_map([bag, more], tmp_path / "m", PLAIN)
+    assert lhmap.metadata.sources == ("drive", "more")
+    points = map_points(lhmap)
+    assert np.quantile(world.surface_distance(points), 0.99) < 0.03
+    assert near_the_moving_car(points).sum() < 10
+
+
+def test_the_budget_bounds_the_file(bag, tmp_path):
+    for budget in (50.0, 10.0):
+        lhmap = build_map(bag, tmp_path / "m", BuildConfig(heat="none", budget_mb_per_km=budget))
+        facts = lhmap.info()
+        assert facts["bytes"] < 1.3 * budget * 1e6 * facts["path_length_m"] / 1000 + 8000
+
+
+def test_same_bag_same_bytes(built, bag, tmp_path):
+    build_map(bag, tmp_path / "again", PLAIN)
+    assert (tmp_path / "again").read_bytes() == built[0].path.read_bytes()
+
+
+# --- what can be wrong -----------------------------------------------------------------------------------------
+
+
+def test_a_missing_heat_network_is_told_at_once(bag, tmp_path):
+    config = BuildConfig(heat_views={"model": str(tmp_path / "none.onnx")})
+    with pytest.raises(ModelError, match="onnx"):
+        build_map(bag, tmp_path / "m", config)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_failing_stage_leaves_the_old_map(built, bag, tmp_path, monkeypatch):
+    old = tmp_path / "m"
+    old.write_bytes(built[0].path.read_bytes())
+
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("lhmap_loc_ros.mapping.builder.select", fails)
+    with pytest.raises(RuntimeError):
+        build_map(bag, old, PLAIN)
+    assert list(tmp_path.iterdir()) == [old]
+    LHMap.open(old).verify()
+
+
+def test_bags_that_cannot_be_mapped(bag, tmp_path):
+    with pytest.raises(BagError, match=r"no topic /velodyne; the bag has: .*/points"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
+    with pytest.raises(BagError, match="no transforms from world to base_link"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses="tf", map_frame="world"))
+    with pytest.raises(BagError, match="no transform from 'lidar' to 'chassis'"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", base_frame="chassis"))
+    with pytest.raises(BagError, match="none of the 20 scans"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", min_range_m=90, max_range_m=95))
+    with pytest.raises(ConfigError, match="poses_file: not given"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses="file"))
+    with pytest.raises(ConfigError, match="its own"):
+        build_map([bag, bag], tmp_path / "m", BuildConfig(heat="none", poses="odometry"))
+    (tmp_path / "early.tum").write_text("1 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n")
+    with pytest.raises(InputError, match="early.tum: poses from 1000000000 to 2000000000 ns do not meet"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses_file=tmp_path / "early.tum"))
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"voxel_m": -1}, "voxel_m: found -1"),
+        ({"voxels": 0.1}, "voxels"),
+        ({"moving": {"min_passes": 0}}, "moving.min_passes"),
+        ({"poses": "gps"}, "poses: found 'gps'"),
+    ],
+)
+def test_impossible_configurations_name_the_field(values, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(BuildConfig, values, "build.yaml")
+
+
+def test_reading_ahead_keeps_order_and_errors():
+    assert list(ahead(range(50))) == list(range(50))
+
+    def breaks():
+        yield 1
+        raise BagError("truncated")
+
+    items = ahead(breaks())
+    assert next(items) == 1
+    with pytest.raises(BagError, match="truncated"):
+        next(items)
+    endless = ahead(iter(int, 1))
+    assert next(endless) == 0
+    endless.close()  # must not hang

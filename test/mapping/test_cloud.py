@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Merging into voxels, isolated points, and the selection by budget."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.mapping.cloud import VoxelCloud
+from lhmap_loc_ros.mapping.grid import TileGroups
+from lhmap_loc_ros.mapping.noise import find_isolated
+from lhmap_loc_ros.mapping.selection import select_points, stretches
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 300), voxel=st.sampled_from([0.1, 0.25, 1.0]),
+       far=st.sampled_from([0.0, 4.2e5]))  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_voxels_are_means(seed, n, voxel, far):
+    rng = np.random.default_rng(seed)
+    scans = [rng.uniform(-2, 2, (n, 3)) + far for _ in range(3)]
+    bright = [rng.random(n) for _ in scans]
+    cloud = VoxelCloud(voxel)
+    members = [cloud.add(points, b) for points, b in zip(scans, bright, strict=True)]
+    points, intensity = np.concatenate(scans), np.concatenate(bright)
+    keys, owner = np.unique(np.floor(points * (1.0 / voxel)), axis=0, return_inverse=True)
+    assert len(cloud) == len(keys)
+    member = np.concatenate(members)
+    out = cloud.to_points()
+    for k in range(min(len(keys), 20)):
+        mine = owner.ravel() == k
+        (number,) = set(member[mine])
+        np.testing.assert_allclose(out.points[number] + out.origin, points[mine].mean(axis=0), atol=1e-4)
+        assert out.intensity[number] == pytest.approx(intensity[mine].mean(), abs=1e-5)
+        assert cloud.hits[number] == mine.sum()
+        assert cloud.scans[number] == len(set(np.repeat(range(3), n)[mine]))
+
+
+def test_grows_beyond_its_first_table():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 40, (200_000, 3))
+    cloud = VoxelCloud(0.5)
+    for part in np.array_split(points, 7):
+        cloud.add(part)
+    assert len(cloud) == len(np.unique(np.floor(points / 0.5), axis=0))
+    assert cloud.hits.sum() == 200_000
+
+
+def test_points_that_are_not_finite_and_bad_input():
+    cloud = VoxelCloud(0.1)
+    assert cloud.add(np.full((2, 3), np.nan)).tolist() == [-1, -1] and len(cloud.to_points()) == 0
+    assert cloud.add(np.array([[np.inf, 0, 0], [1, 1, 1]])).tolist() == [-1, 0]
+    with pytest.raises(InputError, match=r"shape \(3,\), expected \(N, 3\)"):
+        cloud.add(np.zeros(3))
+    with pytest.raises(InputError, match="more than 105 km"):
+        cloud.add(np.array([[2e5, 0, 0]]))
+    with pytest.raises(InputError, match="voxel size is 0"):
+        VoxelCloud(0)
+
+
+def test_isolated_points():
+    wall = np.stack(np.meshgrid([5.0], np.arange(0, 3, 0.1), np.arange(0, 2, 0.1)), -1).reshape(-1, 3)
+    stray = np.array([[0.0, 0, 9], [-4, 2, 1]])
+    alone = find_isolated(np.concatenate([wall, stray]), 0.5, 3)
+    assert not alone[: len(wall)].any() and alone[len(wall) :].all()
+
+
+@given(seed=st.integers(0, 1000), x=st.floats(-30, 30), radius=st.floats(0, 30))
+@settings(max_examples=30, deadline=None)
+def test_tiles_hold_all_that_is_near(seed, x, radius):
+    points = np.random.default_rng(seed).uniform(-25, 25, (300, 3)).astype(np.float32)
+    members = TileGroups(points, 8.0).members((x, 1.0), radius)
+    near = np.flatnonzero(np.hypot(points[:, 0] - x, points[:, 1] - 1.0) <= radius)
+    assert set(near) <= set(members) and len(set(members)) == len(members)
+
+
+PATH = np.column_stack([np.linspace(0, 100, 51), np.zeros(51), np.zeros(51)])
+
+
+@given(seed=st.integers(0, 1000), share=st.floats(0, 1), per_m=st.floats(0.5, 30))
+@settings(max_examples=40, deadline=None)
+def test_no_stretch_exceeds_its_budget_or_goes_bare(seed, share, per_m):
+    rng = np.random.default_rng(seed)
+    n = 3000
+    # nearly all of the heat, and of the points, at one end
+    points = np.column_stack([100 * rng.random(n) ** 3, rng.uniform(-20, 20, n), rng.random(n)])
+    heat = np.where(points[:, 0] < 15, 0.5 + rng.random(n) / 2, rng.random(n) / 4).astype(np.float32)
+    kept = select_points(points, heat, PATH, 10.0, per_m, share)
+    assert (np.diff(kept) > 0).all()
+    stations, budgets = stretches(PATH, 10.0, per_m)
+    owner = np.abs(points[:, :1] - stations[:, 0]).argmin(axis=1)
+    for k, budget in enumerate(budgets):
+        assert (owner[kept] == k).sum() == min(budget, (owner == k).sum())
+
+
+def test_the_hottest_are_kept_and_every_direction_gets_its_share():
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-np.pi, np.pi, 4000)
+    points = np.column_stack([50 + 10 * np.cos(angle), 10 * np.sin(angle), np.zeros(4000)])
+    heat = np.where(np.abs(angle) < 0.3, 0.9, 0.1).astype(np.float32) + rng.random(4000).astype(np.float32) / 100
+    single = PATH[[25, 25]]
+    greedy = select_points(points, heat, single, 10.0, 160, 0.0)
+    assert heat[greedy].min() > 0.9 and len(greedy) == 160
+    fair = select_points(points, heat, single, 10.0, 160, 1.0)
+    counts = np.bincount(np.floor(angle[fair] / (2 * np.pi) * 16).astype(int) % 16, minlength=16)
+    assert len(fair) == 160 and counts.min() >= 5
+    # in a direction, the hottest
+    sector = (angle > 1.2) & (angle < 1.5)
+    assert heat[fair][sector[fair]].min() >= np.sort(heat[sector])[-20]
+
+
+def test_without_heat_the_sample_is_even():
+    rng = np.random.default_rng(0)
+    points = np.column_stack([rng.uniform(0, 100, 20_000), rng.uniform(-10, 10, 20_000), np.zeros(20_000)])
+    points = points[np.argsort(points[:, 1])]  # what came first must not win
+    kept = select_points(points, np.ones(20_000, np.float32), PATH, 10.0, 40, 0.0)
+    assert abs(points[kept, 1].mean()) < 0.5 and abs(np.abs(points[kept, 1]).mean() - 5) < 0.3

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heat from virtual views, with small networks whose answer is known."""
+
+import box_world as world
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.errors import ModelError
+from lhmap_loc_ros.inference import load_model
+from lhmap_loc_ros.lhmap import MapPoints
+from lhmap_loc_ros.localization.features import MAP_CHANNELS
+from lhmap_loc_ros.mapping.builder import build_map
+from lhmap_loc_ros.mapping.config import BuildConfig, HeatConfig
+from lhmap_loc_ros.mapping.heat import compute_heat, load_heat_model, virtual_views
+
+onnx = pytest.importorskip("onnx")
+INTENSITY = 2
+
+
+def write_network(path, channel=INTENSITY, stride=4, channels=MAP_CHANNELS, output="heat"):
+    """A network whose heat is one channel of its input, averaged over cells."""
+    h = onnx.helper
+    shape = [1, channels, 96, 320]
+    nodes = [
+        h.make_node("Slice", ["map", "first", "last", "axis"], ["one"]),
+        h.make_node("AveragePool", ["one"], [output], kernel_shape=[stride, stride], strides=[stride, stride]),
+    ]
+    constants = [
+        h.make_tensor(name, onnx.TensorProto.INT64, [1], [value])
+        for name, value in (("first", channel), ("last", channel + 1), ("axis", 1))
+    ]
+    graph = h.make_graph(
+        nodes,
+        "heat",
+        [h.make_tensor_value_info("map", onnx.TensorProto.FLOAT, shape)],
+        [h.make_tensor_value_info(output, onnx.TensorProto.FLOAT, [1, 1, 96 // stride, 320 // stride])],
+        constants,
+    )
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return path
+
+
+def wall(x: float, y0: float, intensity: float) -> tuple[np.ndarray, np.ndarray]:
+    """A wall of 5x4 m across the x axis."""
+    grid = np.stack(np.meshgrid([x], np.arange(y0, y0 + 5, 0.1), np.arange(0, 4, 0.1)), -1).reshape(-1, 3)
+    return grid, np.full(len(grid), intensity)
+
+
+def test_visible_points_get_the_networks_value(tmp_path):
+    parts = [wall(15, -5.2, 0.2), wall(15, 0.2, 0.8), wall(25, -5.2, 0.9)]
+    ground = np.stack(np.meshgrid(np.arange(-5, 30, 0.3), np.arange(-8, 8, 0.3), [0.0]), -1).reshape(-1, 3)
+    parts.append((ground, np.zeros(len(ground))))
+    points = np.concatenate([p for p, _ in parts])
+    owner = np.repeat(np.arange(4), [len(p) for p, _ in parts])
+    origin = np.array([1000.0, 2000.0, 50.0])
+    cloud = MapPoints(points, np.concatenate([i for _, i in parts]), np.ones(len(points)), origin)
+    path = np.tile(np.eye(4), (6, 1, 1))
+    path[:, :3, 3] = origin + np.outer(np.arange(6) * 1.0, (1, 0, 0))
+    steps = []
+    config = HeatConfig(yaw_deg=(0.0,))
+    model = load_heat_model(str(write_network(tmp_path / "h.onnx")))
+    heat = compute_heat(cloud, path, model, config, lambda *step: steps.append(step))
+    dim, bright = heat[owner == 0], heat[owner == 1]
+    assert steps[-1] == ("heat", 3, 3)
+    assert heat.max() <= 1 and bright.max() > 0.8
+    assert 3 < np.median(bright[bright > 0]) / np.median(dim[dim > 0]) < 5
+    # the second wall hides behind the first but for its rim
+    assert (heat[owner == 2] > 0).mean() < 0.1 < (bright > 0).mean()
+
+
+def test_views_follow_the_path():
+    path = np.tile(np.eye(4), (11, 1, 1))
+    path[:, 0, 3] = np.arange(11)
+    config = HeatConfig(spacing_m=2.0, beside_m=(0.0, 3.0), yaw_deg=(0.0, 90.0), height_m=1.5)
+    views = virtual_views(path, lambda place: -0.2, config)
+    assert len(views) == 6
+    np.testing.assert_allclose([v[:3, 3] for v in views[:4]], [[0, 0, 1.3], [2, 0, 1.3], [4, 3, 1.3], [6, 3, 1.3]])
+    np.testing.assert_allclose(views[0][:3, 2], [1, 0, 0], atol=1e-12)  # looks ahead
+    np.testing.assert_allclose(views[1][:3, 2], [0, 1, 0], atol=1e-12)  # looks left
+    np.testing.assert_allclose(views[1][:3, 1], [0, 0, -1], atol=1e-12)  # upright
+
+
+def test_built_with_heat(tmp_path):
+    network = write_network(tmp_path / "h.onnx")
+    bag = world.write_bag(tmp_path / "b", 6, with_car=False)
+    lhmap = build_map(bag, tmp_path / "m", BuildConfig(budget_mb_per_km=40.0, heat_views={"model": str(network)}))
+    assert lhmap.metadata.heat_model.sha256 == load_model(network).sha256
+    everything = lhmap.all_points()
+    assert everything.heat.max() == 1 and everything.heat.min() < 0.5
+    hot = everything.heat > 0.5
+    assert everything.intensity[hot].mean() > everything.intensity[~hot].mean() + 0.1
+
+
+def test_networks_of_another_shape_are_refused(tmp_path):
+    for name, changes in (("c", {"channels": 7}), ("o", {"output": "flow"})):
+        path = write_network(tmp_path / f"{name}.onnx", **changes)
+        with pytest.raises(ModelError, match=r"expected a heat network: map \(1, 4, H, W\) to heat"):
+            load_heat_model(str(path))
