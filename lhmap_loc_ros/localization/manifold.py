@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Covariances that travel with poses on SE(3); tangent vectors as in `geometry.pose` (on the right, translation first)."""
+"""Covariances that travel with poses on SE(3); tangent vectors act on the right, as in `geometry.pose`."""
 
 from __future__ import annotations
 

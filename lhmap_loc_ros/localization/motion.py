@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import InputError
 from ..geometry import interpolate, inverse, se3_exp, se3_log
+from .manifold import carry
 
 SECOND_NS = 1_000_000_000
 
@@ -102,6 +103,17 @@ class OdometryBuffer:
             return None
         return interpolate(self._poses[left], self._poses[left + 1], (stamp_ns - t0) / (t1 - t0))
 
+    def span(self, start_ns: int, end_ns: int) -> tuple[int, int] | None:
+        """The part of a time span that odometry reaches, first and last stamp; None if it is none."""
+        first = start_ns if self.at(start_ns) is not None else self._neighbour(bisect_left(self._stamps, start_ns))
+        last = end_ns if self.at(end_ns) is not None else self._neighbour(bisect_right(self._stamps, end_ns) - 1)
+        if first is None or last is None or not start_ns <= first < last <= end_ns:
+            return None
+        return first, last
+
+    def _neighbour(self, index: int) -> int | None:
+        return self._stamps[index] if 0 <= index < len(self._stamps) else None
+
     def _is_jump(self, stamp_ns: int, pose: np.ndarray) -> bool:
         step = np.linalg.norm(pose[:3, 3] - self._poses[-1][:3, 3])
         # 10 cm are granted to any step: odometry published in bursts has tiny intervals
@@ -149,17 +161,30 @@ class MotionModel:
         self._velocity = measured if self._velocity is None else 0.5 * (self._velocity + measured)
 
     def between(self, start_ns: int, end_ns: int) -> Motion:
-        """The motion from one stamp to a later one."""
-        seconds = (end_ns - start_ns) / SECOND_NS
-        start, end = self.odometry.at(start_ns), self.odometry.at(end_ns)
-        if start is not None and end is not None:
-            delta = inverse(start) @ end
-            return Motion(delta, self._odometry_noise(delta, seconds), "odometry")
-        if self._velocity is None:
+        """The motion from one stamp to a later one.
+
+        Where odometry reaches only a part of the span, as when it began after the start pose, the velocity it shows
+        there is kept before and after.
+        """
+        span = self.odometry.span(start_ns, end_ns)
+        if span is None:
+            return self._coast((end_ns - start_ns) / SECOND_NS, self._velocity)
+        first, last = span
+        seconds = (last - first) / SECOND_NS
+        delta = inverse(self.odometry.at(first)) @ self.odometry.at(last)
+        measured = Motion(delta, self._odometry_noise(delta, seconds), "odometry")
+        velocity = se3_log(delta) / seconds
+        before = self._coast((first - start_ns) / SECOND_NS, velocity)
+        after = self._coast((end_ns - last) / SECOND_NS, velocity)
+        return _joined(_joined(before, measured), after)
+
+    def _coast(self, seconds: float, velocity: np.ndarray | None) -> Motion:
+        """A motion nobody measured."""
+        if velocity is None:
             walk = self._velocity_noise(seconds)
             walk[0, 0] += (self._config.unknown_speed * seconds) ** 2
             return Motion(np.eye(4), walk, "none")
-        return Motion(se3_exp(self._velocity * seconds), self._velocity_noise(seconds), "velocity")
+        return Motion(se3_exp(velocity * seconds), self._velocity_noise(seconds), "velocity")
 
     def _odometry_noise(self, delta: np.ndarray, seconds: float) -> np.ndarray:
         c, xi = self._config, se3_log(delta)
@@ -179,3 +204,9 @@ class MotionModel:
     def _velocity_noise(self, seconds: float) -> np.ndarray:
         sigma = np.concatenate([self._config.velocity_walk, np.radians(self._config.turn_walk_deg)])
         return np.diag(sigma**2 * seconds)
+
+
+def _joined(first: Motion, second: Motion) -> Motion:
+    """One motion after the other; odometry has its part in it."""
+    covariance = carry(first.covariance, second.delta) + second.covariance
+    return Motion(first.delta @ second.delta, covariance, "odometry")

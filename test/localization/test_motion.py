@@ -96,3 +96,27 @@ def test_odometry_wins_over_velocity():
     for k in range(3):
         model.odometry.add(k * SECOND // 10, truth(k * SECOND // 10))
     assert model.between(0, SECOND // 5).source == "odometry"
+
+
+@pytest.mark.parametrize("reached", [(0.8, 2.0), (0.0, 1.2), (0.5, 1.5)])
+def test_odometry_of_a_part_tells_the_velocity_of_the_rest(reached):
+    """It began after the start pose, or is late: the motion is right, and less sure than with all of it."""
+    model, whole = MotionModel(MotionConfig()), MotionModel(MotionConfig())
+    for k in range(21):
+        stamp = k * SECOND // 10
+        whole.odometry.add(stamp, truth(stamp))
+        if reached[0] * SECOND <= stamp <= reached[1] * SECOND:
+            model.odometry.add(stamp, truth(stamp))
+    motion = model.between(0, 2 * SECOND)
+    assert pose_error(motion.delta, inverse(truth(0)) @ truth(2 * SECOND)) == pytest.approx((0, 0), abs=1e-6)
+    assert motion.source == "odometry"
+    assert np.trace(motion.covariance) > np.trace(whole.between(0, 2 * SECOND).covariance)
+
+
+def test_odometry_of_another_time_is_no_help():
+    model = MotionModel(MotionConfig())
+    for k in range(3):
+        model.odometry.add(10 * SECOND + k * SECOND // 10, truth(k * SECOND // 10))
+    assert model.between(0, SECOND).source == "none"
+    assert model.between(20 * SECOND, 21 * SECOND).source == "none"
+    assert model.between(10 * SECOND, 10 * SECOND).covariance.max() == 0
