@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS parameters and the configuration models they fill."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from lhmap_loc_ros.errors import ConfigError
+from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
+from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
+from lhmap_loc_ros.nodes.parameters import declare
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+@pytest.fixture
+def read(ros):
+    """Reads a model from a node that was given some parameters."""
+    nodes = []
+
+    def read(model, **values):
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
+        nodes.append(Node(f"node_{len(nodes)}", context=ros.context, parameter_overrides=overrides))
+        return declare(nodes[-1], model, "node")
+
+    yield read
+    for node in nodes:
+        node.destroy_node()
+
+
+def test_defaults_are_those_of_the_model(read):
+    assert read(LocalizerConfig, map_path="m") == LocalizerConfig(map_path="m")
+
+
+def test_values_reach_their_part(read):
+    config = read(
+        LocalizerConfig,
+        map_path="m",
+        initial_pose=[1.0, 2.0, 3.0, 90.0],
+        tracker__crop_radius_m=40,
+        tracker__states__confirmations=5,
+        refiner__threads=1,
+    )
+    assert config.initial_pose == (1.0, 2.0, 3.0, 90.0)
+    assert (config.tracker.crop_radius_m, config.tracker.states.confirmations, config.refiner.threads) == (40.0, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "map_path"),
+        ({"map_path": "m", "publish_tf": "sideways"}, "publish_tf.*sideways"),
+        ({"map_path": "m", "tracker__crop_radius_m": -1.0}, "tracker.crop_radius_m"),
+        ({"map_path": "m", "initial_pose": [1.0, 2.0]}, "initial_pose"),
+        ({"map_path": "m", "tracker__crop_radius": 1.0}, "no such parameter: tracker.crop_radius"),
+    ],
+)
+def test_what_is_missing_impossible_or_misspelt_is_named(read, values, words):
+    with pytest.raises(ConfigError, match=words):
+        read(LocalizerConfig, **values)
+
+
+@pytest.mark.parametrize(
+    ("file", "node", "model", "rest"),
+    [
+        ("localizer.param.yaml", "localizer_node", LocalizerConfig, {"map_path": "m"}),
+        ("map_builder.param.yaml", "map_builder_node", MapBuilderConfig, {"bag_path": "b", "map_path": "m"}),
+    ],
+)
+def test_the_parameter_files_fit_the_nodes(read, file, node, model, rest):
+    values = yaml.safe_load((CONFIG / file).read_text())[node]["ros__parameters"]
+    config = read(model, **rest, **values)
+    # what the files say is what happens without them
+    assert config == model(**rest)
