@@ -112,9 +112,10 @@ class StateMachine:
         if self.state is TrackState.LOST:
             return True
         missing = 0 if self._missing_since is None else signals.stamp_ns - self._missing_since
+        # a start pose may be as unsure as it likes: whether images confirm it is what counts
+        unsure = signals.sigma_m > c.lost_sigma_m or signals.sigma_deg > c.lost_sigma_deg
         return (
-            signals.sigma_m > c.lost_sigma_m
-            or signals.sigma_deg > c.lost_sigma_deg
+            (unsure and self.state is not TrackState.INITIALIZING)
             or self._contradictions >= c.lost_rejections
             or missing > c.lost_after_s * SECOND_NS
         )

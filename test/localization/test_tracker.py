@@ -238,6 +238,15 @@ def test_coarse_pass_only_until_tracking():
     assert not any(drive.refiner.coarse)
 
 
+def test_unsure_start_is_not_lost_before_it_was_tried():
+    """An image long after the start pose and no odometry: nobody knows how far the robot drove."""
+    drive = Drive(odometry=False)
+    drive.stamp_ns = 6 * SECOND // 10
+    first = drive.step()
+    assert first.state is TrackState.INITIALIZING and first.accepted
+    assert drive.run(10)[-1].state is TrackState.TRACKING
+
+
 def test_empty_map_gives_prediction_only():
     result = Drive(lhmap=EmptyMap(points=3)).step()
     assert result.refinement is None and not result.accepted
