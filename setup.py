@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build by pip and by colcon alike: the package, its models, launch files and configuration."""
 
-from glob import glob
+from collections import defaultdict
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 NAME = "lhmap_loc_ros"
 SHARE = f"share/{NAME}"
+
+
+def installed(folder):
+    """The files of a folder and of those in it, each with the place it is installed to."""
+    found = defaultdict(list)
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and path.suffix != ".pyc" and not path.name.startswith("."):
+            found[f"{SHARE}/{path.parent.as_posix()}"].append(path.as_posix())
+    return list(found.items())
+
 
 setup(
     name=NAME,
@@ -24,9 +34,9 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"{SHARE}/config", sorted(glob("config/*"))),
-        (f"{SHARE}/models", sorted(glob("models/*.*"))),
+        *installed("launch"),
+        *installed("config"),
+        *installed("models"),
     ],
     # What a machine without a ROS installation needs. On a robot rosdep installs what package.xml names; the
     # rest is not in Debian and comes from pip there too.

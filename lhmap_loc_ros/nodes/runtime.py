@@ -26,7 +26,9 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
         # not the events executor: its spin() does not end on a signal (rclpy 7.1), and it saves nothing at our rates
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
+        # not spin(): a signal between its building a wait set and waiting for it is slept through (rclpy 7.1)
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=0.5)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except LhmapError as error:
