@@ -82,7 +82,7 @@ def encode_tile(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> 
     # high bytes vary little: kept apart from the low ones they compress well
     planes = [quanta.T & 0xFF, quanta.T >> 8, heat, intensity]
     raw = b"".join(np.ascontiguousarray(plane).astype(np.uint8).tobytes() for plane in planes)
-    packed = zlib.compress(raw, 9)
+    packed = zlib.compress(raw, 6)
     return (packed, ZLIB) if len(packed) < len(raw) else (raw, RAW)
 
 
