@@ -23,13 +23,13 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..errors import InputError, LhmapError
-from ..geometry import Camera, Rectifier, from_quaternion, make_pose
+from ..geometry import Camera, make_pose
 from ..lhmap import LHMap
 from ..localization import start
 from ..localization.refine import Refiner, RefinerConfig
 from ..localization.tracker import Tracker, TrackResult
 from . import conversions as convert
-from .extrinsics import StaticExtrinsics
+from .camera_input import CameraInput
 from .initial_pose import InitialPose, read_initial_pose
 from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
@@ -66,19 +66,13 @@ class LocalizerNode(Node):
         self._refiner = make_refiner(config.refiner, self._map)
         self._output = LocalizerOutput(self, config, self._map)
         self._mailbox = Mailbox()
-        self._rectifier: Rectifier | None = None
-        self._T_base_camera: np.ndarray | None = None
+        self._camera = CameraInput(self, config)
         self._tracker: Tracker | None = None
         self._initial: InitialPose | None = None
         self._take_initial_parameter()
         self._last_ns = -1
         self._last: tuple[TrackResult, float] | None = None
         self._problem = "no image has come"
-        self._extrinsics = None
-        if config.camera_in_base is None:
-            self._extrinsics = StaticExtrinsics(self, config.base_frame)
-        else:
-            self._T_base_camera = from_quaternion(config.camera_in_base[:3], config.camera_in_base[3:])
         self._subscribe()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # on the steady clock: on simulated time a timer stands still when a bag ends or starts again
@@ -112,25 +106,12 @@ class LocalizerNode(Node):
         self.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 10)
 
     def _on_image(self, message) -> None:
-        if self._extrinsics is not None:
-            self._find_camera(self.config.camera_frame or message.header.frame_id)
+        self._camera.on_image_frame(message.header.frame_id)
         self._mailbox.put_image(Frame(convert.to_ns(message.header.stamp), message))
 
-    def _find_camera(self, frame: str) -> None:
-        """Asks tf_static until it knows, then leaves it alone."""
-        pose = self._extrinsics.lookup(frame)
-        if pose is None:
-            self._problem = f"no transform from {frame!r} to {self.config.base_frame!r} on tf_static"
-            return
-        self._T_base_camera = pose
-        self._extrinsics.close()
-        self._extrinsics = None
-
     def _on_camera_info(self, message: CameraInfo) -> None:
-        if self._rectifier is not None:
-            return
         try:
-            self._rectifier = convert.camera_info_to_rectifier(message)
+            self._camera.on_camera_info(message)
         except InputError as error:
             self._warn(str(error))
 
@@ -185,7 +166,7 @@ class LocalizerNode(Node):
         if not self._initialize(frame.stamp_ns):
             return
         # 3. the pose
-        image = self._rectifier(convert.image_to_array(frame.message))
+        image = self._camera.rectifier(convert.image_to_array(frame.message))
         result = self._tracker.process_image(frame.stamp_ns, image)
         # 4. out, the picture last: nobody waits for it
         self._output.publish_track(result)
@@ -193,18 +174,15 @@ class LocalizerNode(Node):
         self._output.publish_status(result, latency_ms)
         self._last, self._problem = (result, latency_ms), ""
         camera_frame = frame.message.header.frame_id
-        self._output.publish_overlay(image, self._tracker.camera, camera_frame, result, self._T_base_camera)
+        self._output.publish_overlay(image, self._tracker.camera, camera_frame, result, self._camera.T_base_camera)
 
     def _is_ready(self) -> bool:
         if self._tracker is None:
-            if self._rectifier is None:
-                self._problem = "images come, but no camera_info"
+            self._problem = self._camera.missing
+            if self._problem:
                 return False
-            if self._T_base_camera is None:
-                return False
-            self._tracker = Tracker(
-                self.config.tracker, self._refiner, self._map, self._rectifier.camera, self._T_base_camera
-            )
+            camera, T_base_camera = self._camera.rectifier.camera, self._camera.T_base_camera
+            self._tracker = Tracker(self.config.tracker, self._refiner, self._map, camera, T_base_camera)
         return True
 
     def _is_in_order(self, stamp_ns: int) -> bool:

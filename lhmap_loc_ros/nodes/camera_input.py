@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must be known of the camera before its images are of use: calibration, and place on the robot."""
+
+from __future__ import annotations
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo
+from tf2_ros import Buffer, TransformException, TransformListener
+
+from ..geometry import Rectifier, from_quaternion
+from .conversions import camera_info_to_rectifier, transform_to_matrix
+from .localizer_config import LocalizerConfig
+
+
+class CameraInput:
+    """Keeps the first calibration, and the pose of the camera from the parameters or from tf_static, read once."""
+
+    def __init__(self, node: Node, config: LocalizerConfig):
+        """Raises InputError if the parameter camera_in_base is no pose."""
+        self._config = config
+        self.rectifier: Rectifier | None = None
+        """Undistorts the images; None until a calibration came."""
+        self.T_base_camera: np.ndarray | None = None
+        """(4, 4), the camera's optical frame in base_link; None until it is known."""
+        self._frame = config.camera_frame
+        self._listener = None
+        if config.camera_in_base is not None:
+            self.T_base_camera = from_quaternion(config.camera_in_base[:3], config.camera_in_base[3:])
+        else:
+            self._buffer = Buffer()
+            self._listener = TransformListener(self._buffer, node)
+
+    def on_camera_info(self, message: CameraInfo) -> None:
+        """Takes the first calibration; raises InputError for an empty one."""
+        if self.rectifier is None:
+            self.rectifier = camera_info_to_rectifier(message)
+
+    def on_image_frame(self, frame: str) -> None:
+        """Asks tf_static for the place of the camera until it knows; to be called from the executor's thread."""
+        if self._listener is None:
+            return
+        self._frame = self._config.camera_frame or frame
+        try:
+            transform = self._buffer.lookup_transform(self._config.base_frame, self._frame, Time())
+        except TransformException:
+            return
+        self.T_base_camera = transform_to_matrix(transform.transform)
+        # receiving /tf is costly in Python, and nothing more is wanted of it
+        self._listener.unregister()
+        self._listener = None
+
+    @property
+    def missing(self) -> str:
+        """What is not known yet, in words; empty if all is."""
+        if self.rectifier is None:
+            return "images come, but no camera_info"
+        if self.T_base_camera is None:
+            return f"no transform from {self._frame!r} to {self._config.base_frame!r} on tf_static"
+        return ""
