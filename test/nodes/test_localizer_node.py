@@ -189,3 +189,33 @@ def test_a_foreign_map_is_named(world):
     with Process("-m", "lhmap_loc_ros.nodes.localizer_node", *ros_parameters(map_path=foreign)) as node:
         code, _, err = node.end(None, 60)
     assert (code, "foreign.lhmap" in err, "Traceback" in err) == (2, True, False)
+
+
+def test_the_networks_themselves_run_in_the_node(world, ros, tmp_path, monkeypatch):
+    # untrained: they know nothing, and the node must say so rather than claim to track
+    torch = pytest.importorskip("torch")
+    from lhmap_loc_ros.networks.flow import FlowNet
+    from lhmap_loc_ros.training.export import export_flow
+
+    torch.manual_seed(0)
+    export_flow(FlowNet().eval(), tmp_path, "flow", 160, 64, {})
+    monkeypatch.setenv("LHMAP_MODELS", str(tmp_path))
+    status = ros.collect(DiagnosticArray, "status")
+    arguments = ros_parameters(map_path=world / "walls.lhmap", initial_pose=near_start())
+    node = Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments, *TOPICS)
+    with node, player(world) as play:
+        assert play.end(None, 120)[0] == 0
+        assert wait_until(lambda: len(status) > 2)
+        assert node.end(seconds=30)[0] == 0
+    for message in status:
+        values = {v.key: v.value for v in message.status[0].values}
+        assert int(values["matches"]) > 0 and float(values["refine_ms"]) > 0
+        assert values["state"] != "TRACKING"
+
+
+def test_missing_networks_are_one_clear_line(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("LHMAP_MODELS", str(tmp_path))
+    arguments = ros_parameters(map_path=world / "walls.lhmap")
+    with Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments) as node:
+        code, _, err = node.end(None, 60)
+    assert (code, err.count("\n"), str(tmp_path) in err) == (2, 1, True)
