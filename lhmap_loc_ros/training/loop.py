@@ -39,6 +39,7 @@ class TrainConfig(BaseModel):
     regression: float = Field(0.3, ge=0, description="weight of the displacement likelihood beside the matching")
     workers: int = Field(1, ge=0, description="processes that prepare samples")
     threads: int = Field(2, ge=1, description="CPU threads of the network")
+    save_every: int = Field(100, ge=1, description="steps between checkpoints")
     validate_every: int = Field(1000, ge=1)
     reload_every: int = Field(500, ge=1, description="steps after which new shards are looked for")
     seed: int = 0
@@ -83,8 +84,9 @@ def train_flow(config: TrainConfig, out: Path, resume: bool = True) -> Path:
                 pace = (time.time() - started) / (step - first) / config.batch * 1e3
                 text = " ".join(f"{k} {v:.3f}" for k, v in averages.items())
                 log.info("step %d  %s  %.0f ms/sample", step, text, pace)
-            if step % config.validate_every == 0 or step == config.steps:
+            if step % config.save_every == 0 or step == config.steps:
                 save_checkpoint(last, net, optimizer, step)
+            if step % config.validate_every == 0 or step == config.steps:
                 net.cpu()
                 for name, errors in validate(net, validation, config.width, config.height).items():
                     log.info("step %d  validation %s: %s", step, name, summary(errors))
