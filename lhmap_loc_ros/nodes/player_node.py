@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -25,6 +24,7 @@ from rosgraph_msgs.msg import Clock
 from ..errors import BagError, ConfigError, LhmapError
 from .conversions import to_stamp
 from .recorded import RecordedBag
+from .runtime import ros
 
 NAME = "player_node"
 Report = Callable[[str, int, int], None]
@@ -80,19 +80,17 @@ def play(bag, argv: list[str] | None = None, report: Report | None = None, **opt
     for a bag that cannot be read, or lacks a topic asked for.
     """
     chosen = PlayOptions(**options)
-    with RecordedBag(bag) as recorded:
-        rclpy.init(args=argv)
+    with RecordedBag(bag) as recorded, ros(argv) as going:
         node = Node(NAME)
         try:
-            return _Player(node, recorded, chosen).run(report or (lambda stage, done, total: None))
+            return _Player(node, recorded, chosen, going).run(report or (lambda stage, done, total: None))
         finally:
             node.destroy_node()
-            rclpy.try_shutdown()
 
 
 class _Player:
-    def __init__(self, node: Node, bag: RecordedBag, options: PlayOptions):
-        self._bag, self._options = bag, options
+    def __init__(self, node: Node, bag: RecordedBag, options: PlayOptions, going: Callable[[], bool]):
+        self._bag, self._options, self._going = bag, options, going
         self._connections = bag.connections(options.topics)
         self._publishers = {}
         for connection in self._connections:
@@ -109,7 +107,7 @@ class _Player:
         while True:
             count, worst = self._play_once(report)
             done, late = done + count, max(late, worst)
-            if not self._options.loop or not rclpy.ok():
+            if not self._options.loop or not self._going():
                 break
         seconds = time.monotonic() - began
         self._flush()
@@ -123,7 +121,7 @@ class _Player:
             first_ns = stamp_ns if first_ns is None else first_ns
             due = began + (stamp_ns - first_ns) / 1e9 / self._options.rate
             late = max(late, self._sleep_until(due, began, first_ns))
-            if not rclpy.ok():
+            if not self._going():
                 break
             self._tick(stamp_ns)
             self._publishers[connection.topic].publish(bytes(data))
@@ -140,7 +138,7 @@ class _Player:
         if missing:
             raise BagError(f"{self._bag.path}: waits for {', '.join(missing)}, which it does not play")
         end = time.monotonic() + self._options.wait_s
-        while rclpy.ok():
+        while self._going():
             unheard = tuple(t for t in awaited if not self._publishers[t].get_subscription_count())
             if not unheard or time.monotonic() >= end:
                 return unheard
@@ -149,7 +147,7 @@ class _Player:
 
     def _sleep_until(self, due: float, began: float, first_ns: int) -> float:
         """Sleeps, with /clock ticking on; how much too late it is already [s]."""
-        while (rest := due - time.monotonic()) > 0 and rclpy.ok():
+        while (rest := due - time.monotonic()) > 0 and self._going():
             time.sleep(min(rest, _CLOCK_S))
             self._tick(first_ns + round((time.monotonic() - began) * self._options.rate * 1e9))
         return max(-rest, 0.0)
@@ -163,7 +161,7 @@ class _Player:
     def _flush(self) -> None:
         """Waits, not for ever, until the listeners have what was sent."""
         for publisher in self._publishers.values():
-            if rclpy.ok():
+            if self._going():
                 publisher.wait_for_all_acked(Duration(seconds=2))
 
 

@@ -3,14 +3,39 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from ..errors import LhmapError
+
+
+@contextmanager
+def ros(argv: list[str] | None) -> Iterator[Callable[[], bool]]:
+    """ROS, initialized with the arguments; gives a function that tells whether to go on.
+
+    SIGINT and SIGTERM make it tell no and do nothing else: rclpy's own handlers end the context under the hands of
+    whoever publishes, and may let a KeyboardInterrupt rise in the middle of the cleaning up.
+    """
+    stop = threading.Event()
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        yield lambda: rclpy.ok() and not stop.is_set()
+    finally:
+        rclpy.try_shutdown()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
@@ -19,31 +44,24 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     The node may have `stop()`, called after the last callback, which must end and join its threads, and
     `exit_code`, returned at the end.
     """
-    rclpy.init(args=argv)
-    node = executor = None
-    try:
-        node = make_node()
-        # not the events executor: its spin() does not end on a signal (rclpy 7.1), and it saves nothing at our rates
+    with ros(argv) as going:
+        try:
+            node = make_node()
+        except LhmapError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return error.exit_code
+        # not the events executor: it does not end well on a signal (rclpy 7.1), and saves nothing at our rates
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        # not spin(): a signal between its building a wait set and waiting for it is slept through (rclpy 7.1)
-        while rclpy.ok():
-            executor.spin_once(timeout_sec=0.5)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except LhmapError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    finally:
-        _end(node, executor)
-    return getattr(node, "exit_code", 0)
-
-
-def _end(node: Node | None, executor) -> None:
-    # in this order: a thread that still publishes while its node is destroyed ends the process with an abort
-    if executor is not None:
-        executor.shutdown()
-    if node is not None:
-        getattr(node, "stop", lambda: None)()
-        node.destroy_node()
-    rclpy.try_shutdown()
+        try:
+            # not spin(): between signals it would wait for ever
+            while going():
+                executor.spin_once(timeout_sec=0.2)
+        except ExternalShutdownException:
+            pass
+        finally:
+            # in this order: a thread that still publishes while its node is destroyed ends the process with an abort
+            executor.shutdown()
+            getattr(node, "stop", lambda: None)()
+            node.destroy_node()
+        return getattr(node, "exit_code", 0)
