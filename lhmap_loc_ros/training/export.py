@@ -18,8 +18,10 @@ from ..localization.features import MAP_CHANNELS
 
 OPSET = 18
 """Below 20: TensorRT's parser reads newer GridSample wrongly; no reason to be near it."""
-TOLERANCE = 2e-3
-"""Largest difference from torch, relative to the largest output."""
+TOLERANCE = 1e-2
+"""Largest difference from torch, relative to the largest output; half precision in the file costs some 1e-3."""
+SMALLEST_HALVED = 512
+"""Tensors of fewer values stay in single precision in the file."""
 
 
 class _Part(nn.Module):
@@ -46,6 +48,7 @@ def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list
         expected = part(*inputs.values())
     program.save(str(temporary), external_data=False)
     model = onnx.load(temporary)
+    _store_in_half_precision(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     onnx.save(model, temporary)
     found = load_model(temporary).run({k: v.numpy() for k, v in inputs.items()})
@@ -56,6 +59,21 @@ def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list
             temporary.unlink()
             raise ModelError(f"{path.name}: output {name!r} differs from torch by {difference:.2g}")
     os.replace(temporary, path)
+
+
+def _store_in_half_precision(model: onnx.ModelProto) -> None:
+    """Weights lie in the file as float16 and are cast back when it is loaded: half the bytes, same arithmetic."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < SMALLEST_HALVED:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def export_flow(net, out: Path, name: str, width: int, height: int, metadata: dict) -> list[Path]:

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weights in models/, as a localizer and a map builder load them."""
+
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.errors import ModelError
+from lhmap_loc_ros.inference import find_model, load_model, models_dir
+from lhmap_loc_ros.localization.features import MAP_CHANNELS
+from lhmap_loc_ros.localization.refine import OnnxModelSet
+
+
+def test_flow_networks_fit_each_other_and_know_their_covariance():
+    models = OnnxModelSet("flow", threads=1)
+    rng = np.random.default_rng(0)
+    image = rng.random((3, models.height, models.width), np.float32)
+    view = np.zeros((MAP_CHANNELS, models.height, models.width), np.float32)
+    view[:, ::2, ::2] = rng.random(view[:, ::2, ::2].shape, np.float32)
+    image8, image4 = models.image(image)
+    for cell, (flow, log_scale) in ((8, models.coarse(view, image8)), (4, models.fine(view, image4))):
+        assert flow.shape == log_scale.shape == (2, models.height // cell, models.width // cell)
+        assert np.isfinite(flow).all() and np.isfinite(log_scale).all()
+    assert models.covariance_scale.shape == (6,) and (models.covariance_scale > 0).all()
+
+
+def test_heat_is_zero_where_there_is_no_point_and_differs_elsewhere():
+    model = load_model("heat", threads=1)
+    view = np.zeros(model.inputs["map"], np.float32)
+    view[:, 1, 40:80, 100:200] = 1
+    view[:, 0, 40:80, 100:200] = np.random.default_rng(0).random((40, 100))
+    heat = model.run({"map": view})["heat"][0, 0]
+    assert (heat[view[0, 1] == 0] == 0).all()
+    inside = heat[view[0, 1] > 0]
+    assert (inside > 0).all() and (inside <= 1).all() and inside.std() > 0
+
+
+def test_same_input_gives_the_same_output():
+    model = load_model("flow_image", threads=2)
+    image = {"image": np.random.default_rng(1).random(model.inputs["image"], np.float32)}
+    first, second = model.run(image), model.run(image)
+    for name in model.outputs:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_weights_are_small_enough_to_ship():
+    assert sum(path.stat().st_size for path in models_dir().glob("*.onnx")) < 10e6
+
+
+def test_every_model_has_a_card():
+    for path in models_dir().glob("*.onnx"):
+        assert any(path.name in card.read_text() for card in models_dir().glob("*.md")), path.name
+
+
+def test_unknown_model_names_where_it_was_looked_for():
+    with pytest.raises(ModelError, match="nothing_like_it.*models"):
+        find_model("nothing_like_it")
+
+
+def test_folder_without_weights_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("LHMAP_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        find_model("flow_image")
