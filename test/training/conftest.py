@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 
-from lhmap_loc_ros.geometry import Camera, inverse, perturb, project, se3_exp  # noqa: E402
-from lhmap_loc_ros.training.shards import write_shard  # noqa: E402
+from lhmap_loc_ros.geometry import Camera, inverse, perturb, project, se3_exp
+from lhmap_loc_ros.training.shards import write_shard
 
 
 def draw(points, shades, camera, pose):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import NO_POINT, inverse, perturb, project
@@ -75,8 +76,10 @@ def test_same_seed_gives_the_same_sample(shard_path):
 @pytest.mark.parametrize("level", samples.LEVELS)
 def test_start_errors_stay_in_the_protocols_range(level):
     rng, (metres, degrees) = np.random.default_rng(0), samples.LEVELS[level]
-    offsets = np.array([samples.start_pose(np.eye(4), level, rng)[:3, 3] for _ in range(300)])
-    assert np.abs(offsets).max() <= metres and np.abs(offsets).max() > 0.9 * metres
+    poses = np.array([samples.start_pose(np.eye(4), level, rng) for _ in range(300)])
+    angles = np.abs(Rotation.from_matrix(poses[:, :3, :3]).as_euler("xyz", degrees=True))
+    for largest, limit in ((np.abs(poses[:, :3, 3]).max(), metres), (angles.max(), degrees)):
+        assert 0.9 * limit < largest <= limit + 1e-9
 
 
 def test_file_that_is_no_shard_is_refused(tmp_path):
