@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..errors import InputError, LhmapError
+from ..evaluation.overlay import draw_overlay
 from ..geometry import Camera, make_pose
 from ..lhmap import LHMap
 from ..localization import start
@@ -43,16 +44,20 @@ _LOOKING_AHEAD = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [0.0
 """A camera 1.6 m above base_link: optical axes (right, down, ahead) in those of the robot."""
 
 
-def make_refiner(config: RefinerConfig, lhmap: LHMap) -> Refiner:
-    """The networks, warmed up; tests put others in their place."""
-    refiner = Refiner(config)
-    # the first run compiles and allocates for seconds: not while images wait
+def make_refiner(config: RefinerConfig) -> Refiner:
+    """The networks; tests put others in their place."""
+    return Refiner(config)
+
+
+def warm_up(refiner: Refiner, lhmap: LHMap, radius_m: float) -> None:
+    """Does once all that is done for an image: the first time compiles and allocates for seconds."""
     x, y, z, yaw = lhmap.metadata.path[0] if lhmap.metadata.path else (*lhmap.metadata.origin, 0.0)
     camera = Camera(640, 192, 400.0, 400.0, 320.0, 96.0)
-    crop = lhmap.crop((x, y, z), 60.0)
+    image = np.zeros((camera.height, camera.width, 3), np.uint8)
     pose = make_pose(Rotation.from_euler("z", yaw), (x, y, z)) @ _LOOKING_AHEAD
-    refiner.refine(np.zeros((camera.height, camera.width, 3), np.uint8), camera, crop, pose)
-    return refiner
+    crop = lhmap.crop((x, y, z), radius_m)
+    refiner.refine(image, camera, crop, pose)
+    draw_overlay(image, camera, crop, pose)
 
 
 class LocalizerNode(Node):
@@ -63,7 +68,8 @@ class LocalizerNode(Node):
         self.exit_code = 0
         config = self.config = declare(self, LocalizerConfig, NAME)
         self._map = LHMap.open(config.map_path)
-        self._refiner = make_refiner(config.refiner, self._map)
+        self._refiner = make_refiner(config.refiner)
+        warm_up(self._refiner, self._map, config.tracker.crop_radius_m)
         self._output = LocalizerOutput(self, config, self._map)
         self._mailbox = Mailbox()
         self._camera = CameraInput(self, config)

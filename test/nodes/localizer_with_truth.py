@@ -26,10 +26,13 @@ class BagRefiner:
             self.stamps = {m.image[0, :8].tobytes(): m.stamp_ns for m in reader.messages(["/camera/image_raw"])}
 
     def refine(self, image, camera, crop, T_map_camera, coarse=True, keep_trace=False):
-        truth = truth_at(self.stamps[image[0, :8].tobytes()]) @ T_BASE_CAMERA
+        stamp_ns = self.stamps.get(image[0, :8].tobytes())
+        if stamp_ns is None:  # the black image of the warm-up
+            return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0, 0))
+        truth = truth_at(stamp_ns) @ T_BASE_CAMERA
         return Refinement(truth @ se3_exp(SIGMA * self.random.standard_normal(6)), np.diag(SIGMA**2), 0.8, 400, (0, 0))
 
 
 bag = sys.argv.pop(1)
-localizer_node.make_refiner = lambda config, lhmap: BagRefiner(bag)
+localizer_node.make_refiner = lambda config: BagRefiner(bag)
 localizer_node.main()
