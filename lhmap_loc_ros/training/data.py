@@ -44,7 +44,7 @@ class Samples(torch.utils.data.IterableDataset):
         while True:
             shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
             s = training_sample(shard.frame(int(rng.integers(len(shard)))), c.width, c.height, rng, self.draw_start)
-            yield s.image, s.view, s.flow8, s.flow4
+            yield s.image, s.view, s.flow8, s.flow4, s.shown8, s.shown4
 
     def _weight(self, shard: Shard) -> float:
         factor = next((w for part, w in self.config.weights.items() if part in shard.path.name), 1.0)
@@ -52,7 +52,7 @@ class Samples(torch.utils.data.IterableDataset):
 
 
 def batches(config, start: int, draw_start=training_start) -> torch.utils.data.DataLoader:
-    """Batches (image, view, flow8, flow4) prepared by `config.workers` processes."""
+    """Batches (image, view, flow8, flow4, shown8, shown4) prepared by `config.workers` processes."""
     return torch.utils.data.DataLoader(
         Samples(config, start, draw_start),
         batch_size=config.batch,

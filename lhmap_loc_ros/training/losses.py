@@ -9,9 +9,15 @@ import torch.nn.functional as F
 from ..networks.flow import COARSE, FINE, WINDOW
 
 
-def laplace_nll(flow: torch.Tensor, log_scale: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean negative log-likelihood of a Laplace distribution per axis; cells with NaN truth are left out."""
+def laplace_nll(flow: torch.Tensor, log_scale: torch.Tensor, truth: torch.Tensor, shown=None) -> torch.Tensor:
+    """Mean negative log-likelihood of a Laplace distribution per axis; cells with NaN truth are left out.
+
+    Where the image does not show the point (`shown` (B, h, w) false) the displacement cannot be learned, only
+    that it is not to be trusted.
+    """
     known = torch.isfinite(truth)
+    if shown is not None:
+        flow = torch.where(shown.unsqueeze(1), flow, flow.detach())
     error = (flow - torch.where(known, truth, flow.detach())).abs()
     nll = (error * (-log_scale).exp() + log_scale) * known
     return nll.sum() / known.sum().clamp(min=1)
@@ -65,14 +71,14 @@ def fine_matching(cost: torch.Tensor, truth: torch.Tensor):
     return _cross_entropy(cost.permute(0, 2, 3, 1), target, known, size)
 
 
-def flow_loss(net, image, view, truth8, truth4, regression: float = 0.3):
+def flow_loss(net, image, view, truth8, truth4, shown8, shown4, regression: float = 0.3):
     """The whole loss of one batch, and figures to watch; with `regression` 0 the matching alone."""
     image8, image4 = net.image(image)
     encoded = net.map(view)
     similarity = net.similarity(encoded[0], image8)
     cost = net.fine_cost(encoded, image4)
-    match8, share8 = coarse_matching(similarity, truth8)
-    match4, share4 = fine_matching(cost, truth4)
+    match8, share8 = coarse_matching(similarity, torch.where(shown8.unsqueeze(1), truth8, torch.nan))
+    match4, share4 = fine_matching(cost, torch.where(shown4.unsqueeze(1), truth4, torch.nan))
     loss = match8 + match4
     figures = {"match8": match8, "match4": match4, "matched8": share8, "matched4": share4}
     if regression > 0:
@@ -80,8 +86,8 @@ def flow_loss(net, image, view, truth8, truth4, regression: float = 0.3):
         flow4, scale4 = net.fine_of(encoded, cost)
         # beyond its window the fine head can only say that it does not know
         inside = (truth4.abs() < FINE * (WINDOW + 1)).all(1, keepdim=True)
-        nll8 = laplace_nll(flow8.float(), scale8.float(), truth8)
-        nll4 = laplace_nll(flow4.float(), scale4.float(), torch.where(inside, truth4, torch.nan))
+        nll8 = laplace_nll(flow8.float(), scale8.float(), truth8, shown8)
+        nll4 = laplace_nll(flow4.float(), scale4.float(), torch.where(inside, truth4, torch.nan), shown4)
         nll4 = nll4 + 0.1 * laplace_nll(flow4.detach().float(), scale4.float(), truth4)
         loss = loss + regression * (nll8 + nll4)
         with torch.no_grad():

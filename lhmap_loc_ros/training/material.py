@@ -11,8 +11,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..geometry import Camera, inverse, make_pose, transform
+from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
+from ..mapping.builder import clean
 from ..mapping.cloud import VoxelCloud
+from ..mapping.config import BuildConfig
+from ..mapping.moving import RangeImage, Thinner
+from ..mapping.scans import PlacedScan
 from .shards import shrink, write_shard
 
 KITTI_WIDTH = 640
@@ -31,7 +35,7 @@ def kitti_frames(text: str, count: int) -> list[int]:
 def kitti_shard(root: Path, sequence: str, out: Path, frames: str = "all", queries: str = "odd", voxel=0.1):
     """A shard of a KITTI sequence: odd frames in the map of the even ones, or the other way round.
 
-    `frames` limits which images are used; the map uses all scans of the other parity.
+    The map is cleaned as the builder cleans it: traffic would else lie smeared over the street. `frames` limits which images are used; the map uses all scans of the other parity.
     """
     folder = root / "sequences" / sequence
     if not folder.is_dir():
@@ -52,15 +56,25 @@ def kitti_shard(root: Path, sequence: str, out: Path, frames: str = "all", queri
     ]
     # z up: the map frame is the first lidar frame
     T_map_c0 = inverse(T_c0_lidar)
-    cloud = VoxelCloud(voxel)
     parity = {"odd": 1, "even": 0}[queries]
-    for k in range(1 - parity, len(poses), 2):
+
+    def placed(k: int) -> PlacedScan:
         scan = np.fromfile(folder / "velodyne" / f"{k:06d}.bin", np.float32).reshape(-1, 4)
         distance = np.linalg.norm(scan[:, :3], axis=1)
         scan = scan[(distance > 2.7) & (distance < 80)]
-        cloud.add(transform(T_map_c0 @ poses[k] @ T_c0_lidar, scan[:, :3].astype(np.float64)), scan[:, 3])
-    points = cloud.to_points()
-    images, cameras, truth = [], [], []
+        T_map_lidar = T_map_c0 @ poses[k] @ T_c0_lidar
+        # ten scans a second
+        return PlacedScan(k * 100_000_000, transform(T_map_lidar, scan[:, :3].astype(float)), scan[:, 3], T_map_lidar)
+
+    config = BuildConfig(voxel_m=voxel)
+    cloud, thinner, beams = VoxelCloud(voxel), Thinner(config.moving), []
+    for k in range(1 - parity, len(poses), 2):
+        scan = placed(k)
+        cloud.add(scan.points, scan.intensity)
+        if thinner.wants(scan):
+            beams.append(RangeImage.of(scan))
+    points = clean(cloud.to_points(), beams, config, lambda *stage: None)
+    images, cameras, truth, depths = [], [], [], []
     for k in kitti_frames(frames, len(poses))[:]:
         if k % 2 != parity:
             continue
@@ -70,8 +84,11 @@ def kitti_shard(root: Path, sequence: str, out: Path, frames: str = "all", queri
         images.append(image)
         cameras.append(camera)
         truth.append(T_map_c0 @ poses[k] @ inverse(T_c2_c0))
+        # what the image shows, as far as its own scan tells; for the labels alone, the map never holds it
+        nearest, _ = z_buffer(*project(placed(k).points, inverse(truth[-1]), camera), camera, 0.2)
+        depths.append(np.where(np.isfinite(nearest), nearest, np.nan))
     xyz = points.points + points.origin.astype(np.float32)
-    write_shard(out, images, cameras, truth, xyz, points.intensity)
+    write_shard(out, images, cameras, truth, depths, xyz, points.intensity)
 
 
 def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 160, voxel=0.1):
@@ -98,7 +115,7 @@ def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 1
         cloud.add(deskew(scan, a, b), scan.intensity)
     points = cloud.to_points()
     width, height = 400, 120
-    pictures, cameras, poses = [], [], []
+    pictures, cameras, poses, depths = [], [], [], []
     for day in (1, 2):
         world = World.generate(seed, length, day=day)
         for _ in range(images // 2):
@@ -110,8 +127,10 @@ def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 1
             turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
             pose = where.pose(rng.uniform(3, where.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
             k = (camera.fx, camera.fy, camera.cx, camera.cy)
-            pictures.append(world.render_image(pose, k, width, height, time=rng.uniform(0, 40)))
+            time = rng.uniform(0, 40)
+            pictures.append(world.render_image(pose, k, width, height, time=time))
+            depths.append(world.depth_image(pose, k, width, height, time=time))
             cameras.append(camera)
             poses.append(pose)
     xyz = points.points + points.origin.astype(np.float32)
-    write_shard(out, pictures, cameras, poses, xyz, points.intensity, seed)
+    write_shard(out, pictures, cameras, poses, depths, xyz, points.intensity, seed)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -27,6 +27,10 @@ class Sample:
     """(2, H/8, W/8) true displacement of each cell's point [pixels], NaN where unknown or hidden."""
     flow4: np.ndarray
     """(2, H/4, W/4), likewise."""
+    shown8: np.ndarray
+    """(H/8, W/8) whether the image shows each cell's point: a map holds cars that have left since."""
+    shown4: np.ndarray
+    """(H/4, W/4), likewise."""
 
 
 def start_pose(truth: np.ndarray, level: int, rng) -> np.ndarray:
@@ -62,7 +66,8 @@ def mirrored(frame: Frame) -> Frame:
     camera = frame.camera
     camera = Camera(camera.width, camera.height, camera.fx, camera.fy, camera.width - 1 - camera.cx, camera.cy)
     points = frame.points * np.array([1, -1, 1], np.float32)
-    return Frame(frame.image[:, ::-1], camera, pose, points, frame.intensity)
+    depth = None if frame.depth is None else frame.depth[:, ::-1]
+    return Frame(frame.image[:, ::-1], camera, pose, points, frame.intensity, depth)
 
 
 def reframed(frame: Frame, width: int, height: int, rng, vary: bool = True) -> Frame:
@@ -86,7 +91,12 @@ def reframed(frame: Frame, width: int, height: int, rng, vary: bool = True) -> F
     image = cv2.warpAffine(np.ascontiguousarray(source), warp[:2], (width, height), flags=cv2.INTER_LINEAR)
     pose = frame.T_map_camera.copy()
     pose[:3, :3] = pose[:3, :3] @ turn
-    return Frame(image, target, pose, frame.points, frame.intensity)
+    depth = frame.depth
+    if depth is not None:
+        depth = cv2.warpAffine(
+            np.ascontiguousarray(depth), warp[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=np.nan
+        )
+    return replace(frame, image=image, camera=target, T_map_camera=pose, depth=depth)
 
 
 def vary_image(image: np.ndarray, rng) -> np.ndarray:
@@ -123,11 +133,14 @@ def vary_map(frame: Frame, rng) -> Frame:
     intensity = np.clip(intensity, 0, 1) ** np.exp(rng.normal(0, 0.35)) * np.exp(rng.normal(0, 0.3))
     if rng.random() < 0.08:
         intensity = np.zeros_like(intensity)
-    return Frame(frame.image, frame.camera, frame.T_map_camera, points, np.clip(intensity, 0, 1).astype(np.float32))
+    return replace(frame, points=points, intensity=np.clip(intensity, 0, 1).astype(np.float32))
 
 
-def true_flow(frame: Frame, view, owner: np.ndarray) -> np.ndarray:
-    """Displacement (2, h, w) [pixels] of the point of each cell from the view to the image; NaN where hidden."""
+def true_flow(frame: Frame, view, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement (2, h, w) [pixels] of the point of each cell from the view to the image; NaN where hidden.
+
+    And where (h, w) the image shows the point, which it does not when a car has left, or another has come.
+    """
     camera = frame.camera
     uv, depth = project(frame.points, inverse(frame.T_map_camera), camera)
     nearest, _ = z_buffer(uv, depth, camera, 0.2, 80.0)
@@ -140,9 +153,23 @@ def true_flow(frame: Frame, view, owner: np.ndarray) -> np.ndarray:
     point, rows, columns = point[inside], rows[inside], columns[inside]
     pixel = np.floor(uv[point] + 0.5).astype(int)
     seen = depth[point] < nearest[pixel[:, 1], pixel[:, 0]] * 1.03 + 0.3
-    point, rows, columns = point[seen], rows[seen], columns[seen]
+    point, rows, columns, pixel = point[seen], rows[seen], columns[seen], pixel[seen]
     flow[:, rows, columns] = (uv[point] - view.uv[point]).T
-    return flow
+    shown = np.zeros(owner.shape, bool)
+    shown[rows, columns] = True if frame.depth is None else _shown(depth[point], pixel, frame.depth)
+    return flow, shown
+
+
+def _shown(depth: np.ndarray, pixel: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Whether the image shows a surface at these depths (N) [m], in or beside these pixels (N, 2)."""
+    padded = np.pad(shown, 1, mode="edge")
+    agrees, unknown = np.zeros(len(depth), bool), np.ones(len(depth), bool)
+    for dv in range(3):
+        for du in range(3):
+            there = padded[pixel[:, 1] + dv, pixel[:, 0] + du]
+            agrees |= np.abs(there - depth) < 0.03 * depth + 0.3
+            unknown &= np.isnan(there)
+    return agrees | unknown
 
 
 def training_sample(frame: Frame, width: int, height: int, rng, draw_start=training_start) -> Sample:
@@ -153,5 +180,5 @@ def training_sample(frame: Frame, width: int, height: int, rng, draw_start=train
     start = draw_start(frame.T_map_camera, rng)
     splat = rng.uniform(0.12, 0.3)
     view = render_map(frame.points, frame.intensity, start, frame.camera, splat)
-    flow8, flow4 = (true_flow(frame, view, cell_points(view, cell)) for cell in (8, 4))
-    return Sample(vary_image(frame.image, rng).transpose(2, 0, 1), view.channels, flow8, flow4)
+    (flow8, shown8), (flow4, shown4) = (true_flow(frame, view, cell_points(view, cell)) for cell in (8, 4))
+    return Sample(vary_image(frame.image, rng).transpose(2, 0, 1), view.channels, flow8, flow4, shown8, shown4)

@@ -39,6 +39,8 @@ class Frame:
     """(N, 3) float32 [m], map frame."""
     intensity: np.ndarray
     """(N) float32 in [0, 1]."""
+    depth: np.ndarray | None = None
+    """(H, W) float32, depth [m] of what the image shows, inf for sky, NaN where unknown; None: all unknown."""
 
     @property
     def crop(self) -> MapPoints:
@@ -60,8 +62,10 @@ def surroundings(points: np.ndarray, T_map_camera: np.ndarray, camera: Camera, r
     return near[keep].astype(np.uint32)
 
 
-def write_shard(path: Path, images, cameras, poses, points: np.ndarray, intensity: np.ndarray, seed: int = 0):
-    """Write a shard; images are (H, W, 3) uint8 of one size, cameras and poses (4, 4) one per image."""
+def write_shard(
+    path: Path, images, cameras, poses, depths, points: np.ndarray, intensity: np.ndarray, seed: int = 0
+) -> None:
+    """Write a shard; images (H, W, 3) uint8 and depths (H, W) [m] of one size, cameras and poses (4, 4), one each."""
     rng = np.random.default_rng(seed)
     index = [surroundings(points, pose, camera, rng) for pose, camera in zip(poses, cameras, strict=True)]
     temporary = path.with_name(path.name + ".part.npz")
@@ -71,6 +75,7 @@ def write_shard(path: Path, images, cameras, poses, points: np.ndarray, intensit
         images=np.stack(images),
         cameras=np.array([(c.fx, c.fy, c.cx, c.cy) for c in cameras]),
         poses=np.stack(poses),
+        depths=np.stack(depths).astype(np.float16),
         points=points.astype(np.float32),
         intensity=np.clip(intensity * 255 + 0.5, 0, 255).astype(np.uint8),
         index=np.concatenate(index),
@@ -88,7 +93,7 @@ class Shard:
                 self._data = {name: data[name] for name in data.files}
         except (OSError, ValueError) as error:
             raise InputError(f"{path} is not a training shard: {error}") from error
-        missing = {"images", "cameras", "poses", "points", "intensity", "index", "offsets"} - set(self._data)
+        missing = {"images", "cameras", "poses", "depths", "points", "intensity", "index", "offsets"} - set(self._data)
         if missing:
             raise InputError(f"{path} is not a training shard: {sorted(missing)} missing")
         self.path = Path(path)
@@ -107,6 +112,7 @@ class Shard:
             T_map_camera=data["poses"][k],
             points=data["points"][chosen],
             intensity=data["intensity"][chosen].astype(np.float32) / 255,
+            depth=data["depths"][k].astype(np.float32),
         )
 
 

@@ -31,5 +31,7 @@ def shard_path(tmp_path_factory):
     base[:3, 3] = (0, 0, 1.6)
     poses = [perturb(base, rng.uniform(-1, 1, 3), rng.uniform(-4, 4, 3)) for _ in range(6)]
     path = tmp_path_factory.mktemp("shards") / "wall.npz"
-    write_shard(path, [draw(points, shades, camera, p) for p in poses], [camera] * 6, poses, points, shades)
+    pictures = [draw(points, shades, camera, p) for p in poses]
+    unknown = [np.full((camera.height, camera.width), np.nan)] * 6
+    write_shard(path, pictures, [camera] * 6, poses, unknown, points, shades)
     return path

@@ -53,6 +53,18 @@ def test_unknown_cells_give_no_gradient():
     assert prediction.grad.count_nonzero() == 2
 
 
+def test_cells_the_image_does_not_show_teach_only_doubt():
+    truth = torch.full((1, 2, 3, 3), 5.0)
+    flow = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    log_scale = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    shown = torch.zeros(1, 3, 3, dtype=torch.bool)
+    shown[0, 0, 0] = True
+    losses.laplace_nll(flow, log_scale, truth, shown).backward()
+    assert (flow.grad[0, :, 0, 0] != 0).all() and (flow.grad != 0).sum() == 2
+    # errors of 5 pixels at a scale of 1: every scale must grow
+    assert (log_scale.grad < 0).all()
+
+
 def test_window_cost_is_the_product_with_every_shift_and_so_is_its_gradient():
     torch.manual_seed(0)
     a, b = (torch.randn(2, 5, 6, 9, requires_grad=True) for _ in range(2))

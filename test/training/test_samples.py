@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -15,7 +17,8 @@ def test_true_flow_leads_from_the_view_to_the_true_place(shard_path):
     start = perturb(frame.T_map_camera, (0.4, -0.2, 0.5), (1, -3, 2))
     view = render_map(frame.points, frame.intensity, start, frame.camera)
     owner = cell_points(view, 4)
-    flow = samples.true_flow(frame, view, owner)
+    flow, shown = samples.true_flow(frame, view, owner)
+    np.testing.assert_array_equal(shown, np.isfinite(flow[0]))
     rows, columns = np.nonzero(np.isfinite(flow[0]))
     assert len(rows) > 50
     point = owner[rows, columns]
@@ -35,8 +38,34 @@ def test_points_hidden_from_the_true_pose_have_no_flow(shard_path):
     # seen from in front of the near wall's plane, the far wall is in view
     start = perturb(frame.T_map_camera, (0, 0, 2.5), (0, 0, 0))
     view = render_map(points, hidden.intensity, start, frame.camera)
-    assert not np.isfinite(samples.true_flow(hidden, view, cell_points(view, 4))).any()
+    flow, shown = samples.true_flow(hidden, view, cell_points(view, 4))
+    assert not np.isfinite(flow).any() and not shown.any()
 
+
+def test_points_the_image_does_not_show_keep_their_flow_but_are_told_apart(shard_path):
+    """Left half of the picture: another car now stands before the wall. Right half: nothing is known."""
+    frame = Shard(shard_path).frame(0)
+    depth = np.full(frame.image.shape[:2], np.nan, np.float32)
+    depth[:, : frame.camera.width // 2] = 4.0
+    frame = replace(frame, depth=depth)
+    view = render_map(frame.points, frame.intensity, frame.T_map_camera, frame.camera)
+    flow, shown = samples.true_flow(frame, view, cell_points(view, 4))
+    known = np.isfinite(flow[0])
+    left = np.arange(shown.shape[1]) < shown.shape[1] // 2 - 1
+    assert known[:, left].sum() > 50 and not shown[:, left].any()
+    right = np.arange(shown.shape[1]) > shown.shape[1] // 2
+    np.testing.assert_array_equal(shown[:, right], known[:, right])
+
+
+def test_mirrored_and_reframed_depth_stays_with_the_picture(shard_path):
+    frame = Shard(shard_path).frame(0)
+    # depth that repeats the first colour shows whether both move alike
+    frame = replace(frame, depth=frame.image[:, :, 0].astype(np.float32))
+    np.testing.assert_array_equal(samples.mirrored(frame).depth, samples.mirrored(frame).image[:, :, 0])
+    out = samples.reframed(frame, frame.camera.width, frame.camera.height, np.random.default_rng(1))
+    inside = np.isfinite(out.depth)
+    assert inside.mean() > 0.5
+    assert np.corrcoef(out.depth[inside], out.image[:, :, 0][inside])[0, 1] > 0.8
 
 def test_mirrored_frame_shows_every_point_at_the_mirrored_pixel(shard_path):
     frame = Shard(shard_path).frame(1)

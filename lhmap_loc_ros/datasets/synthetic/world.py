@@ -114,6 +114,14 @@ class World:
         return shading.develop(color, width, height, 1.0, light.exposure, light.balance, light.contrast, light.noise,
                                light.vignette, exposure_seed)
 
+    def depth_image(self, T_map_camera: np.ndarray, K, width: int, height: int, time: float = 0.0) -> np.ndarray:
+        """Depth along the optical axis (height, width) float32 [m] of what `render_image` shows, inf for sky."""
+        T = np.asarray(T_map_camera, float)
+        cols, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        pixels = np.stack([cols.ravel(), rows.ravel()], 1)
+        _, directions, hits = self._look(T, K, pixels, self._movers(T[:3, 3], time))
+        return (hits.range * (directions @ T[:3, 2].astype(np.float32))).reshape(height, width)
+
     def scan_rays(self, origins: np.ndarray, directions: np.ndarray, time) -> tuple[np.ndarray, np.ndarray]:
         """LiDAR returns of rays in the map frame.
 
