@@ -10,6 +10,11 @@ from .camera import Camera
 
 NO_POINT = -1
 """Value of an index image where no point projects."""
+_YIELD_M, _YIELD_SHARE = 0.3, 0.02
+"""A splat yields a pixel beside its own to a point that projects there, unless that lies this much deeper.
+
+Without this, ground near the camera is drawn over the ground behind it: all it shows moves up by half a splat.
+"""
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
@@ -39,9 +44,14 @@ def _z_buffer(uv, depth, splat, max_depth, nearest, index):
         column, row = int(np.floor(u + 0.5)), int(np.floor(uv[i, 1] + 0.5))
         for r in range(max(row - reach, 0), min(row + reach + 1, height)):
             for c in range(max(column - reach, 0), min(column + reach + 1, width)):
-                if z < nearest[r, c]:
-                    nearest[r, c] = z
+                key = z if r == row and c == column else z + _YIELD_M + _YIELD_SHARE * z
+                if key < nearest[r, c]:
+                    nearest[r, c] = key
                     index[r, c] = i
+    for r in range(height):
+        for c in range(width):
+            if index[r, c] >= 0:
+                nearest[r, c] = depth[index[r, c]]
 
 
 def project(
@@ -66,7 +76,8 @@ def z_buffer(
 
     Returns the depth image (H, W) float32 [m], infinite where empty, and the index image (H, W) int32 of the
     point that owns each pixel, `NO_POINT` where empty. `splat_m` is the width of a point in metres: near
-    points cover several pixels (at most 7x7), far ones a single one.
+    points cover several pixels (at most 7x7), far ones a single one. Beside its own pixel a point is drawn
+    only where no other point projects, or one well behind it.
     """
     nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
     index = np.full((camera.height, camera.width), NO_POINT, dtype=np.int32)

@@ -46,9 +46,9 @@ def training_start(truth: np.ndarray, rng) -> np.ndarray:
     moves instead of looking at the image.
     """
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.4:
         return start_pose(truth, 1, rng)
-    size = 1.0 if kind < 0.7 else 10 ** rng.uniform(-1.3, -0.2)
+    size = 1.0 if kind < 0.75 else 10 ** rng.uniform(-1.0, -0.2)
     return perturb(truth, rng.uniform(-1.2, 1.2, 3) * size, rng.uniform(-5, 5, 3) * size)
 
 
@@ -121,17 +121,17 @@ def vary_image(image: np.ndarray, rng) -> np.ndarray:
 
 def vary_map(frame: Frame, rng) -> Frame:
     """Thinner, noisier, partly missing, with another sensor's intensities."""
-    keep = rng.random(len(frame.points)) < (1.0 if rng.random() < 0.5 else 10 ** rng.uniform(-1, 0))
-    if rng.random() < 0.2:
+    keep = rng.random(len(frame.points)) < (1.0 if rng.random() < 0.7 else 10 ** rng.uniform(-0.8, 0))
+    if rng.random() < 0.1:
         # a missing tile
         corner = frame.points[rng.integers(len(frame.points)), :2]
         keep &= (np.abs(frame.points[:, :2] - corner) > rng.uniform(2, 8)).any(1)
     if keep.sum() < 200:
         keep[:] = True
-    points = frame.points[keep] + rng.normal(0, 0.015, (int(keep.sum()), 3)).astype(np.float32)
+    points = frame.points[keep] + rng.normal(0, 0.01, (int(keep.sum()), 3)).astype(np.float32)
     intensity = frame.intensity[keep]
-    intensity = np.clip(intensity, 0, 1) ** np.exp(rng.normal(0, 0.35)) * np.exp(rng.normal(0, 0.3))
-    if rng.random() < 0.08:
+    intensity = np.clip(intensity, 0, 1) ** np.exp(rng.normal(0, 0.2)) * np.exp(rng.normal(0, 0.2))
+    if rng.random() < 0.03:
         intensity = np.zeros_like(intensity)
     return replace(frame, points=points, intensity=np.clip(intensity, 0, 1).astype(np.float32))
 

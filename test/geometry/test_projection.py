@@ -60,3 +60,20 @@ def test_points_behind_and_absurdly_far_outside_do_no_harm():
     points = np.array([[0, 0, -5], [1e9, 0, 1], [np.nan, 0, 3]], np.float32)
     uv, depth = project(points, inverse(np.eye(4)), CAMERA)
     assert (z_buffer(uv, depth, CAMERA)[1] == NO_POINT).all()
+
+
+def test_near_ground_is_not_drawn_over_the_ground_behind_it():
+    """A plane below the camera, one point per pixel: every pixel keeps its own point however wide the splats."""
+    columns, rows = np.meshgrid(np.arange(64), np.arange(18, 32))
+    ray = np.stack([(columns - 31.5) / 40, (rows - 15.5) / 42, np.ones(rows.shape)], -1).reshape(-1, 3)
+    points = (ray * (1.6 / ray[:, 1:2])).astype(np.float32)
+    uv, depth = project(points, np.eye(4), CAMERA)
+    _, index = z_buffer(uv, depth, CAMERA, splat_m=0.5)
+    np.testing.assert_array_equal(index[18:].ravel(), np.arange(len(points)))
+
+
+def test_splat_hides_what_lies_well_behind_it():
+    near, far = np.array([[0, 0, 3.0]]), np.array([[0.15, 0, 6.0]])
+    uv, depth = project(np.vstack([near, far]).astype(np.float32), np.eye(4), CAMERA)
+    nearest, index = z_buffer(uv, depth, CAMERA, splat_m=0.5)
+    assert (index != 1).all() and np.isclose(nearest[index == 0], 3.0).all()
