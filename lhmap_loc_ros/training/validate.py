@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from ..geometry import inverse, se3_log
 from ..localization.refine import Refiner, RefinerConfig
-from .samples import start_pose
+from .samples import near_start, start_pose
 from .shards import Shard
 
 
@@ -99,14 +99,15 @@ def validate(net, shards: dict[str, list[Shard]], width: int, height: int, frame
 def covariance_scale(net, shards: list[Shard], width: int, height: int, frames: int = 60) -> np.ndarray:
     """Factor (6) on each axis' standard deviation after which 68 % of the errors lie within one sigma.
 
-    Errors of neighbouring cells are correlated, which the solver's own covariance does not know.
+    Errors of neighbouring cells are correlated, which the solver's own covariance does not know. The starts are
+    those of a tracked pose, for which the covariance is used.
     """
     refiner = Refiner(RefinerConfig(), TorchModelSet(net, width, height))
     ratios = []
     for number, shard in enumerate(shards):
         for k in np.linspace(0, len(shard) - 1, min(frames, len(shard))).astype(int):
             frame = shard.frame(int(k))
-            start = start_pose(frame.T_map_camera, 3, np.random.default_rng([9, number, int(k)]))
+            start = near_start(frame.T_map_camera, np.random.default_rng([9, number, int(k)]))
             image = np.ascontiguousarray(frame.image)
             result = refiner.refine(image, frame.camera, frame.crop, start, coarse=False)
             if result.succeeded:
