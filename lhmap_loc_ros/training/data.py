@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class Samples(torch.utils.data.IterableDataset):
         while True:
             shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
             s = training_sample(shard.frame(int(rng.integers(len(shard)))), c.width, c.height, rng, self.draw_start)
-            yield s.image, s.view, s.flow8, s.flow4, s.shown8, s.shown4
+            yield tuple(getattr(s, field.name) for field in fields(s))
 
     def _weight(self, shard: Shard) -> float:
         factor = next((w for part, w in self.config.weights.items() if part in shard.path.name), 1.0)
@@ -52,7 +53,7 @@ class Samples(torch.utils.data.IterableDataset):
 
 
 def batches(config, start: int, draw_start=training_start) -> torch.utils.data.DataLoader:
-    """Batches (image, view, flow8, flow4, shown8, shown4) prepared by `config.workers` processes."""
+    """Batches of the fields of `Sample`, in order, prepared by `config.workers` processes."""
     return torch.utils.data.DataLoader(
         Samples(config, start, draw_start),
         batch_size=config.batch,

@@ -65,7 +65,7 @@ def train_heat(config: HeatTrainConfig, out: Path, resume: bool = True) -> Path:
     for batch in batches(config, step, near_start) if step < config.steps else ():
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / config.steps)))
-        image, view, _, truth4, _, _ = (x.to(device) for x in batch)
+        image, view, _, truth4, *_ = (x.to(device) for x in batch)
         with torch.autocast(device, dtype=torch.bfloat16):
             loss = heat_loss(net, flow_net, image, view, truth4)
         optimizer.zero_grad(set_to_none=True)

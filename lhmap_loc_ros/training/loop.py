@@ -37,6 +37,7 @@ class TrainConfig(BaseModel):
     learning_rate: float = Field(1.5e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     regression: float = Field(0.3, ge=0, description="weight of the displacement likelihood beside the matching")
+    pose: float = Field(0.5, ge=0, description="weight of the error of the pose that the displacements lead to")
     workers: int = Field(1, ge=0, description="processes that prepare samples")
     threads: int = Field(2, ge=1, description="CPU threads of the network")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
@@ -72,7 +73,7 @@ def train_flow(config: TrainConfig, out: Path, resume: bool = True) -> Path:
                 group["lr"] = _learning_rate(config, step)
             batch = [x.to(device, non_blocking=True) for x in batch]
             with torch.autocast(device, dtype=torch.bfloat16):
-                loss, figures = flow_loss(net, *batch, regression=config.regression)
+                loss, figures = flow_loss(net, *batch, regression=config.regression, pose=config.pose)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -8,6 +8,9 @@ import torch.nn.functional as F
 
 from ..networks.flow import COARSE, FINE, WINDOW
 
+PRIOR_INFORMATION = [0.25] * 3 + [32.8] * 3
+"""Of the start pose, 2 m and 10 degrees: what the solver falls back on."""
+
 
 def laplace_nll(flow: torch.Tensor, log_scale: torch.Tensor, truth: torch.Tensor, shown=None) -> torch.Tensor:
     """Mean negative log-likelihood of a Laplace distribution per axis; cells with NaN truth are left out.
@@ -71,7 +74,38 @@ def fine_matching(cost: torch.Tensor, truth: torch.Tensor):
     return _cross_entropy(cost.permute(0, 2, 3, 1), target, known, size)
 
 
-def flow_loss(net, image, view, truth8, truth4, shown8, shown4, regression: float = 0.3):
+@torch.autocast("cuda", enabled=False)
+@torch.autocast("cpu", enabled=False)
+def pose_error_px(flow, log_scale, truth, rays, focal) -> torch.Tensor:
+    """How far the solved pose misses, in pixels: (B), the RMS over the cells of what it moves their points.
+
+    The likelihood takes the errors of the cells as independent; what they share decides the pose. One step of
+    the solver is linear in the displacement, so the error of the pose is the solution for the error of the
+    flow (B, 2, h, w); cells with NaN truth take no part. `rays` and `focal` as in `Sample`.
+    """
+    known = torch.isfinite(truth).all(1)
+    flow, log_scale = flow.float(), log_scale.float()
+    error = torch.where(known.unsqueeze(1), flow - truth, torch.zeros_like(flow)).flatten(2)
+    weight = (torch.exp(-2 * log_scale) * known.unsqueeze(1)).flatten(2)
+    x, y, inverse_depth = rays.flatten(2).unbind(1)
+    zero = torch.zeros_like(x)
+    # d(u, v)/d(xi) for T exp(xi), as in localization/solver.py
+    J_u = torch.stack([-inverse_depth, zero, x * inverse_depth, x * y, -1 - x * x, y], 2) * focal[:, 0, None, None]
+    J_v = torch.stack([zero, -inverse_depth, y * inverse_depth, 1 + y * y, -x * y, -x], 2) * focal[:, 1, None, None]
+    information = torch.diag(torch.tensor(PRIOR_INFORMATION, device=flow.device))
+    gradient = torch.zeros(len(flow), 6, device=flow.device)
+    for J, w, e in ((J_u, weight[:, 0], error[:, 0]), (J_v, weight[:, 1], error[:, 1])):
+        weighted = J * w.unsqueeze(2)
+        information = information + weighted.transpose(1, 2) @ J
+        gradient = gradient + (weighted * e.unsqueeze(2)).sum(1)
+    xi = torch.linalg.solve(information, gradient.unsqueeze(2))
+    moved = ((J_u @ xi) ** 2 + (J_v @ xi) ** 2).squeeze(2) * known.flatten(1)
+    return (moved.sum(1) / known.flatten(1).sum(1).clamp(min=1) + 1e-4).sqrt()
+
+
+def flow_loss(
+    net, image, view, truth8, truth4, shown8, shown4, rays8, rays4, focal, regression: float = 0.3, pose: float = 0.0
+):
     """The whole loss of one batch, and figures to watch; with `regression` 0 the matching alone."""
     image8, image4 = net.image(image)
     encoded = net.map(view)
@@ -94,4 +128,14 @@ def flow_loss(net, image, view, truth8, truth4, shown8, shown4, regression: floa
             error = (flow4 - truth4).norm(dim=1)[inside[:, 0]]
             epe = error[torch.isfinite(error)].median()
         figures |= {"nll8": nll8, "nll4": nll4, "fine_error_px": epe}
+        if pose > 0:
+            pose8 = pose_error_px(flow8, scale8, truth8, rays8, focal)
+            pose4 = pose_error_px(flow4, scale4, torch.where(inside, truth4, torch.nan), rays4, focal)
+            # the fine head is asked for poses near by alone, where most points lie inside its window
+            known = torch.isfinite(truth4).all(1)
+            near = ((inside[:, 0] & known).sum((1, 2)) > 0.8 * known.sum((1, 2))).float()
+            # logarithms: one hopeless view must not drown the others
+            pose8, pose4 = pose8.log1p().mean(), (pose4.log1p() * near).sum() / near.sum().clamp(min=1)
+            loss = loss + pose * (pose8 + pose4)
+            figures |= {"pose8": pose8, "pose4": pose4}
     return loss, {k: float(v.detach()) for k, v in figures.items()}

@@ -31,6 +31,12 @@ class Sample:
     """(H/8, W/8) whether the image shows each cell's point: a map holds cars that have left since."""
     shown4: np.ndarray
     """(H/4, W/4), likewise."""
+    rays8: np.ndarray
+    """(3, H/8, W/8) of each cell's point in the start camera: x/z, y/z, 1/z [1/m]; zero where there is none."""
+    rays4: np.ndarray
+    """(3, H/4, W/4), likewise."""
+    focal: np.ndarray
+    """(2) focal lengths [pixels]."""
 
 
 def start_pose(truth: np.ndarray, level: int, rng) -> np.ndarray:
@@ -180,5 +186,19 @@ def training_sample(frame: Frame, width: int, height: int, rng, draw_start=train
     start = draw_start(frame.T_map_camera, rng)
     splat = rng.uniform(0.12, 0.3)
     view = render_map(frame.points, frame.intensity, start, frame.camera, splat)
-    (flow8, shown8), (flow4, shown4) = (true_flow(frame, view, cell_points(view, cell)) for cell in (8, 4))
-    return Sample(vary_image(frame.image, rng).transpose(2, 0, 1), view.channels, flow8, flow4, shown8, shown4)
+    owners = [cell_points(view, cell) for cell in (8, 4)]
+    (flow8, shown8), (flow4, shown4) = (true_flow(frame, view, owner) for owner in owners)
+    rays8, rays4 = (_rays(frame.camera, view, owner) for owner in owners)
+    image = vary_image(frame.image, rng).transpose(2, 0, 1)
+    focal = np.array([frame.camera.fx, frame.camera.fy], np.float32)
+    return Sample(image, view.channels, flow8, flow4, shown8, shown4, rays8, rays4, focal)
+
+
+def _rays(camera: Camera, view, owner: np.ndarray) -> np.ndarray:
+    rays = np.zeros((3, *owner.shape), np.float32)
+    rows, columns = np.nonzero(owner != NO_POINT)
+    point = owner[rows, columns]
+    rays[0, rows, columns] = (view.uv[point, 0] - camera.cx) / camera.fx
+    rays[1, rows, columns] = (view.uv[point, 1] - camera.cy) / camera.fy
+    rays[2, rows, columns] = 1 / view.depth[point]
+    return rays

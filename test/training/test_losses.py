@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lhmap_loc_ros.geometry import Camera, inverse, project
+from lhmap_loc_ros.localization.solver import solve_pose
 from lhmap_loc_ros.networks import flow
 from lhmap_loc_ros.training import losses
 
@@ -79,3 +82,39 @@ def test_window_cost_is_the_product_with_every_shift_and_so_is_its_gradient():
     torch.testing.assert_close(torch.autograd.grad((found * weight).sum(), (a, b)), gradients)
     with torch.no_grad():
         torch.testing.assert_close(flow.window_cost(a, b, 2), expected)
+
+
+def pose_error_case(displace):
+    """A street of 200 points, the displacement `displace(points, pixels)` in pixels, and both routes to its pose."""
+    rng = np.random.default_rng(2)
+    camera = Camera(320, 96, 180.0, 180.0, 159.5, 44.0)
+    points = np.column_stack([rng.uniform(-6, 6, 200), rng.uniform(-1.5, 1.5, 200), rng.uniform(5, 30, 200)])
+    uv, depth = project(points.astype(np.float32), np.eye(4), camera)
+    error = displace(points, uv)
+    scale = rng.uniform(0.8, 1.2, (200, 2))
+    as_cells = lambda x: torch.tensor(x, dtype=torch.float32).T.reshape(1, -1, 10, 20)  # noqa: E731
+    rays = np.column_stack([points[:, :2] / points[:, 2:], 1 / points[:, 2]])
+    found = losses.pose_error_px(
+        as_cells(error), as_cells(np.log(scale)), torch.zeros(1, 2, 10, 20), as_cells(rays), torch.full((1, 2), 180.0)
+    )
+    solved = solve_pose(points, uv + error, scale, np.eye(4), camera, (2.0, np.radians(10)))
+    moved, _ = project(points.astype(np.float32), inverse(solved.T_map_camera), camera)
+    return float(found), float(np.sqrt(np.square(moved - uv).sum(1).mean()))
+
+
+def test_pose_error_is_what_the_solver_would_make_of_the_displacements():
+    rng = np.random.default_rng(1)
+    for displace in (
+        lambda points, uv: np.full(uv.shape, 0.7),
+        lambda points, uv: (uv - (159.5, 44.0)) / points[:, 2:] * 0.1,
+        lambda points, uv: rng.normal(0, 0.4, uv.shape),
+    ):
+        found, solved = pose_error_case(displace)
+        assert found == pytest.approx(solved, rel=0.1)
+
+
+def test_errors_in_common_cost_more_than_errors_that_cancel():
+    rng = np.random.default_rng(1)
+    common, _ = pose_error_case(lambda points, uv: np.ones(uv.shape))
+    scattered, _ = pose_error_case(lambda points, uv: np.sign(rng.normal(size=uv.shape)))
+    assert common > 3 * scattered
