@@ -32,7 +32,7 @@ class MeasurementConfig(Config):
     floor_deg: float = Field(0.1, ge=0, le=20, description="least standard deviation of a measurement, each axis [deg]")
     bias_m: float = Field(0.03, ge=0, le=2, description="error shared by consecutive images, never averaged away [m]")
     bias_deg: float = Field(0.08, ge=0, le=10, description="as bias_m, of rotation [deg]")
-    min_inlier_ratio: float = Field(0.1, ge=0, le=1, description="a refinement below this is no measurement")
+    min_inlier_ratio: float = Field(0.05, ge=0, le=1, description="a refinement below this is no measurement")
     min_matches: int = Field(30, ge=0, description="a refinement with fewer matched points is no measurement")
     gate_probability: float = Field(
         0.999, gt=0.5, lt=1, description="share of true measurements that pass the gate (chi-square, 6 dof)"

@@ -91,7 +91,7 @@ class Refinement:
     covariance: np.ndarray
     """(6, 6) of the tangent vector (metres, radians) in the camera's frame: T = T_hat exp(xi)."""
     inlier_ratio: float
-    """Share of the matches' weight that the pose explains, in [0, 1]."""
+    """Share of the matches that are sure and that the pose explains, in [0, 1]."""
     matches: int
     """Map points matched in the last pass."""
     last_step: tuple[float, float]

@@ -13,8 +13,11 @@ import numpy as np
 
 from ..geometry import Camera, inverse, se3_exp
 
-INLIER_SIGMAS = 3.0
-"""A match counts as explained when its residual is below this many scales on both axes."""
+INLIER_SIGMAS, INLIER_SCALE = 2.0, 4.0
+"""An inlier is a match whose residual is below this many scales, the scale below this many pixels, on both axes.
+
+Without the second bound everything is an inlier where the network knows that it knows nothing.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,15 @@ class Solution:
     information: np.ndarray
     """(6, 6) inverse covariance of the body-frame tangent vector (metres, radians), prior included."""
     inlier_ratio: float
-    """Share of the matches' weight with a residual below `INLIER_SIGMAS` scales."""
+    """Share of the matches that are inliers, in [0, 1]."""
 
 
 @numba.njit(cache=True, nogil=True)
 def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, H, g):
-    """Fill H (6, 6) and g (6) of the re-weighted problem; returns explained and total weight."""
+    """Fill H (6, 6) and g (6) of the re-weighted problem; returns the number of inliers."""
     H[:] = 0.0
     g[:] = 0.0
-    explained = 0.0
-    total = 0.0
+    inliers = 0
     J = np.zeros((2, 6))
     r = np.zeros(2)
     for i in range(points.shape[0]):
@@ -43,8 +45,6 @@ def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, H, g):
         x = T[0, 0] * px + T[0, 1] * py + T[0, 2] * pz + T[0, 3]
         y = T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]
         z = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
-        weight = 1.0 / (scale[i, 0] * scale[i, 0]) + 1.0 / (scale[i, 1] * scale[i, 1])
-        total += weight
         if z < 0.3:
             continue
         iz = 1.0 / z
@@ -64,8 +64,8 @@ def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, H, g):
         r[0] = fx * x * iz + cx - target[i, 0]
         r[1] = fy * y * iz + cy - target[i, 1]
         e0, e1 = r[0] / scale[i, 0], r[1] / scale[i, 1]
-        if abs(e0) < 3.0 and abs(e1) < 3.0:
-            explained += weight
+        if max(abs(e0), abs(e1)) < INLIER_SIGMAS and max(scale[i, 0], scale[i, 1]) < INLIER_SCALE:
+            inliers += 1
         robust = 1.0 / (1.0 + (e0 * e0 + e1 * e1) / (width * width))
         for k in range(2):
             w = robust / (scale[i, k] * scale[i, k])
@@ -76,7 +76,7 @@ def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, H, g):
     for a in range(6):
         for b in range(a):
             H[b, a] = H[a, b]
-    return explained, total
+    return inliers
 
 
 def solve_pose(
@@ -100,11 +100,11 @@ def solve_pose(
     pose = np.array(T_map_camera, dtype=np.float64)
     offset = np.zeros(6)
     H, g = np.empty((6, 6)), np.empty(6)
-    explained, total = 0.0, 0.0
+    inliers = 0
     for k in range(iterations):
         # a wide kernel first: far outliers lose their weight only once the pose is near
         width = max(2.0, 16.0 * 0.6**k)
-        explained, total = _normal_equations(
+        inliers = _normal_equations(
             points, target, scale, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width, H, g
         )
         step = -np.linalg.solve(H + prior, g + prior @ offset)
@@ -114,4 +114,4 @@ def solve_pose(
         offset += step
         if width == 2.0 and np.linalg.norm(step[:3]) < 1e-4 and np.linalg.norm(step[3:]) < 1e-5:
             break
-    return Solution(pose, H + prior, float(explained / total) if total > 0 else 0.0)
+    return Solution(pose, H + prior, inliers / max(len(points), 1))

@@ -38,7 +38,7 @@ class StateConfig(Config):
     degraded_sigma_m: float = Field(0.8, gt=0, description="TRACKING ends above this standard deviation [m]")
     degraded_sigma_deg: float = Field(3.0, gt=0, description="TRACKING ends above this standard deviation [deg]")
     degraded_inlier_ratio: float = Field(
-        0.15, ge=0, le=1, description="TRACKING ends when the running mean of the inlier ratio falls below this"
+        0.1, ge=0, le=1, description="TRACKING ends when the running mean of the inlier ratio falls below this"
     )
     lost_rejections: int = Field(
         12, ge=1, le=1000, description="contradicting images that end in LOST; an accepted one makes up for two"

@@ -75,6 +75,13 @@ def test_without_information_the_pose_stays_and_the_covariance_is_the_prior():
     np.testing.assert_allclose(sigma, np.repeat(PRIOR, 3), rtol=0.01)
 
 
+def test_matches_that_are_not_sure_are_no_inliers_however_well_they_fit():
+    points, uv = scene(np.random.default_rng(4))
+    scale = np.full_like(uv, 0.5)
+    scale[:450] = 12.0
+    assert solve_pose(points, uv, scale, TRUTH, CAMERA, PRIOR).inlier_ratio == pytest.approx(0.25)
+
+
 def test_points_behind_the_camera_are_ignored():
     points, uv = scene(np.random.default_rng(5))
     behind = points.copy()
