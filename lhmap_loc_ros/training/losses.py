@@ -74,6 +74,15 @@ def fine_matching(cost: torch.Tensor, truth: torch.Tensor):
     return _cross_entropy(cost.permute(0, 2, 3, 1), target, known, size)
 
 
+def _matchable(truth, shown, cell: int) -> torch.Tensor:
+    """The truth, NaN where the image does not show the point or it lies outside the image's cells."""
+    h, w = truth.shape[-2:]
+    column = torch.arange(w, device=truth.device) + truth[:, 0] / cell
+    row = torch.arange(h, device=truth.device).view(-1, 1) + truth[:, 1] / cell
+    inside = (column > -0.5) & (column < w - 0.5) & (row > -0.5) & (row < h - 0.5)
+    return torch.where((inside & shown).unsqueeze(1), truth, torch.nan)
+
+
 @torch.autocast("cuda", enabled=False)
 @torch.autocast("cpu", enabled=False)
 def pose_error_px(flow, log_scale, truth, rays, focal) -> torch.Tensor:
@@ -111,8 +120,8 @@ def flow_loss(
     encoded = net.map(view)
     similarity = net.similarity(encoded[0], image8)
     cost = net.fine_cost(encoded, image4)
-    match8, share8 = coarse_matching(similarity, torch.where(shown8.unsqueeze(1), truth8, torch.nan))
-    match4, share4 = fine_matching(cost, torch.where(shown4.unsqueeze(1), truth4, torch.nan))
+    match8, share8 = coarse_matching(similarity, _matchable(truth8, shown8, COARSE))
+    match4, share4 = fine_matching(cost, _matchable(truth4, shown4, FINE))
     loss = match8 + match4
     figures = {"match8": match8, "match4": match4, "matched8": share8, "matched4": share4}
     if regression > 0:

@@ -15,6 +15,8 @@ from .shards import Frame
 
 LEVELS = {1: (2.0, 10.0), 2: (1.0, 2.0), 3: (0.6, 2.0)}
 """Start errors of the evaluation protocol: metres and degrees, uniform on each axis."""
+BEYOND = 24.0
+"""A displacement is known up to this far outside the image [pixels]."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def true_flow(frame: Frame, view, owner: np.ndarray) -> tuple[np.ndarray, np.nda
     """Displacement (2, h, w) [pixels] of the point of each cell from the view to the image; NaN where hidden.
 
     And where (h, w) the image shows the point, which it does not when a car has left, or another has come.
+    Points that come to lie up to `BEYOND` pixels outside the image count as shown: were they left out, all the
+    cells along a border that have a displacement would move inwards, and so would be learned.
     """
     camera = frame.camera
     uv, depth = project(frame.points, inverse(frame.T_map_camera), camera)
@@ -155,14 +159,15 @@ def true_flow(frame: Frame, view, owner: np.ndarray) -> tuple[np.ndarray, np.nda
     point = owner[rows, columns]
     u, v = uv[point, 0], uv[point, 1]
     with np.errstate(invalid="ignore"):
-        inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
-    point, rows, columns = point[inside], rows[inside], columns[inside]
-    pixel = np.floor(uv[point] + 0.5).astype(int)
-    seen = depth[point] < nearest[pixel[:, 1], pixel[:, 0]] * 1.03 + 0.3
-    point, rows, columns, pixel = point[seen], rows[seen], columns[seen], pixel[seen]
+        beyond = np.maximum.reduce([-u, u - camera.width + 1, -v, v - camera.height + 1])
+        near = beyond < BEYOND
+    point, rows, columns, outside = point[near], rows[near], columns[near], beyond[near] >= 0.5
+    pixel = np.clip(np.floor(uv[point] + 0.5).astype(int), 0, (camera.width - 1, camera.height - 1))
+    seen = outside | (depth[point] < nearest[pixel[:, 1], pixel[:, 0]] * 1.03 + 0.3)
+    point, rows, columns, pixel, outside = (x[seen] for x in (point, rows, columns, pixel, outside))
     flow[:, rows, columns] = (uv[point] - view.uv[point]).T
     shown = np.zeros(owner.shape, bool)
-    shown[rows, columns] = True if frame.depth is None else _shown(depth[point], pixel, frame.depth)
+    shown[rows, columns] = True if frame.depth is None else outside | _shown(depth[point], pixel, frame.depth)
     return flow, shown
 
 

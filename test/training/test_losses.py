@@ -39,6 +39,15 @@ def test_fine_targets_outside_the_window_do_not_count():
     assert loss == 0 and matched == 0
 
 
+def test_only_points_the_image_shows_are_matched():
+    truth = torch.zeros(1, 2, 4, 5)
+    truth[0, 1, 3] = flow.FINE  # the last row moves out of the image
+    shown = torch.ones(1, 4, 5, dtype=torch.bool)
+    shown[0, 0, 0] = False
+    known = torch.isfinite(losses._matchable(truth, shown, flow.FINE)[0, 0])
+    assert not known[3].any() and not known[0, 0] and known.sum() == 14
+
+
 def test_likelihood_prefers_the_true_scale():
     torch.manual_seed(0)
     truth = torch.distributions.Laplace(0.0, 2.0).sample((4, 2, 20, 20))

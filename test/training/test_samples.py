@@ -42,6 +42,20 @@ def test_points_hidden_from_the_true_pose_have_no_flow(shard_path):
     assert not np.isfinite(flow).any() and not shown.any()
 
 
+def test_displacements_along_the_borders_lead_outwards_as_often_as_inwards(shard_path):
+    """Left out where they leave the image, they would teach that everything at a border moves inwards."""
+    frame = Shard(shard_path).frame(0)
+    last_column = []
+    for yaw in (-2, 2):
+        start = perturb(frame.T_map_camera, (0, 0, 0), (0, yaw, 0))
+        view = render_map(frame.points, frame.intensity, start, frame.camera)
+        flow, _ = samples.true_flow(frame, view, cell_points(view, 4))
+        last_column.append(np.nanmean(flow[0, :, -2:]))
+    # 2 degrees at a focal length of 110 pixels, further out at the border
+    np.testing.assert_allclose(last_column[::-1], -np.array(last_column), rtol=0.2)
+    assert abs(last_column[0]) > 3
+
+
 def test_points_the_image_does_not_show_keep_their_flow_but_are_told_apart(shard_path):
     """Left half of the picture: another car now stands before the wall. Right half: nothing is known."""
     frame = Shard(shard_path).frame(0)
