@@ -30,6 +30,7 @@ class RefinerConfig(BaseModel):
     fine_passes: int = Field(2, ge=1, le=8, description="refinements at 1/4 resolution after the coarse one")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
     max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
+    border_cells: int = Field(1, ge=0, le=8, description="cells along the image's border that are not matched")
     min_matches: int = Field(30, ge=6, description="fewer matched map points than this give no pose")
     prior_sigma_m: float = Field(2.0, gt=0.0, description="weak prior around the start position [m]")
     prior_sigma_deg: float = Field(10.0, gt=0.0, description="weak prior around the start orientation [deg]")
@@ -168,7 +169,10 @@ class Refiner:
             crop.points, crop.intensity, pose, camera, self.config.splat_m, self.config.max_depth_m
         )
         owner = cell_points(view, cell)
-        rows, columns = np.nonzero(owner != NO_POINT)
+        # at the border a cell sees only part of its surroundings, and errs more
+        b = self.config.border_cells
+        inner = owner[b : owner.shape[0] - b, b : owner.shape[1] - b]
+        rows, columns = (x + b for x in np.nonzero(inner != NO_POINT))
         clock.lap("project")
         if len(rows) < self.config.min_matches:
             return pose, None, 0
