@@ -74,6 +74,27 @@ def test_perfect_matches_give_the_pose_in_a_far_away_map(monkeypatch, crop):
     assert {"encode", "project", "network", "solve"} <= set(result.timings_ms)
 
 
+def test_what_is_seen_at_the_border_does_not_move_the_pose(monkeypatch, crop):
+    models = Oracle(monkeypatch, crop)
+    exact = models._match
+
+    def wrong_at_the_border(cell, features):
+        flow, log_scale = exact(cell, features)
+        flow[1, [0, -1]] -= 3.0
+        flow[0, :, 0], flow[0, :, -1] = flow[0, :, 0] + 3.0, flow[0, :, -1] - 3.0
+        return flow, log_scale + 3.0  # as unsure as wrong: the robust weights cannot tell
+
+    monkeypatch.setattr(models, "_match", wrong_at_the_border)
+    errors = [
+        pose_error(
+            refine.Refiner(refine.RefinerConfig(border_cells=b), models).refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera,
+            TRUTH,
+        )[0]
+        for b in (0, 1)
+    ]
+    assert errors[1] < 1e-3 < 0.005 < errors[0]
+
+
 def test_covariance_is_scaled_by_the_models_calibration(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
     refiner = refine.Refiner(refine.RefinerConfig(), models)
