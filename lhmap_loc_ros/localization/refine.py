@@ -64,9 +64,7 @@ class OnnxModelSet:
         try:
             _, _, self.height, self.width = self._image.inputs["image"]
         except KeyError:
-            raise ModelError(
-                f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'"
-            ) from None
+            raise ModelError(f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'") from None
         self.covariance_scale = np.array(self._fine.metadata.get("covariance_scale", [1.0] * 6))
         self.sha256 = self._fine.sha256
 
@@ -165,9 +163,7 @@ class Refiner:
 
     def _pass(self, cell, features, camera, crop, pose, clock):
         """One refinement; (pose, None, 0) where too few map points are in view."""
-        view = render_map(
-            crop.points, crop.intensity, pose, camera, self.config.splat_m, self.config.max_depth_m
-        )
+        view = render_map(crop.points, crop.intensity, pose, camera, self.config.splat_m, self.config.max_depth_m)
         owner = cell_points(view, cell)
         # at the border a cell sees only part of its surroundings, and errs more
         b = self.config.border_cells

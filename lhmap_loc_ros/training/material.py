@@ -35,7 +35,8 @@ def kitti_frames(text: str, count: int) -> list[int]:
 def kitti_shard(root: Path, sequence: str, out: Path, frames: str = "all", queries: str = "odd", voxel=0.1):
     """A shard of a KITTI sequence: odd frames in the map of the even ones, or the other way round.
 
-    The map is cleaned as the builder cleans it: traffic would else lie smeared over the street. `frames` limits which images are used; the map uses all scans of the other parity.
+    The map is cleaned as the builder cleans it: traffic would else lie smeared over the street. `frames` limits
+    which images are used; the map uses all scans of the other parity.
     """
     folder = root / "sequences" / sequence
     if not folder.is_dir():

@@ -81,6 +81,7 @@ def test_mirrored_and_reframed_depth_stays_with_the_picture(shard_path):
     assert inside.mean() > 0.5
     assert np.corrcoef(out.depth[inside], out.image[:, :, 0][inside])[0, 1] > 0.8
 
+
 def test_mirrored_frame_shows_every_point_at_the_mirrored_pixel(shard_path):
     frame = Shard(shard_path).frame(1)
     mirror = samples.mirrored(frame)
