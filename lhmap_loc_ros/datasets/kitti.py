@@ -43,6 +43,34 @@ class Calibration:
     """Pose of the Velodyne in the optical frame of camera 0 (4, 4), to which the ground truth refers."""
 
 
+class Sequence:
+    """A sequence on disk; raises BagError if something is missing or damaged."""
+
+    def __init__(self, root, name: str):
+        self.folder = Path(root) / "sequences" / name
+        if not self.folder.is_dir():
+            there = ", ".join(sorted(p.name for p in (Path(root) / "sequences").glob("*"))) or "none"
+            raise BagError(f"{self.folder}: no such sequence; there are: {there}")
+        self.calibration = read_calibration(self.folder / "calib.txt")
+        self.stamps = _read_times(self.folder / "times.txt")
+        """(N,) int64, nanoseconds."""
+        self.truth_path = Path(root) / "poses" / f"{name}.txt"
+        self.truth = _read_truth(self.truth_path, self.stamps, self.calibration)
+        """T_map_base of every frame; None if there is no ground truth."""
+
+    def scan(self, number: int) -> np.ndarray:
+        """x, y, z [m] and reflectance [0, 1] of the points (N, 4) float32."""
+        return _read_scan(self.folder / "velodyne" / f"{number:06d}.bin")
+
+    def image(self, number: int) -> np.ndarray:
+        """The image of camera 2 (H, W, 3) uint8 RGB."""
+        path = self.folder / "image_2" / f"{number:06d}.png"
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.exists() else None
+        if image is None:
+            raise BagError(f"{path}: {'cannot be decoded' if path.exists() else 'not there'}, expected an image")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
 def import_sequence(
     root, sequence: str, out, frames: Literal["all", "even", "odd"] = "all", with_poses: bool | None = None, report=None
 ) -> Path:
@@ -52,21 +80,16 @@ def import_sequence(
     for even and all frames (they make maps), not for odd ones (queries must not know the truth).
     Returns the path of the bag. Raises BagError if something is missing or damaged; then nothing is left.
     """
-    folder, out = Path(root) / "sequences" / sequence, Path(out)
-    if not folder.is_dir():
-        there = ", ".join(sorted(p.name for p in (Path(root) / "sequences").glob("*"))) or "none"
-        raise BagError(f"{folder}: no such sequence; there are: {there}")
+    source, out = Sequence(root, sequence), Path(out)
+    stamps, truth = source.stamps, source.truth
     if frames not in ("all", "even", "odd"):
         raise BagError(f"frames: {frames!r} found, expected all, even or odd")
     if out.exists():
         raise BagError(f"{out}: exists already, expected a path for a new bag")
-    calibration = read_calibration(folder / "calib.txt")
-    stamps = _read_times(folder / "times.txt")
-    truth = _read_truth(Path(root) / "poses" / f"{sequence}.txt", stamps, calibration)
     if with_poses is None:
         with_poses = truth is not None and frames != "odd"
     if with_poses and truth is None:
-        raise BagError(f"{root}/poses/{sequence}.txt: not there, but poses are wanted in the bag")
+        raise BagError(f"{source.truth_path}: not there, but poses are wanted in the bag")
     chosen = range(len(stamps))[{"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[frames]]
     if not out.parent.is_dir():
         raise BagError(f"{out}: cannot be written, there is no folder {out.parent}")
@@ -74,10 +97,10 @@ def import_sequence(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workshop:
         growing = Path(workshop) / out.name
         with BagWriter(growing) as writer:
-            _write_static(writer, int(stamps[chosen[0]]), calibration)
+            _write_static(writer, int(stamps[chosen[0]]), source.calibration)
             for done, number in enumerate(chosen, 1):
                 pose = truth.poses[number] if with_poses else None
-                _write_frame(writer, folder, number, int(stamps[number]), calibration, pose)
+                _write_frame(writer, source, number, pose)
                 if report:
                     report("import", done, len(chosen))
         if truth is not None:
@@ -143,21 +166,18 @@ def _write_static(writer: BagWriter, stamp: int, calibration: Calibration) -> No
     writer.tf_static(stamp, transforms)
 
 
-def _write_frame(
-    writer: BagWriter, folder: Path, number: int, stamp: int, calibration: Calibration, pose: np.ndarray | None
-) -> None:
+def _write_frame(writer: BagWriter, source: Sequence, number: int, pose: np.ndarray | None) -> None:
     """One frame: pose if given, scan, image, calibration."""
+    stamp = int(source.stamps[number])
     if pose is not None:
         writer.tf(stamp, {("map", "base_link"): pose})
-    scan = _read_scan(folder / "velodyne" / f"{number:06d}.bin")
+    scan = source.scan(number)
     writer.points("/points", stamp, "lidar", scan[:, :3], scan[:, 3])
-    path = folder / "image_2" / f"{number:06d}.png"
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.exists() else None
-    if image is None:
-        raise BagError(f"{path}: {'cannot be decoded' if path.exists() else 'not there'}, expected an image")
+    image = source.image(number)
     height, width = image.shape[:2]
-    writer.camera_info("/camera/camera_info", stamp, "camera_optical_frame", width, height, calibration.matrix)
-    writer.image("/camera/image_raw", stamp, "camera_optical_frame", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    matrix = source.calibration.matrix
+    writer.camera_info("/camera/camera_info", stamp, "camera_optical_frame", width, height, matrix)
+    writer.image("/camera/image_raw", stamp, "camera_optical_frame", image)
 
 
 def _read_scan(path: Path) -> np.ndarray:

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..datasets.kitti import Sequence
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..mapping.builder import clean
@@ -38,53 +38,38 @@ def kitti_shard(root: Path, sequence: str, out: Path, frames: str = "all", queri
     The map is cleaned as the builder cleans it: traffic would else lie smeared over the street. `frames` limits
     which images are used; the map uses all scans of the other parity.
     """
-    folder = root / "sequences" / sequence
-    if not folder.is_dir():
-        raise InputError(f"no KITTI sequence at {folder}")
-    calib = {
-        line.split(":")[0]: np.array(line.split(":")[1].split(), float).reshape(3, 4)
-        for line in (folder / "calib.txt").read_text().splitlines()
-        if ":" in line
-    }
-    fx, fy = calib["P2"][0, 0], calib["P2"][1, 1]
-    cx, cy = calib["P2"][0, 2], calib["P2"][1, 2]
-    # P2 = K [I | offset]: the offset of camera 2 from the rectified camera 0
-    T_c2_c0 = make_pose(np.eye(3), np.linalg.solve(calib["P2"][:, :3], calib["P2"][:, 3]))
-    T_c0_lidar = np.vstack([calib["Tr"], [0, 0, 0, 1]])
-    poses = [
-        np.vstack([np.array(line.split(), float).reshape(3, 4), [0, 0, 0, 1]])
-        for line in (root / "poses" / f"{sequence}.txt").read_text().splitlines()
-    ]
-    # z up: the map frame is the first lidar frame
-    T_map_c0 = inverse(T_c0_lidar)
+    source = Sequence(root, sequence)
+    if source.truth is None:
+        raise InputError(f"{source.truth_path}: not there, training needs true poses")
+    T_lidar_camera = inverse(source.calibration.T_camera_lidar)
     parity = {"odd": 1, "even": 0}[queries]
 
     def placed(k: int) -> PlacedScan:
-        scan = np.fromfile(folder / "velodyne" / f"{k:06d}.bin", np.float32).reshape(-1, 4)
+        scan = source.scan(k)
         distance = np.linalg.norm(scan[:, :3], axis=1)
         scan = scan[(distance > 2.7) & (distance < 80)]
-        T_map_lidar = T_map_c0 @ poses[k] @ T_c0_lidar
-        # ten scans a second
-        return PlacedScan(k * 100_000_000, transform(T_map_lidar, scan[:, :3].astype(float)), scan[:, 3], T_map_lidar)
+        pose = source.truth.poses[k]
+        return PlacedScan(int(source.stamps[k]), transform(pose, scan[:, :3].astype(float)), scan[:, 3], pose)
 
     config = BuildConfig(voxel_m=voxel)
     cloud, thinner, beams = VoxelCloud(voxel), Thinner(config.moving), []
-    for k in range(1 - parity, len(poses), 2):
+    for k in range(1 - parity, len(source.stamps), 2):
         scan = placed(k)
         cloud.add(scan.points, scan.intensity)
         if thinner.wants(scan):
             beams.append(RangeImage.of(scan))
     points = clean(cloud.to_points(), beams, config, lambda *stage: None)
+    K = source.calibration.matrix
     images, cameras, truth, depths = [], [], [], []
-    for k in kitti_frames(frames, len(poses))[:]:
+    for k in kitti_frames(frames, len(source.stamps)):
         if k % 2 != parity:
             continue
-        image = cv2.imread(str(folder / "image_2" / f"{k:06d}.png"))[:, :, ::-1]
-        camera = Camera(image.shape[1], image.shape[0], fx, fy, cx, cy)
+        image = source.image(k)
+        camera = Camera(image.shape[1], image.shape[0], K[0, 0], K[1, 1], K[0, 2], K[1, 2])
         image, camera = shrink(image, camera, KITTI_WIDTH)
         images.append(image)
         cameras.append(camera)
-        truth.append(T_map_c0 @ poses[k] @ inverse(T_c2_c0))
+        truth.append(source.truth.poses[k] @ T_lidar_camera)
         # what the image shows, as far as its own scan tells; for the labels alone, the map never holds it
         nearest, _ = z_buffer(*project(placed(k).points, inverse(truth[-1]), camera), camera, 0.2)
         depths.append(np.where(np.isfinite(nearest), nearest, np.nan))
