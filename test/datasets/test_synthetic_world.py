@@ -132,6 +132,22 @@ def test_the_image_shows_what_the_rays_hit(world):
     assert image[~sky].std() > 8
 
 
+def test_depth_is_how_far_the_rays_reach_along_the_optical_axis(world):
+    pose = camera_pose(world)
+    depth, checked = world.depth_image(pose, K, WIDTH, HEIGHT), 0
+    for row, column in ((40, 20), (44, 80), (30, 150), (2, 80)):
+        local = np.array([(column - K[2]) / K[0], (row - K[3]) / K[1], 1.0])
+        direction = pose[:3, :3] @ local / np.linalg.norm(local)
+        reach, _ = world.scan_rays(pose[None, :3, 3], direction[None], 0.0)
+        expected = reach[0] / np.linalg.norm(local)
+        # not every LiDAR pulse returns
+        if np.isfinite(reach[0]):
+            assert depth[row, column] == pytest.approx(expected, abs=0.1)
+            checked += 1
+    assert checked >= 2
+    assert np.isfinite(depth[40:]).all() and np.isinf(depth).any()
+
+
 def test_pictures_are_well_exposed_on_any_day(world, other_day):
     for w in (world, other_day):
         image = w.render_image(camera_pose(w, 25.0), K, WIDTH, HEIGHT)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.errors import BagError, InputError
+from lhmap_loc_ros.geometry import inverse, make_pose, project, transform
+from lhmap_loc_ros.training.material import kitti_frames, kitti_shard
+from lhmap_loc_ros.training.shards import Shard
+
+# LiDAR (x forward, y left, z up) in the camera's optical frame, and camera 2, 6 cm to the left of camera 0
+T_CAMERA0_LIDAR = make_pose(np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]]), [0.0, -0.08, -0.27])
+OFFSET = 0.06
+FX, CX, CY = 180.0, 159.5, 47.5
+
+
+@pytest.fixture
+def kitti(tmp_path):
+    """Six frames of a car that drives 1 m a frame towards a wall."""
+    rng = np.random.default_rng(0)
+    wall = np.column_stack([np.full(20000, 20.0), rng.uniform(-12, 12, 20000), rng.uniform(-1.5, 3, 20000)])
+    folder = tmp_path / "sequences" / "00"
+    for name in ("velodyne", "image_2"):
+        (folder / name).mkdir(parents=True)
+    P2 = [[FX, 0, CX, FX * OFFSET], [0, FX, CY, 0], [0, 0, 1, 0]]
+    rows = [f"{k}: " + " ".join(map(str, np.ravel(v))) for k, v in {"P2": P2, "Tr": T_CAMERA0_LIDAR[:3]}.items()]
+    (folder / "calib.txt").write_text("\n".join(rows))
+    (folder / "times.txt").write_text("\n".join(f"{0.1 * k:.1f}" for k in range(6)))
+    poses = []
+    for k in range(6):
+        T_map_lidar = make_pose(np.eye(3), [1.0 * k, 0, 0])
+        scan = transform(inverse(T_map_lidar), wall)
+        np.column_stack([scan, np.full(len(scan), 0.5)]).astype("<f4").tofile(folder / "velodyne" / f"{k:06d}.bin")
+        cv2.imwrite(str(folder / "image_2" / f"{k:06d}.png"), np.full((96, 320, 3), 40 * k, np.uint8))
+        poses.append((T_CAMERA0_LIDAR @ T_map_lidar @ inverse(T_CAMERA0_LIDAR))[:3].ravel())
+    (tmp_path / "poses").mkdir()
+    np.savetxt(tmp_path / "poses" / "00.txt", poses)
+    return tmp_path
+
+
+def test_odd_frames_lie_in_the_map_of_the_even_ones(kitti, tmp_path):
+    kitti_shard(kitti, "00", tmp_path / "odd.npz", queries="odd")
+    shard = Shard(tmp_path / "odd.npz")
+    assert len(shard) == 3
+    frame = shard.frame(1)
+    assert (frame.image == 120).all()
+    np.testing.assert_allclose(frame.T_map_camera[:3, 3], [3 + 0.27, OFFSET, -0.08], atol=1e-9)
+    # the map, seen from the true pose, is as far away as the frame's own scan says
+    uv, depth = project(frame.points, inverse(frame.T_map_camera), frame.camera)
+    inside = ((uv > 2) & (uv < (317, 93))).all(1)
+    column, row = np.round(uv[inside]).astype(int).T
+    own = frame.depth[row, column]
+    assert np.isfinite(own).mean() > 0.9
+    np.testing.assert_allclose(own[np.isfinite(own)], depth[inside][np.isfinite(own)], atol=0.1)
+
+
+def test_frames_are_limited_by_number(kitti, tmp_path):
+    kitti_shard(kitti, "00", tmp_path / "some.npz", frames="2-5", queries="even")
+    assert len(Shard(tmp_path / "some.npz")) == 2
+    assert kitti_frames("all", 3) == [0, 1, 2] and kitti_frames("1-9", 3) == [1, 2]
+    with pytest.raises(InputError, match="'first'.*0-109"):
+        kitti_frames("first", 3)
+
+
+def test_missing_sequence_and_missing_truth_are_named(kitti, tmp_path):
+    with pytest.raises(BagError, match="no such sequence.*00"):
+        kitti_shard(kitti, "07", tmp_path / "a.npz")
+    (kitti / "poses" / "00.txt").unlink()
+    with pytest.raises(InputError, match="00.txt.*true poses"):
+        kitti_shard(kitti, "00", tmp_path / "a.npz")
