@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 
+from ..localization.refine import RefinerConfig
 from ..networks.flow import COARSE, FINE, WINDOW
 
-PRIOR_INFORMATION = [0.25] * 3 + [32.8] * 3
-"""Of the start pose, 2 m and 10 degrees: what the solver falls back on."""
+_REFINER = RefinerConfig()
+PRIOR_INFORMATION = [_REFINER.prior_sigma_m**-2] * 3 + [math.radians(_REFINER.prior_sigma_deg) ** -2] * 3
+"""Of the start pose: what the solver falls back on."""
 
 
 def laplace_nll(flow: torch.Tensor, log_scale: torch.Tensor, truth: torch.Tensor, shown=None) -> torch.Tensor:

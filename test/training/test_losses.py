@@ -101,7 +101,10 @@ def pose_error_case(displace):
     uv, depth = project(points.astype(np.float32), np.eye(4), camera)
     error = displace(points, uv)
     scale = rng.uniform(0.8, 1.2, (200, 2))
-    as_cells = lambda x: torch.tensor(x, dtype=torch.float32).T.reshape(1, -1, 10, 20)  # noqa: E731
+
+    def as_cells(x):
+        return torch.tensor(x, dtype=torch.float32).T.reshape(1, -1, 10, 20)
+
     rays = np.column_stack([points[:, :2] / points[:, 2:], 1 / points[:, 2]])
     found = losses.pose_error_px(
         as_cells(error), as_cells(np.log(scale)), torch.zeros(1, 2, 10, 20), as_cells(rays), torch.full((1, 2), 180.0)

@@ -66,7 +66,7 @@ def test_exported_networks_say_what_torch_says(tmp_path):
         found = getattr(onnx, method)(view, onnx.image(image)[cell])
         expected = getattr(own, method)(view, own.image(image)[cell])
         for a, b in zip(found, expected, strict=True):
-            np.testing.assert_allclose(a, b, atol=0.01)
+            np.testing.assert_allclose(a, b, atol=5e-3)
     with pytest.raises(ModelError, match=r"\(1, 4, 10, 10\).*\(1, 4, 48, 160\)"):
         load_model(tmp_path / "heat.onnx").run({"map": np.zeros((1, 4, 10, 10), np.float32)})
 

@@ -101,8 +101,7 @@ class World:
         """
         T = np.asarray(T_map_camera, float)
         fx = K[0]
-        cols, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-        pixels = np.stack([cols.ravel(), rows.ravel()], 1)
+        pixels = _pixel_centres(width, height)
         movers = self._movers(T[:3, 3], time)
         light = self.light
         exposure_seed = (int(time * 1000) * 7919 + light.seed) % (1 << 31)
@@ -117,8 +116,7 @@ class World:
     def depth_image(self, T_map_camera: np.ndarray, K, width: int, height: int, time: float = 0.0) -> np.ndarray:
         """Depth along the optical axis (height, width) float32 [m] of what `render_image` shows, inf for sky."""
         T = np.asarray(T_map_camera, float)
-        cols, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-        pixels = np.stack([cols.ravel(), rows.ravel()], 1)
+        pixels = _pixel_centres(width, height)
         _, directions, hits = self._look(T, K, pixels, self._movers(T[:3, 3], time))
         return (hits.range * (directions @ T[:3, 2].astype(np.float32))).reshape(height, width)
 
@@ -193,6 +191,12 @@ class World:
             view = self._look(T, K, pixels[index] + shift, movers)
             total += self._shade(view, movers, opened[index], 1.0 / K[0])
         color[index] = total / (1 + samples)
+
+
+def _pixel_centres(width: int, height: int) -> np.ndarray:
+    """Positions (height * width, 2) float32 of all pixels, row by row."""
+    cols, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return np.stack([cols.ravel(), rows.ravel()], 1)
 
 
 def _in_the_way(mover, eye: np.ndarray) -> bool:
