@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import NO_POINT, inverse, perturb, project
 from lhmap_loc_ros.localization.features import cell_points, render_map
-from lhmap_loc_ros.training import samples
+from lhmap_loc_ros.training import samples, variation
 from lhmap_loc_ros.training.shards import Shard
 
 
@@ -17,7 +17,7 @@ def test_true_flow_leads_from_the_view_to_the_true_place(shard_path):
     start = perturb(frame.T_map_camera, (0.4, -0.2, 0.5), (1, -3, 2))
     view = render_map(frame.points, frame.intensity, start, frame.camera)
     owner = cell_points(view, 4)
-    flow, shown = samples.true_flow(frame, view, owner)
+    flow, shown = samples.true_flow(frame, view, [owner])[0]
     np.testing.assert_array_equal(shown, np.isfinite(flow[0]))
     rows, columns = np.nonzero(np.isfinite(flow[0]))
     assert len(rows) > 50
@@ -38,7 +38,7 @@ def test_points_hidden_from_the_true_pose_have_no_flow(shard_path):
     # seen from in front of the near wall's plane, the far wall is in view
     start = perturb(frame.T_map_camera, (0, 0, 2.5), (0, 0, 0))
     view = render_map(points, hidden.intensity, start, frame.camera)
-    flow, shown = samples.true_flow(hidden, view, cell_points(view, 4))
+    flow, shown = samples.true_flow(hidden, view, [cell_points(view, 4)])[0]
     assert not np.isfinite(flow).any() and not shown.any()
 
 
@@ -49,7 +49,7 @@ def test_displacements_along_the_borders_lead_outwards_as_often_as_inwards(shard
     for yaw in (-2, 2):
         start = perturb(frame.T_map_camera, (0, 0, 0), (0, yaw, 0))
         view = render_map(frame.points, frame.intensity, start, frame.camera)
-        flow, _ = samples.true_flow(frame, view, cell_points(view, 4))
+        flow, _ = samples.true_flow(frame, view, [cell_points(view, 4)])[0]
         last_column.append(np.nanmean(flow[0, :, -2:]))
     # 2 degrees at a focal length of 110 pixels, further out at the border
     np.testing.assert_allclose(last_column[::-1], -np.array(last_column), rtol=0.2)
@@ -63,7 +63,7 @@ def test_points_the_image_does_not_show_keep_their_flow_but_are_told_apart(shard
     depth[:, : frame.camera.width // 2] = 4.0
     frame = replace(frame, depth=depth)
     view = render_map(frame.points, frame.intensity, frame.T_map_camera, frame.camera)
-    flow, shown = samples.true_flow(frame, view, cell_points(view, 4))
+    flow, shown = samples.true_flow(frame, view, [cell_points(view, 4)])[0]
     known = np.isfinite(flow[0])
     left = np.arange(shown.shape[1]) < shown.shape[1] // 2 - 1
     assert known[:, left].sum() > 50 and not shown[:, left].any()
@@ -75,8 +75,8 @@ def test_mirrored_and_reframed_depth_stays_with_the_picture(shard_path):
     frame = Shard(shard_path).frame(0)
     # depth that repeats the first colour shows whether both move alike
     frame = replace(frame, depth=frame.image[:, :, 0].astype(np.float32))
-    np.testing.assert_array_equal(samples.mirrored(frame).depth, samples.mirrored(frame).image[:, :, 0])
-    out = samples.reframed(frame, frame.camera.width, frame.camera.height, np.random.default_rng(1))
+    np.testing.assert_array_equal(variation.mirrored(frame).depth, variation.mirrored(frame).image[:, :, 0])
+    out = variation.reframed(frame, frame.camera.width, frame.camera.height, np.random.default_rng(1))
     inside = np.isfinite(out.depth)
     assert inside.mean() > 0.5
     assert np.corrcoef(out.depth[inside], out.image[:, :, 0][inside])[0, 1] > 0.8
@@ -84,7 +84,7 @@ def test_mirrored_and_reframed_depth_stays_with_the_picture(shard_path):
 
 def test_mirrored_frame_shows_every_point_at_the_mirrored_pixel(shard_path):
     frame = Shard(shard_path).frame(1)
-    mirror = samples.mirrored(frame)
+    mirror = variation.mirrored(frame)
     a, depth = project(frame.points, inverse(frame.T_map_camera), frame.camera)
     b, _ = project(mirror.points, inverse(mirror.T_map_camera), mirror.camera)
     front = depth > 0.5
@@ -102,7 +102,7 @@ def test_reframed_picture_and_camera_still_agree(shard_path, seed):
     column, row = np.round(uv[middle]).astype(int)
     marked[row - 1 : row + 2, column - 1 : column + 2] = 255
     frame = samples.Frame(marked, frame.camera, frame.T_map_camera, frame.points, frame.intensity)
-    out = samples.reframed(frame, 320, 96, np.random.default_rng(seed))
+    out = variation.reframed(frame, 320, 96, np.random.default_rng(seed))
     assert out.image.shape == (96, 320, 3)
     expected = project(out.points[middle : middle + 1], inverse(out.T_map_camera), out.camera)[0][0]
     rows, columns = np.nonzero(out.image[:, :, 0] > 100)
