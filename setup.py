@@ -30,6 +30,7 @@ setup(
     maintainer="lhmap_loc_ros maintainers",
     maintainer_email="maintainers@example.com",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["evaluation/start_errors.csv"]},
     python_requires=">=3.10",
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -57,8 +58,9 @@ setup(
         "kiss-icp>=1.0",
     ],
     extras_require={
-        "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff"],
-        "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
+        "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff", "pyarrow>=14"],
+        "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],
+        "argoverse": ["pyarrow>=14"],
         "open3d": ["open3d"],
         "tensorrt": ["tensorrt"],
     },

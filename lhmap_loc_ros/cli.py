@@ -68,6 +68,21 @@ def simulate(
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")
 
 
+BagOutArgument = Annotated[
+    Path, typer.Argument(metavar="OUT", help="New bag; the true poses, if known, go to OUT.tum.")
+]
+FramesOption = Annotated[Frames, typer.Option(help="Even frames make a map, odd ones are queries.")]
+
+
+def _import(drive, out: Path, frames: Frames) -> None:
+    """Writes the bag of a drive."""
+    from .datasets.importing import import_drive
+
+    with ProgressBars() as report:
+        bag = import_drive(drive, out, frames.value, report=report)
+    typer.echo(f"{bag}: written")
+
+
 @importing.command("kitti")
 @fails_in_one_line
 def import_kitti(
@@ -75,15 +90,48 @@ def import_kitti(
         Path, typer.Argument(metavar="ROOT", help="Folder in the KITTI odometry layout: sequences/, poses/.")
     ],
     sequence: Annotated[str, typer.Argument(metavar="SEQUENCE", help="Name of the sequence, as in sequences/NAME.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New bag; the true poses, if known, go to OUT.tum.")],
-    frames: Annotated[Frames, typer.Option(help="Even frames make a map, odd ones are queries.")] = Frames.all,
+    out: BagOutArgument,
+    frames: FramesOption = Frames.all,
 ) -> None:
     """Turn a KITTI sequence into a bag."""
-    from .datasets.kitti import import_sequence
+    from .datasets.kitti import Sequence
 
-    with ProgressBars() as report:
-        bag = import_sequence(root, sequence, out, frames.value, report=report)
-    typer.echo(f"{bag}: written")
+    _import(Sequence(root, sequence), out, frames)
+
+
+@importing.command("kitti-raw")
+@fails_in_one_line
+def import_kitti_raw(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of KITTI raw data: DATE/DRIVE/, synchronized.")],
+    drive: Annotated[str, typer.Argument(metavar="DRIVE", help="Name of the drive: 2011_09_26_drive_0005_sync.")],
+    out: BagOutArgument,
+    frames: FramesOption = Frames.all,
+    poses: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="TUM or KITTI file of the poses of the Velodyne, instead of the GPS/IMU."),
+    ] = None,
+) -> None:
+    """Turn a KITTI raw drive into a bag."""
+    from .datasets.kitti_raw import RawDrive
+
+    source = RawDrive(root, drive, poses)
+    _import(source, out, frames)
+    if source.left_out:
+        typer.echo(f"{source.left_out} frames have no scan or no image and are left out")
+
+
+@importing.command("argoverse2")
+@fails_in_one_line
+def import_argoverse2(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="Folder of a log of the Argoverse 2 Sensor dataset.")],
+    out: BagOutArgument,
+    frames: FramesOption = Frames.all,
+    camera: Annotated[str, typer.Option(help="Camera, as in LOG/sensors/cameras/NAME.")] = "ring_front_center",
+) -> None:
+    """Turn an Argoverse 2 log into a bag (needs pyarrow: pip install 'lhmap_loc_ros[argoverse]')."""
+    from .datasets.argoverse2 import SensorLog
+
+    _import(SensorLog(log, camera), out, frames)
 
 
 @app.command()
@@ -249,6 +297,58 @@ def _print_summary(summary, out) -> None:
 
     print_table("", ["", "localized in the map", "odometry alone"], rows(summary))
     typer.echo(f"report: {out / 'report.html'}")
+
+
+@app.command()
+@fails_in_one_line
+def evaluate(
+    bag: Annotated[Path, typer.Option("--bag", "-b", help="Bag of a run that the map was not built from.")],
+    map_path: MapOption,
+    level: Annotated[
+        int, typer.Option(help="Start error on each axis: 1: 2 m and 10°, 2: 1 m and 2°, 3: 0.6 m and 2°.")
+    ] = 1,
+    method: Annotated[str, typer.Option(help="start (no correction), flow, or regress.")] = "flow",
+    model: Annotated[Optional[str], typer.Option(help="Networks to use: a name or a path prefix.")] = None,  # noqa: UP045
+    truth: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="TUM file of the true poses of base_link; else BAG.tum, else the TF in the bag."),
+    ] = None,
+    frames: Annotated[str, typer.Option(help="Images by number: all, 60-71, or 0-300/10 for every tenth.")] = "all",
+    disturb: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME=STRENGTH", help="Disturb image, map or calibration; may be repeated."),
+    ] = None,
+    grey: Annotated[bool, typer.Option(help="Repeat with a grey image: shows what the input gives away.")] = True,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure single images against the truth: start poses wrong by a fixed list, every frame counted.
+
+    No odometry, no filter; the start errors are the same for every method. docs/accuracy.md has the results.
+    """
+    import json
+
+    from .configuration import load
+    from .evaluation.disturb import Disturbance
+    from .evaluation.evaluate import evaluate_bag, rows
+    from .evaluation.methods import make_method
+    from .lhmap import LHMap
+    from .localization.offline import LocalizeConfig
+
+    settings = load(LocalizeConfig, config)
+    disturbances = tuple(Disturbance.parse(text) for text in disturb or ())
+    chosen = make_method(method, model, settings.refiner)
+    with LHMap.open(map_path) as lhmap, ProgressBars() as report:
+        figures, _ = evaluate_bag(
+            chosen, lhmap, bag, level, truth, frames, settings.inputs, disturbances, grey, report
+        )
+    if as_json:
+        typer.echo(json.dumps({"method": method, "level": level, **figures}, indent=2))
+        return
+    title = f"{method}, level {level}, {figures['frames']} images"
+    print_table(title, ["", "start", "result", "grey image"], rows(figures))
+    if figures.get("grey_leaks"):
+        typer.echo("the grey image gains on the start along the viewing direction: the input gives the pose away")
 
 
 @app.command()

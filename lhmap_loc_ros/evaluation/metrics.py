@@ -83,7 +83,7 @@ def losses(states: Sequence[str]) -> int:
 def recall(difference: np.ndarray) -> dict[str, float]:
     """Share of the frames within the usual limits of position and rotation."""
     metres, degrees = norms(difference)
-    limits = {"recall_025m_2deg": (0.25, 2), "recall_05m_5deg": (0.5, 5), "recall_5m_10deg": (5, 10)}
+    limits = {"recall_025m_2deg": (0.25, 2), "recall_050m_5deg": (0.5, 5), "recall_5m_10deg": (5, 10)}
     return {name: float(np.mean((metres <= m) & (degrees <= d))) for name, (m, d) in limits.items()}
 
 

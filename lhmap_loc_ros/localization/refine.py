@@ -27,7 +27,10 @@ class RefinerConfig(BaseModel):
 
     model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_coarse/_fine.onnx")
     threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
-    fine_passes: int = Field(2, ge=1, le=8, description="refinements at 1/4 resolution after the coarse one")
+    coarse_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
+    fine_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 after them")
+    settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
+    settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
     max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
     border_cells: int = Field(1, ge=0, le=8, description="cells along the image's border that are not matched")
@@ -124,7 +127,7 @@ class Refiner:
     ) -> Refinement:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
-        `coarse` starts with a pass that matches over the whole image; without it the start must be within
+        `coarse` starts with passes that match over the whole image; without them the start must be within
         some 16 pixels of the network's grid. Raises InputError for an image of the wrong size.
         """
         # 1. the image, once
@@ -136,14 +139,20 @@ class Refiner:
         # 2. passes: draw the map at the present pose, match, solve
         local = np.array(T_map_camera, dtype=np.float64)
         local[:3, 3] -= crop.origin
-        trace, solution, used = [], None, 0
-        for cell in [COARSE_CELL] * bool(coarse) + [FINE_CELL] * self.config.fine_passes:
+        trace, solution, used, settled = [], None, 0, None
+        last_step = (np.inf, np.inf)
+        for cell in [COARSE_CELL] * (self.config.coarse_passes * coarse) + [FINE_CELL] * self.config.fine_passes:
+            if cell == settled:
+                continue
             before = local
             features = image8 if cell == COARSE_CELL else image4
             local, solution, used = self._pass(cell, features, view.camera, crop, local, clock)
             if solution is None:
                 break
             trace.append(_shifted(local, crop.origin))
+            last_step = pose_error(local, before)
+            if last_step[0] < self.config.settled_m and last_step[1] < self.config.settled_deg:
+                settled = cell
         # 3. pose and covariance back in the map frame
         if solution is None:
             return Refinement(
@@ -156,7 +165,7 @@ class Refiner:
             covariance=covariance,
             inlier_ratio=solution.inlier_ratio,
             matches=used,
-            last_step=pose_error(local, before),
+            last_step=last_step,
             trace=tuple(trace) if keep_trace else (),
             timings_ms=clock.spent_ms,
         )

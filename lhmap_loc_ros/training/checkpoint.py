@@ -15,14 +15,23 @@ from torch import nn
 from ..errors import InputError
 
 
-def save_checkpoint(path: Path, net: nn.Module, optimizer, step: int) -> None:
-    """Weights and optimiser state in one safetensors file, replaced at once."""
+def save_checkpoint(path: Path, net: nn.Module, optimizer, step: int, metadata: dict[str, str] | None = None) -> None:
+    """Weights and optimiser state in one safetensors file, replaced at once; `metadata` is added to its own."""
     tensors = {f"net.{k}": v.contiguous() for k, v in net.state_dict().items()}
     for k, state in (optimizer.state_dict()["state"] if optimizer else {}).items():
         tensors |= {f"opt.{k}.{n}": torch.as_tensor(v).contiguous() for n, v in state.items()}
     temporary = path.with_suffix(".part")
-    save_file(tensors, temporary, {"step": str(step), "settings": json.dumps(net.settings)})
+    save_file(tensors, temporary, {**(metadata or {}), "step": str(step), "settings": json.dumps(net.settings)})
     os.replace(temporary, path)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a checkpoint says about itself; raises InputError if it is none."""
+    try:
+        with safe_open(path, "pt") as f:
+            return f.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is not a checkpoint: {error}") from error
 
 
 def load_checkpoint(path: Path, network, optimizer=None) -> tuple[nn.Module, int]:
@@ -30,9 +39,8 @@ def load_checkpoint(path: Path, network, optimizer=None) -> tuple[nn.Module, int
 
     Fills the optimiser's state too, if one is given. Raises InputError.
     """
+    metadata = read_metadata(path)
     try:
-        with safe_open(path, "pt") as f:
-            metadata = f.metadata() or {}
         tensors = load_file(path)
         settings, step = json.loads(metadata["settings"]), int(metadata["step"])
     except (OSError, SafetensorError, KeyError) as error:

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..errors import InputError
-from .samples import training_sample, training_start
-from .shards import Shard
+from .shards import Frame, Shard
+
+SampleFunction = Callable[[Frame, np.random.Generator], tuple[np.ndarray, ...]]
 
 
 def find_shards(patterns: list[str]) -> list[Path]:
@@ -25,37 +25,33 @@ def find_shards(patterns: list[str]) -> list[Path]:
 
 
 class Samples(torch.utils.data.IterableDataset):
-    """Endless samples of all shards; every worker draws its own.
+    """Endless samples of all shards; every worker of every seed draws its own."""
 
-    `config` has the fields train, weights, width, height and seed of `TrainConfig`; `start` is the step of
-    the run, so that a resumed one draws new samples.
-    """
-
-    def __init__(self, config, start: int, draw_start=training_start):
-        self.config, self.start, self.draw_start = config, start, draw_start
+    def __init__(self, config, sample: SampleFunction, seed: list[int]):
+        self._config, self._sample, self._seed = config, sample, seed
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         torch.set_num_threads(1)
-        c = self.config
         info = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([c.seed, self.start, info.id if info else 0])
-        paths = find_shards(c.train)
-        shards = [Shard(p) for p in paths]
+        rng = np.random.default_rng([*self._seed, info.id if info else 0])
+        shards = [Shard(p) for p in find_shards(self._config.train)]
         weights = np.array([self._weight(s) for s in shards])
         while True:
             shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
-            s = training_sample(shard.frame(int(rng.integers(len(shard)))), c.width, c.height, rng, self.draw_start)
-            yield tuple(getattr(s, field.name) for field in fields(s))
+            yield self._sample(shard.frame(int(rng.integers(len(shard)))), rng)
 
     def _weight(self, shard: Shard) -> float:
-        factor = next((w for part, w in self.config.weights.items() if part in shard.path.name), 1.0)
+        factor = next((w for part, w in self._config.weights.items() if part in shard.path.name), 1.0)
         return factor * len(shard)
 
 
-def batches(config, start: int, draw_start=training_start) -> torch.utils.data.DataLoader:
-    """Batches of the fields of `Sample`, in order, prepared by `config.workers` processes."""
+def batches(config, sample: SampleFunction, seed: list[int]) -> torch.utils.data.DataLoader:
+    """Batches of what `sample(frame, rng)` gives, in order, prepared by `config.workers` processes.
+
+    `config` has the fields train, weights, batch and workers of `TrainConfig`. Another `seed` draws other samples.
+    """
     return torch.utils.data.DataLoader(
-        Samples(config, start, draw_start),
+        Samples(config, sample, seed),
         batch_size=config.batch,
         num_workers=config.workers,
         prefetch_factor=3 if config.workers else None,

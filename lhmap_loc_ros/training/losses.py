@@ -116,16 +116,15 @@ def pose_error_px(flow, log_scale, truth, rays, focal) -> torch.Tensor:
     return (moved.sum(1) / known.flatten(1).sum(1).clamp(min=1) + 1e-4).sqrt()
 
 
-def flow_loss(
-    net, image, view, truth8, truth4, shown8, shown4, rays8, rays4, focal, regression: float = 0.3, pose: float = 0.0
-):
-    """The whole loss of one batch, and figures to watch; with `regression` 0 the matching alone."""
-    image8, image4 = net.image(image)
+def flow_loss(net, batch, regression: float = 0.3, pose: float = 0.0):
+    """The whole loss of a batch (`Sample` of tensors), and figures to watch; with `regression` 0 the matching alone."""
+    view, truth8, truth4 = batch.view, batch.flow8, batch.flow4
+    image8, image4 = net.image(batch.image)
     encoded = net.map(view)
     similarity = net.similarity(encoded[0], image8)
     cost = net.fine_cost(encoded, image4)
-    match8, share8 = coarse_matching(similarity, _matchable(truth8, shown8, COARSE))
-    match4, share4 = fine_matching(cost, _matchable(truth4, shown4, FINE))
+    match8, share8 = coarse_matching(similarity, _matchable(truth8, batch.shown8, COARSE))
+    match4, share4 = fine_matching(cost, _matchable(truth4, batch.shown4, FINE))
     loss = match8 + match4
     figures = {"match8": match8, "match4": match4, "matched8": share8, "matched4": share4}
     if regression > 0:
@@ -133,8 +132,8 @@ def flow_loss(
         flow4, scale4 = net.fine_of(encoded, cost)
         # beyond its window the fine head can only say that it does not know
         inside = (truth4.abs() < FINE * (WINDOW + 1)).all(1, keepdim=True)
-        nll8 = laplace_nll(flow8.float(), scale8.float(), truth8, shown8)
-        nll4 = laplace_nll(flow4.float(), scale4.float(), torch.where(inside, truth4, torch.nan), shown4)
+        nll8 = laplace_nll(flow8.float(), scale8.float(), truth8, batch.shown8)
+        nll4 = laplace_nll(flow4.float(), scale4.float(), torch.where(inside, truth4, torch.nan), batch.shown4)
         nll4 = nll4 + 0.1 * laplace_nll(flow4.detach().float(), scale4.float(), truth4)
         loss = loss + regression * (nll8 + nll4)
         with torch.no_grad():
@@ -142,8 +141,8 @@ def flow_loss(
             epe = error[torch.isfinite(error)].median()
         figures |= {"nll8": nll8, "nll4": nll4, "fine_error_px": epe}
         if pose > 0:
-            pose8 = pose_error_px(flow8, scale8, truth8, rays8, focal)
-            pose4 = pose_error_px(flow4, scale4, torch.where(inside, truth4, torch.nan), rays4, focal)
+            pose8 = pose_error_px(flow8, scale8, truth8, batch.rays8, batch.focal)
+            pose4 = pose_error_px(flow4, scale4, torch.where(inside, truth4, torch.nan), batch.rays4, batch.focal)
             # the fine head is asked for poses near by alone, where most points lie inside its window
             known = torch.isfinite(truth4).all(1)
             near = ((inside[:, 0] & known).sum((1, 2)) > 0.8 * known.sum((1, 2))).float()

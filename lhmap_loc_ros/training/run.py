@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of `lhmap train`: data, flow, heat, export, validate."""
+"""The stages of `lhmap train`: data, flow, heat, export."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from pathlib import Path
 
 import yaml
@@ -53,17 +51,6 @@ class ExportConfig(BaseModel):
     )
 
 
-class ValidateConfig(BaseModel):
-    """Settings of `lhmap train validate`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field("flow", description="shipped name or path prefix of the exported network")
-    shards: dict[str, str] = Field(description="name -> glob pattern of shards that no training saw")
-    frames: int = Field(40, ge=1, description="frames per shard, evenly spread")
-    levels: list[int] = Field([1, 2, 3], description="start errors of the protocol")
-
-
 def make_data(config: DataConfig, out: Path) -> None:
     """Write the shards that do not exist yet."""
     from .material import kitti_shard, synthetic_shard
@@ -105,41 +92,18 @@ def export(config: ExportConfig, out: Path) -> None:
         export_heat(net, out, config.width, config.height, {"step": step})
 
 
-def validate(config: ValidateConfig, out: Path) -> None:
-    """Errors of an exported network on frames it never saw, grey control included: OUT/validation.json."""
-    from ..localization.refine import Refiner, RefinerConfig
-    from .data import find_shards
-    from .shards import Shard
-    from .validate import figures, pose_errors, summary
-
-    refiner = Refiner(RefinerConfig(model=config.model))
-    results = {}
-    for name, pattern in config.shards.items():
-        shards = [Shard(p) for p in find_shards([pattern])]
-        for level in config.levels:
-            for grey in (False, True):
-                key = f"{name}, level {level}{', grey image' if grey else ''}"
-                errors = pose_errors(refiner, shards, level, config.frames, grey)
-                logging.info("%s: %s", key, summary(errors))
-                results[key] = figures(errors)
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / "validation.json.part"
-    temporary.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(temporary, out / "validation.json")
-
-
 def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None:
     """Run one stage with the settings of a YAML file; raises ConfigError or InputError."""
-    from .heat import HeatTrainConfig, train_heat
-    from .loop import TrainConfig, train_flow
+    from .flow import FlowTask, FlowTrainConfig
+    from .heat import HeatTask, HeatTrainConfig
+    from .trainer import fit
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     stages = {
         "data": (DataConfig, make_data),
-        "flow": (TrainConfig, lambda c, o: train_flow(c, o, resume)),
-        "heat": (HeatTrainConfig, lambda c, o: train_heat(c, o, resume)),
+        "flow": (FlowTrainConfig, lambda c, o: fit(FlowTask(c), c, o, resume)),
+        "heat": (HeatTrainConfig, lambda c, o: fit(HeatTask(c), c, o, resume)),
         "export": (ExportConfig, export),
-        "validate": (ValidateConfig, validate),
     }
     if stage not in stages:
         raise InputError(f"stage {stage!r} is unknown, expected one of {', '.join(stages)}")

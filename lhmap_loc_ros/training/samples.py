@@ -4,24 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ..evaluation.protocol import LEVELS
 from ..geometry import NO_POINT, Camera, inverse, perturb, project, z_buffer
 from ..localization.features import cell_points, render_map
 from .shards import Frame
 from .variation import mirrored, reframed, vary_image, vary_map
 
-LEVELS = {1: (2.0, 10.0), 2: (1.0, 2.0), 3: (0.6, 2.0)}
-"""Start errors of the evaluation protocol: metres and degrees, uniform on each axis."""
 BEYOND = 24.0
 """A displacement is known up to this far outside the image [pixels]."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one training step sees of one frame; float32, CHW."""
+    """What one training step sees of one frame, or of a batch of them; float32, CHW."""
 
     image: np.ndarray
     view: np.ndarray
@@ -39,6 +38,11 @@ class Sample:
     """(3, H/4, W/4), likewise."""
     focal: np.ndarray
     """(2) focal lengths [pixels]."""
+
+
+def as_arrays(sample: Sample) -> tuple[np.ndarray, ...]:
+    """The fields of a sample in their order."""
+    return tuple(getattr(sample, field.name) for field in fields(sample))
 
 
 def start_pose(truth: np.ndarray, level: int, rng) -> np.ndarray:

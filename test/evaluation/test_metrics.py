@@ -100,7 +100,7 @@ def test_summary_tells_what_was_put_in():
     assert figures["yaw_median_deg"] == pytest.approx(np.degrees(0.674 * SIGMA[5]), rel=0.15)
     assert 70 < figures["latency_ms_p50"] < 110 < figures["latency_ms_p99"]
     assert figures["odometry_translation_median_m"] > 3 * figures["translation_median_m"]
-    assert figures["recall_05m_5deg"] == 1.0
+    assert figures["recall_050m_5deg"] == 1.0
 
 
 def test_odometry_starts_on_the_truth():

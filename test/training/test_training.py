@@ -8,24 +8,30 @@ from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.localization.refine import OnnxModelSet
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import HeatNet
-from lhmap_loc_ros.training.checkpoint import load_checkpoint
+from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from lhmap_loc_ros.training.export import export_flow, export_heat
-from lhmap_loc_ros.training.heat import HeatTrainConfig, train_heat
-from lhmap_loc_ros.training.loop import TrainConfig, train_flow
+from lhmap_loc_ros.training.flow import FlowTask, FlowTrainConfig
+from lhmap_loc_ros.training.heat import HeatTask, HeatTrainConfig
 from lhmap_loc_ros.training.run import train
+from lhmap_loc_ros.training.trainer import fit
 from lhmap_loc_ros.training.validate import TorchModelSet
 
 
 def config(shard_path, **change):
     values = {
         "train": [str(shard_path)], "validation": {"wall": str(shard_path)}, "width": 160, "height": 48,
-        "batch": 2, "steps": 2, "workers": 0, "validate_every": 2, "learning_rate": 1e-3,
+        "batch": 2, "steps": 2, "workers": 0, "validate_every": 2, "validation_frames": 2, "learning_rate": 1e-3,
     }  # fmt: skip
-    return TrainConfig(**(values | change))
+    return FlowTrainConfig(**(values | change))
+
+
+def train_flow(settings, out):
+    return fit(FlowTask(settings), settings, out)
 
 
 def test_training_resumes_where_it_stopped(shard_path, tmp_path):
-    last = train_flow(config(shard_path), tmp_path)
+    train_flow(config(shard_path), tmp_path)
+    last = tmp_path / "last.safetensors"
     before, step = load_checkpoint(last, FlowNet)
     assert step == 2
     train_flow(config(shard_path, steps=3), tmp_path)
@@ -35,11 +41,22 @@ def test_training_resumes_where_it_stopped(shard_path, tmp_path):
     assert 0 < moved < 100
 
 
+def test_the_best_validation_is_kept_and_a_worse_one_does_not_replace_it(shard_path, tmp_path):
+    best = train_flow(config(shard_path), tmp_path)
+    assert best == tmp_path / "best.safetensors"
+    score = float(read_metadata(best)["score"])
+    metadata = {"score": repr(-1e9)}
+    net, _ = load_checkpoint(best, FlowNet)
+    save_checkpoint(best, net, None, 1, metadata)
+    train_flow(config(shard_path, steps=4), tmp_path)
+    assert np.isfinite(score) and read_metadata(best)["step"] == "1"
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
 def test_heat_is_trained_on_the_flow_networks_errors(shard_path, tmp_path):
-    flow = train_flow(config(shard_path), tmp_path)
-    path = train_heat(
-        HeatTrainConfig(train=[str(shard_path)], flow=flow, width=160, height=48, batch=2, steps=2, workers=0), tmp_path
-    )
+    flow = train_flow(config(shard_path), tmp_path / "flow")
+    settings = HeatTrainConfig(train=[str(shard_path)], flow=flow, width=160, height=48, batch=2, steps=2, workers=0)
+    path = fit(HeatTask(settings), settings, tmp_path / "heat")
     net, step = load_checkpoint(path, HeatNet)
     assert step == 2
     view = torch.rand(1, 4, 48, 160)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a bag, with their true poses, as queries of the evaluation protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.bag import BagReader
+from ..datasets.frames import frame_numbers
+from ..errors import InputError
+from ..lhmap import LHMap
+from ..localization.inputs import BagInputs, images, read_setup
+from .check import known_poses
+from .metrics import sample
+from .protocol import Query
+
+CROP_RADIUS_M = 60.0
+"""As the tracker's: the map is cropped this far around the start pose."""
+
+
+class BagQueries:
+    """Opened by `with`; iterated, as often as wanted, gives the queries of the chosen frames in order."""
+
+    def __init__(self, bag, lhmap: LHMap, truth=None, frames: str = "all", inputs: BagInputs | None = None):
+        """`truth` is a TUM file of base_link in the map, else ``<bag>.tum``, else the TF in the bag.
+
+        Raises InputError for a bag that the map was built from, for unknown frames and for frames without truth,
+        BagError for a bag without what is needed.
+        """
+        self._map, self._inputs = lhmap, inputs or BagInputs()
+        if Path(bag).name in lhmap.metadata.sources:
+            raise InputError(
+                f"{lhmap.path} was built from {Path(bag).name}: a map that holds the queries' own scans proves nothing"
+            )
+        self._reader = BagReader(bag)
+        try:
+            self._setup = read_setup(self._reader, self._inputs)
+            self.numbers = frame_numbers(frames, self._reader.count(self._inputs.image))
+            self._truth = known_poses(self._reader, truth, lhmap.metadata.frame, self._inputs.base_frame)
+        except BaseException:
+            self._reader.close()
+            raise
+
+    def __enter__(self) -> BagQueries:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._reader.close()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Query]:
+        wanted = set(self.numbers)
+        for number, (stamp_ns, image) in enumerate(images(self._reader, self._inputs, self._setup)):
+            if number > self.numbers[-1]:
+                return
+            if number not in wanted:
+                continue
+            pose, covered = sample(self._truth, np.array([stamp_ns]), max_gap_s=1.0)
+            if not covered[0]:
+                raise InputError(
+                    f"{self._reader.path}: the truth does not cover image {number} at {stamp_ns / 1e9:.3f} s; "
+                    "every frame counts, so leave it out by its number if it has to be"
+                )
+            yield Query(number, image, self._setup.camera, pose[0] @ self._setup.T_base_camera, self._crop)
+
+    def _crop(self, T_map_camera: np.ndarray):
+        return self._map.crop(T_map_camera[:3, 3], CROP_RADIUS_M)

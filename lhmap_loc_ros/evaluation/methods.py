@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The methods that the protocol compares."""
+
+from __future__ import annotations
+
+from ..errors import InputError
+from ..localization.refine import ModelSet, Refiner, RefinerConfig
+from .protocol import Estimate, Method
+
+
+class Start:
+    """Stays at the start pose: what every method has to beat."""
+
+    passes = 0
+
+    def localize(self, image, camera, crop, start) -> Estimate:
+        """The start pose."""
+        return Estimate((start,))
+
+
+class Flow:
+    """The refiner, as the localizer uses it when it knows no more than a rough pose."""
+
+    def __init__(self, config: RefinerConfig, models: ModelSet | None = None):
+        self._refiner = Refiner(config, models)
+        self.passes = config.coarse_passes + config.fine_passes
+
+    def localize(self, image, camera, crop, start) -> Estimate:
+        """Every pass of a refinement that begins with the coarse ones."""
+        result = self._refiner.refine(image, camera, crop, start, keep_trace=True)
+        if not result.succeeded:
+            return Estimate(())
+        return Estimate(result.trace, result.covariance)
+
+
+def make_method(name: str, model: str | None = None, refiner: RefinerConfig | None = None) -> Method:
+    """A method by its name; `model` replaces the network it is shipped with.
+
+    Raises InputError for an unknown name, ModelError for a network that cannot be loaded.
+    """
+    if name == "start":
+        return Start()
+    if name == "flow":
+        config = refiner or RefinerConfig()
+        return Flow(config if model is None else config.model_copy(update={"model": model}))
+    raise InputError(f"method {name!r} does not exist, expected one of {', '.join(METHODS)}")
+
+
+METHODS = ("start", "flow")

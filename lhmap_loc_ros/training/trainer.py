@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training loop for every method: resumable, mixed precision, any number of GPUs, validated by the protocol."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from ..evaluation.protocol import Method
+from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from .data import batches, find_shards
+from .shards import Frame, Shard
+from .validate import summary, validate
+
+log = logging.getLogger(__name__)
+WARM_UP_STEPS = 300
+AVERAGING = 0.02
+"""Weight of the newest step in the running averages that are logged."""
+
+
+class TrainConfig(BaseModel):
+    """Settings that every method shares."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: list[str] = Field(description="glob patterns of the training shards")
+    weights: dict[str, float] = Field(default_factory=dict, description="how often shards matching a part of name come")
+    validation: dict[str, str] = Field(
+        default_factory=dict, description="name -> glob pattern of the shards that choose the best checkpoint"
+    )
+    validation_frames: int = Field(24, ge=1, description="frames of each validation shard")
+    levels: tuple[int, ...] = Field((1, 2), description="levels of the protocol to validate on")
+    init: Path | None = Field(None, description="checkpoint whose weights a new run begins with")
+    width: int = Field(320, multiple_of=16, description="network input width [pixels]")
+    height: int = Field(96, multiple_of=16, description="network input height [pixels]")
+    batch: int = Field(8, ge=1, description="samples per step and device")
+    steps: int = Field(20000, ge=1, description="optimiser steps in total")
+    learning_rate: float = Field(1.5e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1, description="GPUs to train on")
+    workers: int = Field(1, ge=0, description="processes per device that prepare samples")
+    threads: int = Field(2, ge=1, description="CPU threads of the network")
+    log_every: int = Field(50, ge=1)
+    save_every: int = Field(100, ge=1, description="steps between checkpoints")
+    validate_every: int = Field(1000, ge=1)
+    reload_every: int = Field(500, ge=1, description="steps after which new shards are looked for")
+    seed: int = 0
+
+
+class Task(Protocol):
+    """What a method brings to the trainer."""
+
+    net: nn.Module
+    """To train; has `settings`, with which its class makes it anew."""
+
+    def sample(self, frame: Frame, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """One varied training sample of a frame."""
+
+    def loss(self, net: nn.Module, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of a batch of samples, and figures to watch."""
+
+    def method(self, net: nn.Module) -> Method | None:
+        """The network as a method of the evaluation protocol; None if it localizes nothing by itself."""
+
+
+class _Step(nn.Module):
+    """Loss as a forward pass: what mixed precision and data parallelism wrap."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.net, self._loss = task.net, task.loss
+
+    def forward(self, batch: _Batch):
+        return self._loss(self.net, batch.tensors)
+
+
+class _Batch:
+    """Tensors that pass Fabric as they are: it would round targets in pixels to half precision along with the rest."""
+
+    def __init__(self, tensors, device: torch.device):
+        self.tensors = tuple(x.to(device, non_blocking=True) for x in tensors)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Warm-up, then a cosine to 3 %."""
+    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / config.steps))))
+
+
+def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path:
+    """Train until `config.steps` and return the best checkpoint, or the last where nothing validates.
+
+    Writes OUT/last.safetensors (with the optimiser's state: a run goes on from there), OUT/best.safetensors (the
+    best validation so far) and TensorBoard curves. Raises InputError for shards or checkpoints that do not fit.
+    """
+    # 1. the network on its devices
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.threads)
+    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+    fabric.launch()
+    if config.init is not None:
+        load_checkpoint(config.init, task.net)
+    step, last, best = 0, out / "last.safetensors", out / "best.safetensors"
+    optimizer = torch.optim.AdamW(task.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    if resume and last.exists():
+        _, step = load_checkpoint(last, task.net, optimizer)
+    stepper, optimizer = fabric.setup(_Step(task), optimizer)
+    # 2. what it is validated on, and the best so far
+    validation = {name: [Shard(p) for p in find_shards([g])] for name, g in config.validation.items()}
+    best_score = float(read_metadata(best).get("score", "inf")) if resume and best.exists() else math.inf
+    watch = _Watch(out, step, config.batch * fabric.world_size) if fabric.is_global_zero else None
+    # 3. step by step; now and then the loader is made anew, to find new shards
+    while step < config.steps:
+        torch.manual_seed(config.seed + step)
+        for batch in batches(config, task.sample, [config.seed, step, fabric.global_rank]):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            loss, figures = stepper(_Batch(batch, fabric.device))
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            nn.utils.clip_grad_norm_(task.net.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            done = step >= config.steps
+            if watch is not None:
+                watch.add(step, {**figures, "loss": float(loss.detach())})
+                if step % config.log_every == 0 or done:
+                    watch.show(step, optimizer.param_groups[0]["lr"])
+                if step % config.save_every == 0 or done:
+                    save_checkpoint(last, task.net, optimizer, step)
+                if validation and (step % config.validate_every == 0 or done):
+                    score = _validate(task, config, validation, watch, step)
+                    if score < best_score:
+                        best_score = score
+                        save_checkpoint(best, task.net, None, step, {"score": repr(score)})
+            if done or step % config.reload_every == 0:
+                break
+    fabric.barrier()
+    return best if best.exists() else last
+
+
+def _validate(task: Task, config: TrainConfig, validation, watch: _Watch, step: int) -> float:
+    """Score of the present weights, less is better: mean log of the medians over data sets and levels."""
+    method = task.method(task.net)
+    if method is None:
+        return math.inf
+    task.net.eval()
+    logs = []
+    for name, figures in validate(method, validation, config.validation_frames, config.levels).items():
+        log.info("step %d  validation %s: %s", step, name, summary(figures))
+        watch.write(step, {k: v for k, v in figures.items() if isinstance(v, float)}, f"validation {name}/")
+        logs += [math.log(figures["translation_median_m"] + 1e-3), math.log(figures["rotation_median_deg"] + 1e-3)]
+    task.net.train()
+    return float(np.mean(logs))
+
+
+class _Watch:
+    """Running averages, in the log and in TensorBoard."""
+
+    def __init__(self, out: Path, step: int, samples_per_step: int):
+        self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=step)
+        self._averages: dict[str, float] = {}
+        self._first, self._began, self._samples = step, time.time(), samples_per_step
+
+    def add(self, step: int, figures: dict[str, Any]) -> None:
+        for k, v in figures.items():
+            self._averages[k] = (1 - AVERAGING) * self._averages.get(k, v) + AVERAGING * v
+
+    def show(self, step: int, rate: float) -> None:
+        pace = (time.time() - self._began) / max(step - self._first, 1) / self._samples * 1e3
+        text = " ".join(f"{k} {v:.3f}" for k, v in self._averages.items())
+        log.info("step %d  %s  %.0f ms/sample", step, text, pace)
+        self.write(step, {**self._averages, "learning_rate": rate, "ms_per_sample": pace}, "train/")
+
+    def write(self, step: int, figures: dict[str, float], prefix: str) -> None:
+        for k, v in figures.items():
+            self._writer.add_scalar(prefix + k, v, step)
+        self._writer.flush()
