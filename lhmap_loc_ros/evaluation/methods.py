@@ -11,7 +11,7 @@ from .protocol import Estimate, Method
 class Start:
     """Stays at the start pose: what every method has to beat."""
 
-    passes = 0
+    passes = 1
 
     def localize(self, image, camera, crop, start) -> Estimate:
         """The start pose."""
