@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,19 @@ from .solver import solve_pose
 COARSE_CELL, FINE_CELL = 8, 4
 
 
+class Weighting(str, Enum):
+    """What the weight of a match comes from."""
+
+    UNIFORM = "uniform"
+    """All matches count the same."""
+    UNCERTAINTY = "uncertainty"
+    """The scale that the network predicts for each match."""
+    HEAT = "heat"
+    """The heat of the map point."""
+    BOTH = "both"
+    """The scale, smaller where the point is hot."""
+
+
 class RefinerConfig(BaseModel):
     """Settings of the `Refiner`."""
 
@@ -33,6 +47,7 @@ class RefinerConfig(BaseModel):
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
     max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
+    weighting: Weighting = Field(Weighting.UNCERTAINTY, description="what the weight of a match comes from")
     border_cells: int = Field(1, ge=0, le=8, description="cells along the image's border that are not matched")
     min_matches: int = Field(30, ge=6, description="fewer matched map points than this give no pose")
     prior_sigma_m: float = Field(2.0, gt=0.0, description="weak prior around the start position [m]")
@@ -186,12 +201,24 @@ class Refiner:
         clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T
-        scale = np.exp(log_scale[:, rows, columns].T)
+        scale = self._scale(log_scale[:, rows, columns].T, crop.heat[point])
         if not (np.isfinite(target).all() and np.isfinite(scale).all()):
             raise ModelError("the flow network returned values that are not finite")
         solution = solve_pose(crop.points[point], target, scale, pose, camera, self._prior)
         clock.lap("solve")
         return solution.T_map_camera, solution, len(rows)
+
+    def _scale(self, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
+        """Expected error (N, 2) [pixels] of each match."""
+        weighting = self.config.weighting
+        if weighting is Weighting.UNCERTAINTY:
+            return np.exp(log_scale)
+        relative = np.ones_like(heat)
+        if weighting in (Weighting.HEAT, Weighting.BOTH):
+            # heat is information, one over a squared scale
+            relative = np.sqrt(heat.mean() / np.maximum(heat, 1e-3))
+        known = np.exp(log_scale) if weighting is Weighting.BOTH else np.exp(np.median(log_scale))
+        return known * relative[:, None] * np.ones(2)
 
     @property
     def _prior(self) -> tuple[float, float]:

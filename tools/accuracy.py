@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what docs/accuracy.md reports, every figure by one `lhmap` command, and writes its tables.
+
+    tools/accuracy.py WORK [--kitti ROOT] [--regress PREFIX] [--only table|ablation|robustness]
+
+WORK keeps bags, maps and results; what is there is not made again. Without --kitti (the odometry layout, drives named
+as in DRIVES) the rows of real drives keep the figures they have. Tables go between the markers in docs/accuracy.md.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "accuracy.md"
+SEEDS = (9100, 9101)
+SYNTHETIC_FRAMES = "0-9999/2"
+DRIVES = {
+    "KITTI 0013, 120-143": ("2011_09_26_0013", "60-71"),
+    "KITTI 0005": ("2011_09_26_0005", "all"),
+}
+"""Sequence and images of the bag of odd frames (frame 121 is its image 60)."""
+LEVELS = (1, 2, 3)
+
+
+class Bench:
+    """Runs commands, and remembers their results in WORK/results.json by the command."""
+
+    def __init__(self, work: Path):
+        self.work, self._file = work, work / "results.json"
+        self.results = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def lhmap(self, *words, cwd=None) -> str:
+        command = [sys.executable, "-m", "lhmap_loc_ros.cli", *map(str, words)]
+        done = subprocess.run(command, cwd=cwd or self.work, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"lhmap {shlex.join(map(str, words))}\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def make(self, path: str, *words) -> str:
+        """A file or folder of WORK, made by a command unless it is there."""
+        if not (self.work / path).exists():
+            print(f"lhmap {shlex.join(map(str, words))}", flush=True)
+            self.lhmap(*words)
+        return path
+
+    def evaluate(self, data: dict, level: int, *options) -> dict:
+        words = ["evaluate", "--map", data["map"], "--bag", data["bag"], "--frames", data["frames"], "--level", level]
+        words = [*map(str, [*words, *options]), "--json"]
+        command = f"lhmap {shlex.join(words)}"
+        if command not in self.results:
+            print(command, flush=True)
+            self.results[command] = json.loads(self.lhmap(*words))
+            temporary = self._file.with_suffix(".part")
+            temporary.write_text(json.dumps(self.results, indent=1))
+            temporary.replace(self._file)
+        return self.results[command]
+
+
+def synthetic(bench: Bench, seed: int) -> dict:
+    world = bench.make(f"world{seed}", "simulate", f"world{seed}", "--seed", seed, "--length", 160)
+    name = f"world{seed}.lhmap"
+    return {"map": bench.make(name, "build", f"{world}/mapping", "-o", name), "bag": f"{world}/query",
+            "frames": SYNTHETIC_FRAMES}  # fmt: skip
+
+
+def drive(bench: Bench, kitti: Path, sequence: str, frames: str) -> dict:
+    even, odd = (
+        bench.make(f"{sequence}.{part}", "import", "kitti", kitti, sequence, f"{sequence}.{part}", "--frames", part)
+        for part in ("even", "odd")
+    )
+    name = f"{sequence}.lhmap"
+    return {"map": bench.make(name, "build", even, "-o", name), "bag": odd, "frames": frames}
+
+
+def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> str:
+    lines = [
+        "| data | level | method | median | mean | 90 % | recall 0.25 m, 2° | 0.5 m, 5° | 5 m, 10° | grey image |",
+        "|---" * 10 + "|",
+    ]
+    for name, data in groups.items():
+        for level in LEVELS:
+            for method, options in methods.items():
+                f = bench.evaluate(data, level, *options)
+                lines.append(
+                    f"| {name} ({f['frames']} images) | {level} | {method} "
+                    f"| {f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}° "
+                    f"| {f['translation_mean_m']:.2f} m "
+                    f"| {f['translation_p90_m']:.2f} m / {f['rotation_p90_deg']:.2f}° "
+                    f"| {100 * f['recall_025m_2deg']:.0f} % | {100 * f['recall_050m_5deg']:.0f} % "
+                    f"| {100 * f['recall_5m_10deg']:.0f} % "
+                    f"| {f['grey_translation_median_m']:.2f} m / {f['grey_rotation_median_deg']:.2f}° |"
+                )
+    return "\n".join(lines)
+
+
+def variants(bench: Bench, groups: dict[str, dict], rows: dict[str, tuple], level: int) -> str:
+    """A table of variants of the shipped method, one column of data each: medians, and recall at 0.5 m and 5°."""
+    lines = ["| variant | " + " | ".join(groups) + " | latency |", "|---" * (len(groups) + 2) + "|"]
+    for name, (options, change) in rows.items():
+        cells, latency = [], 0.0
+        for data in groups.values():
+            f = bench.evaluate(change(data), level, "--no-grey", *options)
+            medians = f"{f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}°"
+            cells.append(f"{medians}, {100 * f['recall_050m_5deg']:.0f} %")
+            latency = max(latency, f["latency_ms_p50"])
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {latency:.0f} ms |")
+    return "\n".join(lines)
+
+
+def ablation(bench: Bench, groups) -> str:
+    def setting(name: str, **refiner) -> tuple:
+        path = bench.work / f"{name}.yaml"
+        path.write_text(json.dumps({"refiner": refiner}))
+        return ("--config", path.name)
+
+    def budget(megabytes):
+        def change(data):
+            name = f"{Path(data['map']).stem}.{megabytes}.lhmap"
+            source = data["bag"].replace("query", "mapping").replace(".odd", ".even")
+            return data | {"map": bench.make(name, "build", source, "-o", name, "--budget", megabytes)}
+
+        return change
+
+    same = dict
+    rows = {"as shipped": ((), same)}
+    for coarse, fine in ((1, 1), (1, 2), (2, 2), (5, 5)):
+        name = f"{coarse} coarse, {fine} fine passes"
+        rows[name] = (setting(f"passes{coarse}{fine}", coarse_passes=coarse, fine_passes=fine), same)
+    for weighting in ("uniform", "heat", "both"):
+        rows[f"weights: {weighting}"] = (setting(f"weights_{weighting}", weighting=weighting), same)
+    for megabytes in (4, 2, 1):
+        rows[f"map of {megabytes} MB/km"] = ((), budget(megabytes))
+    return variants(bench, groups, rows, 1)
+
+
+def robustness(bench: Bench, groups) -> str:
+    steps = {
+        "exposure": (-3, -2, -1, 1, 2), "blur": (1, 2, 4), "noise": (10, 25), "occlusion": (0.15, 0.3, 0.5),
+        "fog": (0.01, 0.03, 0.06), "missing_tiles": (0.25, 0.5), "extrinsic_deg": (0.25, 0.5),
+        "extrinsic_m": (0.02, 0.05),
+    }  # fmt: skip
+    rows = {"undisturbed": ((), dict)}
+    for name, values in steps.items():
+        for value in values:
+            rows[f"{name} = {value:g}"] = (("--disturb", f"{name}={value:g}"), dict)
+    return variants(bench, groups, rows, 2)
+
+
+def write(part: str, text: str) -> None:
+    """Puts a table between its markers."""
+    page = PAGE.read_text()
+    pattern = re.compile(rf"(<!-- {part} -->\n).*?(\n<!-- end {part} -->)", re.S)
+    if not pattern.search(page):
+        sys.exit(f"{PAGE}: the markers of {part} are missing")
+    PAGE.write_text(pattern.sub(lambda m: m[1] + text + m[2], page))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--kitti", type=Path)
+    parser.add_argument("--regress", help="path prefix of the regress networks")
+    parser.add_argument("--only", choices=("table", "ablation", "robustness"))
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(args.work.resolve())
+    groups = {f"synthetic, seed {seed}": synthetic(bench, seed) for seed in SEEDS}
+    if args.kitti:
+        kitti = args.kitti.resolve()
+        groups |= {name: drive(bench, kitti, *which) for name, which in DRIVES.items()}
+    methods = {"start": ("--method", "start")}
+    if args.regress:
+        methods["regress"] = ("--method", "regress", "--model", args.regress)
+    methods["flow"] = ("--method", "flow")
+    parts = {
+        "table": lambda: table(bench, groups, methods),
+        "ablation": lambda: ablation(bench, groups),
+        "robustness": lambda: robustness(bench, groups),
+    }
+    for part, run in parts.items():
+        if args.only in (None, part):
+            write(part, run())
+
+
+if __name__ == "__main__":
+    main()
