@@ -15,6 +15,7 @@ from ..errors import ModelError
 from ..geometry import NO_POINT, Camera, pose_error
 from ..inference import load_model
 from ..lhmap import MapPoints
+from .covariance import CovarianceModel
 from .features import View, cell_points, render_map
 from .solver import solve_pose
 
@@ -59,8 +60,8 @@ class ModelSet(Protocol):
 
     width: int
     height: int
-    covariance_scale: np.ndarray
-    """(6) factor on each axis' standard deviation, calibrated on validation data."""
+    covariance: CovarianceModel
+    """What the solver's covariance is calibrated by."""
 
     def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
@@ -83,7 +84,7 @@ class OnnxModelSet:
             _, _, self.height, self.width = self._image.inputs["image"]
         except KeyError:
             raise ModelError(f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'") from None
-        self.covariance_scale = np.array(self._fine.metadata.get("covariance_scale", [1.0] * 6))
+        self.covariance = CovarianceModel.of(self._fine.metadata)
         self.sha256 = self._fine.sha256
 
     def image(self, image):
@@ -173,7 +174,7 @@ class Refiner:
             return Refinement(
                 np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), tuple(trace), clock.spent_ms
             )
-        scale = np.asarray(self.models.covariance_scale)
+        scale = self.models.covariance.factors(solution.inlier_ratio, last_step[0])
         covariance = np.linalg.inv(solution.information) * np.outer(scale, scale)
         return Refinement(
             T_map_camera=_shifted(local, crop.origin),

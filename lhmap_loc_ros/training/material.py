@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where training shards come from: synthetic worlds and KITTI drives."""
+"""Where training shards come from: synthetic worlds and drives of data sets. For bags see `bag_material`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..datasets.kitti import Sequence
+from ..datasets.camera_lidar import CameraLidarDrive, nearest_scans
+from ..datasets.frames import frame_numbers
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
+from ..lhmap import MapPoints
 from ..mapping.builder import clean
 from ..mapping.cloud import VoxelCloud
 from ..mapping.config import BuildConfig
@@ -19,62 +22,78 @@ from ..mapping.moving import RangeImage, Thinner
 from ..mapping.scans import PlacedScan
 from .shards import shrink, write_shard
 
-KITTI_WIDTH = 640
+WIDTH = 640
+"""Wider images are shrunk to this many pixels."""
+OWN_SCAN_NS = 100_000_000
+"""A scan further than this from an image tells nothing about it: what moves is elsewhere by then."""
 
 
-def kitti_frames(text: str, count: int) -> list[int]:
-    """Frame numbers of ``"all"``, ``"0-109"`` or ``"120-143"``."""
-    if text == "all":
-        return list(range(count))
-    first, _, last = text.partition("-")
-    if not (first.isdigit() and last.isdigit()):
-        raise InputError(f"frames {text!r}: expected 'all' or a range such as 0-109")
-    return list(range(int(first), min(int(last) + 1, count)))
+def drive_shard(
+    drive: CameraLidarDrive, out: Path, frames: str = "all", queries: Literal["odd", "even"] = "odd", voxel=0.1
+) -> None:
+    """A shard of a drive: odd frames in the map of the even ones, or the other way round.
 
-
-def kitti_shard(root: Path, sequence: str, out: Path, frames: str = "all", queries: str = "odd", voxel=0.1):
-    """A shard of a KITTI sequence: odd frames in the map of the even ones, or the other way round.
-
-    The map is cleaned as the builder cleans it: traffic would else lie smeared over the street. `frames` limits
-    which images are used; the map uses all scans of the other parity.
+    A frame is a scan with the images nearest to it in time. The map is cleaned as the builder cleans it: traffic
+    would else lie smeared over the street. `frames` (see `frame_numbers`) limits which images are used; the map
+    uses all scans of the other parity. Raises InputError if the true poses are not known or no image is left.
     """
-    source = Sequence(root, sequence)
-    if source.truth is None:
-        raise InputError(f"{source.truth_path}: not there, training needs true poses")
-    T_lidar_camera = inverse(source.calibration.T_camera_lidar)
+    if drive.truth is None:
+        raise InputError(f"{drive.truth_path}: not there, training needs true poses")
     parity = {"odd": 1, "even": 0}[queries]
+    own, apart = nearest_scans(drive)
+    wanted = {k for k in frame_numbers(frames, len(drive.scan_stamps)) if k % 2 == parity}
+    chosen = [k for k in range(len(own)) if int(own[k]) in wanted]
+    if not chosen:
+        raise InputError(f"{drive.truth_path}: no image belongs to the {queries} ones of the frames {frames!r}")
+    points = _merged(drive, range(1 - parity, len(drive.scan_stamps), 2), voxel)
+    K = drive.calibration.matrix
+    images, cameras, depths = [], [], []
+    poses = drive.truth.at(drive.image_stamps[chosen]) @ drive.calibration.T_base_camera
+    for k, pose in zip(chosen, poses, strict=True):
+        image = drive.image(k)
+        camera = Camera(image.shape[1], image.shape[0], K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+        image, camera = shrink(image, camera, WIDTH)
+        images.append(image)
+        cameras.append(camera)
+        near = apart[k] <= OWN_SCAN_NS
+        depths.append(shown_depth(_placed(drive, own[k]).points, pose, camera) if near else unknown_depth(camera))
+    xyz = points.points + points.origin.astype(np.float32)
+    write_shard(out, images, cameras, poses, depths, xyz, points.intensity)
 
-    def placed(k: int) -> PlacedScan:
-        scan = source.scan(k)
-        distance = np.linalg.norm(scan[:, :3], axis=1)
-        scan = scan[(distance > 2.7) & (distance < 80)]
-        pose = source.truth.poses[k]
-        return PlacedScan(int(source.stamps[k]), transform(pose, scan[:, :3].astype(float)), scan[:, 3], pose)
 
+def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
+    """The map of some scans, without what moved."""
     config = BuildConfig(voxel_m=voxel)
     cloud, thinner, beams = VoxelCloud(voxel), Thinner(config.moving), []
-    for k in range(1 - parity, len(source.stamps), 2):
-        scan = placed(k)
+    for number in numbers:
+        scan = _placed(drive, number)
         cloud.add(scan.points, scan.intensity)
         if thinner.wants(scan):
             beams.append(RangeImage.of(scan))
-    points = clean(cloud.to_points(), beams, config, lambda *stage: None)
-    K = source.calibration.matrix
-    images, cameras, truth, depths = [], [], [], []
-    for k in kitti_frames(frames, len(source.stamps)):
-        if k % 2 != parity:
-            continue
-        image = source.image(k)
-        camera = Camera(image.shape[1], image.shape[0], K[0, 0], K[1, 1], K[0, 2], K[1, 2])
-        image, camera = shrink(image, camera, KITTI_WIDTH)
-        images.append(image)
-        cameras.append(camera)
-        truth.append(source.truth.poses[k] @ T_lidar_camera)
-        # what the image shows, as far as its own scan tells; for the labels alone, the map never holds it
-        nearest, _ = z_buffer(*project(placed(k).points, inverse(truth[-1]), camera), camera, 0.2)
-        depths.append(np.where(np.isfinite(nearest), nearest, np.nan))
-    xyz = points.points + points.origin.astype(np.float32)
-    write_shard(out, images, cameras, truth, depths, xyz, points.intensity)
+    return clean(cloud.to_points(), beams, config, lambda *stage: None)
+
+
+def _placed(drive: CameraLidarDrive, number: int) -> PlacedScan:
+    """A scan in the map frame, without the car itself."""
+    scan, stamp = drive.scan(int(number)), int(drive.scan_stamps[number])
+    distance = np.linalg.norm(scan[:, :3], axis=1)
+    scan = scan[(distance > 2.7) & (distance < 80)]
+    pose = drive.truth.at(stamp) @ drive.calibration.T_base_lidar
+    return PlacedScan(stamp, transform(pose, scan[:, :3].astype(float)), scan[:, 3], pose)
+
+
+def shown_depth(points: np.ndarray, T_map_camera: np.ndarray, camera: Camera) -> np.ndarray:
+    """What the image shows, as far as its own scan (N, 3), map frame, tells: depth (H, W) [m], NaN elsewhere.
+
+    For the labels alone; the map need not hold these points.
+    """
+    nearest, _ = z_buffer(*project(points, inverse(T_map_camera), camera), camera, 0.2)
+    return np.where(np.isfinite(nearest), nearest, np.nan)
+
+
+def unknown_depth(camera: Camera) -> np.ndarray:
+    """The depth (H, W) of an image without a scan: NaN."""
+    return np.full((camera.height, camera.width), np.nan, np.float32)
 
 
 def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 160, voxel=0.1):

@@ -4,24 +4,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ConfigError, InputError
-
-
-class KittiDrive(BaseModel):
-    """A drive in the KITTI odometry layout, and which of its frames may be learned from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    root: Path
-    sequence: str
-    frames: str = Field("all", description="'all' or a range such as 0-109")
-    queries: list[str] = Field(["odd", "even"], description="odd: map of even frames, images of odd ones")
-    name: str = Field(description="name of the shards")
+from .drives import AnyDrive, KittiDrive
 
 
 class DataConfig(BaseModel):
@@ -33,7 +23,17 @@ class DataConfig(BaseModel):
     synthetic_name: str = "synth"
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
-    kitti: list[KittiDrive] = Field(default_factory=list)
+    kitti: list[KittiDrive] = Field(default_factory=list, description="sequences in the KITTI odometry layout")
+    drives: list[AnyDrive] = Field(default_factory=list, description="drives of any kind, named by `kind`")
+
+    @model_validator(mode="after")
+    def _names_differ(self):
+        """Of two shards with one name the second would be taken as done."""
+        names = [name for drive in (*self.kitti, *self.drives) for name in drive.shards()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two drives give the shard {', '.join(twice)}; expected different names")
+        return self
 
 
 class ExportConfig(BaseModel):
@@ -53,39 +53,40 @@ class ExportConfig(BaseModel):
 
 def make_data(config: DataConfig, out: Path) -> None:
     """Write the shards that do not exist yet."""
-    from .material import kitti_shard, synthetic_shard
+    from .material import synthetic_shard
 
     for seed in config.synthetic_seeds:
         path = out / f"{config.synthetic_name}_{seed}.npz"
         if not path.exists():
             logging.info("world %d", seed)
             synthetic_shard(seed, path, config.length, config.images)
-    for drive in config.kitti:
-        for queries in drive.queries:
-            path = out / f"{drive.name}_{queries}.npz"
+    for drive in (*config.kitti, *config.drives):
+        for name, write in drive.shards().items():
+            path = out / f"{name}.npz"
             if not path.exists():
-                logging.info("%s, %s frames", drive.sequence, queries)
-                kitti_shard(drive.root, drive.sequence, path, drive.frames, queries)
+                logging.info("%s", name)
+                write(path)
 
 
 def export(config: ExportConfig, out: Path) -> None:
     """Write ONNX files, the covariance calibrated on the shards named."""
+    from ..localization.covariance import METADATA_KEY
     from ..networks.flow import FlowNet
     from ..networks.heat import HeatNet
+    from .calibrate import fit_covariance, trials
     from .checkpoint import load_checkpoint
     from .data import find_shards
     from .export import export_flow, export_heat
     from .shards import Shard
-    from .validate import covariance_scale
 
     if config.flow:
         net, step = load_checkpoint(config.flow, FlowNet)
         metadata = {"step": step}
         if config.calibration:
             shards = [Shard(p) for p in find_shards(config.calibration)]
-            scale = covariance_scale(net, shards, config.width, config.height)
-            metadata["covariance_scale"] = [round(float(s), 3) for s in scale]
-            logging.info("covariance scale %s", metadata["covariance_scale"])
+            model = fit_covariance(trials(net, shards, config.width, config.height))
+            metadata[METADATA_KEY] = asdict(model)
+            logging.info("covariance %s", model)
         export_flow(net, out, config.name, config.width, config.height, metadata)
     if config.heat:
         net, step = load_checkpoint(config.heat, HeatNet)

@@ -9,19 +9,17 @@ import numpy as np
 import torch
 
 from ..evaluation.protocol import Method, Query, figures, run
-from ..geometry import inverse, se3_log
-from ..localization.refine import Refiner, RefinerConfig
-from .samples import near_start
+from ..localization.covariance import CovarianceModel
 from .shards import Shard
 
 
 class TorchModelSet:
     """The refiner's `ModelSet` around a torch network."""
 
-    def __init__(self, net, width: int, height: int, covariance_scale=None):
+    def __init__(self, net, width: int, height: int):
         self.net, self.width, self.height = net.eval(), width, height
         self._device = next(net.parameters()).device
-        self.covariance_scale = np.ones(6) if covariance_scale is None else np.asarray(covariance_scale)
+        self.covariance = CovarianceModel()
 
     @torch.no_grad()
     def image(self, image):
@@ -72,23 +70,3 @@ def validate(method: Method, shards: dict[str, list[Shard]], frames: int = 24, l
             grey = run(shard_queries(group, max(6, frames // 2)), method, level, grey=True) if level == 1 else None
             report[f"{name} L{level}"] = figures(run(shard_queries(group, frames), method, level), grey)
     return report
-
-
-def covariance_scale(net, shards: list[Shard], width: int, height: int, frames: int = 60) -> np.ndarray:
-    """Factor (6) on each axis' standard deviation after which 68 % of the errors lie within one sigma.
-
-    Errors of neighbouring cells are correlated, which the solver's own covariance does not know. The starts are
-    those of a tracked pose, for which the covariance is used.
-    """
-    refiner = Refiner(RefinerConfig(), TorchModelSet(net, width, height))
-    ratios = []
-    for number, shard in enumerate(shards):
-        for k in np.linspace(0, len(shard) - 1, min(frames, len(shard))).astype(int):
-            frame = shard.frame(int(k))
-            start = near_start(frame.T_map_camera, np.random.default_rng([9, number, int(k)]))
-            image = np.ascontiguousarray(frame.image)
-            result = refiner.refine(image, frame.camera, frame.crop, start, coarse=False)
-            if result.succeeded:
-                error = se3_log(inverse(result.T_map_camera) @ frame.T_map_camera)
-                ratios.append(np.abs(error) / np.sqrt(np.diag(result.covariance)))
-    return np.quantile(np.array(ratios), 0.683, axis=0)

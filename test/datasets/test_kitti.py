@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lhmap_loc_ros.datasets.bag import BagReader
-from lhmap_loc_ros.datasets.kitti import EPOCH_NS, import_sequence, truth_path
+from lhmap_loc_ros.datasets.importing import import_drive, truth_path
+from lhmap_loc_ros.datasets.kitti import EPOCH_NS, Sequence
 from lhmap_loc_ros.datasets.tum import read_tum, write_kitti_poses
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import inverse, make_pose, project, se3_exp, transform
@@ -22,6 +23,10 @@ LANDMARK = np.array([[12.0, 1.0, 0.5]])  # in the first LiDAR frame
 def lidar_pose(number: int) -> np.ndarray:
     """Pose of the LiDAR in its first frame."""
     return se3_exp([1.5 * number, 0.1 * number, 0, 0, 0, 0.05 * number])
+
+
+def import_sequence(root, name, *args, **options):
+    return import_drive(Sequence(root, name), *args, **options)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import find_model, load_model, models_dir
+from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.features import MAP_CHANNELS
 from lhmap_loc_ros.localization.refine import OnnxModelSet
 
@@ -20,7 +21,7 @@ def test_flow_networks_fit_each_other_and_know_their_covariance():
     for cell, (flow, log_scale) in ((8, models.coarse(view, image8)), (4, models.fine(view, image4))):
         assert flow.shape == log_scale.shape == (2, models.height // cell, models.width // cell)
         assert np.isfinite(flow).all() and np.isfinite(log_scale).all()
-    assert models.covariance_scale.shape == (6,) and (models.covariance_scale > 0).all()
+    assert models.covariance != CovarianceModel() and np.isfinite(models.covariance.factors(0.5, 0.05)).all()
 
 
 def test_heat_is_zero_where_there_is_no_point_and_differs_elsewhere():

@@ -8,6 +8,7 @@ from lhmap_loc_ros.errors import InputError, ModelError
 from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project, se3_exp
 from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.localization import refine
+from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.features import View, cell_points, render_map
 
 CAMERA = Camera(640, 200, 371.0, 371.0, 318.0, 95.0)
@@ -28,7 +29,7 @@ class Oracle:
     """Knows the true pose; learns the present one by listening to `render_map`."""
 
     width, height = 320, 96
-    covariance_scale = np.full(6, 3.0)
+    covariance = CovarianceModel(log_scale=(np.log(3.0),) * 6)
 
     def __init__(self, monkeypatch, crop, blind=False):
         self.crop, self.blind, self.calls = crop, blind, []
@@ -95,7 +96,7 @@ def test_covariance_is_scaled_by_the_models_calibration(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
     refiner = refine.Refiner(refine.RefinerConfig(), models)
     wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH).covariance
-    models.covariance_scale = np.ones(6)
+    models.covariance = CovarianceModel()
     np.testing.assert_allclose(wide, 9 * refiner.refine(IMAGE, CAMERA, crop, TRUTH).covariance, rtol=1e-6)
 
 

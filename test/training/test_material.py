@@ -3,9 +3,11 @@ import cv2
 import numpy as np
 import pytest
 
+from lhmap_loc_ros.datasets.frames import frame_numbers
+from lhmap_loc_ros.datasets.kitti import Sequence
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import inverse, make_pose, project, transform
-from lhmap_loc_ros.training.material import kitti_frames, kitti_shard
+from lhmap_loc_ros.training.material import drive_shard
 from lhmap_loc_ros.training.shards import Shard
 
 # LiDAR (x forward, y left, z up) in the camera's optical frame, and camera 2, 6 cm to the left of camera 0
@@ -39,7 +41,7 @@ def kitti(tmp_path):
 
 
 def test_odd_frames_lie_in_the_map_of_the_even_ones(kitti, tmp_path):
-    kitti_shard(kitti, "00", tmp_path / "odd.npz", queries="odd")
+    drive_shard(Sequence(kitti, "00"), tmp_path / "odd.npz", queries="odd")
     shard = Shard(tmp_path / "odd.npz")
     assert len(shard) == 3
     frame = shard.frame(1)
@@ -55,16 +57,16 @@ def test_odd_frames_lie_in_the_map_of_the_even_ones(kitti, tmp_path):
 
 
 def test_frames_are_limited_by_number(kitti, tmp_path):
-    kitti_shard(kitti, "00", tmp_path / "some.npz", frames="2-5", queries="even")
+    drive_shard(Sequence(kitti, "00"), tmp_path / "some.npz", frames="2-5", queries="even")
     assert len(Shard(tmp_path / "some.npz")) == 2
-    assert kitti_frames("all", 3) == [0, 1, 2] and kitti_frames("1-9", 3) == [1, 2]
+    assert frame_numbers("all", 3) == [0, 1, 2] and frame_numbers("1-9", 3) == [1, 2]
     with pytest.raises(InputError, match="'first'.*0-109"):
-        kitti_frames("first", 3)
+        frame_numbers("first", 3)
 
 
 def test_missing_sequence_and_missing_truth_are_named(kitti, tmp_path):
     with pytest.raises(BagError, match="no such sequence.*00"):
-        kitti_shard(kitti, "07", tmp_path / "a.npz")
+        drive_shard(Sequence(kitti, "07"), tmp_path / "a.npz")
     (kitti / "poses" / "00.txt").unlink()
     with pytest.raises(InputError, match="00.txt.*true poses"):
-        kitti_shard(kitti, "00", tmp_path / "a.npz")
+        drive_shard(Sequence(kitti, "00"), tmp_path / "a.npz")

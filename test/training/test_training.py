@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.inference import load_model
+from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.refine import OnnxModelSet
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import HeatNet
@@ -71,11 +74,12 @@ def test_exported_networks_say_what_torch_says(tmp_path):
     torch.manual_seed(0)
     # the files hold half precision: with weights that fit into it both sides compute the same
     net = FlowNet().eval().half().float()
-    export_flow(net, tmp_path, "flow", 160, 48, {"covariance_scale": [2.0] * 6})
+    covariance = CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6)
+    export_flow(net, tmp_path, "flow", 160, 48, {"covariance": asdict(covariance)})
     export_heat(HeatNet(), tmp_path, 160, 48, {})
     onnx, own = OnnxModelSet(str(tmp_path / "flow"), threads=1), TorchModelSet(net, 160, 48)
     assert (onnx.width, onnx.height) == (160, 48)
-    np.testing.assert_array_equal(onnx.covariance_scale, [2.0] * 6)
+    assert onnx.covariance == covariance
     rng = np.random.default_rng(0)
     image, view = rng.random((3, 48, 160), np.float32), rng.random((4, 48, 160), np.float32)
     for method in ("coarse", "fine"):

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fits the covariance model: on frames whose true poses are known, from starts as rough and as near as in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ..evaluation.protocol import start_pose
+from ..geometry import inverse, se3_log
+from ..localization.covariance import CovarianceModel, regressors
+from ..localization.refine import Refiner, RefinerConfig
+from .samples import near_start
+from .shards import Shard
+from .validate import TorchModelSet, shard_queries
+
+ONE_SIGMA = 0.6827
+LEVELS = (1, 2, 3)
+NEAR_STARTS = 3
+"""Near starts of every frame: most poses are tracked ones."""
+FAILED_SIGMAS = 5.0
+"""An error of more counts no further: a failure is no measure of how sure the others are."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Refinements with known errors, one per row."""
+
+    error: np.ndarray
+    """(N, 6) tangent vector from the estimate to the truth [m, rad]."""
+    sigma: np.ndarray
+    """(N, 6) the solver's own standard deviations."""
+    inlier_ratio: np.ndarray
+    """(N,)"""
+    step_m: np.ndarray
+    """(N,) size of the last correction."""
+
+
+def trials(net, shards: list[Shard], width: int, height: int, frames: int = 40) -> Trials:
+    """Refines the frames of shards from rough starts and from near ones."""
+    refiner = Refiner(RefinerConfig(), TorchModelSet(net, width, height))
+    rows = []
+    for query in shard_queries(shards, frames):
+        truth = query.T_map_camera
+        starts = [(start_pose(truth, level, query.number), True) for level in LEVELS]
+        rng = np.random.default_rng([9, query.number])
+        starts += [(near_start(truth, rng), False) for _ in range(NEAR_STARTS)]
+        for start, coarse in starts:
+            result = refiner.refine(query.image, query.camera, query.crop(start), start, coarse)
+            if result.succeeded:
+                error = se3_log(inverse(result.T_map_camera) @ truth)
+                rows.append((error, np.sqrt(np.diag(result.covariance)), result.inlier_ratio, result.last_step[0]))
+    return Trials(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def fit_covariance(data: Trials) -> CovarianceModel:
+    """By maximum likelihood per axis, then scaled so that 68 % of the trials lie within one standard deviation."""
+    regressed = np.stack([np.ones(len(data.step_m)), *regressors(data.inlier_ratio, data.step_m)], 1)
+    parameters = []
+    for axis in range(6):
+        ratio = np.abs(data.error[:, axis]) / data.sigma[:, axis]
+
+        def unlikely(p, ratio=ratio):
+            log_factor = regressed @ p
+            return np.mean(log_factor + 0.5 * np.minimum((ratio * np.exp(-log_factor)) ** 2, FAILED_SIGMAS**2))
+
+        first = np.array([np.log(np.quantile(ratio, ONE_SIGMA) + 1e-9), 0.0, 0.0])
+        # fewer inliers and longer steps never make surer
+        bounds = [(first[0] - 5, first[0] + 5), (-3.0, 0.0), (0.0, 1.0)]
+        p = minimize(unlikely, first, method="Powell", bounds=bounds).x
+        p[0] += np.log(np.quantile(ratio * np.exp(-regressed @ p), ONE_SIGMA) + 1e-9)
+        parameters.append(p)
+    return CovarianceModel(*(tuple(np.round(column, 4).tolist()) for column in np.array(parameters).T))
