@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ..errors import InputError
 from ..localization.refine import ModelSet, Refiner, RefinerConfig
+from ..localization.regressor import Regressor, RegressorConfig
 from .protocol import Estimate, Method
 
 
@@ -33,6 +34,18 @@ class Flow:
         return Estimate(result.trace, result.covariance)
 
 
+class Regress:
+    """The reference method."""
+
+    def __init__(self, regressor: Regressor):
+        self._regressor = regressor
+        self.passes = len(regressor.stages)
+
+    def localize(self, image, camera, crop, start) -> Estimate:
+        """The pose after each of its networks; it knows no covariance."""
+        return Estimate(tuple(self._regressor.localize(image, camera, crop, start)))
+
+
 def make_method(name: str, model: str | None = None, refiner: RefinerConfig | None = None) -> Method:
     """A method by its name; `model` replaces the network it is shipped with.
 
@@ -43,7 +56,10 @@ def make_method(name: str, model: str | None = None, refiner: RefinerConfig | No
     if name == "flow":
         config = refiner or RefinerConfig()
         return Flow(config if model is None else config.model_copy(update={"model": model}))
+    if name == "regress":
+        config = RegressorConfig() if model is None else RegressorConfig(model=model)
+        return Regress(Regressor(config))
     raise InputError(f"method {name!r} does not exist, expected one of {', '.join(METHODS)}")
 
 
-METHODS = ("start", "flow")
+METHODS = ("start", "flow", "regress")

@@ -33,8 +33,6 @@ WIDE = 128
 """From this many columns on, products of shifts cost less than products of whole rows."""
 FLOW_UNIT = 20.0
 """Pixels of the input that a predicted flow of one means."""
-MULTIPLE = 64
-"""Heights and widths are multiples of this: level 6 then has whole cells."""
 
 
 def scaled(channels: Sequence[int], scale: float) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from torch import nn
 from ..errors import ModelError
 from ..inference.onnx_backend import METADATA_KEY, load_model
 from ..localization.features import MAP_CHANNELS
+from ..localization.regressor import padded
 
 OPSET = 18
 """Below 20: TensorRT's parser reads newer GridSample wrongly; no reason to be near it."""
@@ -98,8 +99,14 @@ def export_flow(net, out: Path, name: str, width: int, height: int, metadata: di
     return paths
 
 
-def export_heat(net, out: Path, width: int, height: int, metadata: dict) -> Path:
-    """Write heat.onnx to the folder `out`."""
+def export_heat(net, path: Path, width: int, height: int, metadata: dict, method: str = "forward") -> None:
+    """Write a heat network, by its method that takes map views."""
     view = torch.rand(1, MAP_CHANNELS, height, width)
-    export_part(net.cpu().eval(), "forward", {"map": view}, ["heat"], out / "heat.onnx", metadata)
-    return out / "heat.onnx"
+    export_part(net.cpu().eval(), method, {"map": view}, ["heat"], path, metadata)
+
+
+def export_regress(net, path: Path, width: int, height: int, metadata: dict) -> None:
+    """Write one network of the reference method; its inputs are the grid padded to multiples of 64."""
+    image, depth = (torch.from_numpy(padded(np.random.rand(c, height, width).astype(np.float32)))[None] for c in (3, 1))
+    inputs, outputs = {"image": image, "depth": depth}, ["translation", "quaternion"]
+    export_part(net.cpu().eval(), "forward", inputs, outputs, path, {**metadata, "width": width, "height": height})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from pydantic import Field
 from ..networks.flow import FINE, FlowNet
 from ..networks.heat import HeatNet
 from .checkpoint import load_checkpoint
+from .heat_solver import heat_solver_loss
 from .losses import laplace_nll
 from .samples import Sample, as_arrays, near_start, training_sample
 from .trainer import TrainConfig
@@ -21,12 +23,16 @@ class HeatTrainConfig(TrainConfig):
     """Settings of `lhmap train heat`."""
 
     flow: Path = Field(description="checkpoint of the flow network whose errors are learned")
+    objective: Literal["likelihood", "pose"] = Field(
+        "likelihood", description="the scale of the flow network's errors, or the error of the pose that heat weighs"
+    )
+    share: float = Field(0.2, gt=0, lt=1, description="pose: mean heat of the points of a view")
     learning_rate: float = Field(2e-3, gt=0)
     steps: int = Field(1500, ge=1)
 
 
 class HeatTask:
-    """The scale of a trained flow network's errors, from the map alone."""
+    """What a point is worth to a trained flow network, from the map alone."""
 
     def __init__(self, config: HeatTrainConfig):
         self.config, self.net = config, HeatNet()
@@ -39,7 +45,11 @@ class HeatTask:
     def loss(self, net, batch):
         """Of a batch of samples."""
         batch = Sample(*batch)
-        loss = heat_loss(net, self._flow.to(batch.view.device), batch.image, batch.view, batch.flow4)
+        flow = self._flow.to(batch.view.device)
+        if self.config.objective == "pose":
+            inputs = batch.image, batch.view, batch.flow4, batch.rays4, batch.focal
+            return heat_solver_loss(net, flow, *inputs, self.config.share)
+        loss = heat_loss(net, flow, batch.image, batch.view, batch.flow4)
         return loss, {"nll": float(loss.detach())}
 
     def method(self, net):

@@ -18,8 +18,9 @@ import torch
 
 from ..geometry import NO_POINT
 from ..localization.features import MapView, render_map
+from ..localization.regressor import depth_input, image_input, padded
 from ..networks.reference_heat import hottest, total_heat
-from .regress import RegressSampleConfig, depth_input, image_input, padded, pose_loss, target, varied
+from .regress import RegressSampleConfig, pose_loss, target, varied
 from .samples import start_pose
 from .shards import Frame
 

@@ -13,14 +13,12 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial.transform import Rotation
 
-from ..geometry import NO_POINT, inverse, to_quaternion
-from ..localization.features import MapView, render_map
-from ..networks.regress import MULTIPLE
+from ..geometry import inverse, to_quaternion
+from ..localization.features import render_map
+from ..localization.regressor import depth_input, image_input
 from .samples import start_pose
 from .shards import Frame
 from .variation import mirrored, reframed, vary_image, vary_map
-
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class RegressSampleConfig(BaseModel):
@@ -47,26 +45,6 @@ class RegressSample(NamedTuple):
     """(3) [m] of T_start_true."""
     quaternion: np.ndarray
     """(4) of T_start_true, x, y, z, w."""
-
-
-def padded(channels: np.ndarray) -> np.ndarray:
-    """Channels (C, H, W), zeros added on the right and below up to multiples of 64."""
-    _, h, w = channels.shape
-    return np.pad(channels, ((0, 0), (0, -h % MULTIPLE), (0, -w % MULTIPLE)))
-
-
-def image_input(image: np.ndarray) -> np.ndarray:
-    """The network's image of RGB values (3, H, W) float32 in [0, 1]."""
-    mean, deviation = (np.array(x, np.float32).reshape(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-    return padded((image - mean) / deviation)
-
-
-def depth_input(view: MapView) -> np.ndarray:
-    """The network's depth (1, H, W) of a map view."""
-    depth = np.zeros((1, *view.index.shape), np.float32)
-    there = view.index != NO_POINT
-    depth[0, there] = view.depth[view.index[there]] / 100
-    return padded(depth)
 
 
 def regress_sample(frame: Frame, config: RegressSampleConfig, rng) -> RegressSample:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of `lhmap train`: data, flow, heat, export."""
+"""The stages of `lhmap train`: data, flow, heat, regress, reference_heat, export."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class ExportConfig(BaseModel):
 
     flow: Path | None = Field(None, description="checkpoint of the flow network")
     heat: Path | None = Field(None, description="checkpoint of the heat network")
+    reference_heat: Path | None = Field(None, description="checkpoint of the reference method's heat network")
+    regress: list[Path] = Field(default_factory=list, max_length=3, description="checkpoints of stages 1, 2 and 3")
     name: str = Field("flow", description="prefix of the flow network's files")
     width: int = Field(320, multiple_of=16)
     height: int = Field(96, multiple_of=16)
@@ -73,10 +75,12 @@ def export(config: ExportConfig, out: Path) -> None:
     from ..localization.covariance import METADATA_KEY
     from ..networks.flow import FlowNet
     from ..networks.heat import HeatNet
+    from ..networks.reference_heat import ReferenceHeatNet
+    from ..networks.regress import RegressNet
     from .calibrate import fit_covariance, trials
     from .checkpoint import load_checkpoint
     from .data import find_shards
-    from .export import export_flow, export_heat
+    from .export import export_flow, export_heat, export_regress
     from .shards import Shard
 
     if config.flow:
@@ -90,20 +94,33 @@ def export(config: ExportConfig, out: Path) -> None:
         export_flow(net, out, config.name, config.width, config.height, metadata)
     if config.heat:
         net, step = load_checkpoint(config.heat, HeatNet)
-        export_heat(net, out, config.width, config.height, {"step": step})
+        export_heat(net, out / "heat.onnx", config.width, config.height, {"step": step})
+    if config.reference_heat:
+        net, step = load_checkpoint(config.reference_heat, ReferenceHeatNet)
+        path = out / "reference_heat.onnx"
+        export_heat(net, path, config.width, config.height, {"step": step}, method="of_view")
+    for stage, path in enumerate(config.regress, 1):
+        net, step = load_checkpoint(path, RegressNet)
+        export_regress(net, out / f"regress_{stage}.onnx", config.width, config.height, {"step": step})
 
 
 def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None:
     """Run one stage with the settings of a YAML file; raises ConfigError or InputError."""
     from .flow import FlowTask, FlowTrainConfig
     from .heat import HeatTask, HeatTrainConfig
+    from .reference import ReferenceHeatTask, ReferenceHeatTrainConfig, RegressTask, RegressTrainConfig
     from .trainer import fit
+
+    def fitting(task):
+        return lambda settings, folder: fit(task(settings), settings, folder, resume)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     stages = {
         "data": (DataConfig, make_data),
-        "flow": (FlowTrainConfig, lambda c, o: fit(FlowTask(c), c, o, resume)),
-        "heat": (HeatTrainConfig, lambda c, o: fit(HeatTask(c), c, o, resume)),
+        "flow": (FlowTrainConfig, fitting(FlowTask)),
+        "heat": (HeatTrainConfig, fitting(HeatTask)),
+        "regress": (RegressTrainConfig, fitting(RegressTask)),
+        "reference_heat": (ReferenceHeatTrainConfig, fitting(ReferenceHeatTask)),
         "export": (ExportConfig, export),
     }
     if stage not in stages:

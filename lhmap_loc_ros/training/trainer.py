@@ -113,7 +113,9 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     if config.init is not None:
         load_checkpoint(config.init, task.net)
     step, last, best = 0, out / "last.safetensors", out / "best.safetensors"
-    optimizer = torch.optim.AdamW(task.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        task.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     if resume and last.exists():
         _, step = load_checkpoint(last, task.net, optimizer)
     stepper, optimizer = fabric.setup(_Step(task), optimizer)

@@ -7,9 +7,9 @@ torch = pytest.importorskip("torch", reason="networks need PyTorch")
 from lhmap_loc_ros.geometry import Camera
 from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.localization.features import render_map
+from lhmap_loc_ros.localization.regressor import depth_input
 from lhmap_loc_ros.networks.reference_heat import ReferenceHeatNet, depth_of_view, hottest, total_heat
 from lhmap_loc_ros.training.export import export_part
-from lhmap_loc_ros.training.regress import depth_input
 
 
 @pytest.fixture(autouse=True)

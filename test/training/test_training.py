@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -6,6 +7,8 @@ import pytest
 import torch
 
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
+from lhmap_loc_ros.evaluation.methods import make_method
+from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.refine import OnnxModelSet
@@ -16,6 +19,7 @@ from lhmap_loc_ros.training.export import export_flow, export_heat
 from lhmap_loc_ros.training.flow import FlowTask, FlowTrainConfig
 from lhmap_loc_ros.training.heat import HeatTask, HeatTrainConfig
 from lhmap_loc_ros.training.run import train
+from lhmap_loc_ros.training.shards import Shard
 from lhmap_loc_ros.training.trainer import fit
 from lhmap_loc_ros.training.validate import TorchModelSet
 
@@ -76,7 +80,7 @@ def test_exported_networks_say_what_torch_says(tmp_path):
     net = FlowNet().eval().half().float()
     covariance = CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6)
     export_flow(net, tmp_path, "flow", 160, 48, {"covariance": asdict(covariance)})
-    export_heat(HeatNet(), tmp_path, 160, 48, {})
+    export_heat(HeatNet(), tmp_path / "heat.onnx", 160, 48, {})
     onnx, own = OnnxModelSet(str(tmp_path / "flow"), threads=1), TorchModelSet(net, 160, 48)
     assert (onnx.width, onnx.height) == (160, 48)
     assert onnx.covariance == covariance
@@ -111,3 +115,34 @@ def test_impossible_setting_is_named(tmp_path):
         train("flow", path, tmp_path)
     with pytest.raises(InputError, match="expected one of"):
         train("dance", path, tmp_path)
+
+
+def test_reference_networks_are_trained_and_exported_by_the_same_commands(shard_path, tmp_path):
+    def write(name, **values):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(values))
+        return tmp_path / f"{name}.yaml"
+
+    common = {"train": [str(shard_path)], "width": 64, "height": 48, "batch": 2, "steps": 1, "workers": 0}
+    checked = {"validation": {"wall": str(shard_path)}, "validation_frames": 1, "levels": [1]}
+    train("regress", write("regress", **common, **checked), tmp_path / "regress")
+    train("reference_heat", write("heat", **common, kept=40), tmp_path / "heat")
+    stages = [str(tmp_path / "regress" / "best.safetensors")] * 2
+    exported = {"regress": stages, "reference_heat": str(tmp_path / "heat" / "last.safetensors")}
+    train("export", write("export", **exported, width=64, height=48), tmp_path / "models")
+    method = make_method("regress", str(tmp_path / "models" / "regress"))
+    assert method.passes == 2
+    frame = Shard(shard_path).frame(0)
+    estimate = method.localize(np.ascontiguousarray(frame.image), frame.camera, frame.crop, frame.T_map_camera)
+    # an untrained network says that nothing has to move
+    assert pose_error(estimate.poses[-1], frame.T_map_camera)[0] < 1.0
+    heat = load_model(tmp_path / "models" / "reference_heat.onnx").run({"map": np.ones((1, 4, 48, 64), np.float32)})
+    assert (heat["heat"] > 0).all()
+
+
+def test_heat_is_learned_through_the_solver_by_a_setting(shard_path, tmp_path):
+    flow = train_flow(config(shard_path), tmp_path / "flow")
+    settings = HeatTrainConfig(
+        train=[str(shard_path)], flow=flow, width=160, height=48, batch=2, steps=2, workers=0, objective="pose"
+    )
+    _, step = load_checkpoint(fit(HeatTask(settings), settings, tmp_path / "heat"), HeatNet)
+    assert step == 2
