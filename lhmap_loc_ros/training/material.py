@@ -96,7 +96,9 @@ def unknown_depth(camera: Camera) -> np.ndarray:
     return np.full((camera.height, camera.width), np.nan, np.float32)
 
 
-def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 160, voxel=0.1):
+def synthetic_shard(
+    seed: int, out: Path, length: float = 240.0, images: int = 160, voxel=0.1, character: str | None = None
+):
     """A shard of a synthetic world: mapped on one day, seen on two others from anywhere on the road.
 
     Camera height, pitch, roll, heading, lateral position and field of view vary widely: a network that meets
@@ -106,9 +108,9 @@ def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 1
     from ..datasets.synthetic.world import World
 
     rng = np.random.default_rng([seed, 77])
-    world = World.generate(seed, length, day=0)
-    if seed % 4:
-        # most maps are clean, as the builder leaves them; some keep the smear of moving cars
+    world = World.generate(seed, length, 0, character)
+    if seed % 16:
+        # most maps are clean, as the builder leaves them; a few keep the smear of moving cars
         world = replace(world, geometry=replace(world.geometry, vehicles=()))
     path = world.route(world.lanes[0], wander_amplitude=0.3, seed=seed)
     T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(1.5, 2.0)))
@@ -122,7 +124,7 @@ def synthetic_shard(seed: int, out: Path, length: float = 240.0, images: int = 1
     width, height = 400, 120
     pictures, cameras, poses, depths = [], [], [], []
     for day in (1, 2):
-        world = World.generate(seed, length, day=day)
+        world = World.generate(seed, length, day, character)
         for _ in range(images // 2):
             side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
             where = world.route(side)

@@ -20,6 +20,7 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     synthetic_seeds: list[int] = Field(default_factory=list, description="worlds to generate")
+    wooded_seeds: list[int] = Field(default_factory=list, description="worlds to generate as roads between trees")
     synthetic_name: str = "synth"
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
@@ -57,11 +58,12 @@ def make_data(config: DataConfig, out: Path) -> None:
     """Write the shards that do not exist yet."""
     from .material import synthetic_shard
 
-    for seed in config.synthetic_seeds:
+    worlds = [(seed, None) for seed in config.synthetic_seeds] + [(seed, "wooded") for seed in config.wooded_seeds]
+    for seed, character in worlds:
         path = out / f"{config.synthetic_name}_{seed}.npz"
         if not path.exists():
             logging.info("world %d", seed)
-            synthetic_shard(seed, path, config.length, config.images)
+            synthetic_shard(seed, path, config.length, config.images, character=character)
     for drive in (*config.kitti, *config.drives):
         for name, write in drive.shards().items():
             path = out / f"{name}.npz"

@@ -15,12 +15,12 @@ K = (0.58 * WIDTH, 0.58 * WIDTH, (WIDTH - 1) / 2, (HEIGHT - 1) / 2)
 
 @pytest.fixture(scope="module")
 def world():
-    return World.generate(5, 40.0, day=0)
+    return World.generate(5, 40.0, day=0, character="suburb")
 
 
 @pytest.fixture(scope="module")
 def other_day():
-    return World.generate(5, 40.0, day=1)
+    return World.generate(5, 40.0, day=1, character="suburb")
 
 
 def camera_pose(world, s=15.0):
@@ -34,7 +34,7 @@ def lidar_pose(world, s=15.0):
 
 
 def test_same_seed_gives_the_same_world(world):
-    again = World.generate(5, 40.0, day=0)
+    again = World.generate(5, 40.0, day=0, character="suburb")
     assert np.array_equal(again.geometry.fixed, world.geometry.fixed)
     assert np.array_equal(again.geometry.surface, world.geometry.surface)
     image = world.render_image(camera_pose(world), K, WIDTH, HEIGHT, 2.0)
@@ -153,3 +153,11 @@ def test_pictures_are_well_exposed_on_any_day(world, other_day):
         image = w.render_image(camera_pose(w, 25.0), K, WIDTH, HEIGHT)
         assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
         assert 30 < image.mean() < 225
+
+
+def test_a_wooded_road_has_more_leaves_than_an_old_town():
+    def leaves(character):
+        g = World.generate(5, 40.0, character=character).geometry
+        return np.mean(g.kinds[g.surface[: g.permanent]] == Kind.LEAF)
+
+    assert leaves("wooded") > 1.2 * leaves("old town")

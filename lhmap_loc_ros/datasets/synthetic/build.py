@@ -56,8 +56,8 @@ def town_stream(seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, 1])
 
 
-def build(seed: int, length: float, day: int) -> Geometry:
-    """Build the street of ``seed`` as it looks on ``day``."""
+def build(seed: int, length: float, day: int, character: str | None = None) -> Geometry:
+    """Build the street of ``seed`` as it looks on ``day``; ``character`` is one of ``layout.CHARACTERS``."""
     # Independent streams: the day must never shift a draw of the town.
     town = town_stream(seed)
     today = np.random.default_rng([seed, 2, day])
@@ -67,7 +67,7 @@ def build(seed: int, length: float, day: int) -> Geometry:
     sides = _draw_side_streets(town, line)
     surf = street.street_surfaces(table, town)
     _build_ground(mesh, line, terrain, style, sides, surf)
-    site = _build_site(town, table, mesh, line, terrain, style, sides)
+    site = _build_site(town, table, mesh, line, terrain, style, sides, character)
     decals = draw_decals(town, line, style, sides)
     starts, order = bucket_decals(decals, line.start, line.end)
     permanent = len(mesh.arrays()[0])
@@ -102,7 +102,7 @@ def _build_ground(mesh, line, terrain, style, sides, surf):
     street.ground_mesh(mesh, line, terrain, style, surf, lambda p: tree.query(p)[0])
 
 
-def _build_site(rng, table, mesh, line, terrain, style, sides):
+def _build_site(rng, table, mesh, line, terrain, style, sides, character):
     s = np.arange(line.start, line.end, 2.0)
     x, y, heading, _ = line.at(s)
     occupancy = layout.Occupancy((x.min() - 120, y.min() - 120), (x.max() + 120, y.max() + 120))
@@ -121,7 +121,7 @@ def _build_site(rng, table, mesh, line, terrain, style, sides):
     site = layout.Site(line, terrain, style, occupancy, mesh, table, rng, trees, leaves,
                        furniture.furniture_surfaces(table, rng), height, rng.uniform(7, 20), rng.uniform(0.5, 7),
                        (1, int(rng.integers(2, 5))))
-    layout.furnish(site)
+    layout.furnish(site, character)
     return site
 
 

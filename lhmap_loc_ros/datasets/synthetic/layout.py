@@ -10,14 +10,15 @@ from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder, upright_pose
 from lhmap_loc_ros.datasets.synthetic.route import CentreLine, Terrain
 from lhmap_loc_ros.datasets.synthetic.street import StreetStyle
 
-ZONES = ("row", "detached", "park", "wall", "lot", "field", "blocks")
-# How often a zone comes up in a town of each character: old town, suburb, campus, village.
-CHARACTERS = np.array([
-    [0.6, 0.08, 0.05, 0.1, 0.07, 0.0, 0.1],
-    [0.12, 0.55, 0.13, 0.08, 0.06, 0.06, 0.0],
-    [0.1, 0.05, 0.3, 0.1, 0.15, 0.1, 0.2],
-    [0.1, 0.35, 0.15, 0.1, 0.05, 0.25, 0.0],
-])
+ZONES = ("row", "detached", "park", "wall", "lot", "field", "blocks", "wood")
+# How often a zone comes up in a town of each character.
+CHARACTERS = {
+    "old town": (0.6, 0.08, 0.05, 0.1, 0.07, 0.0, 0.1, 0.0),
+    "suburb": (0.12, 0.55, 0.13, 0.08, 0.06, 0.06, 0.0, 0.02),
+    "campus": (0.1, 0.05, 0.3, 0.1, 0.15, 0.1, 0.2, 0.05),
+    "village": (0.1, 0.35, 0.15, 0.1, 0.05, 0.25, 0.0, 0.1),
+    "wooded": (0.0, 0.1, 0.15, 0.05, 0.05, 0.1, 0.05, 0.5),
+}
 
 
 class Occupancy:
@@ -85,10 +86,14 @@ class Site:
         return self.style.half_street(side) + extra
 
 
-def furnish(site: Site) -> None:
-    """Fill both sides with zones, then add street trees, lamps, signs and small things."""
+def furnish(site: Site, character: str | None = None) -> None:
+    """Fill both sides with zones, then add street trees, lamps, signs and small things.
+
+    Without a ``character`` the town draws one.
+    """
     rng = site.rng
-    odds = CHARACTERS[rng.integers(len(CHARACTERS))] * rng.uniform(0.4, 1.6, len(ZONES))
+    drawn = list(CHARACTERS)[rng.integers(len(CHARACTERS))]
+    odds = np.array(CHARACTERS[character or drawn]) * rng.uniform(0.4, 1.6, len(ZONES))
     for side in (0, 1):
         s = site.line.start
         while s < site.line.end:
@@ -179,8 +184,18 @@ def _field(site, side, s, end):
         _put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(12, 50)), rng.uniform(0.6, 1.4))
 
 
+def _wood(site, side, s, end):
+    """Trunks behind dense undergrowth that hides where the ground ends."""
+    rng = site.rng
+    for _ in range(int((end - s) * rng.uniform(0.3, 0.7))):
+        _put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(0.6, 16)), rng.uniform(0.8, 1.9))
+    for _ in range(int((end - s) * rng.uniform(0.6, 1.4))):
+        bush = plants.bush_mesh(rng, rng.uniform(0.6, 2.8), rng.choice(site.hedges))
+        site.place(bush, rng.uniform(s, end), side, site.near(side, 0.4 + rng.exponential(3.0)), 0, (0.9, 0.9))
+
+
 _ZONE_MAKERS = {"row": _row, "detached": _detached, "park": _park, "wall": _wall, "lot": _lot, "field": _field,
-                "blocks": _blocks}
+                "blocks": _blocks, "wood": _wood}
 
 
 def _put_tree(site, side, s, d, scale=1.0):
@@ -232,9 +247,11 @@ def _street_things(site):
     for side in (0, 1):
         curb = style.half_road(side) + style.curb_width
         if rng.random() < 0.65:
+            # an avenue in three: crowns that meet over the road, and their shade on it
+            low, high = (1.0, 1.9) if rng.random() < 0.33 else (0.6, 1.0)
             for s in np.arange(site.line.start, site.line.end, site.tree_spacing):
                 if rng.random() < 0.8:
-                    _put_tree(site, side, s + rng.uniform(-1, 1), curb + rng.uniform(0.5, 0.8), rng.uniform(0.6, 1.0))
+                    _put_tree(site, side, s + rng.uniform(-1, 1), curb + rng.uniform(0.5, 0.8), rng.uniform(low, high))
         lamp = furniture.lamp_mesh(rng, site.surf, rng.uniform(3.8, 9), rng.choice([0.0, 1.2, 2.0]))
         spacing = rng.uniform(18, 38)
         for s in np.arange(site.line.start + rng.uniform(0, 15), site.line.end, spacing):

@@ -65,9 +65,12 @@ class World:
     caster: Caster
 
     @staticmethod
-    def generate(seed: int, length: float = 300.0, day: int = 0) -> "World":
-        """Build a world. The same seed gives the same town; ``day`` changes light, cars and small things."""
-        geometry = build(seed, length, day)
+    def generate(seed: int, length: float = 300.0, day: int = 0, character: str | None = None) -> "World":
+        """Build a world. The same seed gives the same town; ``day`` changes light, cars and small things.
+
+        ``character`` overrides what kind of town it is: one of ``layout.CHARACTERS``.
+        """
+        geometry = build(seed, length, day, character)
         light = Light.generate(np.random.default_rng([seed, 3, day]))
         return World(seed, day, length, geometry, light, Caster(geometry.fixed, geometry.templates))
 
