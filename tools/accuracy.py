@@ -155,10 +155,10 @@ def robustness(bench: Bench, groups) -> str:
 def write(part: str, text: str) -> None:
     """Puts a table between its markers."""
     page = PAGE.read_text()
-    pattern = re.compile(rf"(<!-- {part} -->\n).*?(\n<!-- end {part} -->)", re.S)
+    pattern = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end {part} -->)", re.S)
     if not pattern.search(page):
         sys.exit(f"{PAGE}: the markers of {part} are missing")
-    PAGE.write_text(pattern.sub(lambda m: m[1] + text + m[2], page))
+    PAGE.write_text(pattern.sub(lambda m: m[1] + "\n" + text + "\n\n" + m[2], page))
 
 
 def main() -> None:

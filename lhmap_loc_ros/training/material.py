@@ -24,6 +24,8 @@ from .shards import shrink, write_shard
 
 WIDTH = 640
 """Wider images are shrunk to this many pixels."""
+SYNTHETIC_SIZE = 600, 180
+"""Width and height of rendered images [pixels]."""
 OWN_SCAN_NS = 100_000_000
 """A scan further than this from an image tells nothing about it: what moves is elsewhere by then."""
 
@@ -121,7 +123,7 @@ def synthetic_shard(
         scan = sample_lidar_scan(world, a, b, time=0.2 * k, azimuths=1024)
         cloud.add(deskew(scan, a, b), scan.intensity)
     points = cloud.to_points()
-    width, height = 400, 120
+    width, height = SYNTHETIC_SIZE
     pictures, cameras, poses, depths = [], [], [], []
     for day in (1, 2):
         world = World.generate(seed, length, day, character)
