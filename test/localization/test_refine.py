@@ -160,3 +160,27 @@ def test_map_channels_are_zero_where_nothing_projects(crop):
     assert (view.channels[:, view.index == NO_POINT] == 0).all()
     assert (view.channels[1, view.index != NO_POINT] == 1).all()
     assert (view.channels[0] <= 4 / 3).all() and (view.channels[2] <= 1).all()
+
+
+@pytest.mark.parametrize(
+    "weighting, trusted", [("uniform", False), ("uncertainty", True), ("heat", True), ("both", True)]
+)
+def test_doubtful_matches_count_as_little_as_the_weighting_says(monkeypatch, crop, weighting, trusted):
+    """Half of the matches are wrong all alike; the network's scales and the heat of their points both tell."""
+    cold = crop.points[:, 0] < 0
+    crop = MapPoints(crop.points, crop.intensity, np.where(cold, 0.001, 1.0), ORIGIN)
+    models = Oracle(monkeypatch, crop)
+    exact = models._match
+
+    def wrong_where_cold(cell, features):
+        flow, log_scale = exact(cell, features)
+        owner = cell_points(models.view, cell)
+        wrong = (owner != NO_POINT) & cold[owner]
+        flow[1, wrong] += 2.0
+        log_scale = np.where(wrong, 2.0, -1.0) * np.ones_like(flow)
+        return flow, log_scale
+
+    monkeypatch.setattr(models, "_match", wrong_where_cold)
+    refiner = refine.Refiner(refine.RefinerConfig(weighting=weighting), models)
+    error = pose_error(refiner.refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera, TRUTH)
+    assert (error[1] < 0.1) == trusted, error
