@@ -44,6 +44,7 @@ class RefinerConfig(BaseModel):
     threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
     coarse_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
     fine_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 after them")
+    near_passes: int = Field(2, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
@@ -157,7 +158,7 @@ class Refiner:
         local[:3, 3] -= crop.origin
         trace, solution, used, settled = [], None, 0, None
         last_step = (np.inf, np.inf)
-        for cell in [COARSE_CELL] * (self.config.coarse_passes * coarse) + [FINE_CELL] * self.config.fine_passes:
+        for cell in self._cells(coarse):
             if cell == settled:
                 continue
             before = local
@@ -185,6 +186,13 @@ class Refiner:
             trace=tuple(trace) if keep_trace else (),
             timings_ms=clock.spent_ms,
         )
+
+    def _cells(self, coarse: bool) -> list[int]:
+        """Cell size of each pass."""
+        c = self.config
+        if not coarse:
+            return [FINE_CELL] * c.near_passes
+        return [COARSE_CELL] * c.coarse_passes + [FINE_CELL] * c.fine_passes
 
     def _pass(self, cell, features, camera, crop, pose, clock):
         """One refinement; (pose, None, 0) where too few map points are in view."""

@@ -102,7 +102,7 @@ def test_covariance_is_scaled_by_the_models_calibration(monkeypatch, crop):
 
 def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
-    refine.Refiner(refine.RefinerConfig(fine_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, coarse=False)
+    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, coarse=False)
     assert models.calls == ["4"]
 
 
