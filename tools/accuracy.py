@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what docs/accuracy.md reports, every figure by one `lhmap` command, and writes its tables.
 
-    tools/accuracy.py WORK [--kitti ROOT] [--regress PREFIX] [--only table|ablation|robustness]
+    tools/accuracy.py WORK [--kitti ROOT] [--regress PREFIX] [--heat NAME=ONNX]... [--only PART]
 
 WORK keeps bags, maps and results; what is there is not made again. Without --kitti (the odometry layout, drives named
 as in DRIVES) the rows of real drives keep the figures they have. Tables go between the markers in docs/accuracy.md.
@@ -119,14 +119,6 @@ def ablation(bench: Bench, groups) -> str:
         path.write_text(json.dumps({"refiner": refiner}))
         return ("--config", path.name)
 
-    def budget(megabytes):
-        def change(data):
-            name = f"{Path(data['map']).stem}.{megabytes}.lhmap"
-            source = data["bag"].replace("query", "mapping").replace(".odd", ".even")
-            return data | {"map": bench.make(name, "build", source, "-o", name, "--budget", megabytes)}
-
-        return change
-
     same = dict
     rows = {"as shipped": ((), same)}
     for coarse, fine in ((1, 1), (1, 2), (2, 2), (5, 5)):
@@ -135,8 +127,32 @@ def ablation(bench: Bench, groups) -> str:
     for weighting in ("uniform", "heat", "both"):
         rows[f"weights: {weighting}"] = (setting(f"weights_{weighting}", weighting=weighting), same)
     for megabytes in (4, 2, 1):
-        rows[f"map of {megabytes} MB/km"] = ((), budget(megabytes))
+        rows[f"map of {megabytes} MB/km"] = ((), budget(bench, megabytes))
     return variants(bench, groups, rows, 1)
+
+
+def budget(bench: Bench, megabytes: float, heat: str = "heat", **build):
+    """Changes data to a smaller map of the same scans; `build` are settings of `lhmap build`."""
+
+    def change(data):
+        name = f"{Path(data['map']).stem}.{heat}.{megabytes}.lhmap"
+        config = bench.work / f"build_{heat}.yaml"
+        config.write_text(json.dumps(build))
+        source = data["bag"].replace("query", "mapping").replace(".odd", ".even")
+        return data | {"map": bench.make(name, "build", source, "-o", name, "--budget", megabytes, "-c", config.name)}
+
+    return change
+
+
+def heats(bench: Bench, groups, networks: dict[str, str]) -> str:
+    """Which heat chooses best: maps of equal bytes, their points chosen by each."""
+    rows = {"8 MB/km": ((), dict)}
+    for megabytes in (2, 1, 0.5):
+        rows[f"{megabytes} MB/km, even sample"] = ((), budget(bench, megabytes, "none", heat="none"))
+        for name, model in networks.items():
+            chosen = budget(bench, megabytes, name, heat="network", heat_views={"model": model})
+            rows[f"{megabytes} MB/km, heat: {name}"] = ((), chosen)
+    return variants(bench, groups, rows, 2)
 
 
 def robustness(bench: Bench, groups) -> str:
@@ -166,7 +182,8 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--kitti", type=Path)
     parser.add_argument("--regress", help="path prefix of the regress networks")
-    parser.add_argument("--only", choices=("table", "ablation", "robustness"))
+    parser.add_argument("--heat", action="append", default=[], help="NAME=ONNX, another heat network to compare")
+    parser.add_argument("--only", choices=("table", "ablation", "robustness", "heat"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.work.resolve())
@@ -182,6 +199,7 @@ def main() -> None:
         "table": lambda: table(bench, groups, methods),
         "ablation": lambda: ablation(bench, groups),
         "robustness": lambda: robustness(bench, groups),
+        "heat": lambda: heats(bench, groups, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
     }
     for part, run in parts.items():
         if args.only in (None, part):
