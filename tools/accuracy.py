@@ -131,12 +131,12 @@ def ablation(bench: Bench, groups) -> str:
     return variants(bench, groups, rows, 1)
 
 
-def budget(bench: Bench, megabytes: float, heat: str = "heat", **build):
+def budget(bench: Bench, megabytes: float, label: str = "heat", **build):
     """Changes data to a smaller map of the same scans; `build` are settings of `lhmap build`."""
 
     def change(data):
-        name = f"{Path(data['map']).stem}.{heat}.{megabytes}.lhmap"
-        config = bench.work / f"build_{heat}.yaml"
+        name = f"{Path(data['map']).stem}.{label}.{megabytes}.lhmap"
+        config = bench.work / f"build_{label}.yaml"
         config.write_text(json.dumps(build))
         source = data["bag"].replace("query", "mapping").replace(".odd", ".even")
         return data | {"map": bench.make(name, "build", source, "-o", name, "--budget", megabytes, "-c", config.name)}
