@@ -33,7 +33,8 @@ class BagQueries:
         self._map, self._inputs = lhmap, inputs or BagInputs()
         if Path(bag).name in lhmap.metadata.sources:
             raise InputError(
-                f"{lhmap.path} was built from {Path(bag).name}: a map that holds the queries' own scans proves nothing"
+                f"{lhmap.path} was built from {Path(bag).name}: a map that holds the queries' own scans proves "
+                "nothing (if this is another run of that name, rename its folder)"
             )
         self._reader = BagReader(bag)
         try:

@@ -132,7 +132,7 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
             loss, figures = stepper(_Batch(batch, fabric.device))
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
-            nn.utils.clip_grad_norm_(task.net.parameters(), 1.0)
+            fabric.clip_gradients(stepper, optimizer, max_norm=1.0)
             optimizer.step()
             step += 1
             done = step >= config.steps
