@@ -178,7 +178,9 @@ class _Watch:
 
     def add(self, step: int, figures: dict[str, Any]) -> None:
         for k, v in figures.items():
-            self._averages[k] = (1 - AVERAGING) * self._averages.get(k, v) + AVERAGING * v
+            # a figure may have nothing to measure in a batch: a median of no cells
+            if math.isfinite(v):
+                self._averages[k] = (1 - AVERAGING) * self._averages.get(k, v) + AVERAGING * v
 
     def show(self, step: int, rate: float) -> None:
         pace = (time.time() - self._began) / max(step - self._first, 1) / self._samples * 1e3
