@@ -44,7 +44,7 @@ class RefinerConfig(BaseModel):
     threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
     coarse_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
     fine_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 after them")
-    near_passes: int = Field(2, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
+    near_passes: int = Field(1, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
