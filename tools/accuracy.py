@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "accuracy.md"
 SEEDS = (9100, 9101)
-SYNTHETIC_FRAMES = "0-9999/2"
+SYNTHETIC_FRAMES = "0-9999/4"
 DRIVES = {
     "KITTI 0013, 120-143": ("2011_09_26_0013", "60-71"),
     "KITTI 0005": ("2011_09_26_0005", "all"),
