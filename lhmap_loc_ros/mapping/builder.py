@@ -118,7 +118,9 @@ def select(cloud: MapPoints, path: np.ndarray, length_m: float, config: BuildCon
     per_m = config.budget_mb_per_km * 1000 / (BYTES_PER_POINT * _PACKED)
     # near the map's origin float32 resolves the path as well as the points
     stations = path[:, :3, 3] - cloud.origin
-    kept = select_points(cloud.points, cloud.heat, stations, config.stretch_m, per_m, config.fair_share)
+    kept = select_points(
+        cloud.points, cloud.heat, stations, config.stretch_m, per_m, config.fair_share, config.heat_power
+    )
     report("select", 1, 1)
     return cloud.select(kept)
 

@@ -86,5 +86,7 @@ class BuildConfig(Config):
     """Bytes of map per kilometre driven; None keeps every point."""
     stretch_m: float = Field(10.0, gt=0)
     """Each stretch of path of this length gets its own share of the budget."""
+    heat_power: float | None = Field(0.7, ge=0, le=16)
+    """How strictly the hottest points come first, see `selection`; None: strictly."""
     fair_share: float = Field(0.5, ge=0, le=1)
     """Part of a stretch's budget shared evenly over the directions around it; the rest goes by heat alone."""

@@ -10,7 +10,13 @@ _DIRECTIONS = 16
 
 
 def select_points(
-    points: np.ndarray, heat: np.ndarray, path: np.ndarray, stretch_m: float, points_per_m: float, fair_share: float
+    points: np.ndarray,
+    heat: np.ndarray,
+    path: np.ndarray,
+    stretch_m: float,
+    points_per_m: float,
+    fair_share: float,
+    heat_power: float | None = None,
 ) -> np.ndarray:
     """Numbers of the points to keep, ascending.
 
@@ -23,9 +29,17 @@ def select_points(
        the hottest points first; what a direction cannot use goes to the others.
     3. The rest goes to the hottest points of the stretch that are left.
 
-    Points of equal heat are drawn in a scrambled but fixed order, so a map without heat is thinned evenly.
+    "Hottest first" is strict without a `heat_power`. With one, points are drawn in a scrambled but fixed order in
+    which the odds of coming before another go with the heat to that power: 0 thins evenly, and the higher, the
+    stricter. Neighbours of a hot point are about as hot, and the strict rule keeps them all: patches of everything
+    between patches of nothing. Points of equal heat come in the scrambled order in any case.
     """
-    heat = heat + 1e-6 * _scramble(len(points))
+    luck = _scramble(len(points))
+    if heat_power is None:
+        heat = heat + 1e-6 * luck
+    else:
+        # weighted sampling without replacement: the greatest of u^(1 / weight) first
+        heat = np.log(luck + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
     stations, budgets = stretches(path, stretch_m, points_per_m)
     _, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
     order = np.lexsort((-heat, owner))

@@ -115,3 +115,17 @@ def test_without_heat_the_sample_is_even():
     points = points[np.argsort(points[:, 1])]  # what came first must not win
     kept = select_points(points, np.ones(20_000, np.float32), PATH, 10.0, 40, 0.0)
     assert abs(points[kept, 1].mean()) < 0.5 and abs(np.abs(points[kept, 1]).mean() - 5) < 0.3
+
+
+def test_heat_power_goes_from_an_even_sample_to_the_strict_order():
+    rng = np.random.default_rng(3)
+    points = rng.uniform((0, -20, 0), (10, 20, 3), (20_000, 3)).astype(np.float32)
+    heat = np.where(points[:, 1] > 10, 1.0, 0.25).astype(np.float32)  # one quarter of the ground is hot
+
+    def hot_share(power):
+        kept = select_points(points, heat, PATH[:2], 10.0, 100, 0.0, power)
+        return np.mean(heat[kept] == 1.0)
+
+    shares = [hot_share(power) for power in (0.0, 1.0, 3.0, None)]
+    assert shares[0] == pytest.approx(0.25, abs=0.05) and shares[-1] == 1.0
+    assert shares[0] + 0.15 < shares[1] < shares[2] - 0.1 < 0.95
