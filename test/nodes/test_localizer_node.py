@@ -201,7 +201,9 @@ def test_the_networks_themselves_run_in_the_node(world, ros, tmp_path, monkeypat
     export_flow(FlowNet().eval(), tmp_path, "flow", 160, 64, {})
     monkeypatch.setenv("LHMAP_MODELS", str(tmp_path))
     status = ros.collect(DiagnosticArray, "status")
-    arguments = ros_parameters(map_path=world / "walls.lhmap", initial_pose=near_start())
+    # one pass each: with more, networks that know nothing walk out of the map
+    passes = {f"refiner.{name}_passes": 1 for name in ("coarse", "fine", "near")}
+    arguments = ros_parameters(map_path=world / "walls.lhmap", initial_pose=near_start(), **passes)
     node = Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments, *TOPICS)
     with node, player(world, "--loop"):
         assert wait_until(lambda: len(status) > 2, 120)
