@@ -99,6 +99,18 @@ def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> s
     return "\n".join(lines)
 
 
+def covariance(bench: Bench, groups: dict[str, dict]) -> str:
+    """Share of the errors within 1, 2 and 3 reported standard deviations, per axis."""
+    axes = ("right", "down", "forward", "about right", "about down", "about forward")
+    lines = ["| data | level | " + " | ".join(axes) + " |", "|---" * 8 + "|"]
+    for name, data in groups.items():
+        for level in LEVELS:
+            shares = bench.evaluate(data, level, "--method", "flow")["within_sigmas"]
+            cells = [" / ".join(f"{100 * shares[k][axis]:.0f}" for k in "123") for axis in range(len(axes))]
+            lines.append(f"| {name} | {level} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def variants(bench: Bench, groups: dict[str, dict], rows: dict[str, tuple], level: int) -> str:
     """A table of variants of the shipped method, one column of data each: medians, and recall at 0.5 m and 5°."""
     lines = ["| variant | " + " | ".join(groups) + " | latency |", "|---" * (len(groups) + 2) + "|"]
@@ -183,7 +195,7 @@ def main() -> None:
     parser.add_argument("--kitti", type=Path)
     parser.add_argument("--regress", help="path prefix of the regress networks")
     parser.add_argument("--heat", action="append", default=[], help="NAME=ONNX, another heat network to compare")
-    parser.add_argument("--only", choices=("table", "ablation", "robustness", "heat"))
+    parser.add_argument("--only", choices=("table", "covariance", "ablation", "robustness", "heat"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.work.resolve())
@@ -197,6 +209,7 @@ def main() -> None:
     methods["flow"] = ("--method", "flow")
     parts = {
         "table": lambda: table(bench, groups, methods),
+        "covariance": lambda: covariance(bench, groups),
         "ablation": lambda: ablation(bench, groups),
         "robustness": lambda: robustness(bench, groups),
         "heat": lambda: heats(bench, groups, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
