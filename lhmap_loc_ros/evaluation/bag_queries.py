@@ -13,11 +13,12 @@ from ..datasets.frames import frame_numbers
 from ..errors import InputError
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, images, read_setup
+from ..localization.tracker import TrackerConfig
 from .check import known_poses
 from .metrics import sample
 from .protocol import Query
 
-CROP_RADIUS_M = 60.0
+CROP_RADIUS_M = TrackerConfig().crop_radius_m
 """As the tracker's: the map is cropped this far around the start pose."""
 
 

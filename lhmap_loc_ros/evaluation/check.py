@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ..datasets.bag import BagReader
+from ..datasets.importing import truth_path
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_tum
 from ..errors import BagError, InputError
@@ -51,7 +52,7 @@ def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs 
 
 def known_poses(reader: BagReader, poses, map_frame: str, base_frame: str) -> Trajectory:
     """Poses of the robot in the map: from a TUM file, from the one beside the bag, or from its TF."""
-    beside = reader.path.with_name(reader.path.name + ".tum")
+    beside = truth_path(reader.path)
     if poses is not None or beside.is_file():
         return read_tum(poses if poses is not None else beside)
     if "/tf" not in reader.topics:

@@ -135,9 +135,8 @@ def _in_sigmas(pose: np.ndarray, truth: np.ndarray, covariance: np.ndarray | Non
 def figures(outcome: Outcome, grey: Outcome | None = None) -> dict:
     """The figures of the protocol; see docs/accuracy.md for their names."""
     start, last = outcome.errors[:, 0], outcome.errors[:, -1]
-    start_m, start_deg = metrics.norms(start)
-    metres, degrees = metrics.norms(last)
     per_pass = [metrics.norms(outcome.errors[:, k]) for k in range(outcome.errors.shape[1])]
+    (start_m, start_deg), (metres, degrees) = per_pass[0], per_pass[-1]
     out = {
         "frames": len(outcome.errors),
         "gave_up": outcome.gave_up,

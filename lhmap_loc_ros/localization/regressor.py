@@ -100,13 +100,15 @@ class Regressor:
         camera.check_image(image)
         pose = np.array(T_map_camera, dtype=np.float64)
         pose[:3, 3] -= crop.origin
+        views = {size: View.of(camera, *size) for size in {(stage.width, stage.height) for stage in self.stages}}
+        images = {size: image_input(view.sample(image)) for size, view in views.items()}
         poses = []
         for stage in self.stages:
-            view = View.of(camera, stage.width, stage.height)
+            size = stage.width, stage.height
             drawn = render_map(
-                crop.points, crop.intensity, pose, view.camera, self.config.splat_m, self.config.max_depth_m
+                crop.points, crop.intensity, pose, views[size].camera, self.config.splat_m, self.config.max_depth_m
             )
-            translation, quaternion = stage(image_input(view.sample(image)), depth_input(drawn))
+            translation, quaternion = stage(images[size], depth_input(drawn))
             if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
                 raise ModelError("the regress network returned values that are not finite")
             pose = pose @ from_quaternion(translation, quaternion)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from ..evaluation.protocol import start_pose
+from ..evaluation.protocol import LEVELS, start_pose
 from ..geometry import inverse, se3_log
 from ..localization.covariance import CovarianceModel, regressors
 from ..localization.refine import Refiner, RefinerConfig
@@ -17,7 +17,6 @@ from .shards import Shard
 from .validate import TorchModelSet, shard_queries
 
 ONE_SIGMA = 0.6827
-LEVELS = (1, 2, 3)
 NEAR_STARTS = 3
 """Near starts of every frame: most poses are tracked ones."""
 FAILED_SIGMAS = 5.0

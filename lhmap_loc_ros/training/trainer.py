@@ -137,7 +137,7 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
             step += 1
             done = step >= config.steps
             if watch is not None:
-                watch.add(step, {**figures, "loss": float(loss.detach())})
+                watch.add({**figures, "loss": float(loss.detach())})
                 if step % config.log_every == 0 or done:
                     watch.show(step, optimizer.param_groups[0]["lr"])
                 if step % config.save_every == 0 or done:
@@ -176,7 +176,7 @@ class _Watch:
         self._averages: dict[str, float] = {}
         self._first, self._began, self._samples = step, time.time(), samples_per_step
 
-    def add(self, step: int, figures: dict[str, Any]) -> None:
+    def add(self, figures: dict[str, Any]) -> None:
         for k, v in figures.items():
             # a figure may have nothing to measure in a batch: a median of no cells
             if math.isfinite(v):
