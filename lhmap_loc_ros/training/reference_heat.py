@@ -20,7 +20,7 @@ from ..geometry import NO_POINT
 from ..localization.features import MapView, render_map
 from ..localization.regressor import depth_input, image_input, padded
 from ..networks.reference_heat import hottest, total_heat
-from .regress import RegressSampleConfig, pose_loss, target, varied
+from .regress import RegressSampleConfig, pose_loss, target, varied_by
 from .samples import start_pose
 from .shards import Frame
 
@@ -48,7 +48,7 @@ class ReferenceHeatSample(NamedTuple):
 
 def reference_heat_sample(frame: Frame, config: RegressSampleConfig, rng) -> ReferenceHeatSample:
     """One varied sample of a frame, its start pose drawn from the stage's errors."""
-    frame, image, splat = varied(frame, config, rng)
+    frame, image, splat = varied_by(frame, config, rng)
     truth = frame.T_map_camera
     start = start_pose(truth, config.stage, rng)
     views = [render_map(frame.points, frame.intensity, pose, frame.camera, splat) for pose in (start, truth)]

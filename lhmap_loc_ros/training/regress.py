@@ -18,7 +18,7 @@ from ..localization.features import render_map
 from ..localization.regressor import depth_input, image_input
 from .samples import start_pose
 from .shards import Frame
-from .variation import mirrored, reframed, vary_image, vary_map
+from .variation import mirrored, reframed, varied
 
 
 class RegressSampleConfig(BaseModel):
@@ -49,7 +49,7 @@ class RegressSample(NamedTuple):
 
 def regress_sample(frame: Frame, config: RegressSampleConfig, rng) -> RegressSample:
     """One varied sample of a frame, its start pose drawn from the stage's errors."""
-    frame, image, splat = varied(frame, config, rng)
+    frame, image, splat = varied_by(frame, config, rng)
     start = start_pose(frame.T_map_camera, config.stage, rng)
     view = render_map(frame.points, frame.intensity, start, frame.camera, splat)
     return RegressSample(image_input(image), depth_input(view), *target(start, frame.T_map_camera))
@@ -61,15 +61,14 @@ def target(start: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return translation.astype(np.float32), quaternion.astype(np.float32)
 
 
-def varied(frame: Frame, config: RegressSampleConfig, rng) -> tuple[Frame, np.ndarray, float]:
-    """The frame varied on the network's grid, its image (3, H, W) float32 in [0, 1], and the width of a point [m]."""
+def varied_by(frame: Frame, config: RegressSampleConfig, rng) -> tuple[Frame, np.ndarray, float]:
+    """What `varied` gives, or the published augmentation of it with points of one pixel."""
+    if not config.published:
+        return varied(frame, config.width, config.height, rng)
     if rng.random() < 0.5:
         frame = mirrored(frame)
-    if config.published:
-        frame = rolled(reframed(frame, config.width, config.height, rng, vary=False), np.radians(rng.uniform(-5, 5)))
-        return frame, colour_jitter(frame.image, rng).transpose(2, 0, 1), 0.0
-    frame = vary_map(reframed(frame, config.width, config.height, rng), rng)
-    return frame, vary_image(frame.image, rng).transpose(2, 0, 1), rng.uniform(0.12, 0.3)
+    frame = rolled(reframed(frame, config.width, config.height, rng, vary=False), np.radians(rng.uniform(-5, 5)))
+    return frame, colour_jitter(frame.image, rng).transpose(2, 0, 1), 0.0
 
 
 def rolled(frame: Frame, angle: float) -> Frame:

@@ -12,7 +12,7 @@ from ..evaluation.protocol import LEVELS
 from ..geometry import NO_POINT, Camera, inverse, perturb, project, z_buffer
 from ..localization.features import cell_points, render_map
 from .shards import Frame
-from .variation import mirrored, reframed, vary_image, vary_map
+from .variation import varied
 
 BEYOND = 24.0
 """A displacement is known up to this far outside the image [pixels]."""
@@ -115,16 +115,12 @@ def _shown(depth: np.ndarray, pixel: np.ndarray, shown: np.ndarray) -> np.ndarra
 
 def training_sample(frame: Frame, width: int, height: int, rng, draw_start=training_start) -> Sample:
     """One varied sample of a frame, seen from the start pose that `draw_start(truth, rng)` gives."""
-    if rng.random() < 0.5:
-        frame = mirrored(frame)
-    frame = vary_map(reframed(frame, width, height, rng), rng)
+    frame, image, splat = varied(frame, width, height, rng)
     start = draw_start(frame.T_map_camera, rng)
-    splat = rng.uniform(0.12, 0.3)
     view = render_map(frame.points, frame.intensity, start, frame.camera, splat)
     owners = [cell_points(view, cell) for cell in (8, 4)]
     (flow8, shown8), (flow4, shown4) = true_flow(frame, view, owners)
     rays8, rays4 = (_rays(frame.camera, view, owner) for owner in owners)
-    image = vary_image(frame.image, rng).transpose(2, 0, 1)
     focal = np.array([frame.camera.fx, frame.camera.fy], np.float32)
     return Sample(image, view.channels, flow8, flow4, shown8, shown4, rays8, rays4, focal)
 

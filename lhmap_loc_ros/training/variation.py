@@ -14,6 +14,14 @@ from ..localization.features import HORIZON
 from .shards import Frame
 
 
+def varied(frame: Frame, width: int, height: int, rng) -> tuple[Frame, np.ndarray, float]:
+    """The frame varied on the network's grid, its image (3, H, W) float32 in [0, 1], and the width of a point [m]."""
+    if rng.random() < 0.5:
+        frame = mirrored(frame)
+    frame = vary_map(reframed(frame, width, height, rng), rng)
+    return frame, vary_image(frame.image, rng).transpose(2, 0, 1), rng.uniform(0.12, 0.3)
+
+
 def mirrored(frame: Frame) -> Frame:
     """The frame seen in a mirror: left becomes right."""
     flip = np.diag([1.0, -1.0, 1.0])
