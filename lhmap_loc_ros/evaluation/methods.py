@@ -20,15 +20,15 @@ class Start:
 
 
 class Flow:
-    """The refiner, as the localizer uses it when it knows no more than a rough pose."""
+    """The refiner, as the localizer uses it on the first image after an initial pose."""
 
     def __init__(self, config: RefinerConfig, models: ModelSet | None = None):
         self._refiner = Refiner(config, models)
-        self.passes = config.coarse_passes + config.fine_passes
+        self.passes = config.coarse_passes + config.fine_passes + bool(config.restarts_m)
 
     def localize(self, image, camera, crop, start) -> Estimate:
-        """Every pass of a refinement that begins with the coarse ones."""
-        result = self._refiner.refine(image, camera, crop, start, keep_trace=True)
+        """Every pass of a refinement that begins with the coarse ones, and where beginning anew led."""
+        result = self._refiner.refine(image, camera, crop, start, search=True, keep_trace=True)
         if not result.succeeded:
             return Estimate(())
         return Estimate(result.trace, result.covariance)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -12,12 +12,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import ModelError
-from ..geometry import NO_POINT, Camera, pose_error
+from ..geometry import NO_POINT, Camera, make_pose, perturb, pose_error
 from ..inference import load_model
 from ..lhmap import MapPoints
 from .covariance import CovarianceModel
 from .features import View, cell_points, render_map
-from .solver import solve_pose
+from .solver import Solution, solve_pose
 
 COARSE_CELL, FINE_CELL = 8, 4
 
@@ -43,8 +43,14 @@ class RefinerConfig(BaseModel):
     model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_coarse/_fine.onnx")
     threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
     coarse_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
-    fine_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 after them")
+    fine_passes: int = Field(4, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     near_passes: int = Field(1, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
+    restarts_m: tuple[float, ...] = Field(
+        (1.5, 3.0), description="search: how much nearer and further to begin anew, in turn, without agreement [m]"
+    )
+    restart_coarse_passes: int = Field(2, ge=0, le=8, description="at most so many refinements at 1/8 of a new start")
+    restart_gain: float = Field(1.1, ge=1.0, description="factor on the inlier ratio that makes a new start the better")
+    agreement: float = Field(0.45, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
@@ -140,52 +146,79 @@ class Refiner:
         crop: MapPoints,
         T_map_camera: np.ndarray,
         coarse: bool = True,
+        search: bool = False,
         keep_trace: bool = False,
     ) -> Refinement:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
         `coarse` starts with passes that match over the whole image; without them the start must be within
-        some 16 pixels of the network's grid. Raises InputError for an image of the wrong size.
+        some 16 pixels of the network's grid. `search` begins anew from other distances where image and map do not
+        agree after them, which takes several times as long. Raises InputError for an image of the wrong size.
         """
         # 1. the image, once
         clock = _Clock()
         camera.check_image(image)
         view = View.of(camera, self.models.width, self.models.height)
-        image8, image4 = self.models.image(view.sample(image))
+        features = dict(zip((COARSE_CELL, FINE_CELL), self.models.image(view.sample(image)), strict=True))
         clock.lap("encode")
-        # 2. passes: draw the map at the present pose, match, solve
+        seen = _Seen(features, view.camera, crop, clock)
+        # 2. refine the start pose; where that did not lead to a match, start again from nearer and from further
         local = np.array(T_map_camera, dtype=np.float64)
         local[:3, 3] -= crop.origin
-        trace, solution, used, settled = [], None, 0, None
-        last_step = (np.inf, np.inf)
-        for cell in self._cells(coarse):
-            if cell == settled:
-                continue
-            before = local
-            features = image8 if cell == COARSE_CELL else image4
-            local, solution, used = self._pass(cell, features, view.camera, crop, local, clock)
-            if solution is None:
-                break
-            trace.append(_shifted(local, crop.origin))
-            last_step = pose_error(local, before)
-            if last_step[0] < self.config.settled_m and last_step[1] < self.config.settled_deg:
-                settled = cell
+        fit = self._descend(self._cells(coarse), seen, local)
+        trace = list(fit.trace)
+        if search and fit.solution is not None:
+            fit, moved = self._search(fit, seen, local)
+            trace += [fit.pose] * moved
+        poses = tuple(_shifted(pose, crop.origin) for pose in trace) if keep_trace else ()
         # 3. pose and covariance back in the map frame
-        if solution is None:
-            return Refinement(
-                np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), tuple(trace), clock.spent_ms
-            )
-        scale = self.models.covariance.factors(solution.inlier_ratio, last_step[0])
-        covariance = np.linalg.inv(solution.information) * np.outer(scale, scale)
+        if fit.solution is None:
+            return Refinement(np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
+        scale = self.models.covariance.factors(fit.agreement, fit.last_step[0])
         return Refinement(
-            T_map_camera=_shifted(local, crop.origin),
-            covariance=covariance,
-            inlier_ratio=solution.inlier_ratio,
-            matches=used,
-            last_step=last_step,
-            trace=tuple(trace) if keep_trace else (),
+            T_map_camera=_shifted(fit.pose, crop.origin),
+            covariance=np.linalg.inv(fit.solution.information) * np.outer(scale, scale),
+            inlier_ratio=fit.agreement,
+            matches=fit.matches,
+            last_step=fit.last_step,
+            trace=poses,
             timings_ms=clock.spent_ms,
         )
+
+    def _descend(self, cells: list[int], seen: _Seen, pose: np.ndarray) -> _Fit:
+        """Passes one after the other: draw the map at the present pose, match, solve."""
+        fit, trace, settled = _Fit(pose), [], None
+        for cell in cells:
+            if cell == settled:
+                continue
+            before = fit.pose
+            fit = self._pass(cell, seen, before)
+            if fit.solution is None:
+                break
+            trace.append(fit.pose)
+            if fit.last_step[0] < self.config.settled_m and fit.last_step[1] < self.config.settled_deg:
+                settled = cell
+        return replace(fit, trace=tuple(trace))
+
+    def _search(self, fit: _Fit, seen: _Seen, start: np.ndarray) -> tuple[_Fit, bool]:
+        """The best of `fit` and of what new starts lead to, and whether that is one of them.
+
+        The distance along the viewing direction is what an image tells least about: refinements that go astray end
+        with the right orientation some metres ahead or behind, where each pass corrects but a fraction of it.
+        """
+        c, moved = self.config, False
+        cells = [COARSE_CELL] * c.restart_coarse_passes + [FINE_CELL] * c.fine_passes
+        back = make_pose(fit.pose[:3, :3], start[:3, 3])
+        for distance in c.restarts_m:
+            if fit.agreement >= c.agreement:
+                break
+            starts = [perturb(fit.pose, (0.0, 0.0, z), (0.0, 0.0, 0.0)) for z in (distance, -distance)]
+            if not moved:
+                starts.append(back)
+            best = max((self._descend(cells, seen, pose) for pose in starts), key=lambda other: other.agreement)
+            if best.agreement >= c.restart_gain * fit.agreement:
+                fit, moved = best, True
+        return fit, moved
 
     def _cells(self, coarse: bool) -> list[int]:
         """Cell size of each pass."""
@@ -194,9 +227,10 @@ class Refiner:
             return [FINE_CELL] * c.near_passes
         return [COARSE_CELL] * c.coarse_passes + [FINE_CELL] * c.fine_passes
 
-    def _pass(self, cell, features, camera, crop, pose, clock):
-        """One refinement; (pose, None, 0) where too few map points are in view."""
-        view = render_map(crop.points, crop.intensity, pose, camera, self.config.splat_m, self.config.max_depth_m)
+    def _pass(self, cell: int, seen: _Seen, pose: np.ndarray) -> _Fit:
+        """One refinement; without a solution where too few map points are in view."""
+        crop, clock = seen.crop, seen.clock
+        view = render_map(crop.points, crop.intensity, pose, seen.camera, self.config.splat_m, self.config.max_depth_m)
         owner = cell_points(view, cell)
         # at the border a cell sees only part of its surroundings, and errs more
         b = self.config.border_cells
@@ -204,18 +238,18 @@ class Refiner:
         rows, columns = (x + b for x in np.nonzero(inner != NO_POINT))
         clock.lap("project")
         if len(rows) < self.config.min_matches:
-            return pose, None, 0
+            return _Fit(pose)
         network = self.models.coarse if cell == COARSE_CELL else self.models.fine
-        flow, log_scale = network(view.channels, features)
+        flow, log_scale = network(view.channels, seen.features[cell])
         clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T
         scale = self._scale(log_scale[:, rows, columns].T, crop.heat[point])
         if not (np.isfinite(target).all() and np.isfinite(scale).all()):
             raise ModelError("the flow network returned values that are not finite")
-        solution = solve_pose(crop.points[point], target, scale, pose, camera, self._prior)
+        solution = solve_pose(crop.points[point], target, scale, pose, seen.camera, self._prior)
         clock.lap("solve")
-        return solution.T_map_camera, solution, len(rows)
+        return _Fit(solution.T_map_camera, solution, len(rows), pose_error(solution.T_map_camera, pose))
 
     def _scale(self, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
         """Expected error (N, 2) [pixels] of each match."""
@@ -236,6 +270,36 @@ class Refiner:
     def _ignorance(self) -> np.ndarray:
         """The covariance of the prior alone."""
         return np.diag(np.repeat(np.square(self._prior), 3))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What stays the same over all passes of one image."""
+
+    features: dict[int, np.ndarray]
+    """Of the image, by cell size."""
+    camera: Camera
+    """Of the network's grid."""
+    crop: MapPoints
+    clock: _Clock
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Where some passes led."""
+
+    pose: np.ndarray
+    """(4, 4), T_map_camera less the crop's origin."""
+    solution: Solution | None = None
+    """Of the last pass; None where too few map points were in view."""
+    matches: int = 0
+    last_step: tuple[float, float] = (0.0, 0.0)
+    trace: tuple[np.ndarray, ...] = ()
+
+    @property
+    def agreement(self) -> float:
+        """The inlier ratio."""
+        return 0.0 if self.solution is None else self.solution.inlier_ratio
 
 
 class _Clock:

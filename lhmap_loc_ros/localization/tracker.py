@@ -45,6 +45,9 @@ class TrackerConfig(Config):
     coarse: CoarsePass = Field(
         CoarsePass.AUTO, description="search over a wide range first: always, never, or auto (unless the pose is sure)"
     )
+    search: bool = Field(
+        True, description="first image after an initial pose: begin anew from other distances if it does not fit"
+    )
     coarse_sigma_m: float = Field(0.5, ge=0, description="auto: search if the prediction is less sure [m]")
     coarse_sigma_deg: float = Field(2.0, ge=0, description="auto: search if the prediction is less sure [deg]")
     motion: MotionConfig = MotionConfig()
@@ -95,7 +98,7 @@ class Tracker:
         self._agreement = Agreement(config.measurement)
         self._filter: PoseFilter | None = None
         self._stamp_ns = 0
-        self._was_accepted = False
+        self._was_accepted, self._first = False, True
 
     @property
     def initialized(self) -> bool:
@@ -122,7 +125,7 @@ class Tracker:
         self._motion.reset()
         self._states.restart()
         self._agreement.restart()
-        self._was_accepted = False
+        self._was_accepted, self._first = False, True
 
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
@@ -177,8 +180,11 @@ class Tracker:
         """The refinement, or None and the reason."""
         if len(crop.points) < self.config.min_crop_points:
             return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
+        # later, a robot on the move would leave the next images too far behind
+        passes = {"coarse": self._needs_coarse(), "search": self._first and self.config.search}
+        self._first = False
         try:
-            return self._refiner.refine(image, self.camera, crop, T_map_camera, coarse=self._needs_coarse()), ""
+            return self._refiner.refine(image, self.camera, crop, T_map_camera, **passes), ""
         except (ModelError, np.linalg.LinAlgError) as error:
             # one image that upsets the network must not end the drive; the state tells if it goes on
             return None, str(error)

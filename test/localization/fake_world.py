@@ -51,10 +51,11 @@ class FakeRefiner:
         self.random = np.random.default_rng(seed)
         self.stamp_ns = 0
         self.fault = None
-        self.coarse = []
+        self.coarse, self.searched = [], []
 
-    def refine(self, image, camera, crop, T_map_camera, coarse=True, keep_trace=False):
+    def refine(self, image, camera, crop, T_map_camera, coarse=True, search=False, keep_trace=False):
         self.coarse.append(coarse)
+        self.searched.append(search)
         noise = se3_exp(self.SIGMA * self.random.standard_normal(6))
         result = Refined(truth(self.stamp_ns) @ T_BASE_CAMERA @ noise, np.diag(self.SIGMA**2))
         return result if self.fault is None else self.fault(result)

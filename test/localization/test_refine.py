@@ -36,7 +36,7 @@ class Oracle:
 
         def listen(points, intensity, pose, camera, *rest):
             self.view = render_map(points, intensity, pose, camera, *rest)
-            self.camera = camera
+            self.camera, self.pose = camera, pose
             return self.view
 
         monkeypatch.setattr(refine, "render_map", listen)
@@ -104,6 +104,30 @@ def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
     refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, coarse=False)
     assert models.calls == ["4"]
+
+
+def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypatch, crop):
+    """Matches are right only from within a metre of the truth, else noise."""
+    models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
+    exact = models._match
+
+    def blind_from_afar(cell, features):
+        flow, log_scale = exact(cell, features)
+        metres = np.linalg.norm(models.pose[:3, 3] - TRUTH[:3, 3] + ORIGIN)
+        return (flow, log_scale) if metres < 1 else (random.normal(0, 30, flow.shape), log_scale)
+
+    monkeypatch.setattr(models, "_match", blind_from_afar)
+    refiner = refine.Refiner(refine.RefinerConfig(), models)
+    start = perturb(TRUTH, (0.1, 0, -1.8), (1, -2, 1))
+    lost, found = (refiner.refine(IMAGE, CAMERA, crop, start, search=search) for search in (False, True))
+    assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3
+    assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01 and found.inlier_ratio > 0.99
+
+
+def test_search_ends_where_image_and_map_agree(monkeypatch, crop):
+    models = Oracle(monkeypatch, crop)
+    refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, TRUTH, search=True)
+    assert models.calls == ["8", "4"]
 
 
 def test_no_map_in_view_says_so_and_keeps_the_start(monkeypatch, crop):

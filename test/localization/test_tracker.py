@@ -238,6 +238,18 @@ def test_coarse_pass_only_until_tracking():
     assert not any(drive.refiner.coarse)
 
 
+def test_search_on_the_first_image_after_an_initial_pose_alone():
+    drive = Drive()
+    drive.run(3)
+    assert drive.refiner.searched == [True, False, False]
+    drive.tracker.initialize(drive.stamp_ns, np.eye(4), np.eye(6))
+    drive.step()
+    assert drive.refiner.searched[-1]
+    drive = Drive(TrackerConfig(search=False))
+    drive.run(2)
+    assert not any(drive.refiner.searched)
+
+
 def test_unsure_start_is_not_lost_before_it_was_tried():
     """An image long after the start pose and no odometry: nobody knows how far the robot drove."""
     drive = Drive(odometry=False)
