@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what docs/accuracy.md reports, every figure by one `lhmap` command, and writes its tables.
 
-    tools/accuracy.py WORK [--kitti ROOT] [--regress PREFIX] [--heat NAME=ONNX]... [--only PART]
+    tools/accuracy.py WORK [--kitti ROOT] [--regress PREFIX] [--flow NAME=PREFIX]... [--heat NAME=ONNX]... [--only PART]
 
 WORK keeps bags, maps and results; what is there is not made again. Without --kitti (the odometry layout, drives named
-as in DRIVES) the rows of real drives keep the figures they have. Tables go between the markers in docs/accuracy.md.
+as in DRIVES) there are no rows of real drives. Tables go between the markers in docs/accuracy.md.
 """
 
 import argparse
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -20,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "accuracy.md"
 SEEDS = (9100, 9101)
 SYNTHETIC_FRAMES = "0-9999/4"
+FEWER = {"0-9999/4": "0-9999/8", "all": "0-9999/3"}
+"""Images of the tables that compare many variants, in place of those of the main table."""
 DRIVES = {
     "KITTI 0013, 120-143": ("2011_09_26_0013", "60-71"),
     "KITTI 0005": ("2011_09_26_0005", "all"),
@@ -33,7 +36,10 @@ class Bench:
 
     def __init__(self, work: Path):
         self.work, self._file = work, work / "results.json"
-        self.results = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.results = self._read()
+
+    def _read(self) -> dict:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def lhmap(self, *words, cwd=None) -> str:
         command = [sys.executable, "-m", "lhmap_loc_ros.cli", *map(str, words)]
@@ -55,8 +61,10 @@ class Bench:
         command = f"lhmap {shlex.join(words)}"
         if command not in self.results:
             print(command, flush=True)
-            self.results[command] = json.loads(self.lhmap(*words))
-            temporary = self._file.with_suffix(".part")
+            result = json.loads(self.lhmap(*words))
+            # another run may have added to them since
+            self.results = self._read() | {command: result}
+            temporary = self._file.with_suffix(f".{os.getpid()}")
             temporary.write_text(json.dumps(self.results, indent=1))
             temporary.replace(self._file)
         return self.results[command]
@@ -113,33 +121,35 @@ def covariance(bench: Bench, groups: dict[str, dict]) -> str:
 
 def variants(bench: Bench, groups: dict[str, dict], rows: dict[str, tuple], level: int) -> str:
     """A table of variants of the shipped method, one column of data each: medians, and recall at 0.5 m and 5°."""
-    lines = ["| variant | " + " | ".join(groups) + " | latency |", "|---" * (len(groups) + 2) + "|"]
+    columns, lines = [], []
     for name, (options, change) in rows.items():
-        cells, latency = [], 0.0
-        for data in groups.values():
+        cells, columns = [], []
+        for group, data in groups.items():
+            data = data | {"frames": FEWER.get(data["frames"], data["frames"])}
             f = bench.evaluate(change(data), level, "--no-grey", *options)
             medians = f"{f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}°"
             cells.append(f"{medians}, {100 * f['recall_050m_5deg']:.0f} %")
-            latency = max(latency, f["latency_ms_p50"])
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {latency:.0f} ms |")
-    return "\n".join(lines)
+            columns.append(f"{group} ({f['frames']} images)")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(["| variant | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|", *lines])
 
 
-def ablation(bench: Bench, groups) -> str:
+def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
     def setting(name: str, **refiner) -> tuple:
         path = bench.work / f"{name}.yaml"
         path.write_text(json.dumps({"refiner": refiner}))
         return ("--config", path.name)
 
-    same = dict
-    rows = {"as shipped": ((), same)}
-    for coarse, fine in ((1, 1), (1, 2), (2, 2), (5, 5)):
-        name = f"{coarse} coarse, {fine} fine passes"
-        rows[name] = (setting(f"passes{coarse}{fine}", coarse_passes=coarse, fine_passes=fine), same)
+    rows = {"as shipped": ((), dict), "no search": (setting("no_search", restarts_m=[]), dict)}
+    for coarse, fine in ((1, 1), (1, 2), (2, 2), (5, 6)):
+        name = f"{coarse} coarse, {fine} fine passes, no search"
+        once = setting(f"passes{coarse}{fine}", coarse_passes=coarse, fine_passes=fine, restarts_m=[])
+        rows[name] = (once, dict)
     for weighting in ("uniform", "heat", "both"):
-        rows[f"weights: {weighting}"] = (setting(f"weights_{weighting}", weighting=weighting), same)
+        rows[f"weights: {weighting}"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
     for megabytes in (4, 2, 1):
         rows[f"map of {megabytes} MB/km"] = ((), budget(bench, megabytes))
+    rows |= {name: (("--method", "flow", "--model", prefix), dict) for name, prefix in networks.items()}
     return variants(bench, groups, rows, 1)
 
 
@@ -194,6 +204,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--kitti", type=Path)
     parser.add_argument("--regress", help="path prefix of the regress networks")
+    parser.add_argument("--flow", action="append", default=[], help="NAME=PREFIX, other flow networks to compare")
     parser.add_argument("--heat", action="append", default=[], help="NAME=ONNX, another heat network to compare")
     parser.add_argument("--only", choices=("table", "covariance", "ablation", "robustness", "heat"))
     args = parser.parse_args()
@@ -207,10 +218,11 @@ def main() -> None:
     if args.regress:
         methods["regress"] = ("--method", "regress", "--model", args.regress)
     methods["flow"] = ("--method", "flow")
+    others = dict(text.split("=", 1) for text in args.flow)
     parts = {
         "table": lambda: table(bench, groups, methods),
         "covariance": lambda: covariance(bench, groups),
-        "ablation": lambda: ablation(bench, groups),
+        "ablation": lambda: ablation(bench, groups, others),
         "robustness": lambda: robustness(bench, groups),
         "heat": lambda: heats(bench, groups, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
     }

@@ -94,8 +94,8 @@ class _Batch:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Warm-up, then a cosine to 3 %."""
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    """Warm-up, of a short run over its first fifth, then a cosine to 3 %."""
+    warm = min(1.0, (step + 1) / max(1, min(WARM_UP_STEPS, config.steps // 5)))
     return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / config.steps))))
 
 
