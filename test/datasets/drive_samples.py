@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from lhmap_loc_ros.geometry import inverse, make_pose, se3_exp, transform
+from lhmap_loc_ros.geometry import inverse, make_pose, se3_exp, se3_log, transform
 
 WIDTH, HEIGHT = 160, 96
 OPTICAL = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0.0]])  # x forward, y left, z up, seen by a camera
 
 DATE, DRIVE = "2011_09_26", "2011_09_26_drive_0042_sync"
 RAW_FRAMES = 6
+RAW_PERIOD_S, RAW_SWEEP_S = 0.1, 0.1035
 K = np.array([[150.0, 0, 81], [0, 150, 46], [0, 0, 1]])
 P2 = K @ np.column_stack([np.eye(3), [0.06, 0.001, 0.003]])
 R_RECT = Rotation.from_rotvec([0.01, -0.008, 0.004]).as_matrix()
@@ -42,6 +43,21 @@ def raw_velo_pose(frame: int) -> np.ndarray:
     """The Velodyne in its pose at frame 0."""
     T = inverse(T_VELO_IMU)
     return inverse(raw_imu_pose(0) @ T) @ raw_imu_pose(frame) @ T
+
+
+def raw_sweep(frame: int) -> np.ndarray:
+    """The wall (N, 3) as a Velodyne on the moving car measures it, each point in the frame of its own moment.
+
+    It turns clockwise, and faces forward at the frame's stamp.
+    """
+    still = seen = transform(inverse(raw_velo_pose(frame)), wall())
+    v, w = np.split(se3_log(inverse(raw_velo_pose(frame)) @ raw_velo_pose(frame + 1)), 2)
+    for _ in range(3):
+        # the direction depends on the moment, and the moment on the direction
+        late = -np.arctan2(seen[:, 1], seen[:, 0])[:, None] / (2 * np.pi) * RAW_SWEEP_S / RAW_PERIOD_S
+        moved = late * v + late**2 / 2 * np.cross(w, v)
+        seen = Rotation.from_rotvec(late * w).inv().apply(still - moved)
+    return seen
 
 
 def raw_stamp(frame: int) -> str:
@@ -98,7 +114,7 @@ def write_raw(root, suffix=".png"):
     (calib / "calib_imu_to_velo.txt").write_text(rows(R=T_VELO_IMU[:3, :3], T=T_VELO_IMU[:3, 3]))
     for k in range(RAW_FRAMES):
         seen = transform(inverse(raw_velo_pose(k)), wall())
-        scan = np.column_stack([seen, np.full(len(seen), 0.25)]).astype("<f4")
+        scan = np.column_stack([raw_sweep(k), np.full(len(seen), 0.25)]).astype("<f4")
         scan.tofile(folder / "velodyne_points" / "data" / f"{k:010d}.bin")
         uv = _pinhole(P2, transform(T_CAMERA0_VELO, seen[:1]) @ R_RECT.T)[0]
         cv2.imwrite(str(folder / "image_02" / "data" / f"{k:010d}{suffix}"), _picture(uv))
