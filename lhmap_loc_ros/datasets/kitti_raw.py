@@ -6,8 +6,8 @@ oxts/data/*.txt}`` and ``ROOT/DATE/{calib_cam_to_cam.txt, calib_velo_to_cam.txt,
 Lenz, Stiller, Urtasun, "Vision meets Robotics: The KITTI Dataset", IJRR 2013). Files are numbered by frame, and the
 lines of timestamps.txt belong to them in order.
 
-A scan of this data set (unlike one of KITTI odometry) is as the Velodyne measured it, turning on a moving car; the motion
-is taken out here: each scan is as if all of it had been seen at its stamp, when the Velodyne faced forward.
+A scan of this data set (unlike one of KITTI odometry) is as the Velodyne measured it, turning on a moving car. Here the
+motion is taken out: each scan is as if all of it had been seen at its stamp, when the Velodyne faced forward.
 
 Frames: `base_link` and `lidar` are both the Velodyne (x forward, y left, z up along its axis); `map` is `base_link`
 at frame 0 of the drive, or whatever frame a file of poses refers to. `camera_optical_frame` is camera 2.
@@ -29,7 +29,7 @@ from .trajectory import Trajectory
 from .tum import read_trajectory
 
 _SWEEP_S = 0.1035
-"""Time of a turn; clockwise seen from above. Seen in the data set: stamps lie this far apart, and maps are sharpest so."""
+"""Time of a turn, clockwise seen from above; measured: stamps lie this far apart, and maps are sharpest so."""
 _SLACK_NS = 50_000_000
 """How far outside a file of poses a frame may lie: half a period."""
 

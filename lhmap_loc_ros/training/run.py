@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ConfigError, InputError
-from .drives import AnyDrive, KittiDrive
+from .drives import AnyDrive
 
 
 class DataConfig(BaseModel):
@@ -24,13 +24,12 @@ class DataConfig(BaseModel):
     synthetic_name: str = "synth"
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
-    kitti: list[KittiDrive] = Field(default_factory=list, description="sequences in the KITTI odometry layout")
     drives: list[AnyDrive] = Field(default_factory=list, description="drives of any kind, named by `kind`")
 
     @model_validator(mode="after")
     def _names_differ(self):
         """Of two shards with one name the second would be taken as done."""
-        names = [name for drive in (*self.kitti, *self.drives) for name in drive.shards()]
+        names = [name for drive in self.drives for name in drive.shards()]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two drives give the shard {', '.join(twice)}; expected different names")
@@ -64,7 +63,7 @@ def make_data(config: DataConfig, out: Path) -> None:
         if not path.exists():
             logging.info("world %d", seed)
             synthetic_shard(seed, path, config.length, config.images, character=character)
-    for drive in (*config.kitti, *config.drives):
+    for drive in config.drives:
         for name, write in drive.shards().items():
             path = out / f"{name}.npz"
             if not path.exists():

@@ -3,26 +3,19 @@
 
 import numpy as np
 import pytest
+from wall_world import CAMERA, IMAGE, ORIGIN, TRUTH, wall
 
 from lhmap_loc_ros.errors import InputError, ModelError
-from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project, se3_exp
+from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project
 from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.localization import refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.features import View, cell_points, render_map
 
-CAMERA = Camera(640, 200, 371.0, 371.0, 318.0, 95.0)
-IMAGE = np.zeros((200, 640, 3), np.uint8)
-ORIGIN = np.array([4000.0, -2500.0, 30.0])
-TRUTH = se3_exp([0, 0, 0, -np.pi / 2, 0, 0])
-TRUTH[:3, 3] = ORIGIN + (1.0, 2.0, 1.6)
-
 
 @pytest.fixture
 def crop():
-    rng = np.random.default_rng(0)
-    wall = np.column_stack([rng.uniform(-15, 15, 20000), rng.uniform(8, 30, 20000), rng.uniform(0, 6, 20000)])
-    return MapPoints(wall, rng.random(20000), np.ones(20000), ORIGIN)
+    return wall(20000)
 
 
 class Oracle:

@@ -3,25 +3,18 @@
 
 import numpy as np
 import pytest
+from wall_world import CAMERA, IMAGE, TRUTH, wall
 
 from lhmap_loc_ros.errors import InputError, ModelError
-from lhmap_loc_ros.geometry import Camera, inverse, perturb, pose_error, se3_exp, to_quaternion
-from lhmap_loc_ros.lhmap import MapPoints
+from lhmap_loc_ros.geometry import inverse, perturb, pose_error, to_quaternion
 from lhmap_loc_ros.localization.regressor import Regressor, RegressorConfig
 
-CAMERA = Camera(640, 200, 371.0, 371.0, 318.0, 95.0)
-IMAGE = np.zeros((200, 640, 3), np.uint8)
-ORIGIN = np.array([4000.0, -2500.0, 30.0])
-TRUTH = se3_exp([0, 0, 0, -np.pi / 2, 0, 0])
-TRUTH[:3, 3] = ORIGIN + (1.0, 2.0, 1.6)
 START = perturb(TRUTH, (1.5, 0.4, -1.8), (4, -8, 3))
 
 
 @pytest.fixture
 def crop():
-    rng = np.random.default_rng(0)
-    wall = np.column_stack([rng.uniform(-15, 15, 5000), rng.uniform(8, 30, 5000), rng.uniform(0, 6, 5000)])
-    return MapPoints(wall, rng.random(5000), np.ones(5000), ORIGIN)
+    return wall(5000)
 
 
 class Halfway:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives of every kind become shards in which image, map and own scan agree."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -107,15 +108,15 @@ def test_frames_are_counted_in_scans(tmp_path):
 
 def test_the_shipped_settings_are_valid_the_examples_in_its_comments_too():
     text = (Path(__file__).parents[2] / "config" / "train" / "data.yaml").read_text()
-    assert [drive.sequence for drive in DataConfig(**yaml.safe_load(text)).kitti][0] == "2011_09_26_0005"
-    examples = text[text.index("# drives:") :].replace("\n# ", "\n").removeprefix("# ")
-    drives = DataConfig(**yaml.safe_load(examples)).drives
-    assert [drive.kind for drive in drives] == ["kitti", "kitti_raw", "argoverse2", "bag"]
+    assert [drive.sequence for drive in DataConfig(**yaml.safe_load(text)).drives][0] == "2011_09_26_0005"
+    _, examples = text.split("  # and others, with `frames` and `queries` as above:\n")
+    drives = DataConfig(**yaml.safe_load("drives:\n" + re.sub("^  # ", "  ", examples, flags=re.M))).drives
+    assert [drive.kind for drive in drives] == ["kitti_raw", "argoverse2", "bag"]
 
 
-def test_kitti_sequences_keep_their_own_key(tmp_path):
+def test_a_missing_sequence_is_named(tmp_path):
     with pytest.raises(InputError, match="no such sequence"):
-        make_data(tmp_path, kitti=[{"root": str(tmp_path), "sequence": "00", "name": "k"}])
+        make_data(tmp_path, drives=[{"kind": "kitti", "root": str(tmp_path), "sequence": "00", "name": "k"}])
 
 
 @pytest.mark.parametrize(
@@ -131,4 +132,4 @@ def test_kitti_sequences_keep_their_own_key(tmp_path):
 )
 def test_bad_settings_name_the_field(tmp_path, drive, message):
     with pytest.raises(ConfigError, match=message):
-        make_data(tmp_path, drives=[drive], kitti=[{"root": "/r", "sequence": "00", "name": "k"}])
+        make_data(tmp_path, drives=[drive, {"kind": "kitti", "root": "/r", "sequence": "00", "name": "k"}])
