@@ -47,7 +47,7 @@ def trials(net, shards: list[Shard], width: int, height: int, frames: int = 40) 
         rng = np.random.default_rng([9, query.number])
         starts += [(near_start(truth, rng), False) for _ in range(NEAR_STARTS)]
         for start, coarse in starts:
-            result = refiner.refine(query.image, query.camera, query.crop(start), start, coarse)
+            result = refiner.refine(query.image, query.camera, query.crop(start), start, coarse, search=coarse)
             if result.succeeded:
                 error = se3_log(inverse(result.T_map_camera) @ truth)
                 rows.append((error, np.sqrt(np.diag(result.covariance)), result.inlier_ratio, result.last_step[0]))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tool that writes the tables of docs/accuracy.md, its commands answered by made-up figures."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("accuracy", ROOT / "tools" / "accuracy.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = tmp_path / "page.md"
+    page.write_text(module.PAGE.read_text())
+    monkeypatch.setattr(module, "PAGE", page)
+    return module
+
+
+class Answers:
+    """Knows how every evaluation ends, and writes down what was asked."""
+
+    def __init__(self, work):
+        self.work, self.asked = work, []
+
+    def make(self, path, *words):
+        self.asked.append(words)
+        return path
+
+    def evaluate(self, data, level, *options):
+        self.asked.append((data["map"], data["frames"], level, *options))
+        better = "--config" not in options
+        return {"frames": 7, "translation_median_m": 0.1 if better else 0.2, "rotation_median_deg": 0.3,
+                "recall_050m_5deg": 0.95}  # fmt: skip
+
+
+DATA = {"street": {"map": "w.lhmap", "bag": "w/query", "frames": "0-9999/4"}}
+
+
+def test_ablation_compares_on_fewer_images_and_says_how_many(tool, tmp_path):
+    bench = Answers(tmp_path)
+    text = tool.ablation(bench, DATA, {"other": "runs/other"}).splitlines()
+    assert text[0] == "| variant | street (7 images) |"
+    assert "| as shipped | 0.10 m / 0.30°, 95 % |" in text and "| no search | 0.20 m / 0.30°, 95 % |" in text
+    assert json.loads((tmp_path / "no_search.yaml").read_text()) == {"refiner": {"restarts_m": []}}
+    assert ("w.lhmap", "0-9999/8", 1, "--no-grey", "--method", "flow", "--model", "runs/other") in bench.asked
+    smaller = [words for words in bench.asked if words[:2] == ("build", "w/mapping")]
+    assert [words[words.index("--budget") + 1] for words in smaller] == [4, 2, 1]
+
+
+def test_a_table_replaces_the_one_before_and_nothing_else(tool):
+    before = tool.PAGE.read_text()
+    for part in ("table", "covariance", "ablation", "robustness", "heat"):
+        tool.write(part, f"| {part} |")
+        assert f"<!-- {part} -->\n\n| {part} |\n\n<!-- end {part} -->" in tool.PAGE.read_text()
+    headings = [line for line in before.splitlines() if line.startswith("#")]
+    assert [line for line in tool.PAGE.read_text().splitlines() if line.startswith("#")] == headings
+    with pytest.raises(SystemExit, match="markers of speed"):
+        tool.write("speed", "")
+
+
+def test_results_of_two_runs_at_a_time_are_all_kept(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool.Bench, "lhmap", lambda self, *words, **_: json.dumps({"level": words[8]}))
+    first, second = tool.Bench(tmp_path), tool.Bench(tmp_path)
+    first.evaluate(DATA["street"], 1)
+    second.evaluate(DATA["street"], 2)
+    assert len(tool.Bench(tmp_path).results) == 2
