@@ -153,7 +153,7 @@ def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
     return variants(bench, groups, rows, 1)
 
 
-def budget(bench: Bench, megabytes: float, label: str = "heat", **build):
+def budget(bench: Bench, megabytes: float, label: str = "shipped", **build):
     """Changes data to a smaller map of the same scans; `build` are settings of `lhmap build`."""
 
     def change(data):
