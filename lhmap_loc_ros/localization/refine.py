@@ -50,6 +50,7 @@ class RefinerConfig(BaseModel):
     )
     restart_coarse_passes: int = Field(2, ge=0, le=8, description="at most so many refinements at 1/8 of a new start")
     restart_gain: float = Field(1.1, ge=1.0, description="factor on the inlier ratio that makes a new start the better")
+    restart_least: float = Field(0.2, ge=0.0, le=1.0, description="inlier ratio that a new start must lead to")
     agreement: float = Field(0.45, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
@@ -216,7 +217,8 @@ class Refiner:
             if not moved:
                 starts.append(back)
             best = max((self._descend(cells, seen, pose) for pose in starts), key=lambda other: other.agreement)
-            if best.agreement >= c.restart_gain * fit.agreement:
+            # two wrong places agree by chance: where the image shows nothing, the pose stays
+            if best.agreement >= max(c.restart_gain * fit.agreement, c.restart_least):
                 fit, moved = best, True
         return fit, moved
 

@@ -117,6 +117,19 @@ def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypat
     assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01 and found.inlier_ratio > 0.99
 
 
+def test_search_goes_nowhere_with_an_image_that_shows_nothing(monkeypatch, crop):
+    models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
+    monkeypatch.setattr(models, "_match", lambda cell, _: _noise(random, models, cell))
+    refiner = refine.Refiner(refine.RefinerConfig(), models)
+    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, search=True, keep_trace=True)
+    assert result.inlier_ratio < 0.2 and len(result.trace) == 7  # that of a single start
+
+
+def _noise(random, models, cell):
+    shape = (2, models.height // cell, models.width // cell)
+    return random.normal(0, 30, shape), np.full(shape, -2.0)
+
+
 def test_search_ends_where_image_and_map_agree(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
     refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, TRUTH, search=True)
