@@ -42,8 +42,8 @@ class RefinerConfig(BaseModel):
 
     model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_coarse/_fine.onnx")
     threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
-    coarse_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
-    fine_passes: int = Field(4, ge=1, le=8, description="at most so many refinements at 1/4 after them")
+    coarse_passes: int = Field(5, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
+    fine_passes: int = Field(6, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     near_passes: int = Field(1, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
     restarts_m: tuple[float, ...] = Field(
         (1.5, 3.0), description="search: how much nearer and further to begin anew, in turn, without agreement [m]"
@@ -56,7 +56,7 @@ class RefinerConfig(BaseModel):
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
     max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
-    weighting: Weighting = Field(Weighting.UNCERTAINTY, description="what the weight of a match comes from")
+    weighting: Weighting = Field(Weighting.BOTH, description="what the weight of a match comes from")
     border_cells: int = Field(1, ge=0, le=8, description="cells along the image's border that are not matched")
     min_matches: int = Field(30, ge=6, description="fewer matched map points than this give no pose")
     prior_sigma_m: float = Field(2.0, gt=0.0, description="weak prior around the start position [m]")

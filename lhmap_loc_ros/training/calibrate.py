@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.optimize import minimize
 
-from ..evaluation.protocol import LEVELS, start_pose
+from ..evaluation.protocol import LEVELS, Query, start_pose
 from ..geometry import inverse, se3_log
 from ..localization.covariance import CovarianceModel, regressors
-from ..localization.refine import Refiner, RefinerConfig
+from ..localization.refine import Refiner
 from .samples import near_start
-from .shards import Shard
-from .validate import TorchModelSet, shard_queries
 
 ONE_SIGMA = 0.6827
 NEAR_STARTS = 3
@@ -36,12 +35,16 @@ class Trials:
     step_m: np.ndarray
     """(N,) size of the last correction."""
 
+    @staticmethod
+    def joined(parts: list[Trials]) -> Trials:
+        """All of them as one."""
+        return Trials(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Trials)))
 
-def trials(net, shards: list[Shard], width: int, height: int, frames: int = 40) -> Trials:
-    """Refines the frames of shards from rough starts and from near ones."""
-    refiner = Refiner(RefinerConfig(), TorchModelSet(net, width, height))
+
+def trials(refiner: Refiner, queries: Iterable[Query]) -> Trials:
+    """Refines the queries from rough starts and from near ones; its covariance model is the neutral one."""
     rows = []
-    for query in shard_queries(shards, frames):
+    for query in queries:
         truth = query.T_map_camera
         starts = [(start_pose(truth, level, query.number), True) for level in LEVELS]
         rng = np.random.default_rng([9, query.number])

@@ -36,6 +36,17 @@ class DataConfig(BaseModel):
         return self
 
 
+class CalibrationRun(BaseModel):
+    """A bag with known poses, of a day other than those its map is from, as `lhmap evaluate` takes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map: Path
+    bag: Path
+    frames: str = Field("all", description="which images: all, even, odd, 0-99, 0-99/5")
+    truth: Path | None = Field(None, description="TUM file of base_link in the map; if left out, BAG.tum or TF")
+
+
 class ExportConfig(BaseModel):
     """Settings of `lhmap train export`."""
 
@@ -48,9 +59,7 @@ class ExportConfig(BaseModel):
     name: str = Field("flow", description="prefix of the flow network's files")
     width: int = Field(320, multiple_of=16)
     height: int = Field(96, multiple_of=16)
-    calibration: list[str] = Field(
-        default_factory=list, description="glob patterns of shards that calibrate the covariance"
-    )
+    calibration: list[CalibrationRun] = Field(default_factory=list, description="what calibrates the covariance")
 
 
 def make_data(config: DataConfig, out: Path) -> None:
@@ -78,18 +87,14 @@ def export(config: ExportConfig, out: Path) -> None:
     from ..networks.heat import HeatNet
     from ..networks.reference_heat import ReferenceHeatNet
     from ..networks.regress import RegressNet
-    from .calibrate import fit_covariance, trials
     from .checkpoint import load_checkpoint
-    from .data import find_shards
     from .export import export_flow, export_heat, export_regress
-    from .shards import Shard
 
     if config.flow:
         net, step = load_checkpoint(config.flow, FlowNet)
         metadata = {"step": step}
         if config.calibration:
-            shards = [Shard(p) for p in find_shards(config.calibration)]
-            model = fit_covariance(trials(net, shards, config.width, config.height))
+            model = _calibrate(net, config)
             metadata[METADATA_KEY] = asdict(model)
             logging.info("covariance %s", model)
         export_flow(net, out, config.name, config.width, config.height, metadata)
@@ -103,6 +108,23 @@ def export(config: ExportConfig, out: Path) -> None:
     for stage, path in enumerate(config.regress, 1):
         net, step = load_checkpoint(path, RegressNet)
         export_regress(net, out / f"regress_{stage}.onnx", config.width, config.height, {"step": step})
+
+
+def _calibrate(net, config: ExportConfig):
+    """The covariance model of a flow network; raises InputError for what `lhmap evaluate` would refuse."""
+    from ..evaluation.bag_queries import BagQueries
+    from ..lhmap import LHMap
+    from ..localization.refine import Refiner, RefinerConfig
+    from .calibrate import Trials, fit_covariance, trials
+    from .validate import TorchModelSet
+
+    refiner = Refiner(RefinerConfig(), TorchModelSet(net, config.width, config.height))
+    found = []
+    for run in config.calibration:
+        with LHMap.open(run.map) as lhmap, BagQueries(run.bag, lhmap, run.truth, run.frames) as queries:
+            logging.info("calibrate on %s, %d images", run.bag, len(queries))
+            found.append(trials(refiner, queries))
+    return fit_covariance(Trials.joined(found))
 
 
 def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None:

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Lets the tests of this folder import the small bag of the evaluation's tests."""
+
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 

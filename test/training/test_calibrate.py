@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
+from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.training.calibrate import Trials, fit_covariance, trials
 from lhmap_loc_ros.training.shards import Shard
+from lhmap_loc_ros.training.validate import TorchModelSet, shard_queries
 
 
 def errors_that_grow(n, seed):
@@ -26,7 +28,8 @@ def test_fitted_covariance_holds_on_other_trials():
 
 
 def test_trials_come_from_rough_and_near_starts(shard_path):
-    found = trials(FlowNet(), [Shard(shard_path)], 160, 48, frames=2)
+    refiner = Refiner(RefinerConfig(), TorchModelSet(FlowNet(), 160, 48))
+    found = Trials.joined([trials(refiner, shard_queries([Shard(shard_path)], frames=2))])
     # two frames, three near starts each at least: from rough ones an untrained network may walk out of the map
     n = len(found.error)
     assert 6 <= n <= 12 and found.error.shape == found.sigma.shape == (n, 6) and (found.sigma > 0).all()

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from tiny_bag import write_bag, write_truth, write_walls
 
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.evaluation.methods import make_method
@@ -119,6 +120,19 @@ def test_impossible_setting_is_named(tmp_path):
         train("flow", path, tmp_path)
     with pytest.raises(InputError, match="expected one of"):
         train("dance", path, tmp_path)
+
+
+def test_exported_covariance_is_calibrated_on_bags_as_they_are_evaluated(tmp_path):
+    bag, truth = write_bag(tmp_path / "bag", frames=4), tmp_path / "bag.tum"
+    write_truth(truth, frames=4)
+    write_walls(tmp_path / "walls.lhmap")
+    save_checkpoint(tmp_path / "flow.safetensors", FlowNet(), None, 1, {})
+    run = {"map": str(tmp_path / "walls.lhmap"), "bag": str(bag), "frames": "0-3/3"}
+    config = {"flow": str(tmp_path / "flow.safetensors"), "width": 160, "height": 48, "calibration": [run]}
+    (tmp_path / "export.yaml").write_text(json.dumps(config))
+    train("export", tmp_path / "export.yaml", tmp_path / "models")
+    calibrated = OnnxModelSet(str(tmp_path / "models" / "flow"), threads=1).covariance
+    assert calibrated != CovarianceModel() and np.isfinite(calibrated.factors(0.5, 0.1)).all()
 
 
 def test_reference_networks_are_trained_and_exported_by_the_same_commands(shard_path, tmp_path):
