@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-
 import numba
 import numpy as np
 
+from .cache import TileCache
 from .points import MapPoints
 from .source import Tile, TileSource, tile_key
 
@@ -38,10 +36,7 @@ class LHMap:
         """One record per tile, in order of (iy, ix); fields as in `layout.INDEX`."""
         self._source = source
         self._keys = tile_key(self.index["ix"].astype(np.int64), self.index["iy"].astype(np.int64))
-        self._cache: OrderedDict[int, Tile] = OrderedDict()
-        self._cache_bytes = 0
-        self._cache_limit = cache_bytes
-        self._lock = threading.Lock()
+        self._cache = TileCache(source, cache_bytes)
 
     @classmethod
     def open(cls, path, cache_bytes: int = 64 << 20) -> LHMap:
@@ -54,6 +49,7 @@ class LHMap:
 
     def close(self) -> None:
         """Closes the file; what was cropped stays valid."""
+        self._cache.close()
         self._source.close()
 
     def __enter__(self) -> LHMap:
@@ -61,21 +57,6 @@ class LHMap:
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    def tile(self, number: int) -> Tile:
-        """Tile `number` of the index, from memory or from the file; raises MapFormatError if it is damaged."""
-        with self._lock:
-            if number in self._cache:
-                self._cache.move_to_end(number)
-                return self._cache[number]
-        tile = self._source.read(number)
-        with self._lock:
-            if number not in self._cache:
-                self._cache[number] = tile
-                self._cache_bytes += tile.bytes
-            while self._cache_bytes > self._cache_limit and len(self._cache) > 1:
-                self._cache_bytes -= self._cache.popitem(last=False)[1].bytes
-        return tile
 
     def crop(self, center, radius: float, max_points: int | None = None) -> MapPoints:
         """The points at most `radius` metres from `center` (3,) in the horizontal plane, map frame.
@@ -86,7 +67,7 @@ class LHMap:
         center = np.asarray(center, dtype=np.float64)
         size, base = self.metadata.tile_m, np.array(self.metadata.origin)
         origin = base + np.r_[np.floor((center[:2] - base[:2]) / size) * size, 0.0]
-        tiles = [self.tile(number) for number in self._tiles_near(center[:2] - base[:2], radius)]
+        tiles = [self._cache.get(number) for number in self._tiles_near(center[:2] - base[:2], radius).tolist()]
         n = sum(len(tile.points) for tile in tiles)
         points, heat, intensity = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
         cx, cy = center[:2] - origin[:2]
@@ -99,20 +80,38 @@ class LHMap:
         out = MapPoints(points[:end], intensity[:end], heat[:end], origin)
         return out if max_points is None else best_points(out, max_points)
 
+    def prefetch(self, center, radius: float) -> None:
+        """Reads the tiles within `radius` metres of `center` (3,) in the background, for crops to come."""
+        center = np.asarray(center, dtype=np.float64)[:2] - self.metadata.origin[:2]
+        self._cache.prefetch(self._tiles_near(center, radius).tolist())
+
+    @property
+    def tiles_waited_for(self) -> int:
+        """How many tiles crops have had to wait for because they were not in memory."""
+        return self._cache.waited
+
     def all_points(self) -> MapPoints:
         """Every point of the map, around the map's origin; large maps need the memory."""
         origin = np.array(self.metadata.origin)
-        tiles = [self._source.read(number) for number in range(len(self.index))]
+        tiles = [self.tile(number) for number in range(len(self.index))]
         if not tiles:
             return MapPoints.empty(origin)
         points = [tile.points + (tile.corner - origin).astype(np.float32) for tile in tiles]
         intensity, heat = (np.concatenate([getattr(t, name) for t in tiles]) for name in ("intensity", "heat"))
         return MapPoints(np.concatenate(points), intensity, heat, origin)
 
+    def tile(self, number: int) -> Tile:
+        """Tile `number` of the index, read anew and not kept; raises MapFormatError if it is damaged."""
+        return self._source.read(number)
+
+    def tile_bytes(self, number: int) -> bytes:
+        """Tile `number` of the index as it is stored; raises MapFormatError if it is damaged."""
+        return self._source.read_bytes(number)
+
     def verify(self) -> None:
         """Reads every tile; raises MapFormatError at the first damaged one."""
         for number in range(len(self.index)):
-            self._source.read(number)
+            self.tile(number)
 
     def info(self) -> dict:
         """The figures of `lhmap info`: header fields and sizes, ready for printing or JSON."""

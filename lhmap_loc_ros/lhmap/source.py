@@ -55,24 +55,29 @@ class TileSource:
 
     def read(self, number: int) -> Tile:
         """Tile `number` of the index; raises MapFormatError if it is damaged."""
-        record = self.index[number]
-        ix, iy, size, count = (int(record[name]) for name in ("ix", "iy", "size", "count"))
-        data = os.pread(self._file.fileno(), size, int(record["offset"]))
-        where = f"{self.path}: tile ({ix}, {iy})"
-        if len(data) != size:
-            raise MapFormatError(f"{where} is truncated: {len(data)} bytes found, expected {size}")
-        crc = layout.tile_crc(ix, iy, int(record["z_base"]), count, int(record["encoding"]), data)
-        if crc != record["crc"]:
-            raise MapFormatError(f"{where} is damaged: checksum {crc:08x} found, expected {int(record['crc']):08x}")
+        ix, iy, count, encoding, z_base = self.index[number][["ix", "iy", "count", "encoding", "z_base"]].tolist()
         try:
-            quanta, heat, intensity = layout.decode_tile(data, count, int(record["encoding"]))
+            quanta, heat, intensity = layout.decode_tile(self.read_bytes(number), count, encoding)
         except ValueError as error:
-            raise MapFormatError(f"{where} cannot be decoded: {error}") from None
+            raise MapFormatError(f"{self.path}: tile ({ix}, {iy}) cannot be decoded: {error}") from None
         step, tile_m = self.metadata.resolution_m, self.metadata.tile_m
-        corner = np.array(self.metadata.origin) + (ix * tile_m, iy * tile_m, int(record["z_base"]) * step)
+        corner = np.array(self.metadata.origin) + (ix * tile_m, iy * tile_m, z_base * step)
         scale = np.float32(1 / 255)
         points = np.ascontiguousarray(quanta, np.float32) * np.float32(step)
         return Tile(points, heat * scale, intensity * scale, corner)
+
+    def read_bytes(self, number: int) -> bytes:
+        """Tile `number` as it is stored; raises MapFormatError if it is damaged."""
+        record = self.index[number]
+        size, *place = record[["size", "ix", "iy", "z_base", "count", "encoding"]].tolist()
+        data = os.pread(self._file.fileno(), size, int(record["offset"]))
+        where = f"{self.path}: tile ({place[0]}, {place[1]})"
+        if len(data) != size:
+            raise MapFormatError(f"{where} is truncated: {len(data)} bytes found, expected {size}")
+        crc = layout.tile_crc(*place, data)
+        if crc != record["crc"]:
+            raise MapFormatError(f"{where} is damaged: checksum {crc:08x} found, expected {int(record['crc']):08x}")
+        return data
 
 
 def tile_key(ix: np.ndarray, iy: np.ndarray) -> np.ndarray:

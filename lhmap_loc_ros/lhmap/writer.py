@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -27,15 +28,31 @@ def write_map(path, points: MapPoints, metadata: MapMetadata) -> None:
     if len(local):
         low, high = local.min(axis=0) + metadata.origin, local.max(axis=0) + metadata.origin
         bounds = (tuple(low.tolist()), tuple(high.tolist()))
-    header = metadata.model_copy(update={"points": len(local), "bounds": bounds}).model_dump_json().encode()
+    write_tiles(path, metadata.model_copy(update={"points": len(local), "bounds": bounds}), records, tiles)
+
+
+def write_tiles(path, metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes]) -> None:
+    """Writes tiles that are encoded already as an LHMap named `path`; they are taken one by one.
+
+    `records` are in the order of the format, one a tile, complete but for their offsets and checksums.
+    `metadata` is written as it is.
+    """
+    header = metadata.model_dump_json().encode()
     preamble = layout.Preamble(len(header), len(records), 0)
-    records["offset"] += preamble.tiles_offset
-    preamble = replace(preamble, file_bytes=preamble.tiles_offset + sum(map(len, tiles)))
-    head = header + records.tobytes()
+    records = records.copy()
+    ends = np.cumsum(records["size"], dtype=np.uint64)
+    records["offset"] = preamble.tiles_offset + ends - records["size"]
+    preamble = replace(preamble, file_bytes=preamble.tiles_offset + int(ends[-1] if len(ends) else 0))
     with replacing(path) as file:
+        # the checksums of the tiles stand before them: they are known once all have been written
+        file.seek(preamble.tiles_offset)
+        for record, data in zip(records, tiles, strict=True):
+            record["crc"] = layout.tile_crc(*record[["ix", "iy", "z_base", "count", "encoding"]].tolist(), data)
+            file.write(data)
+        head = header + records.tobytes()
+        file.seek(0)
         file.write(replace(preamble, crc=layout.head_crc(preamble, head)).pack())
         file.write(head)
-        file.writelines(tiles)
 
 
 def _check(points: MapPoints) -> None:
@@ -48,7 +65,7 @@ def _check(points: MapPoints) -> None:
 
 
 def _tiles(local: np.ndarray, points: MapPoints, metadata: MapMetadata) -> tuple[np.ndarray, list[bytes]]:
-    """The index records, offsets counted from the first tile, and the tiles' bytes, in order of (iy, ix)."""
+    """The index records but for offsets and checksums, and the tiles' bytes, in order of (iy, ix)."""
     grid = np.floor(local[:, :2] / metadata.tile_m).astype(np.int64)
     if len(grid) and np.abs(grid).max() >= 2**31:
         raise InputError(f"points lie up to {np.abs(local).max():g} m from the origin: too far for tiles")
@@ -60,15 +77,12 @@ def _tiles(local: np.ndarray, points: MapPoints, metadata: MapMetadata) -> tuple
     starts = np.flatnonzero(np.r_[True, (np.diff(grid, axis=0) != 0).any(axis=1)]) if len(grid) else np.zeros(0, int)
     records = np.zeros(len(starts), layout.INDEX)
     tiles = []
-    offset = 0
     for number, members in enumerate(np.split(order, starts[1:]) if len(starts) else ()):
         ix, iy = np.floor(local[members[0], :2] / metadata.tile_m).astype(np.int64)
         quanta, z_base = _quantise(local[members], (ix, iy), metadata)
         data, encoding = layout.encode_tile(quanta, heat[members], intensity[members])
-        crc = layout.tile_crc(ix, iy, z_base, len(members), encoding, data)
-        records[number] = (ix, iy, offset, len(data), len(members), z_base, crc, encoding, 0)
+        records[number] = (ix, iy, 0, len(data), len(members), z_base, 0, encoding, 0)
         tiles.append(data)
-        offset += len(data)
     return records, tiles
 
 

@@ -41,6 +41,7 @@ class TrackerConfig(Config):
     """All about tracking; one part per stage."""
 
     crop_radius_m: float = Field(60.0, gt=1, le=1000, description="the map is cropped this far around the camera [m]")
+    prefetch_m: float = Field(40.0, ge=0, le=1000, description="so far beyond it the map is read in the background [m]")
     min_crop_points: int = Field(200, ge=1, description="with fewer map points around, images are not used")
     coarse: CoarsePass = Field(
         CoarsePass.AUTO, description="search over a wide range first: always, never, or auto (unless the pose is sure)"
@@ -151,6 +152,7 @@ class Tracker:
         # 2. The piece of the map around it.
         T_map_camera = self._filter.pose @ self._T_base_camera
         crop = self._map.crop(T_map_camera[:3, 3], self.config.crop_radius_m)
+        self._map.prefetch(T_map_camera[:3, 3], self.config.crop_radius_m + self.config.prefetch_m)
         clock.lap("crop")
         # 3. What the image says against that piece of map.
         refinement, problem = self._refine(image, crop, T_map_camera)

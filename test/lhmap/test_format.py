@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,38 @@ def test_small_cache_gives_the_same_crop(map_file):
             a, b = small.crop((x, 0, 0), 50), large.crop((x, 0, 0), 50)
             np.testing.assert_array_equal(a.points, b.points)
             np.testing.assert_array_equal(a.origin, b.origin)
+
+
+def test_what_was_prefetched_is_cropped_without_reading(map_file, monkeypatch):
+    with LHMap.open(map_file) as lhmap:
+        lhmap.prefetch((0, 0, 0), 60)
+        lhmap._cache.wait()
+        monkeypatch.setattr(lhmap._source, "read", lambda number: pytest.fail(f"tile {number} was read"))
+        assert len(lhmap.crop((5, -5, 0), 50)) and lhmap.tiles_waited_for == 0
+
+
+def test_damaged_tile_is_refused_by_the_crop_that_needs_it_not_by_prefetching(tmp_path, map_file):
+    path, content = tmp_path / "bad.lhmap", bytearray(map_file.read_bytes())
+    with LHMap.open(map_file) as lhmap:
+        content[int(lhmap.index["offset"][0]) + 5] ^= 1  # of the tile in the corner
+    path.write_bytes(bytes(content))
+    with LHMap.open(path) as lhmap:
+        lhmap.prefetch((0, 0, 0), 200)
+        lhmap._cache.wait()
+        assert len(lhmap.crop((60, 60, 0), 10))
+        with pytest.raises(MapFormatError, match="damaged"):
+            lhmap.crop((-60, -60, 0), 20)
+
+
+def test_crops_and_prefetching_in_several_threads_agree(map_file):
+    with LHMap.open(map_file, cache_bytes=20_000) as lhmap, ThreadPoolExecutor(4) as pool:
+        places = [(x, y, 0.0) for x in range(-60, 61, 20) for y in range(-60, 61, 20)]
+
+        def visit(place):
+            lhmap.prefetch(place, 40)
+            return len(lhmap.crop(place, 30))
+
+        assert list(pool.map(visit, places * 3)) == [len(lhmap.crop(place, 30)) for place in places] * 3
 
 
 def test_metadata_and_info(map_file):

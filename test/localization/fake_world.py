@@ -32,6 +32,9 @@ class EmptyMap:
     def crop(self, center, radius):
         return SimpleNamespace(points=np.zeros((self.points, 3), np.float32), origin=np.asarray(center))
 
+    def prefetch(self, center, radius):
+        assert radius > 0
+
 
 @dataclass
 class Refined:
