@@ -55,6 +55,8 @@ setup(
         "matplotlib>=3.5",
         "embreex",
         "laspy[lazrs]>=2.5",
+        "plyfile>=1.0",
+        "pypcd4>=1.1",
         "kiss-icp>=1.0",
     ],
     extras_require={

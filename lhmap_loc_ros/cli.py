@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from . import __version__
-from .console import ProgressBars, fails_in_one_line, print_table
+from .cli_import import importing
+from .console import ConfigOption, ProgressBars, cell, fails_in_one_line, print_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,22 +21,14 @@ app = typer.Typer(
     help="Build compact LiDAR heat maps and localize a camera in them.\n\n"
     "A first tour: `lhmap demo OUT` simulates a street, maps it and localizes a camera in it over ROS 2.",
 )
-importing = typer.Typer(no_args_is_help=True, help="Turn data sets into bags.")
 app.add_typer(importing, name="import")
+benching = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
+app.add_typer(benching, name="bench")
 
 BagArgument = Annotated[
     Path, typer.Argument(metavar="BAG", help="Bag: a rosbag2 folder (MCAP or sqlite3) or a ROS 1 .bag file.")
 ]
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
-ConfigOption = Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file of settings.")]  # noqa: UP045
-
-
-class Frames(str, Enum):
-    """Which frames of a sequence."""
-
-    all = "all"
-    even = "even"
-    odd = "odd"
 
 
 def _version(wanted: bool) -> None:
@@ -68,70 +60,25 @@ def simulate(
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")
 
 
-BagOutArgument = Annotated[
-    Path, typer.Argument(metavar="OUT", help="New bag; the true poses, if known, go to OUT.tum.")
-]
-FramesOption = Annotated[Frames, typer.Option(help="Even frames make a map, odd ones are queries.")]
-
-
-def _import(drive, out: Path, frames: Frames) -> None:
-    """Writes the bag of a drive."""
-    from .datasets.importing import import_drive
-
-    with ProgressBars() as report:
-        bag = import_drive(drive, out, frames.value, report=report)
-    typer.echo(f"{bag}: written")
-
-
-@importing.command("kitti")
+@app.command("export")
 @fails_in_one_line
-def import_kitti(
-    root: Annotated[
-        Path, typer.Argument(metavar="ROOT", help="Folder in the KITTI odometry layout: sequences/, poses/.")
+def export_map(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="The map, an .lhmap file.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="NAME.ply, .pcd, .las or .laz; without suffix a folder of PCD tiles.")
     ],
-    sequence: Annotated[str, typer.Argument(metavar="SEQUENCE", help="Name of the sequence, as in sequences/NAME.")],
-    out: BagOutArgument,
-    frames: FramesOption = Frames.all,
+    around_origin: Annotated[
+        bool, typer.Option("--around-origin", help="Coordinates relative to the map's origin, for float32 formats.")
+    ] = False,
 ) -> None:
-    """Turn a KITTI sequence into a bag."""
-    from .datasets.kitti import Sequence
+    """Write the points of a map for CloudCompare, QGIS or Autoware, with intensity and heat."""
+    from .lhmap import LHMap
+    from .mapping.from_cloud import cloud_from_map
 
-    _import(Sequence(root, sequence), out, frames)
-
-
-@importing.command("kitti-raw")
-@fails_in_one_line
-def import_kitti_raw(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of KITTI raw data: DATE/DRIVE/, synchronized.")],
-    drive: Annotated[str, typer.Argument(metavar="DRIVE", help="Name of the drive: 2011_09_26_drive_0005_sync.")],
-    out: BagOutArgument,
-    frames: FramesOption = Frames.all,
-    poses: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="TUM or KITTI file of the poses of the Velodyne, instead of the GPS/IMU."),
-    ] = None,
-) -> None:
-    """Turn a KITTI raw drive into a bag."""
-    from .datasets.kitti_raw import RawDrive
-
-    source = RawDrive(root, drive, poses)
-    _import(source, out, frames)
-    if source.left_out:
-        typer.echo(f"{source.left_out} frames have no scan or no image and are left out")
-
-
-@importing.command("argoverse2")
-@fails_in_one_line
-def import_argoverse2(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="Folder of a log of the Argoverse 2 Sensor dataset.")],
-    out: BagOutArgument,
-    frames: FramesOption = Frames.all,
-    camera: Annotated[str, typer.Option(help="Camera, as in LOG/sensors/cameras/NAME.")] = "ring_front_center",
-) -> None:
-    """Turn an Argoverse 2 log into a bag (needs pyarrow: pip install 'lhmap_loc_ros[argoverse]')."""
-    from .datasets.argoverse2 import SensorLog
-
-    _import(SensorLog(log, camera), out, frames)
+    with LHMap.open(map_path) as lhmap:
+        cloud_from_map(lhmap, out, around_origin)
+        around = f", around {cell(lhmap.metadata.origin)}" if around_origin else ""
+        typer.echo(f"{out}: {lhmap.metadata.points} points{around}")
 
 
 @app.command()
@@ -179,19 +126,9 @@ def info(
         typer.echo(json.dumps(facts, indent=2))
         return
     print_table(
-        "", ["", ""], [(name.replace("_", " "), _cell(value)) for name, value in facts.items() if name != "build"]
+        "", ["", ""], [(name.replace("_", " "), cell(value)) for name, value in facts.items() if name != "build"]
     )
     typer.echo("--json tells how it was built, too")
-
-
-def _cell(value) -> str:
-    """A value for people: lists joined, numbers short, what is not known empty."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items())
-    if isinstance(value, (list, tuple)):
-        nested = any(isinstance(part, (list, tuple)) for part in value)
-        return (" to " if nested else ", ").join(_cell(part) for part in value)
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @app.command()
@@ -369,6 +306,40 @@ def play(
     with ProgressBars() as report:
         played = run(bag, PlayConfig(rate=rate, clock=clock, topics=tuple(topic or ())), report=report)
     typer.echo(f"{played.messages} messages in {played.seconds:.1f} s, at most {1e3 * played.late_s:.0f} ms late")
+
+
+@benching.command("map")
+@fails_in_one_line
+def bench_map(
+    source: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="[MAP]", help="The map whose tiles are repeated; else that of a simulated street."),
+    ] = None,
+    km: Annotated[Optional[list[float]], typer.Option(help="Length of map [km]; repeat it; 1 and 100 if not set.")]  # noqa: UP045
+    = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:  # fmt: skip
+    """Opening, cropping and memory of a localizer in maps of several lengths, side by side."""
+    import json
+    import tempfile
+
+    from .bench.map_bench import bench_map as run
+
+    with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
+        rows = run(source or _simulated_map(Path(folder), report), km or [1.0, 100.0], report)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    print_table("", [name.replace("_", " ") for name in rows[0]], [[cell(v) for v in row.values()] for row in rows])
+
+
+def _simulated_map(folder: Path, report) -> Path:
+    from .datasets.synthetic.simulate import simulate as run
+    from .mapping.builder import build_map
+
+    run(folder / "street", seed=0, length=160.0, report=report)
+    build_map(folder / "street" / "mapping", folder / "street.lhmap", report=report).close()
+    return folder / "street.lhmap"
 
 
 @app.command()

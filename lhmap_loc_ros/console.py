@@ -7,6 +7,8 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Optional
 
 import typer
 from rich import box
@@ -17,6 +19,9 @@ from rich.table import Table
 from .errors import LhmapError
 
 INTERRUPTED = 130
+
+ConfigOption = Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file of settings.")]  # noqa: UP045
+"""An option that many commands have."""
 
 
 def fails_in_one_line(command: Callable) -> Callable:
@@ -85,3 +90,13 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def cell(value) -> str:
+    """A value for people: lists joined, numbers short, what is not known empty."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        nested = any(isinstance(part, (list, tuple)) for part in value)
+        return (" to " if nested else ", ").join(cell(part) for part in value)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

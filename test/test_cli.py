@@ -19,7 +19,7 @@ from lhmap_loc_ros import __version__, cli
 from lhmap_loc_ros.console import ProgressBars
 from lhmap_loc_ros.localization import offline
 
-COMMANDS = ("simulate", "import", "build", "info", "check", "localize", "play", "demo", "train")
+COMMANDS = ("simulate", "import", "build", "info", "export", "check", "localize", "play", "bench", "demo", "train")
 
 
 @pytest.fixture(scope="module")

@@ -49,13 +49,21 @@ def build_map(
         drives, sources = _open_drives(readers, config, report)
         cloud, images = merge(sources, config, report)
     cloud = clean(cloud, images, config, report)
-    path = np.concatenate([drive.poses for drive in drives])
-    length = sum(drive.length_m for drive in drives)
-    if model is not None:
-        cloud = cloud.with_heat(compute_heat(cloud, path, model, config.heat_views, report))
-    cloud = select(cloud, path, length, config, report)
+    return value_and_write(cloud, drives, bags, model, config, out, report)
+
+
+def value_and_write(
+    cloud: MapPoints, drives: list[Trajectory], sources: Sequence, model: Model | None, config: BuildConfig, out,
+    report: Report,
+) -> LHMap:  # fmt: skip
+    """From a clean cloud to the map: heat along the drives, the points worth keeping, the file."""
+    if drives:
+        path = np.concatenate([drive.poses for drive in drives])
+        if model is not None:
+            cloud = cloud.with_heat(compute_heat(cloud, path, model, config.heat_views, report))
+        cloud = select(cloud, path, config, report)
     report("write", 0, 1)
-    write_map(out, cloud, _metadata(cloud, drives, length, model, config, bags))
+    write_map(out, cloud, _metadata(cloud, drives, model, config, sources))
     report("write", 1, 1)
     return LHMap.open(out)
 
@@ -110,7 +118,7 @@ def clean(cloud: MapPoints, images: list[RangeImage], config: BuildConfig, repor
     return cloud
 
 
-def select(cloud: MapPoints, path: np.ndarray, length_m: float, config: BuildConfig, report: Report) -> MapPoints:
+def select(cloud: MapPoints, path: np.ndarray, config: BuildConfig, report: Report) -> MapPoints:
     """The points worth keeping within the budget; see `selection` for the rule."""
     if config.budget_mb_per_km is None:
         return cloud
@@ -126,7 +134,7 @@ def select(cloud: MapPoints, path: np.ndarray, length_m: float, config: BuildCon
 
 
 def _metadata(
-    cloud: MapPoints, drives: list[Trajectory], length: float, model: Model | None, config: BuildConfig, bags: Sequence
+    cloud: MapPoints, drives: list[Trajectory], model: Model | None, config: BuildConfig, sources: Sequence
 ) -> MapMetadata:
     corner = np.floor(cloud.origin / config.tile_m) * config.tile_m
     return MapMetadata(
@@ -135,12 +143,12 @@ def _metadata(
         voxel_m=config.voxel_m,
         tile_m=config.tile_m,
         resolution_m=config.resolution_m,
-        path_length_m=round(length, 2),
+        path_length_m=round(sum(drive.length_m for drive in drives), 2),
         path=tuple(chain.from_iterable(_waypoints(drive) for drive in drives)),
         heat_model=None if model is None else HeatModel(name=config.heat_views.model, sha256=model.sha256),
         # where a file lies on this machine says nothing about the map
         build=config.model_dump(mode="json", exclude={"poses_file"}),
-        sources=tuple(Path(bag).name for bag in bags),
+        sources=tuple(Path(source).name for source in sources),
     )
 
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a map costs a localizer, by the map's length: opening, cropping, memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LhmapError
+from ..geometry import Camera, make_pose
+from ..lhmap import LHMap
+from .repeat import repeat_map
+
+_STEPS, _STEP_M, _OPENINGS = 300, 1.0, 7
+_BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+def bench_map(source: Path, kilometres: list[float], report=None) -> list[dict]:
+    """One row for each length, its map made of the tiles of `source` and used in a process of its own.
+
+    `km`, `tiles`, `bytes_per_km`; `open_ms` (median); `crop_ms_p50`, `crop_ms_p99` and `tiles_waited_for` over a drive
+    of 300 m with an image a metre; `rss_mb`, the resident memory at its end, networks included.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, LHMap.open(source) as lhmap:
+        for done, km in enumerate(kilometres):
+            if report:
+                report("measure", done, len(kilometres))
+            path = Path(folder) / f"{km:g}km.lhmap"
+            repeat_map(lhmap, path, km)
+            run = subprocess.run([sys.executable, "-m", __name__, str(path)], capture_output=True, text=True)
+            if run.returncode:
+                raise LhmapError(f"{km:g} km: {run.stderr.strip().splitlines()[-1]}")
+            rows.append({"km": km, **json.loads(run.stdout)})
+            path.unlink()
+    if report:
+        report("measure", len(kilometres), len(kilometres))
+    return rows
+
+
+def measure(path: Path) -> dict:
+    """Opens a map and drives along its path with the localizer's own crop, prefetch and refinement."""
+    from ..localization.refine import Refiner, RefinerConfig
+    from ..localization.tracker import TrackerConfig
+
+    refiner, tracker = Refiner(RefinerConfig()), TrackerConfig()
+    opened = []
+    for _ in range(_OPENINGS):
+        began = time.perf_counter()
+        LHMap.open(path).close()
+        opened.append(time.perf_counter() - began)
+    camera = Camera(640, 360, 370.0, 370.0, 320.0, 180.0)
+    image = np.random.default_rng(0).integers(0, 255, (camera.height, camera.width, 3), np.uint8)
+    cropped = []
+    with LHMap.open(path) as lhmap:
+        poses = _drive(np.array(lhmap.metadata.path))
+        lhmap.crop(poses[0][:3, 3], tracker.crop_radius_m)  # compiles, and reads what `initialpose` has to wait for
+        waited = lhmap.tiles_waited_for
+        for pose in poses:
+            began = time.perf_counter()
+            crop = lhmap.crop(pose[:3, 3], tracker.crop_radius_m)
+            cropped.append(time.perf_counter() - began)
+            lhmap.prefetch(pose[:3, 3], tracker.crop_radius_m + tracker.prefetch_m)
+            refiner.refine(image, camera, crop, pose, coarse=False)
+        return {
+            "tiles": len(lhmap.index),
+            "bytes_per_km": round(path.stat().st_size / lhmap.metadata.path_length_m * 1000),
+            "open_ms": round(1e3 * float(np.median(opened)), 2),
+            "crop_ms_p50": round(1e3 * float(np.percentile(cropped, 50)), 2),
+            "crop_ms_p99": round(1e3 * float(np.percentile(cropped, 99)), 2),
+            "tiles_waited_for": lhmap.tiles_waited_for - waited,
+            "rss_mb": round(_resident_mb(), 1),
+        }
+
+
+def _drive(path: np.ndarray) -> list[np.ndarray]:
+    """Camera poses T_map_camera (4, 4) a metre apart, from the start of the path, over all of its drives."""
+    steps = np.linalg.norm(np.diff(path[:, :2], axis=0), axis=1)
+    along = np.r_[0.0, np.cumsum(steps)]
+    poses = []
+    for s in np.arange(_STEPS) * _STEP_M % max(along[-1], _STEP_M):
+        x, y, z = (np.interp(s, along, path[:, k]) for k in range(3))
+        yaw = path[np.searchsorted(along, s, "right") - 1, 3]
+        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+        poses.append(make_pose(turn @ _BASE_FROM_OPTICAL, [x, y, z + 1.6]))
+    return poses
+
+
+def _resident_mb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1e3
+    raise LhmapError("/proc/self/status has no VmRSS")
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]))))

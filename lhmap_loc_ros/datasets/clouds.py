@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Point cloud files: PLY, PCD, LAS and LAZ, and folders of PCD tiles as Autoware reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import laspy
+import numpy as np
+import yaml
+from plyfile import PlyData, PlyElement, PlyParseError
+from pypcd4 import PointCloud
+
+from ..errors import InputError
+from ..outputs import filling
+from .decoding import intensity_scale
+
+TILES_INDEX = "pointcloud_map_metadata.yaml"
+_SUFFIXES = (".ply", ".pcd", ".las", ".laz")
+_FLOAT32_LIMIT_M = 65_536.0
+"""Beyond it a float32 coordinate is off by more than 4 mm; PCL's points, and so PCD files, are float32."""
+_LAS_STEP_M = 0.001
+_INTENSITY_SCALE = {".las": 65535.0, ".laz": 65535.0}
+_DEVICE_SCALE = 255.0
+"""Full scale of the intensity in PLY and PCD files, as LiDAR drivers have it."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points with what is known about them."""
+
+    xyz: np.ndarray
+    """(N, 3) float64, metres."""
+    intensity: np.ndarray | None = None
+    """(N,) float32 in [0, 1]."""
+    heat: np.ndarray | None = None
+    """(N,) float32 in [0, 1]."""
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    @staticmethod
+    def joined(clouds: list[Cloud]) -> Cloud:
+        """All points; what some of the clouds do not know is dropped."""
+
+        def column(name):
+            values = [getattr(cloud, name) for cloud in clouds]
+            return None if any(v is None for v in values) else np.concatenate(values)
+
+        return Cloud(np.concatenate([cloud.xyz for cloud in clouds]), column("intensity"), column("heat"))
+
+
+def read_cloud(path) -> Cloud:
+    """The cloud of a file, or of a folder of PCD tiles; points that are not finite are left out.
+
+    Fields named x, y, z are needed, intensity and heat taken where there are any; the full scale of the intensity is
+    told from its values (1, 255 or 65535), that of LAS is 65535. Raises InputError for files that cannot be used.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Cloud.joined([_read_file(tile) for tile in _tiles(path)])
+    return _read_file(path)
+
+
+def write_cloud(path, cloud: Cloud) -> None:
+    """Writes a cloud as the suffix of `path` says; an existing file is replaced when the new one is complete.
+
+    Raises InputError for another suffix, or for coordinates too large for the format.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if suffix == ".pcd":
+        _check_float32(path, cloud.xyz)
+    with filling(path.parent if str(path.parent) else ".") as folder:
+        _WRITERS[suffix](folder / path.name, cloud)
+
+
+def write_tiles(folder, tiles: Iterable[tuple[tuple[float, float], Cloud]], size_m: float) -> None:
+    """Writes PCD tiles and their index as Autoware's map loader reads them: `tiles` are corners (x, y) and clouds."""
+    index = {"x_resolution": float(size_m), "y_resolution": float(size_m)}
+    with filling(folder) as temporary:
+        for (x, y), cloud in tiles:
+            name = f"{x:.0f}_{y:.0f}.pcd" if float(x).is_integer() and float(y).is_integer() else f"{x:.3f}_{y:.3f}.pcd"
+            _check_float32(Path(folder) / name, cloud.xyz)
+            _write_pcd(temporary / name, cloud)
+            index[name] = [float(x), float(y)]
+        (temporary / TILES_INDEX).write_text(yaml.safe_dump(index, default_flow_style=None, sort_keys=False))
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"{path}: a file of type {suffix or 'none'} found, expected one of {', '.join(_SUFFIXES)}")
+    return suffix
+
+
+def _tiles(folder: Path) -> list[Path]:
+    """The tiles that the index names, else all PCD files."""
+    index = folder / TILES_INDEX
+    if not index.exists():
+        found = sorted(folder.glob("*.pcd"))
+        if not found:
+            raise InputError(f"{folder}: no PCD files found, expected tiles")
+        return found
+    try:
+        content = yaml.safe_load(index.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{index}: {error}") from error
+    names = [name for name in content if str(name).endswith(".pcd")] if isinstance(content, dict) else []
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing or not names:
+        wrong = f"{missing[0]} and {len(missing) - 1} others are missing" if missing else "no tiles are named"
+        raise InputError(f"{index}: {wrong}, expected the names of PCD files beside it")
+    return [folder / name for name in names]
+
+
+def _read_file(path: Path) -> Cloud:
+    suffix = _suffix(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected a point cloud")
+    try:
+        fields = _READERS[suffix](path)
+    except (PlyParseError, laspy.LaspyException, OSError, ValueError, KeyError, RuntimeError, IndexError) as error:
+        raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {error}") from error
+    missing = [name for name in "xyz" if name not in fields]
+    if missing:
+        raise InputError(f"{path}: fields {', '.join(fields) or 'none'} found, expected x, y and z")
+    xyz = np.column_stack([np.asarray(fields[name], np.float64) for name in "xyz"])
+    finite = np.isfinite(xyz).all(axis=1)
+    columns = {}
+    for name in ("intensity", "heat"):
+        if name in fields:
+            values = np.nan_to_num(np.asarray(fields[name], np.float32)[finite])
+            scale = (_INTENSITY_SCALE.get(suffix) or intensity_scale(values) or 1.0) if name == "intensity" else 1.0
+            columns[name] = np.clip(values / np.float32(scale), 0, 1)
+    return Cloud(xyz[finite], **columns)
+
+
+def _read_ply(path: Path) -> dict[str, np.ndarray]:
+    vertices = PlyData.read(path)["vertex"].data
+    return {name: vertices[name] for name in vertices.dtype.names}
+
+
+def _read_pcd(path: Path) -> dict[str, np.ndarray]:
+    cloud = PointCloud.from_path(path)
+    if len(cloud.pc_data) != cloud.metadata.points:
+        raise ValueError(f"{len(cloud.pc_data)} points found, expected {cloud.metadata.points}")
+    return {name: cloud.pc_data[name] for name in cloud.fields}
+
+
+def _read_las(path: Path) -> dict[str, np.ndarray]:
+    las = laspy.read(path)
+    fields = {name: np.asarray(getattr(las, name)) for name in ("x", "y", "z", "intensity")}
+    if not fields["intensity"].any():
+        del fields["intensity"]  # the field is always there; of zeros, nobody filled it
+    if "heat" in las.point_format.extra_dimension_names:
+        fields["heat"] = np.asarray(las["heat"])
+    return fields
+
+
+def _check_float32(path: Path, xyz: np.ndarray) -> None:
+    reach = float(np.abs(xyz).max(initial=0))
+    if reach > _FLOAT32_LIMIT_M:
+        raise InputError(
+            f"{path}: coordinates up to {reach:.0f} m found, expected at most {_FLOAT32_LIMIT_M:.0f} m in PCD, whose "
+            "numbers are float32; write LAZ or PLY, or shift them (--around-origin)"
+        )
+
+
+def _columns(cloud: Cloud, scale: float) -> dict[str, np.ndarray]:
+    columns = {}
+    if cloud.intensity is not None:
+        columns["intensity"] = cloud.intensity * np.float32(scale)
+    if cloud.heat is not None:
+        columns["heat"] = cloud.heat
+    return columns
+
+
+def _write_ply(path: Path, cloud: Cloud) -> None:
+    columns = _columns(cloud, _DEVICE_SCALE)
+    rows = np.empty(len(cloud), [(name, "f8") for name in "xyz"] + [(name, "f4") for name in columns])
+    for k, name in enumerate("xyz"):
+        rows[name] = cloud.xyz[:, k]
+    for name, values in columns.items():
+        rows[name] = values
+    PlyData([PlyElement.describe(rows, "vertex")], byte_order="<").write(path)
+
+
+def _write_pcd(path: Path, cloud: Cloud) -> None:
+    columns = _columns(cloud, _DEVICE_SCALE)
+    values = [*cloud.xyz.T, *columns.values()]
+    fields = ("x", "y", "z", *columns)
+    PointCloud.from_points([v.astype(np.float32) for v in values], fields, (np.float32,) * len(fields)).save(path)
+
+
+def _write_las(path: Path, cloud: Cloud) -> None:
+    header = laspy.LasHeader(point_format=6, version="1.4")
+    header.scales = np.full(3, _LAS_STEP_M)
+    header.offsets = np.floor(cloud.xyz.min(axis=0)) if len(cloud) else np.zeros(3)
+    if cloud.heat is not None:
+        header.add_extra_dim(laspy.ExtraBytesParams(name="heat", type=np.float32, description="worth for localization"))
+    las = laspy.LasData(header)
+    las.x, las.y, las.z = cloud.xyz.T
+    if cloud.intensity is not None:
+        las.intensity = np.round(cloud.intensity * _INTENSITY_SCALE[".las"]).astype(np.uint16)
+    if cloud.heat is not None:
+        las["heat"] = cloud.heat
+    las.write(path)
+
+
+_READERS = {".ply": _read_ply, ".pcd": _read_pcd, ".las": _read_las, ".laz": _read_las}
+_WRITERS = {".ply": _write_ply, ".pcd": _write_pcd, ".las": _write_las, ".laz": _write_las}

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Point cloud files: what is written is read again, by us and by the libraries others use; what is wrong is named."""
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lhmap_loc_ros.datasets.clouds import TILES_INDEX, Cloud, read_cloud, write_cloud, write_tiles
+from lhmap_loc_ros.errors import InputError
+
+SUFFIXES = (".ply", ".pcd", ".las", ".laz")
+
+
+def cloud(n=200, seed=0, origin=(0, 0, 0), heat=True, intensity=True) -> Cloud:
+    rng = np.random.default_rng(seed)
+    columns = rng.random((2, n)).astype(np.float32)
+    return Cloud(rng.uniform(-50, 50, (n, 3)) + origin, columns[0] if intensity else None, columns[1] if heat else None)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(n=st.integers(0, 60), seed=st.integers(0, 2**32 - 1), heat=st.booleans(), intensity=st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_round_trip(tmp_path_factory, suffix, n, seed, heat, intensity):
+    path, written = tmp_path_factory.mktemp("cloud") / f"a{suffix}", cloud(n, seed, heat=heat, intensity=intensity)
+    write_cloud(path, written)
+    read = read_cloud(path)
+    np.testing.assert_allclose(read.xyz, written.xyz, atol=6e-4)
+    assert (read.heat is not None) == heat and (read.intensity is not None or not n) == (intensity or not n)
+    if heat:
+        np.testing.assert_allclose(read.heat, written.heat, atol=1e-6)
+    if intensity and n:
+        np.testing.assert_allclose(read.intensity, written.intensity, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", (".ply", ".las", ".laz"))
+def test_utm_coordinates_keep_their_millimetres(tmp_path, suffix):
+    written = cloud(origin=(455_123.4, 5_428_765.25, 112.0))
+    write_cloud(tmp_path / f"a{suffix}", written)
+    np.testing.assert_allclose(read_cloud(tmp_path / f"a{suffix}").xyz, written.xyz, atol=6e-4)
+
+
+def test_utm_coordinates_are_refused_by_pcd_and_leave_no_file(tmp_path):
+    with pytest.raises(InputError, match="float32.*around-origin"):
+        write_cloud(tmp_path / "a.pcd", cloud(origin=(455_123.4, 5_428_765.25, 112.0)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_tiles_are_written_and_read_as_autoware_does(tmp_path):
+    parts = {(0.0, 0.0): cloud(50, 1), (25.0, -25.0): cloud(30, 2)}
+    write_tiles(tmp_path / "map", parts.items(), 25.0)
+    index = yaml.safe_load((tmp_path / "map" / TILES_INDEX).read_text())
+    assert index == {"x_resolution": 25.0, "y_resolution": 25.0, "0_0.pcd": [0.0, 0.0], "25_-25.pcd": [25.0, -25.0]}
+    read = read_cloud(tmp_path / "map")
+    np.testing.assert_allclose(read.xyz, np.concatenate([p.xyz for p in parts.values()]), atol=1e-5)
+    (tmp_path / "map" / TILES_INDEX).unlink()
+    assert len(read_cloud(tmp_path / "map")) == 80
+
+
+def test_tile_that_the_index_names_but_is_not_there(tmp_path):
+    write_tiles(tmp_path, {(0.0, 0.0): cloud(50)}.items(), 25.0)
+    (tmp_path / "0_0.pcd").unlink()
+    with pytest.raises(InputError, match="0_0.pcd"):
+        read_cloud(tmp_path)
+
+
+def test_points_that_are_not_finite_are_left_out(tmp_path):
+    written = cloud(10)
+    written.xyz[3] = np.nan
+    write_cloud(tmp_path / "a.ply", written)
+    assert len(read_cloud(tmp_path / "a.ply")) == 9
+
+
+def test_ascii_pcd_of_another_program(tmp_path):
+    path = tmp_path / "a.pcd"
+    path.write_text(
+        "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z intensity\n"
+        "SIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\nWIDTH 2\nHEIGHT 1\n"
+        "VIEWPOINT 0 0 0 1 0 0 0\nPOINTS 2\nDATA ascii\n1 2 3 51\n4 5 6 255\n"
+    )
+    read = read_cloud(path)
+    np.testing.assert_allclose(read.xyz, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_allclose(read.intensity, [0.2, 1.0])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", (b"", b"nothing of the kind", None))
+def test_file_of_another_kind_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"a{suffix}"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"a{suffix}"):
+        read_cloud(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_truncated_file_is_named(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_cloud(path, cloud())
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(InputError, match=f"a{suffix}"):
+        read_cloud(path)
+
+
+def test_other_types_are_refused(tmp_path):
+    for use in (read_cloud, lambda path: write_cloud(path, cloud())):
+        with pytest.raises(InputError, match=r"\.xyz.*\.ply"):
+            use(tmp_path / "a.xyz")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps and point clouds turn into one another."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from tiny_bag import write_truth, write_walls
+
+from lhmap_loc_ros import cli
+from lhmap_loc_ros.datasets.clouds import Cloud, write_cloud
+from lhmap_loc_ros.lhmap import LHMap
+
+
+@pytest.fixture(scope="module")
+def walls(tmp_path_factory):
+    return write_walls(tmp_path_factory.mktemp("walls") / "walls.lhmap")
+
+
+def lhmap(*arguments):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+def rows(path):
+    with LHMap.open(path) as opened:
+        points = opened.all_points()
+    out = np.column_stack([points.points + points.origin, points.heat, points.intensity])
+    return out[np.lexsort(out[:, :3].round(2).T)]
+
+
+@pytest.mark.parametrize("name", ("walls.ply", "walls.pcd", "walls.laz", "tiles"))
+def test_exported_map_comes_back_the_same(tmp_path, walls, name):
+    result = lhmap("export", walls, tmp_path / name)
+    assert result.exit_code == 0 and "20000 points" in result.stdout
+    result = lhmap("import", "cloud", tmp_path / name, tmp_path / "back.lhmap")
+    assert result.exit_code == 0 and "20000 points" in result.stdout
+    np.testing.assert_allclose(rows(tmp_path / "back.lhmap"), rows(walls), atol=0.011)
+
+
+def test_coordinates_around_the_origin_fit_pcd(tmp_path, walls):
+    with LHMap.open(walls) as opened:
+        low = np.array(opened.metadata.bounds[0]) - opened.metadata.origin
+    assert lhmap("export", walls, tmp_path / "w.pcd", "--around-origin").exit_code == 0
+    assert lhmap("import", "cloud", tmp_path / "w.pcd", tmp_path / "w.lhmap").exit_code == 0
+    with LHMap.open(tmp_path / "w.lhmap") as opened:
+        np.testing.assert_allclose(opened.metadata.bounds[0], low, atol=0.01)
+
+
+def test_foreign_cloud_is_merged_and_a_path_gives_heat_and_budget(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 60_000
+    along, side, up = rng.uniform(-10, 40, n), rng.choice([-6.0, 6.0], n), rng.uniform(0, 4, n)
+    ground = rng.random(n) < 0.5
+    xyz = np.column_stack([along, np.where(ground, rng.uniform(-6, 6, n), side), np.where(ground, 0, up)])
+    write_cloud(tmp_path / "survey.las", Cloud(xyz + [1000, 2000, 5]))
+    write_truth(tmp_path / "path.tum", frames=40)
+    assert lhmap("import", "cloud", tmp_path / "survey.las", tmp_path / "plain.lhmap").exit_code == 0
+    budget = ("--path", tmp_path / "path.tum", "--budget", 1)
+    assert lhmap("import", "cloud", tmp_path / "survey.las", tmp_path / "valued.lhmap", *budget).exit_code == 0
+    with LHMap.open(tmp_path / "plain.lhmap") as plain, LHMap.open(tmp_path / "valued.lhmap") as valued:
+        assert 20_000 < plain.metadata.points < n and plain.metadata.heat_model is None
+        assert valued.metadata.heat_model is not None and valued.metadata.path_length_m == pytest.approx(23.4, abs=0.1)
+        heat = valued.all_points().heat
+        assert len(heat) < plain.metadata.points / 3 and heat.std() > 0.02
+        assert valued.path.stat().st_size < 1.3 * 1e6 * valued.metadata.path_length_m / 1000
+
+
+def test_wrong_requests_are_one_line_and_leave_no_file(tmp_path, walls):
+    write_cloud(tmp_path / "empty.ply", Cloud(np.zeros((0, 3))))
+    (tmp_path / "there").mkdir()
+    for arguments, words in (
+        (("import", "cloud", tmp_path / "empty.ply", tmp_path / "o.lhmap"), "no points"),
+        (("import", "cloud", tmp_path / "none.ply", tmp_path / "o.lhmap"), "no such file"),
+        (("import", "cloud", walls, tmp_path / "o.lhmap"), "expected one of .ply"),
+        (("import", "cloud", tmp_path / "empty.ply", tmp_path / "o.lhmap", "--budget", 1), "--path"),
+        (("export", walls, tmp_path / "o.obj"), "expected one of .ply"),
+        (("export", walls, tmp_path / "there"), "exists already"),
+    ):
+        result = lhmap(*arguments)
+        assert result.exit_code == 2 and words in result.stderr and "Traceback" not in result.output, arguments
+    assert not list(tmp_path.glob("o.*"))
