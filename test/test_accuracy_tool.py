@@ -52,6 +52,16 @@ def test_ablation_compares_on_fewer_images_and_says_how_many(tool, tmp_path):
     assert [words[words.index("--budget") + 1] for words in smaller] == [4, 2, 1]
 
 
+def test_coverage_of_all_images_counts_every_image_once(tool):
+    class Bench:
+        def evaluate(self, data, level, *options):
+            return data | {"within_sigmas": {k: [data["share"]] * 6 for k in "123"}}
+
+    groups = {"few": {"frames": 10, "share": 0.5}, "many": {"frames": 30, "share": 0.9}}
+    lines = tool.covariance(Bench(), groups).splitlines()
+    assert lines[-3] == "| all 40 images | 1 | " + " | ".join(["80 / 80 / 80"] * 6) + " |"
+
+
 def test_a_table_replaces_the_one_before_and_nothing_else(tool):
     before = tool.PAGE.read_text()
     for part in ("table", "covariance", "ablation", "robustness", "heat"):

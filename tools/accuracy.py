@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "accuracy.md"
 SEEDS = (9100, 9101)
@@ -111,11 +113,20 @@ def covariance(bench: Bench, groups: dict[str, dict]) -> str:
     """Share of the errors within 1, 2 and 3 reported standard deviations, per axis."""
     axes = ("right", "down", "forward", "about right", "about down", "about forward")
     lines = ["| data | level | " + " | ".join(axes) + " |", "|---" * 8 + "|"]
+    pooled, images = {level: np.zeros((3, len(axes))) for level in LEVELS}, 0
+
+    def row(name, level, shares):
+        cells = [" / ".join(f"{100 * share:.0f}" for share in column) for column in shares.T]
+        return f"| {name} | {level} | " + " | ".join(cells) + " |"
+
     for name, data in groups.items():
         for level in LEVELS:
-            shares = bench.evaluate(data, level, "--method", "flow")["within_sigmas"]
-            cells = [" / ".join(f"{100 * shares[k][axis]:.0f}" for k in "123") for axis in range(len(axes))]
-            lines.append(f"| {name} | {level} | " + " | ".join(cells) + " |")
+            f = bench.evaluate(data, level, "--method", "flow")
+            shares = np.array([f["within_sigmas"][k] for k in "123"])
+            pooled[level] += shares * f["frames"]
+            lines.append(row(name, level, shares))
+        images += f["frames"]
+    lines += [row(f"all {images} images", level, pooled[level] / images) for level in LEVELS]
     return "\n".join(lines)
 
 
@@ -141,12 +152,12 @@ def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
         return ("--config", path.name)
 
     rows = {"as shipped": ((), dict), "no search": (setting("no_search", restarts_m=[]), dict)}
-    for coarse, fine in ((1, 1), (1, 2), (2, 2), (5, 6)):
+    for coarse, fine in ((1, 1), (2, 2), (3, 4)):
         name = f"{coarse} coarse, {fine} fine passes, no search"
         once = setting(f"passes{coarse}{fine}", coarse_passes=coarse, fine_passes=fine, restarts_m=[])
         rows[name] = (once, dict)
-    for weighting in ("uniform", "heat", "both"):
-        rows[f"weights: {weighting}"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
+    for weighting in ("uniform", "heat", "uncertainty"):
+        rows[f"weights: {weighting} alone" if weighting != "uniform" else "weights: uniform"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
     for megabytes in (4, 2, 1):
         rows[f"map of {megabytes} MB/km"] = ((), budget(bench, megabytes))
     rows |= {name: (("--method", "flow", "--model", prefix), dict) for name, prefix in networks.items()}
