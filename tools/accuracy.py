@@ -156,8 +156,8 @@ def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
         name = f"{coarse} coarse, {fine} fine passes, no search"
         once = setting(f"passes{coarse}{fine}", coarse_passes=coarse, fine_passes=fine, restarts_m=[])
         rows[name] = (once, dict)
-    for weighting in ("uniform", "heat", "uncertainty"):
-        rows[f"weights: {weighting} alone" if weighting != "uniform" else "weights: uniform"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
+    for weighting, name in (("uniform", "uniform"), ("heat", "heat alone"), ("uncertainty", "uncertainty alone")):
+        rows[f"weights: {name}"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
     for megabytes in (4, 2, 1):
         rows[f"map of {megabytes} MB/km"] = ((), budget(bench, megabytes))
     rows |= {name: (("--method", "flow", "--model", prefix), dict) for name, prefix in networks.items()}
