@@ -53,6 +53,7 @@ setup(
         "rosbags>=0.10",
         "onnxruntime>=1.17",
         "matplotlib>=3.5",
+        "plotly>=5",
         "embreex",
         "laspy[lazrs]>=2.5",
         "plyfile>=1.0",

@@ -60,27 +60,6 @@ def simulate(
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")
 
 
-@app.command("export")
-@fails_in_one_line
-def export_map(
-    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="The map, an .lhmap file.")],
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="NAME.ply, .pcd, .las or .laz; without suffix a folder of PCD tiles.")
-    ],
-    around_origin: Annotated[
-        bool, typer.Option("--around-origin", help="Coordinates relative to the map's origin, for float32 formats.")
-    ] = False,
-) -> None:
-    """Write the points of a map for CloudCompare, QGIS or Autoware, with intensity and heat."""
-    from .lhmap import LHMap
-    from .mapping.from_cloud import cloud_from_map
-
-    with LHMap.open(map_path) as lhmap:
-        cloud_from_map(lhmap, out, around_origin)
-        around = f", around {cell(lhmap.metadata.origin)}" if around_origin else ""
-        typer.echo(f"{out}: {lhmap.metadata.points} points{around}")
-
-
 @app.command()
 @fails_in_one_line
 def build(
@@ -128,7 +107,52 @@ def info(
     print_table(
         "", ["", ""], [(name.replace("_", " "), cell(value)) for name, value in facts.items() if name != "build"]
     )
-    typer.echo("--json tells how it was built, too")
+    typer.echo("--json tells how it was built, too; lhmap view shows the map")
+
+
+@app.command("export")
+@fails_in_one_line
+def export_map(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="The map, an .lhmap file.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="NAME.ply, .pcd, .las or .laz; without suffix a folder of PCD tiles.")
+    ],
+    around_origin: Annotated[
+        bool, typer.Option("--around-origin", help="Coordinates relative to the map's origin, for float32 formats.")
+    ] = False,
+) -> None:
+    """Write the points of a map for CloudCompare, QGIS or Autoware, with intensity and heat."""
+    from .lhmap import LHMap
+    from .mapping.from_cloud import cloud_from_map
+
+    with LHMap.open(map_path) as lhmap:
+        cloud_from_map(lhmap, out, around_origin)
+        around = f", around {cell(lhmap.metadata.origin)}" if around_origin else ""
+        typer.echo(f"{out}: {lhmap.metadata.points} points{around}")
+
+
+@app.command()
+@fails_in_one_line
+def view(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="The map, an .lhmap file.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="The HTML page to write; if not set, MAP.html is written and opened."),
+    ] = None,
+    points: Annotated[int, typer.Option(min=1, help="At most so many points, evenly thinned.")] = 150_000,
+) -> None:
+    """Look at a map, coloured by heat, in a browser."""
+    import webbrowser
+
+    from .evaluation.map_view import write_view
+    from .lhmap import LHMap
+
+    page = out or map_path.with_suffix(".html")
+    with LHMap.open(map_path) as lhmap:
+        shown = write_view(lhmap, page, points)
+    typer.echo(f"{page}: {shown} points")
+    if out is None:
+        webbrowser.open(page.resolve().as_uri())
 
 
 @app.command()
@@ -317,6 +341,7 @@ def bench_map(
     ] = None,
     km: Annotated[Optional[list[float]], typer.Option(help="Length of map [km]; repeat it; 1 and 100 if not set.")]  # noqa: UP045
     = None,
+    drive: Annotated[float, typer.Option(min=1, help="How far to drive in each map [m].")] = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
     """Opening, cropping and memory of a localizer in maps of several lengths, side by side."""
@@ -326,7 +351,7 @@ def bench_map(
     from .bench.map_bench import bench_map as run
 
     with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
-        rows = run(source or _simulated_map(Path(folder), report), km or [1.0, 100.0], report)
+        rows = run(source or _simulated_map(Path(folder), report), km or [1.0, 100.0], drive, report)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return

@@ -17,9 +17,12 @@ from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_truth, writ
 
 from lhmap_loc_ros import __version__, cli
 from lhmap_loc_ros.console import ProgressBars
+from lhmap_loc_ros.lhmap import LHMap, write_map
 from lhmap_loc_ros.localization import offline
 
-COMMANDS = ("simulate", "import", "build", "info", "export", "check", "localize", "play", "bench", "demo", "train")
+COMMANDS = (
+    "simulate", "import", "build", "info", "export", "view", "check", "localize", "play", "bench", "demo", "train",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,30 @@ def test_localize_from_a_given_pose(world, tmp_path):
 def test_info(world):
     assert "points" in lhmap("info", world / "walls.lhmap").stdout
     facts = json.loads(lhmap("info", world / "walls.lhmap", "--json").stdout)
-    assert facts["points"] == 20000
+    assert facts["points"] == 20000 == sum(facts["heat_histogram"])
+
+
+def test_view_is_a_page_that_needs_no_network(world, tmp_path):
+    result = lhmap("view", world / "walls.lhmap", "-o", tmp_path / "walls.html", "--points", 7000)
+    assert result.exit_code == 0 and "6" in result.stdout
+    page = (tmp_path / "walls.html").read_text()
+    assert "20000 points" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)
+
+
+def test_bench_of_maps_of_two_lengths(world):
+    # the walls' map has no path; one of two poses is enough
+    with LHMap.open(world / "walls.lhmap") as walls:
+        metadata = walls.metadata.model_copy(update={"path": ((1000.0, 2000.0, 5.0, 0.0), (1050.0, 2000.0, 5.0, 0.0))})
+        write_map(world / "driven.lhmap", walls.all_points(), metadata)
+    result = lhmap("bench", "map", world / "driven.lhmap", "--km", 0.06, "--km", 0.6, "--drive", 3, "--json")
+    assert result.exit_code == 0, result.output
+    short, long = json.loads(result.stdout)
+    assert long["tiles"] == 10 * short["tiles"] and short["tiles_waited_for"] == 0
+    assert all(row[name] > 0 for row in (short, long) for name in ("open_ms", "crop_ms_p99", "rss_mb", "bytes_per_km"))
+
+
+def test_bench_of_a_map_without_a_path(world):
+    fails(lhmap("bench", "map", world / "walls.lhmap"), "walls.lhmap", "expected a map of a drive")
 
 
 def test_check_draws_the_map(world, tmp_path):

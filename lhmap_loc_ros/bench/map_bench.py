@@ -17,15 +17,15 @@ from ..geometry import Camera, make_pose
 from ..lhmap import LHMap
 from .repeat import repeat_map
 
-_STEPS, _STEP_M, _OPENINGS = 300, 1.0, 7
+_STEP_M, _OPENINGS = 1.0, 7
 _BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
-def bench_map(source: Path, kilometres: list[float], report=None) -> list[dict]:
+def bench_map(source: Path, kilometres: list[float], drive_m: float = 300.0, report=None) -> list[dict]:
     """One row for each length, its map made of the tiles of `source` and used in a process of its own.
 
     `km`, `tiles`, `bytes_per_km`; `open_ms` (median); `crop_ms_p50`, `crop_ms_p99` and `tiles_waited_for` over a drive
-    of 300 m with an image a metre; `rss_mb`, the resident memory at its end, networks included.
+    of `drive_m` with an image a metre; `rss_mb`, the resident memory at its end, networks included.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder, LHMap.open(source) as lhmap:
@@ -34,7 +34,7 @@ def bench_map(source: Path, kilometres: list[float], report=None) -> list[dict]:
                 report("measure", done, len(kilometres))
             path = Path(folder) / f"{km:g}km.lhmap"
             repeat_map(lhmap, path, km)
-            run = subprocess.run([sys.executable, "-m", __name__, str(path)], capture_output=True, text=True)
+            run = subprocess.run([sys.executable, "-m", __name__, str(path), str(drive_m)], capture_output=True, text=True)
             if run.returncode:
                 raise LhmapError(f"{km:g} km: {run.stderr.strip().splitlines()[-1]}")
             rows.append({"km": km, **json.loads(run.stdout)})
@@ -44,7 +44,7 @@ def bench_map(source: Path, kilometres: list[float], report=None) -> list[dict]:
     return rows
 
 
-def measure(path: Path) -> dict:
+def measure(path: Path, drive_m: float) -> dict:
     """Opens a map and drives along its path with the localizer's own crop, prefetch and refinement."""
     from ..localization.refine import Refiner, RefinerConfig
     from ..localization.tracker import TrackerConfig
@@ -59,7 +59,7 @@ def measure(path: Path) -> dict:
     image = np.random.default_rng(0).integers(0, 255, (camera.height, camera.width, 3), np.uint8)
     cropped = []
     with LHMap.open(path) as lhmap:
-        poses = _drive(np.array(lhmap.metadata.path))
+        poses = _drive(np.array(lhmap.metadata.path), drive_m)
         lhmap.crop(poses[0][:3, 3], tracker.crop_radius_m)  # compiles, and reads what `initialpose` has to wait for
         waited = lhmap.tiles_waited_for
         for pose in poses:
@@ -79,12 +79,12 @@ def measure(path: Path) -> dict:
         }
 
 
-def _drive(path: np.ndarray) -> list[np.ndarray]:
-    """Camera poses T_map_camera (4, 4) a metre apart, from the start of the path, over all of its drives."""
+def _drive(path: np.ndarray, length_m: float) -> list[np.ndarray]:
+    """Camera poses T_map_camera (4, 4) a metre apart, from the start of the path; a short path is driven again."""
     steps = np.linalg.norm(np.diff(path[:, :2], axis=0), axis=1)
     along = np.r_[0.0, np.cumsum(steps)]
     poses = []
-    for s in np.arange(_STEPS) * _STEP_M % max(along[-1], _STEP_M):
+    for s in np.arange(0, length_m, _STEP_M) % max(along[-1], _STEP_M):
         x, y, z = (np.interp(s, along, path[:, k]) for k in range(3))
         yaw = path[np.searchsorted(along, s, "right") - 1, 3]
         turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
@@ -100,4 +100,4 @@ def _resident_mb() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]))))
+    print(json.dumps(measure(Path(sys.argv[1]), float(sys.argv[2]))))

@@ -40,6 +40,7 @@ def repeat_map(lhmap: LHMap, out, km: float) -> None:
         update={
             "points": int(records["count"].sum()),
             "bounds": None,
+            "heat_histogram": tuple(copies * count for count in metadata.heat_histogram),
             "path_length_m": round(copies * metadata.path_length_m, 2),
             "path": tuple(map(tuple, paths.round(2).tolist())),
         }

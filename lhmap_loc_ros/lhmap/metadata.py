@@ -51,6 +51,8 @@ class MapMetadata(BaseModel):
     """Number of points in the file."""
     bounds: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     """Least and greatest coordinates of the points, metres in the map frame."""
+    heat_histogram: tuple[int, ...] = ()
+    """Points by heat, in bins of equal width from 0 to 1; empty where not counted."""
     path_length_m: float = Field(0.0, ge=0)
     """How far the mapping vehicle drove, metres; places driven twice count twice."""
     path: tuple[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat], ...] = ()

@@ -14,6 +14,8 @@ from .atomic import replacing
 from .metadata import MapMetadata
 from .points import MapPoints
 
+HEAT_BINS = 10
+
 
 def write_map(path, points: MapPoints, metadata: MapMetadata) -> None:
     """Writes `points` as an LHMap named `path`; the same points and metadata give the same bytes.
@@ -28,7 +30,9 @@ def write_map(path, points: MapPoints, metadata: MapMetadata) -> None:
     if len(local):
         low, high = local.min(axis=0) + metadata.origin, local.max(axis=0) + metadata.origin
         bounds = (tuple(low.tolist()), tuple(high.tolist()))
-    write_tiles(path, metadata.model_copy(update={"points": len(local), "bounds": bounds}), records, tiles)
+    histogram = np.histogram(points.heat, HEAT_BINS, (0, 1))[0]
+    counted = {"points": len(local), "bounds": bounds, "heat_histogram": tuple(histogram.tolist())}
+    write_tiles(path, metadata.model_copy(update=counted), records, tiles)
 
 
 def write_tiles(path, metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes]) -> None:

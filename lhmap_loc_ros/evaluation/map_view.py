@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A map to turn and look at in a browser: one HTML page that needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ..lhmap import LHMap
+from ..lhmap.atomic import replacing
+
+
+def write_view(lhmap: LHMap, out, points: int = 150_000) -> int:
+    """Writes the page: points coloured by heat, and the mapping path. Returns how many points it shows.
+
+    Of a map with more than `points` each tile is thinned evenly over its order, hot and cold points alike.
+    """
+    every = max(1, int(np.ceil(lhmap.metadata.points / points)))
+    origin = np.array(lhmap.metadata.origin)
+    xyz, heat = [np.zeros((0, 3))], [np.zeros(0)]
+    for number in range(len(lhmap.index)):
+        tile = lhmap.tile(number)
+        xyz.append(tile.points[::every] + (tile.corner - origin))
+        heat.append(tile.heat[::every])
+    xyz, heat = np.concatenate(xyz).astype(np.float32), np.concatenate(heat).astype(np.float32)
+    marker = {
+        "size": 1.5, "color": heat, "colorscale": "Inferno", "cmin": 0, "cmax": 1, "colorbar": {"title": "heat"},
+    }  # fmt: skip
+    traces = [
+        go.Scatter3d(
+            x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], mode="markers", marker=marker, name="points", hoverinfo="skip"
+        )
+    ]
+    path = np.array(lhmap.metadata.path)
+    if len(path):
+        x, y, z = (path[:, :3] - origin).T
+        line = {"color": "deepskyblue", "width": 4}
+        traces.append(go.Scatter3d(x=x, y=y, z=z + 0.1, mode="lines", line=line, name="mapping path"))
+    facts = lhmap.info()
+    size = f"{facts['bytes'] / 1e6:.2f} MB"
+    title = f"{lhmap.path.name}: {len(heat)} of {facts['points']} points, {size}, {facts['path_length_m']:.0f} m driven"
+    axes = {f"{a}axis_title": f"{a} - {o:.2f} [m]" for a, o in zip("xyz", origin, strict=True)}
+    figure = go.Figure(traces)
+    figure.update_layout(
+        title=title,
+        template="plotly_dark",
+        margin={"l": 0, "r": 0, "t": 40, "b": 0},
+        scene={"aspectmode": "data", **axes},
+        legend={"orientation": "h"},
+    )
+    # the page carries its own library
+    with replacing(Path(out)) as file:
+        file.write(figure.to_html(include_plotlyjs=True, full_html=True).encode())
+    return len(heat)
