@@ -34,7 +34,8 @@ def bench_map(source: Path, kilometres: list[float], drive_m: float = 300.0, rep
                 report("measure", done, len(kilometres))
             path = Path(folder) / f"{km:g}km.lhmap"
             repeat_map(lhmap, path, km)
-            run = subprocess.run([sys.executable, "-m", __name__, str(path), str(drive_m)], capture_output=True, text=True)
+            command = [sys.executable, "-m", __name__, str(path), str(drive_m)]
+            run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode:
                 raise LhmapError(f"{km:g} km: {run.stderr.strip().splitlines()[-1]}")
             rows.append({"km": km, **json.loads(run.stdout)})
