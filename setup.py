@@ -61,9 +61,10 @@ setup(
         "kiss-icp>=1.0",
     ],
     extras_require={
-        "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff", "pyarrow>=14"],
+        "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff", "pyarrow>=14", "distributed"],
         "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],
         "argoverse": ["pyarrow>=14"],
+        "dask": ["distributed"],
         "open3d": ["open3d"],
         "tensorrt": ["tensorrt"],
     },

@@ -71,10 +71,19 @@ def build(
     poses: Annotated[Optional[Path], typer.Option(help="TUM or KITTI file of the poses of base_link.")] = None,  # noqa: UP045
     voxel: Annotated[Optional[float], typer.Option(help="Edge of a voxel [m]; 0.1 if not set.")] = None,  # noqa: UP045
     budget: Annotated[Optional[float], typer.Option(help="Size of the map [MB per km driven].")] = None,  # noqa: UP045
+    work: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder to keep what stages compute: with a bag more, only the tiles it touches are new."),
+    ] = None,
+    scheduler: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, e.g. tcp://host:8786, whose workers share this disk."),
+    ] = None,
 ) -> None:
     """Build a map from LiDAR scans: merge, drop what moved, value each point, keep the best.
 
-    Poses come from --poses, else from the TF or odometry in the bag, else kiss-icp computes them.
+    Poses come from --poses, else from the TF or odometry in the bag, else kiss-icp computes them. An interrupted build
+    goes on where it was: run it again.
     """
     from .configuration import read_yaml, validate
     from .mapping.builder import build_map
@@ -83,7 +92,7 @@ def build(
     asked = {"poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget}
     values = {**(read_yaml(config) if config else {}), **{k: v for k, v in asked.items() if v is not None}}
     with ProgressBars() as report:
-        lhmap = build_map(bags, out, validate(BuildConfig, values, str(config or "options")), report)
+        lhmap = build_map(bags, out, validate(BuildConfig, values, str(config or "options")), report, work, scheduler)
     facts = lhmap.info()
     typer.echo(f"{out}: {facts['points']} points, {facts['bytes'] / 1e6:.2f} MB, {facts['path_length_m']:.0f} m driven")
 

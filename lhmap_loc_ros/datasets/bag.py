@@ -89,6 +89,23 @@ class BagReader:
         except Exception as error:  # as above: damage shows in many ways
             raise BagError(f"{self.path}: damaged: {_short(error)}") from error
 
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """Time of recording of the first and the last message."""
+        return self._reader.start_time, self._reader.end_time
+
+    def scale_of(self, topic: str) -> float | None:
+        """The full scale of the intensities of a topic of point clouds; None without echoes."""
+        for _ in self.messages([topic]):
+            if self._scale is not None or topic in self._scales:
+                return self._scale_of(topic, None)
+        return None
+
+    def fingerprint(self) -> list[tuple[str, int, int]]:
+        """Names, sizes and times of change of the bag's files."""
+        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
+        return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+
     def static_transforms(self, topic: str = "/tf_static") -> TransformTree:
         """The fixed frames; raises BagError if the bag has no such topic."""
         tree = TransformTree(str(self.path))

@@ -73,32 +73,39 @@ def _tiles(local: np.ndarray, points: MapPoints, metadata: MapMetadata) -> tuple
     grid = np.floor(local[:, :2] / metadata.tile_m).astype(np.int64)
     if len(grid) and np.abs(grid).max() >= 2**31:
         raise InputError(f"points lie up to {np.abs(local).max():g} m from the origin: too far for tiles")
-    heat = np.round(points.heat * 255).astype(np.uint8)
-    intensity = np.round(points.intensity * 255).astype(np.uint8)
-    # within a tile: best stored heat first; ties keep the order they came in
-    order = np.lexsort((-heat.astype(np.int16), grid[:, 0], grid[:, 1]))
+    order = np.lexsort((grid[:, 0], grid[:, 1]))
     grid = grid[order]
     starts = np.flatnonzero(np.r_[True, (np.diff(grid, axis=0) != 0).any(axis=1)]) if len(grid) else np.zeros(0, int)
     records = np.zeros(len(starts), layout.INDEX)
     tiles = []
     for number, members in enumerate(np.split(order, starts[1:]) if len(starts) else ()):
-        ix, iy = np.floor(local[members[0], :2] / metadata.tile_m).astype(np.int64)
-        quanta, z_base = _quantise(local[members], (ix, iy), metadata)
-        data, encoding = layout.encode_tile(quanta, heat[members], intensity[members])
-        records[number] = (ix, iy, 0, len(data), len(members), z_base, 0, encoding, 0)
+        tile = tuple(grid[starts[number]].tolist())
+        inside = local[members] - (tile[0] * metadata.tile_m, tile[1] * metadata.tile_m, 0.0)
+        data, encoding, z_base = pack_tile(
+            inside, points.heat[members], points.intensity[members], tile, metadata.resolution_m
+        )
+        records[number] = (*tile, 0, len(data), len(members), z_base, 0, encoding, 0)
         tiles.append(data)
     return records, tiles
 
 
-def _quantise(local: np.ndarray, tile: tuple[int, int], metadata: MapMetadata) -> tuple[np.ndarray, int]:
-    """Coordinates as steps inside the tile (N, 3) uint16, and the height of its lowest point in steps."""
-    step = metadata.resolution_m
-    z = np.round(local[:, 2] / step)
-    z_base = int(z.min())
-    if z.max() - z_base > 65535 or abs(z_base) >= 2**31:
+def pack_tile(
+    points: np.ndarray, heat: np.ndarray, intensity: np.ndarray, tile: tuple[int, int], step: float
+) -> tuple[bytes, int, int]:
+    """The bytes of a tile, their encoding, and the height of its lowest point in steps.
+
+    `points` (N, 3) are metres from the tile's corner, heights above the origin; `heat` and `intensity` (N,) in [0, 1].
+    Best stored heat comes first; ties keep the order they came in. Raises InputError for a tile too high.
+    """
+    heat, intensity = (np.round(values * 255).astype(np.uint8) for values in (heat, intensity))
+    order = np.argsort(-heat.astype(np.int16), kind="stable")
+    steps = np.round(points[order].astype(np.float64) / step)
+    z_base = int(steps[:, 2].min()) if len(steps) else 0
+    if len(steps) and (steps[:, 2].max() - z_base > 65535 or abs(z_base) >= 2**31):
         raise InputError(
-            f"points of tile {tile} lie between {local[:, 2].min():g} and {local[:, 2].max():g} m; "
+            f"points of tile {tile} lie between {points[:, 2].min():g} and {points[:, 2].max():g} m; "
             f"a tile may be {65535 * step:g} m high at a resolution of {step} m"
         )
-    xy = np.round((local[:, :2] - np.array(tile) * metadata.tile_m) / step)
-    return np.column_stack([xy, z - z_base]).astype(np.uint16), z_base
+    quanta = (steps - (0, 0, z_base)).astype(np.uint16)
+    data, encoding = layout.encode_tile(quanta, heat[order], intensity[order])
+    return data, encoding, z_base

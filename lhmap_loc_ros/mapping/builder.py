@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From bags to an LHMap, stage by stage."""
+"""From bags to an LHMap, stage by stage, each of which goes on where it was interrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
 
@@ -12,144 +13,191 @@ import numpy as np
 
 from ..datasets.bag import BagReader
 from ..datasets.trajectory import Trajectory
-from ..errors import BagError, ConfigError
+from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
-from ..lhmap import HeatModel, LHMap, MapMetadata, MapPoints, write_map
+from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.layout import BYTES_PER_POINT
-from .cloud import VoxelCloud
+from ..lhmap.writer import write_tiles
 from .config import BuildConfig
-from .heat import compute_heat, load_heat_model
-from .moving import RangeImage, Thinner, find_moving
-from .noise import find_isolated
+from .heat import load_heat_model
 from .poses import find_poses
-from .scans import ScanSource, ahead, lidar_extrinsics, lidar_trajectory
-from .selection import select_points
+from .scans import lidar_extrinsics, lidar_trajectory
+from .stages.plan import Plan, Recording, Tile, outs
+from .stages.schedule import Report, Workers, dask_workers, local_workers
+from .stages.store import key_of, load, save
 
-Report = Callable[[str, int, int], None]
 _PATH_STEP_M = 5.0
-_PACKED = 0.6
+_PACKED = 0.5
 """Share of its raw size that a point takes once its tile is compressed, with index and header, measured."""
 
 
 def build_map(
-    bag: Path | str | Sequence, out, config: BuildConfig | None = None, report: Report | None = None
+    bag: Path | str | Sequence,
+    out,
+    config: BuildConfig | None = None,
+    report: Report | None = None,
+    work: Path | str | None = None,
+    scheduler: str | None = None,
 ) -> LHMap:
     """Builds the map of one bag, or of several whose poses share one map frame, writes it to `out`, opens it.
+
+    What stages compute lies in the folder `work`; what is there from an earlier or interrupted build and fits is used
+    again, so that a bag more costs the tiles it touches. Without one it is OUT.work, deleted when the map is there.
+    `scheduler` is the address of a Dask scheduler whose workers do the jobs; else the cores of this machine do.
 
     `report(stage, done, total)` follows the progress. Raises an InputError for bags, poses, a configuration
     or a heat network that cannot be used; `out` is then left as it was.
     """
-    config = config or BuildConfig()
-    report = report or (lambda stage, done, total: None)
-    bags = [bag] if isinstance(bag, str | Path) else list(bag)
+    config, report = whole_tiles(config or BuildConfig()), report or (lambda stage, done, total: None)
+    bags = [Path(bag)] if isinstance(bag, str | Path) else [Path(b) for b in bag]
     # a missing network should not show after minutes of work
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
-    with ExitStack() as stack:
-        readers = [stack.enter_context(BagReader(path, config.intensity_scale)) for path in bags]
-        drives, sources = _open_drives(readers, config, report)
-        cloud, images = merge(sources, config, report)
-    cloud = clean(cloud, images, config, report)
-    return value_and_write(cloud, drives, bags, model, config, out, report)
+    with working_folder(out, work) as folder, _workers(scheduler) as workers:
+        plan = Plan(folder, config)
+        # 1. where the vehicle was
+        drives, recordings = _open_drives(bags, config, folder, report)
+        # 2. scans, merged piece by piece
+        chunks = [job for recording in recordings for job in plan.gather(recording)]
+        workers.do("merge", chunks, report)
+        if not any(load(job.out)["scans"] for job in chunks):
+            raise BagError(
+                f"no scan on {config.points_topic} has points in range at a time with a known pose: "
+                + ", ".join(str(b) for b in bags)
+            )
+        # 3. tiles without what moved
+        tiles = plan.tiles([job.out for job in chunks])
+        workers.do("clean", list(tiles.values()), report)
+        # 4. heat, selection, the file
+        return value_and_write(plan, outs(tiles), drives, bags, model, workers, out, report)
 
 
 def value_and_write(
-    cloud: MapPoints, drives: list[Trajectory], sources: Sequence, model: Model | None, config: BuildConfig, out,
-    report: Report,
+    plan: Plan, points: dict[Tile, Path], drives: list[Trajectory], sources: Sequence, model: Model | None,
+    workers: Workers, out, report: Report, heats: dict[Tile, Path] | None = None,
 ) -> LHMap:  # fmt: skip
-    """From a clean cloud to the map: heat along the drives, the points worth keeping, the file."""
-    if drives:
-        path = np.concatenate([drive.poses for drive in drives])
-        if model is not None:
-            cloud = cloud.with_heat(compute_heat(cloud, path, model, config.heat_views, report))
-        cloud = select(cloud, path, config, report)
+    """From clean tiles to the map: heat along the drives, if not given, the points worth keeping, the file."""
+    config, choices = plan.config, None
+    if model is not None and drives:
+        views = plan.views(points, drives, model.sha256)
+        workers.do("look", views, report)
+        jobs = plan.heats(points, views)
+        workers.do("heat", list(jobs.values()), report)
+        heats = outs(jobs)
+    if config.budget_mb_per_km is not None and drives:
+        per_m = config.budget_mb_per_km * 1000 / (BYTES_PER_POINT * _PACKED)
+        choices = plan.choices(points, heats, drives, per_m)
+        workers.do("select", choices, report)
+    packs = plan.packs(points, heats, choices)
+    workers.do("pack", list(packs.values()), report)
     report("write", 0, 1)
-    write_map(out, cloud, _metadata(cloud, drives, model, config, sources))
+    _assemble(out, outs(packs), drives, model if drives else None, config, sources)
     report("write", 1, 1)
     return LHMap.open(out)
 
 
+def whole_tiles(config: BuildConfig) -> BuildConfig:
+    """The configuration with tiles of a whole number of voxels: no voxel lies across their border."""
+    voxels = max(1, round(config.tile_m / config.voxel_m))
+    return config.model_copy(update={"tile_m": round(voxels * config.voxel_m, 9)})
+
+
+class working_folder(AbstractContextManager):
+    """The folder for what stages compute; one that nobody asked for is deleted when the block ends well."""
+
+    def __init__(self, out, work):
+        self.path = Path(f"{out}.work") if work is None else Path(work)
+        self._keep = work is not None
+
+    def __enter__(self) -> Path:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be made ({error.strerror}), expected a folder to work in") from error
+        return self.path
+
+    def __exit__(self, kind, *_):
+        # after bad input there is nothing worth going on with
+        if not self._keep and (kind is None or issubclass(kind, InputError)):
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _workers(scheduler: str | None) -> AbstractContextManager[Workers]:
+    return local_workers() if scheduler is None else dask_workers(scheduler)
+
+
 def _open_drives(
-    readers: list[BagReader], config: BuildConfig, report: Report
-) -> tuple[list[Trajectory], list[ScanSource]]:
-    """The vehicle's trajectory in each bag, and its scans."""
-    drives, sources = [], []
-    for reader in readers:
-        reader.require(config.points_topic)
-        T_base_lidar = lidar_extrinsics(reader, config)
-        trajectory, origin = find_poses(reader, config, T_base_lidar, report)
-        if len(readers) > 1 and origin in ("odometry", "icp"):
-            raise ConfigError(
-                f"poses: {reader.path} has only poses by {origin}, whose frame is its own; "
-                "several bags make one map only with poses in one map frame (tf or file)"
-            )
-        drives.append(trajectory)
-        sources.append(ScanSource(reader, config, lidar_trajectory(trajectory, T_base_lidar)))
-    return drives, sources
+    bags: list[Path], config: BuildConfig, work: Path, report: Report
+) -> tuple[list[Trajectory], list[Recording]]:
+    """The vehicle's trajectory in each bag, and the bags as the stages see them."""
+    drives, recordings = [], []
+    for path in bags:
+        with BagReader(path, config.intensity_scale) as reader:
+            reader.require(config.points_topic)
+            T_base_lidar = lidar_extrinsics(reader, config)
+            fingerprint = key_of("bag", reader.fingerprint())
+            trajectory, origin = _poses(reader, config, T_base_lidar, fingerprint, work, report)
+            if len(bags) > 1 and origin in ("odometry", "icp"):
+                raise ConfigError(
+                    f"poses: {reader.path} has only poses by {origin}, whose frame is its own; "
+                    "several bags make one map only with poses in one map frame (tf or file)"
+                )
+            drives.append(trajectory)
+            moved = lidar_trajectory(trajectory, T_base_lidar)
+            scale = reader.scale_of(config.points_topic)
+            recordings.append(Recording(path, fingerprint, reader.span_ns, moved, scale))
+    return drives, recordings
 
 
-def merge(sources: list[ScanSource], config: BuildConfig, report: Report) -> tuple[MapPoints, list[RangeImage]]:
-    """All scans in one voxel cloud, heat 1, and the range images of some; raises BagError if none is placed."""
-    cloud, images = VoxelCloud(config.voxel_m), []
-    total, done, placed = sum(len(source) for source in sources), 0, 0
-    for source in sources:
-        thinner = Thinner(config.moving)
-        for scan in ahead(source):
-            done += 1
-            report("merge", done, total)
-            if scan is None:
-                continue
-            cloud.add(scan.points, scan.intensity)
-            placed += 1
-            if config.moving.enabled and thinner.wants(scan):
-                images.append(RangeImage.of(scan))
-    if not placed:
-        raise BagError(
-            f"none of the {total} scans on {config.points_topic} has points in range at a time with a known pose"
-        )
-    return cloud.to_points(), images
+def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -> tuple[Trajectory, str]:
+    """The trajectory and where it came from; LiDAR odometry takes long and is kept."""
+    topics = (config.points_topic, config.tf_topic, config.odometry_topic, config.map_frame, config.base_frame)
+    settings = (*topics, config.min_range_m, config.max_range_m, T_base_lidar)
+    kept = work / "poses" / f"{key_of('icp', fingerprint, *settings)}.npz"
+    asked = config.poses == "icp" or (config.poses == "auto" and config.poses_file is None)
+    if asked and kept.exists():
+        data = load(kept)
+        return Trajectory(data["stamps"], data["poses"]), "icp"
+    trajectory, origin = find_poses(reader, config, T_base_lidar, report)
+    if origin == "icp":
+        save(kept, stamps=trajectory.stamps_ns, poses=trajectory.poses)
+    return trajectory, origin
 
 
-def clean(cloud: MapPoints, images: list[RangeImage], config: BuildConfig, report: Report) -> MapPoints:
-    """The cloud without what moved, and without points that stand alone."""
-    if config.moving.enabled:
-        cloud = cloud.select(~find_moving(cloud.points, cloud.origin, images, config.moving, report))
-    if config.min_neighbours > 1:
-        cloud = cloud.select(~find_isolated(cloud.points, config.isolation_m, config.min_neighbours))
-    return cloud
-
-
-def select(cloud: MapPoints, path: np.ndarray, config: BuildConfig, report: Report) -> MapPoints:
-    """The points worth keeping within the budget; see `selection` for the rule."""
-    if config.budget_mb_per_km is None:
-        return cloud
-    report("select", 0, 1)
-    per_m = config.budget_mb_per_km * 1000 / (BYTES_PER_POINT * _PACKED)
-    # near the map's origin float32 resolves the path as well as the points
-    stations = path[:, :3, 3] - cloud.origin
-    kept = select_points(
-        cloud.points, cloud.heat, stations, config.stretch_m, per_m, config.fair_share, config.heat_power
-    )
-    report("select", 1, 1)
-    return cloud.select(kept)
-
-
-def _metadata(
-    cloud: MapPoints, drives: list[Trajectory], model: Model | None, config: BuildConfig, sources: Sequence
-) -> MapMetadata:
-    corner = np.floor(cloud.origin / config.tile_m) * config.tile_m
-    return MapMetadata(
+def _assemble(
+    out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig, sources: Sequence
+) -> None:
+    """The file, of tiles that are packed already; they are read one by one."""
+    start = drives[0].poses[0, :2, 3] if drives else np.array(next(iter(packs), (0, 0))) * config.tile_m
+    # places are counted from near the first pose, which stays the same when bags are added
+    base = np.floor(start / config.tile_m + 1e-9).astype(np.int64)
+    records, paths, bounds, histogram = [], [], [], 0
+    for tile, path in sorted(packs.items(), key=lambda item: (item[0][1], item[0][0])):
+        data = load(path)
+        count, z_base, encoding = data["record"].tolist()
+        if count:
+            place = (tile[0] - base[0], tile[1] - base[1])
+            records.append((*place, 0, len(data["data"]), count, z_base, 0, encoding, 0))
+            paths.append(path)
+            bounds.append(data["bounds"])
+            histogram = histogram + data["histogram"]
+    records = np.array(records, layout.INDEX)
+    metadata = MapMetadata(
         frame=config.map_frame,
-        origin=tuple(corner.tolist()),
+        origin=(*(base * config.tile_m).tolist(), 0.0),
         voxel_m=config.voxel_m,
         tile_m=config.tile_m,
         resolution_m=config.resolution_m,
+        points=int(records["count"].sum()),
+        bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()) if bounds else None,
+        heat_histogram=tuple(histogram.tolist()) if bounds else (),
         path_length_m=round(sum(drive.length_m for drive in drives), 2),
         path=tuple(chain.from_iterable(_waypoints(drive) for drive in drives)),
-        heat_model=None if model is None else HeatModel(name=config.heat_views.model, sha256=model.sha256),
+        heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,
         # where a file lies on this machine says nothing about the map
         build=config.model_dump(mode="json", exclude={"poses_file"}),
         sources=tuple(Path(source).name for source in sources),
     )
+    write_tiles(out, metadata, records, (load(path)["data"].tobytes() for path in paths))
 
 
 def _waypoints(drive: Trajectory) -> list[tuple[float, float, float, float]]:

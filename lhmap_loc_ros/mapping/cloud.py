@@ -9,6 +9,9 @@ import numpy as np
 from ..errors import InputError
 from ..lhmap import MapPoints
 
+VOXEL = np.dtype([("grid", "<i4", 3), ("sum", "<f4", 3), ("intensity", "<f4"), ("hits", "<f4")])
+"""Place in the grid; sums over the points of a voxel: of offsets inside it [voxels], of intensities; their number."""
+
 _BITS = 21
 _HALF = 1 << (_BITS - 1)
 _EMPTY = -1
@@ -162,12 +165,24 @@ class VoxelCloud:
         """The mean positions (N, 3) float64, metres in the map frame."""
         return self._corners() + self.voxel * self._sums[: self._count, :3] / self._sums[: self._count, _HITS, None]
 
+    def voxels(self) -> np.ndarray:
+        """All voxels (N,) of VOXEL, on the grid anchored at zero of the map frame."""
+        out = np.zeros(self._count, VOXEL)
+        out["grid"] = self._grid()
+        out["sum"] = self._sums[: self._count, :3]
+        out["intensity"] = self._sums[: self._count, _INTENSITY]
+        out["hits"] = self._sums[: self._count, _HITS]
+        return out
+
     def _corners(self) -> np.ndarray:
+        return self._grid() * self.voxel
+
+    def _grid(self) -> np.ndarray:
         keys = self._keys[: self._count]
         if self._base is None:
-            return np.zeros((0, 3))
+            return np.zeros((0, 3), np.int64)
         grid = np.stack([keys >> (2 * _BITS), keys >> _BITS, keys], axis=1) & ((1 << _BITS) - 1)
-        return (grid - _HALF + self._base) * self.voxel
+        return grid - _HALF + self._base
 
     def to_points(self, keep: np.ndarray | None = None, origin=None) -> MapPoints:
         """The voxels' mean points, heat 1 everywhere; `keep` (N,) bool leaves voxels out.
@@ -180,3 +195,19 @@ class VoxelCloud:
         local = (self.positions()[keep] - origin).astype(np.float32)
         intensity = (self._sums[: self._count, _INTENSITY] / self._sums[: self._count, _HITS])[keep]
         return MapPoints(local, intensity, np.ones(len(local), np.float32), origin)
+
+
+def merge_voxels(parts: list[np.ndarray]) -> np.ndarray:
+    """Voxels (N,) of VOXEL of several clouds as one, each place once, in the order of their places."""
+    voxels = np.concatenate(parts) if parts else np.zeros(0, VOXEL)
+    if not len(voxels):
+        return voxels
+    grid = voxels["grid"]
+    # stable, so that sums are always added in the order of the parts
+    order = np.lexsort((grid[:, 0], grid[:, 1], grid[:, 2]))
+    voxels = voxels[order]
+    starts = np.flatnonzero(np.r_[True, (np.diff(voxels["grid"], axis=0) != 0).any(axis=1)])
+    merged = voxels[starts].copy()
+    for name in ("sum", "intensity", "hits"):
+        merged[name] = np.add.reduceat(voxels[name], starts, axis=0)
+    return merged

@@ -47,6 +47,8 @@ class HeatConfig(Config):
     max_depth_m: float = Field(60.0, gt=0)
     top_views: int = Field(3, ge=1)
     """A point's heat is the mean over this many views that value it most (fewer if fewer see it)."""
+    full_scale: float = Field(0.015, gt=0)
+    """That mean where heat is 1; fixed, so that what is mapped later changes no heat elsewhere."""
 
 
 class BuildConfig(Config):
@@ -68,8 +70,11 @@ class BuildConfig(Config):
     poses_file: Path | None = None
     """A TUM or KITTI file of the poses of `base_frame` in `map_frame`."""
 
+    chunk_s: float = Field(10.0, gt=0)
+    """Bags are merged in pieces of so many seconds; one core holds one piece."""
     voxel_m: float = Field(0.1, gt=0, le=2)
     tile_m: float = Field(25.0, gt=0)
+    """Edge of a tile, metres; rounded to a whole number of voxels."""
     resolution_m: float = Field(0.005, gt=0)
     min_range_m: float = Field(2.0, ge=0)
     """Nearer points are the vehicle itself."""

@@ -11,12 +11,16 @@ import numpy as np
 from ..datasets.clouds import Cloud, read_cloud, write_cloud, write_tiles
 from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
-from ..lhmap import LHMap, MapPoints
-from .builder import Report, value_and_write
-from .cloud import VoxelCloud
-from .config import BuildConfig
+from ..lhmap import LHMap
+from .builder import value_and_write, whole_tiles, working_folder
+from .cloud import VOXEL, VoxelCloud
+from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
-from .noise import find_isolated
+from .stages.gather import write_chunk
+from .stages.plan import Plan, Tile, outs
+from .stages.schedule import Report, Workers, local_workers
+from .stages.store import save
+from .stages.tiles import corner_of, luck
 
 
 def map_from_cloud(
@@ -28,30 +32,50 @@ def map_from_cloud(
     places to look from: the points keep the heat of the file, or all get the same, and none is left out. A cloud with
     heat was an LHMap already and is not merged into voxels again. Raises InputError for a cloud that cannot be used.
     """
-    report = report or (lambda stage, done, total: None)
+    config, report = whole_tiles(config), report or (lambda stage, done, total: None)
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     report("read", 0, 1)
     found = read_cloud(source)
     report("read", 1, 1)
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
-    cloud = _as_points(found) if found.heat is not None else _merged(found, config)
-    return value_and_write(cloud, [] if drive is None else [drive], [source], model, config, out, report)
+    drives = [] if drive is None else [drive]
+    with working_folder(out, None) as folder, local_workers() as workers:
+        plan = Plan(folder, config.model_copy(update={"moving": MovingConfig(enabled=False)}))
+        if found.heat is None:
+            points, heats = _merged(found, plan, workers, report), None
+        else:
+            points, heats = _as_it_is(found, plan)
+        return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
 
 
-def _as_points(cloud: Cloud) -> MapPoints:
-    origin = np.floor(cloud.xyz.min(axis=0))
-    intensity = np.zeros(len(cloud), np.float32) if cloud.intensity is None else cloud.intensity
-    return MapPoints(cloud.xyz - origin, intensity, cloud.heat, origin)
-
-
-def _merged(cloud: Cloud, config: BuildConfig) -> MapPoints:
-    voxels = VoxelCloud(config.voxel_m)
+def _merged(cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
+    """Tiles of a cloud that is as dense as its maker liked."""
+    voxels = VoxelCloud(plan.config.voxel_m)
     voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
-    points = voxels.to_points()
-    if config.min_neighbours > 1:
-        points = points.select(~find_isolated(points.points, config.isolation_m, config.min_neighbours))
-    return points
+    chunk = plan.out("cloud")
+    write_chunk(chunk, voxels.voxels(), [], 1, plan.config)
+    tiles = plan.tiles([chunk])
+    workers.do("clean", list(tiles.values()), report)
+    return outs(tiles)
+
+
+def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Path]]:
+    """Tiles of a cloud that was an LHMap, point by point, and their heats."""
+    intensity = np.zeros(len(cloud), np.float32) if cloud.intensity is None else cloud.intensity
+    tiles = np.floor(cloud.xyz[:, :2] / plan.config.tile_m).astype(np.int64)
+    order = np.lexsort((tiles[:, 0], tiles[:, 1]))
+    cuts = np.flatnonzero((np.diff(tiles[order], axis=0) != 0).any(axis=1)) + 1
+    points, heats = {}, {}
+    for members in np.split(order, cuts):
+        tile = tuple(tiles[members[0]].tolist())
+        points[tile], heats[tile] = plan.out("points", tile), plan.out("heats", tile)
+        local = (cloud.xyz[members] - corner_of(tile, plan.config.tile_m)).astype(np.float32)
+        voxels = np.zeros(len(members), VOXEL)
+        voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.voxel_m)
+        save(points[tile], points=local, intensity=intensity[members], luck=luck(voxels))
+        save(heats[tile], heat=cloud.heat[members])
+    return points, heats
 
 
 def cloud_from_map(lhmap: LHMap, out, around_origin: bool = False) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -12,7 +13,6 @@ from scipy.spatial.transform import Rotation
 from ..errors import ModelError
 from ..geometry import Camera, make_pose
 from ..inference import Model, load_model
-from ..lhmap import MapPoints
 from ..localization.features import HORIZON, MAP_CHANNELS, render_map
 from .config import HeatConfig
 from .grid import TileGroups
@@ -23,7 +23,8 @@ _GROUND_RADIUS = 4.0
 
 def load_heat_model(name: str) -> Model:
     """The heat network; raises ModelError if it is missing or not of the expected shape."""
-    model = load_model(name)
+    # one thread each: several views are looked at side by side
+    model = load_model(name, threads=1)
     shape = model.inputs.get("map", ())
     fits = len(shape) == 4 and shape[:2] == (1, MAP_CHANNELS) and all(isinstance(n, int) for n in shape)
     if not fits or "heat" not in model.outputs:
@@ -40,25 +41,46 @@ def virtual_camera(width: int, height: int, fov_deg: float) -> Camera:
     return Camera(width, height, focal, focal, (width - 1) / 2, HORIZON * height)
 
 
-def virtual_views(path: np.ndarray, ground: Callable[[np.ndarray], float], config: HeatConfig) -> list[np.ndarray]:
-    """Camera poses T_map_camera (4, 4) every `spacing_m` along `path`, the poses (P, 4, 4) of the vehicle.
+@dataclass(frozen=True)
+class Stop:
+    """A place along the path to look from."""
 
-    They take turns in the headings and the places beside the path of the configuration, and follow the
-    vehicle's slope. `ground` tells the height of the ground at a place (3,), metres.
+    T_map_base: np.ndarray
+    """(4, 4), pose of the vehicle."""
+    beside_m: float
+    yaw_deg: float
+
+    def moved(self, shift: np.ndarray) -> Stop:
+        """The same stop in coordinates moved by `shift` (3,)."""
+        pose = self.T_map_base.copy()
+        pose[:3, 3] += shift
+        return Stop(pose, self.beside_m, self.yaw_deg)
+
+    def view(self, ground: Callable[[np.ndarray], float], height_m: float) -> np.ndarray:
+        """The camera's pose T_map_camera (4, 4); `ground` tells the height of the ground at a place (3,) [m]."""
+        rotation = self.T_map_base[:3, :3] @ Rotation.from_euler("z", self.yaw_deg, degrees=True).as_matrix()
+        position = self.T_map_base[:3, 3] + self.T_map_base[:3, 1] * self.beside_m
+        position[2] = ground(position) + height_m
+        return make_pose(rotation @ _BASE_FROM_OPTICAL, position)
+
+
+def stops_along(path: np.ndarray, config: HeatConfig) -> list[Stop]:
+    """Stops every `spacing_m` along `path`, the poses (P, 4, 4) of the vehicle.
+
+    They take turns in the headings and the places beside the path of the configuration: a full round of headings at
+    one place beside the path, then the next place.
     """
     steps = np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1)
     along = np.r_[0.0, np.cumsum(steps)]
-    stops = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, config.spacing_m))
-    views = []
-    # a full round of headings at one place beside the path, then the next place
-    for number, stop in enumerate(stops):
-        beside = config.beside_m[(number // len(config.yaw_deg)) % len(config.beside_m)]
-        yaw = config.yaw_deg[number % len(config.yaw_deg)]
-        rotation = path[stop, :3, :3] @ Rotation.from_euler("z", yaw, degrees=True).as_matrix()
-        position = path[stop, :3, 3] + path[stop, :3, 1] * beside
-        position[2] = ground(position) + config.height_m
-        views.append(make_pose(rotation @ _BASE_FROM_OPTICAL, position))
-    return views
+    numbers = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, config.spacing_m))
+    return [
+        Stop(
+            path[number],
+            config.beside_m[(turn // len(config.yaw_deg)) % len(config.beside_m)],
+            config.yaw_deg[turn % len(config.yaw_deg)],
+        )
+        for turn, number in enumerate(numbers)
+    ]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -82,39 +104,32 @@ def _collect(index, members, heat, best, stamp, view):
                     break
 
 
-def compute_heat(cloud: MapPoints, path: np.ndarray, model: Model, config: HeatConfig, report=None) -> np.ndarray:
-    """The heat (N,) float32 in [0, 1] of a cloud mapped along `path`, poses (P, 4, 4) in the map frame.
+def best_of_views(
+    points: np.ndarray, intensity: np.ndarray, stops: Sequence[Stop], model: Model, config: HeatConfig
+) -> np.ndarray:
+    """The `top_views` best values (N, top) that the views from some stops give to points (N, 3), -1 where not seen.
 
-    The cloud is rendered at each virtual view; a visible point takes the network's value at its first pixel.
-    Its heat is the mean of its `top_views` best values, 0 if no view sees it, scaled so that the hottest
-    one in two hundred is 1.
+    The cloud is drawn at each view; a visible point takes the network's value at its first pixel.
     """
-    local_path = path.copy()
-    local_path[:, :3, 3] -= cloud.origin
-    groups = TileGroups(cloud.points)
+    groups = TileGroups(points)
     height, width = model.inputs["map"][2:]
     camera = virtual_camera(width, height, config.fov_deg)
-    views = virtual_views(local_path, lambda place: _ground(groups, place), config)
-    best = np.full((len(cloud), config.top_views), -1.0, np.float32)
-    stamp = np.full(len(cloud), -1, np.int32)
-    for number, T_map_camera in enumerate(views):
+    best = np.full((len(points), config.top_views), -1.0, np.float32)
+    stamp = np.full(len(points), -1, np.int32)
+    for number, stop in enumerate(stops):
+        T_map_camera = stop.view(lambda place: _ground(groups, place), config.height_m)
         members = groups.members(T_map_camera[:3, 3], config.max_depth_m)
-        view = render_map(
-            cloud.points[members], cloud.intensity[members], T_map_camera, camera, max_depth=config.max_depth_m
-        )
+        view = render_map(points[members], intensity[members], T_map_camera, camera, max_depth=config.max_depth_m)
         heat = model.run({"map": view.channels[None]})["heat"][0, 0]
         _collect(view.index, members, _to_pixels(heat, height, width), best, stamp, number)
-        if report:
-            report("heat", number + 1, len(views))
-    return _scaled(best)
+    return best
 
 
-def _scaled(best: np.ndarray) -> np.ndarray:
+def mean_of_best(best: np.ndarray, full_scale: float) -> np.ndarray:
+    """The heat (N,) float32 in [0, 1] from the best values (N, top): their mean over `full_scale`, 0 where not seen."""
     seen = best >= 0
-    heat = np.where(seen, best, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-    if not (heat > 0).any():
-        return np.zeros(len(best), np.float32)
-    return np.clip(heat / np.quantile(heat[heat > 0], 0.995), 0, 1).astype(np.float32)
+    mean = np.where(seen, best, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    return np.clip(mean / full_scale, 0, 1).astype(np.float32)
 
 
 def _to_pixels(heat: np.ndarray, height: int, width: int) -> np.ndarray:

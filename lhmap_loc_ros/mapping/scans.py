@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from queue import Full, Queue
-from threading import Event, Thread
-from typing import TypeVar
 
 import numba
 import numpy as np
@@ -17,8 +14,6 @@ from ..datasets.messages import Scan
 from ..datasets.trajectory import Trajectory
 from ..geometry import inverse
 from .config import BuildConfig
-
-T = TypeVar("T")
 
 _KNOTS = 33
 _SLACK_NS = 150_000_000
@@ -77,8 +72,12 @@ def place_points(points: np.ndarray, offsets_ns: np.ndarray, stamp_ns: int, traj
 class ScanSource:
     """The scans of one bag, read anew on each pass so that they need not fit into memory."""
 
-    def __init__(self, bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory):
-        self._bag, self._config = bag, config
+    def __init__(
+        self, bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory,
+        start_ns: int | None = None, stop_ns: int | None = None,
+    ):  # fmt: skip
+        """`start_ns` and `stop_ns` bound the time of recording."""
+        self._bag, self._config, self._bounds = bag, config, (start_ns, stop_ns)
         self.trajectory = T_map_lidar
         """Poses of the LiDAR in the map frame."""
 
@@ -87,7 +86,7 @@ class ScanSource:
 
     def __iter__(self) -> Iterator[PlacedScan | None]:
         """Every scan in the map frame, None for one the trajectory does not cover or that has no points."""
-        for scan in self._bag.messages([self._config.points_topic]):
+        for scan in self._bag.messages([self._config.points_topic], *self._bounds):
             yield self._placed(in_range(scan, self._config.min_range_m, self._config.max_range_m))
 
     def _placed(self, scan: Scan) -> PlacedScan | None:
@@ -104,45 +103,6 @@ class ScanSource:
         else:
             points = place_points(scan.points, scan.offsets_ns, scan.stamp_ns, self.trajectory)
         return PlacedScan(scan.stamp_ns, points, scan.intensity, T_map_lidar)
-
-
-def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
-    """The same items, produced by a thread that runs up to `depth` of them ahead; its errors come through."""
-    waiting: Queue = Queue(depth)
-    stop = Event()
-
-    def put(kind: str, value) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put((kind, value), timeout=0.1)
-                return True
-            except Full:
-                continue
-        return False
-
-    def produce():
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:
-            put("error", error)
-
-    thread = Thread(target=produce, daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = waiting.get()
-            if kind == "error":
-                raise value
-            if kind == "end":
-                return
-            yield value
-    finally:
-        # also when the consumer gives up: the bag must not be closed under the thread
-        stop.set()
-        thread.join()
 
 
 def in_range(scan: Scan, least: float, most: float) -> Scan:

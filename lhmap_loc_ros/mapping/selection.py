@@ -12,19 +12,22 @@ _DIRECTIONS = 16
 def select_points(
     points: np.ndarray,
     heat: np.ndarray,
-    path: np.ndarray,
-    stretch_m: float,
-    points_per_m: float,
+    luck: np.ndarray,
+    stations: np.ndarray,
+    budgets: np.ndarray,
     fair_share: float,
     heat_power: float | None = None,
+    reach_m: float = np.inf,
 ) -> np.ndarray:
     """Numbers of the points to keep, ascending.
 
-    `points` (N, 3) and `path` (P, 3) are in the same frame, the path in order of driving. The rule:
+    `points` (N, 3) and the `stations` (S, 3) are in the same frame; `luck` (N,) are numbers in [0, 1) that look random,
+    the same at every build. The rule:
 
-    1. The path is cut into stretches of `stretch_m`; a point belongs to the stretch nearest to it
-       horizontally. Each stretch may keep ``points_per_m`` times its length; what a stretch does not need
-       is left unused, so none is paid for by another.
+    1. The path is cut into stretches, whose middles are the stations; a point belongs to the stretch nearest to it
+       horizontally, if that is not further than `reach_m`. Each stretch may keep its budget (S,) of points; what a
+       stretch does not need is left unused, so none is paid for by another. Of stretches with the budget 0 nothing is
+       kept.
     2. Around its middle a stretch has 16 directions. `fair_share` of its budget is dealt evenly over them,
        the hottest points first; what a direction cannot use goes to the others.
     3. The rest goes to the hottest points of the stretch that are left.
@@ -34,15 +37,14 @@ def select_points(
     stricter. Neighbours of a hot point are about as hot, and the strict rule keeps them all: patches of everything
     between patches of nothing. Points of equal heat come in the scrambled order in any case.
     """
-    luck = _scramble(len(points))
     if heat_power is None:
         heat = heat + 1e-6 * luck
     else:
         # weighted sampling without replacement: the greatest of u^(1 / weight) first
         heat = np.log(luck + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
-    stations, budgets = stretches(path, stretch_m, points_per_m)
-    _, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
+    distance, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
     order = np.lexsort((-heat, owner))
+    order = order[distance[order] <= reach_m]
     starts = np.searchsorted(owner[order], np.arange(len(stations) + 1))
     kept = []
     for station, budget, start, end in zip(stations, budgets, starts[:-1], starts[1:], strict=True):
@@ -95,11 +97,3 @@ def _level(counts: np.ndarray, budget: int) -> np.ndarray:
             quota[k] += given
             budget -= given
     return quota
-
-
-def _scramble(n: int) -> np.ndarray:
-    """Numbers in [0, 1) that look random and are always the same (n,)."""
-    x = (np.arange(n, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    x ^= x >> np.uint64(29)
-    x *= np.uint64(0xBF58476D1CE4E5B9)
-    return (x >> np.uint64(40)).astype(np.float64) / 2**24

@@ -15,7 +15,7 @@ from ..datasets.frames import frame_numbers
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
-from ..mapping.builder import clean
+from ..mapping.cleaning import find_lasting
 from ..mapping.cloud import VoxelCloud
 from ..mapping.config import BuildConfig
 from ..mapping.moving import RangeImage, Thinner
@@ -72,7 +72,8 @@ def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
         cloud.add(scan.points, scan.intensity)
         if thinner.wants(scan):
             beams.append(RangeImage.of(scan))
-    return clean(cloud.to_points(), beams, config, lambda *stage: None)
+    points = cloud.to_points()
+    return points.select(find_lasting(points.points, points.origin, beams, config))
 
 
 def _placed(drive: CameraLidarDrive, number: int) -> PlacedScan:

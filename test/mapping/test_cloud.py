@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lhmap_loc_ros.errors import InputError
-from lhmap_loc_ros.mapping.cloud import VoxelCloud
+from lhmap_loc_ros.mapping.cloud import VoxelCloud, merge_voxels
 from lhmap_loc_ros.mapping.grid import TileGroups
 from lhmap_loc_ros.mapping.noise import find_isolated
 from lhmap_loc_ros.mapping.selection import select_points, stretches
@@ -74,6 +74,12 @@ def test_tiles_hold_all_that_is_near(seed, x, radius):
     assert set(near) <= set(members) and len(set(members)) == len(members)
 
 
+def select(points, heat, path, per_m, share, power=None, **options):
+    stations, budgets = stretches(path, 10.0, per_m)
+    luck = np.random.default_rng(11).random(len(points))
+    return select_points(points, heat, luck, stations, budgets, share, power, **options)
+
+
 PATH = np.column_stack([np.linspace(0, 100, 51), np.zeros(51), np.zeros(51)])
 
 
@@ -85,7 +91,7 @@ def test_no_stretch_exceeds_its_budget_or_goes_bare(seed, share, per_m):
     # nearly all of the heat, and of the points, at one end
     points = np.column_stack([100 * rng.random(n) ** 3, rng.uniform(-20, 20, n), rng.random(n)])
     heat = np.where(points[:, 0] < 15, 0.5 + rng.random(n) / 2, rng.random(n) / 4).astype(np.float32)
-    kept = select_points(points, heat, PATH, 10.0, per_m, share)
+    kept = select(points, heat, PATH, per_m, share)
     assert (np.diff(kept) > 0).all()
     stations, budgets = stretches(PATH, 10.0, per_m)
     owner = np.abs(points[:, :1] - stations[:, 0]).argmin(axis=1)
@@ -99,9 +105,9 @@ def test_the_hottest_are_kept_and_every_direction_gets_its_share():
     points = np.column_stack([50 + 10 * np.cos(angle), 10 * np.sin(angle), np.zeros(4000)])
     heat = np.where(np.abs(angle) < 0.3, 0.9, 0.1).astype(np.float32) + rng.random(4000).astype(np.float32) / 100
     single = PATH[[25, 25]]
-    greedy = select_points(points, heat, single, 10.0, 160, 0.0)
+    greedy = select(points, heat, single, 160, 0.0)
     assert heat[greedy].min() > 0.9 and len(greedy) == 160
-    fair = select_points(points, heat, single, 10.0, 160, 1.0)
+    fair = select(points, heat, single, 160, 1.0)
     counts = np.bincount(np.floor(angle[fair] / (2 * np.pi) * 16).astype(int) % 16, minlength=16)
     assert len(fair) == 160 and counts.min() >= 5
     # in a direction, the hottest
@@ -113,7 +119,7 @@ def test_without_heat_the_sample_is_even():
     rng = np.random.default_rng(0)
     points = np.column_stack([rng.uniform(0, 100, 20_000), rng.uniform(-10, 10, 20_000), np.zeros(20_000)])
     points = points[np.argsort(points[:, 1])]  # what came first must not win
-    kept = select_points(points, np.ones(20_000, np.float32), PATH, 10.0, 40, 0.0)
+    kept = select(points, np.ones(20_000, np.float32), PATH, 40, 0.0)
     assert abs(points[kept, 1].mean()) < 0.5 and abs(np.abs(points[kept, 1]).mean() - 5) < 0.3
 
 
@@ -123,9 +129,38 @@ def test_heat_power_goes_from_an_even_sample_to_the_strict_order():
     heat = np.where(points[:, 1] > 10, 1.0, 0.25).astype(np.float32)  # one quarter of the ground is hot
 
     def hot_share(power):
-        kept = select_points(points, heat, PATH[:2], 10.0, 100, 0.0, power)
+        kept = select(points, heat, PATH[:2], 100, 0.0, power)
         return np.mean(heat[kept] == 1.0)
 
     shares = [hot_share(power) for power in (0.0, 1.0, 3.0, None)]
     assert shares[0] == pytest.approx(0.25, abs=0.05) and shares[-1] == 1.0
     assert shares[0] + 0.15 < shares[1] < shares[2] - 0.1 < 0.95
+
+
+def test_stretches_chosen_some_at_a_time_keep_what_they_keep_together():
+    rng = np.random.default_rng(5)
+    points, heat = rng.uniform((0, -30, 0), (100, 30, 3), (9000, 3)), rng.random(9000)
+    luck, (stations, budgets) = rng.random(9000), stretches(PATH, 10.0, 20)
+    together = select_points(points, heat, luck, stations, budgets, 0.5, 0.7, reach_m=25.0)
+    parts = []
+    for first in range(0, len(stations), 3):
+        own = np.isin(np.arange(len(stations)), range(first, first + 3))
+        parts.append(select_points(points, heat, luck, stations, np.where(own, budgets, 0), 0.5, 0.7, reach_m=25.0))
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), together)
+    assert np.abs(points[together, 1]).max() <= 25
+
+
+def test_clouds_merged_in_pieces_are_the_cloud_merged_at_once():
+    rng = np.random.default_rng(6)
+    points, intensity = rng.uniform(-3, 3, (5000, 3)) + (4e5, 5e6, 100), rng.random(5000)
+    whole, pieces = VoxelCloud(0.25), []
+    whole.add(points, intensity)
+    for part in np.array_split(np.arange(5000), 3):
+        piece = VoxelCloud(0.25)
+        piece.add(points[part], intensity[part])
+        pieces.append(piece.voxels())
+    merged, once = merge_voxels(pieces), merge_voxels([whole.voxels()])
+    np.testing.assert_array_equal(merged["grid"], once["grid"])
+    for name in ("sum", "intensity", "hits"):
+        np.testing.assert_allclose(merged[name], once[name], rtol=1e-5, atol=1e-4)
+    assert merged["hits"].sum() == 5000 and len(merge_voxels([])) == 0

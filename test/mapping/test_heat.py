@@ -7,11 +7,10 @@ import pytest
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import load_model
-from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.localization.features import MAP_CHANNELS
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig, HeatConfig
-from lhmap_loc_ros.mapping.heat import compute_heat, load_heat_model, virtual_views
+from lhmap_loc_ros.mapping.heat import best_of_views, load_heat_model, mean_of_best, stops_along
 
 onnx = pytest.importorskip("onnx")
 INTENSITY = 2
@@ -54,16 +53,16 @@ def test_visible_points_get_the_networks_value(tmp_path):
     parts.append((ground, np.zeros(len(ground))))
     points = np.concatenate([p for p, _ in parts])
     owner = np.repeat(np.arange(4), [len(p) for p, _ in parts])
-    origin = np.array([1000.0, 2000.0, 50.0])
-    cloud = MapPoints(points, np.concatenate([i for _, i in parts]), np.ones(len(points)), origin)
+    intensity = np.concatenate([i for _, i in parts]).astype(np.float32)
     path = np.tile(np.eye(4), (6, 1, 1))
-    path[:, :3, 3] = origin + np.outer(np.arange(6) * 1.0, (1, 0, 0))
-    steps = []
+    path[:, 0, 3] = np.arange(6)
     config = HeatConfig(yaw_deg=(0.0,))
     model = load_heat_model(str(write_network(tmp_path / "h.onnx")))
-    heat = compute_heat(cloud, path, model, config, lambda *step: steps.append(step))
+    stops = stops_along(path, config)
+    best = best_of_views(points.astype(np.float32), intensity, stops, model, config)
+    assert len(stops) == 3 and best.shape == (len(points), 3) and (np.diff(best, axis=1) <= 0).all()
+    heat = mean_of_best(best, np.quantile(best[best[:, 0] > 0].mean(1), 0.995))
     dim, bright = heat[owner == 0], heat[owner == 1]
-    assert steps[-1] == ("heat", 3, 3)
     assert heat.max() <= 1 and bright.max() > 0.8
     assert 3 < np.median(bright[bright > 0]) / np.median(dim[dim > 0]) < 5
     # the second wall hides behind the first but for its rim
@@ -74,7 +73,7 @@ def test_views_follow_the_path():
     path = np.tile(np.eye(4), (11, 1, 1))
     path[:, 0, 3] = np.arange(11)
     config = HeatConfig(spacing_m=2.0, beside_m=(0.0, 3.0), yaw_deg=(0.0, 90.0), height_m=1.5)
-    views = virtual_views(path, lambda place: -0.2, config)
+    views = [stop.view(lambda place: -0.2, config.height_m) for stop in stops_along(path, config)]
     assert len(views) == 6
     np.testing.assert_allclose([v[:3, 3] for v in views[:4]], [[0, 0, 1.3], [2, 0, 1.3], [4, 3, 1.3], [6, 3, 1.3]])
     np.testing.assert_allclose(views[0][:3, 2], [1, 0, 0], atol=1e-12)  # looks ahead
@@ -85,7 +84,8 @@ def test_views_follow_the_path():
 def test_built_with_heat(tmp_path):
     network = write_network(tmp_path / "h.onnx")
     bag = world.write_bag(tmp_path / "b", 6, with_car=False)
-    lhmap = build_map(bag, tmp_path / "m", BuildConfig(budget_mb_per_km=40.0, heat_views={"model": str(network)}))
+    views = {"model": str(network), "full_scale": 0.7}
+    lhmap = build_map(bag, tmp_path / "m", BuildConfig(budget_mb_per_km=40.0, heat_views=views))
     assert lhmap.metadata.heat_model.sha256 == load_model(network).sha256
     everything = lhmap.all_points()
     assert everything.heat.max() == 1 and everything.heat.min() < 0.5

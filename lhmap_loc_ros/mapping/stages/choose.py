@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 5: the points worth keeping along some stretches of the path; stage 6: a tile as it lies in the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...lhmap.writer import HEAT_BINS, pack_tile
+from ..config import BuildConfig
+from ..selection import select_points
+from .store import load, save
+from .tiles import Neighbourhood, corner_of
+
+
+@dataclass(frozen=True)
+class ChooseJob:
+    """Writes which points of some tiles belong to some stretches and are kept by them."""
+
+    stations: np.ndarray
+    """(S, 3) middles of these stretches and of all others around, metres in the map frame."""
+    budgets: np.ndarray
+    """(S,) points each may keep; 0 for the others around."""
+    reach_m: float
+    tiles: tuple[tuple[tuple[int, int], Path], ...]
+    heats: tuple[Path, ...]
+    """The heat of each tile's points; none: all the same."""
+    config: BuildConfig
+    out: Path
+
+    def run(self) -> None:
+        near = Neighbourhood.of(self.tiles, self.config.tile_m)
+        heat = np.concatenate([load(path)["heat"] for path in self.heats]) if self.heats else np.ones(len(near.points))
+        kept = select_points(
+            near.points, heat, near.luck, self.stations - near.origin, self.budgets, self.config.fair_share,
+            self.config.heat_power, self.reach_m,
+        )  # fmt: skip
+        parts = near.by_tile(kept)
+        save(
+            self.out,
+            tiles=np.array(near.tiles, np.int32).reshape(-1, 2),
+            ends=np.cumsum([len(part) for part in parts]),
+            index=np.concatenate(parts).astype(np.uint32),
+        )
+
+
+@dataclass(frozen=True)
+class PackJob:
+    """Writes a tile's bytes and what the index says of it."""
+
+    tile: tuple[int, int]
+    points: Path
+    heat: Path | None
+    choices: tuple[Path, ...] | None
+    """What the stretches around keep of it; None: everything."""
+    config: BuildConfig
+    out: Path
+
+    def run(self) -> None:
+        data = load(self.points)
+        count = len(data["points"])
+        heat = np.ones(count, np.float32) if self.heat is None else load(self.heat)["heat"]
+        keep = np.full(count, self.choices is None)
+        for path in self.choices or ():
+            keep[chosen(path, self.tile)] = True
+        points, heat, intensity = data["points"][keep], heat[keep], data["intensity"][keep]
+        packed, encoding, z_base = pack_tile(points, heat, intensity, self.tile, self.config.resolution_m)
+        corner = corner_of(self.tile, self.config.tile_m)
+        save(
+            self.out,
+            data=np.frombuffer(packed, np.uint8),
+            record=np.array([int(keep.sum()), z_base, encoding], np.int64),
+            histogram=np.histogram(heat, HEAT_BINS, (0, 1))[0],
+            bounds=np.array([points.min(axis=0), points.max(axis=0)]) + corner if len(points) else np.zeros((0, 3)),
+        )
+
+
+def chosen(path: Path, tile: tuple[int, int]) -> np.ndarray:
+    """The numbers of a tile's points that a choice keeps."""
+    data = load(path)
+    (number,) = np.flatnonzero((data["tiles"] == tile).all(axis=1))
+    return data["index"][data["ends"][number - 1] if number else 0 : data["ends"][number]]

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1: some seconds of a bag, its scans placed and merged into voxels, sorted by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...datasets.bag import BagReader
+from ...datasets.trajectory import Trajectory
+from ...lhmap.atomic import replacing
+from ..cloud import VOXEL, VoxelCloud
+from ..config import BuildConfig
+from ..moving import RangeImage, Thinner
+from ..scans import ScanSource
+from .store import load, save
+
+
+@dataclass(frozen=True)
+class GatherJob:
+    """Writes `out` (tiles and range images) and beside it OUT.voxels, the voxels tile after tile."""
+
+    bag: Path
+    start_ns: int
+    stop_ns: int | None
+    trajectory: Path
+    """Poses of the LiDAR in the map frame."""
+    config: BuildConfig
+    out: Path
+
+    def run(self) -> None:
+        drive = load(self.trajectory)
+        trajectory = Trajectory(drive["stamps"], drive["poses"])
+        cloud, images, thinner = VoxelCloud(self.config.voxel_m), [], Thinner(self.config.moving)
+        placed = 0
+        with BagReader(self.bag, self.config.intensity_scale) as reader:
+            for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
+                if scan is None:
+                    continue
+                placed += 1
+                cloud.add(scan.points, scan.intensity)
+                if self.config.moving.enabled and thinner.wants(scan):
+                    images.append(RangeImage.of(scan))
+        write_chunk(self.out, cloud.voxels(), images, placed, self.config)
+
+
+def write_chunk(out: Path, voxels: np.ndarray, images: list[RangeImage], scans: int, config: BuildConfig) -> None:
+    """Writes a piece of a recording: its voxels tile after tile beside `out`, and then `out`."""
+    tiles = np.floor((voxels["grid"][:, :2] + 0.5) * (config.voxel_m / config.tile_m)).astype(np.int32)
+    order = np.lexsort((tiles[:, 0], tiles[:, 1]))
+    voxels, tiles = voxels[order], tiles[order]
+    starts = np.flatnonzero(np.r_[True, (np.diff(tiles, axis=0) != 0).any(1)]) if len(tiles) else np.zeros(0, int)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(voxels_of(out)) as file:
+        file.write(voxels.tobytes())
+    save(
+        out,
+        tiles=tiles[starts],
+        spans=np.column_stack([starts, np.r_[starts[1:], len(voxels)]]) if len(starts) else np.zeros((0, 2), int),
+        poses=np.array([image.T_map_lidar for image in images]).reshape(-1, 4, 4),
+        first_rows=np.array([image.first_row for image in images], np.int64),
+        rows=np.array([len(image.nearest) for image in images], np.int64),
+        ranges=np.concatenate([image.nearest for image in images]) if images else np.zeros((0, 0), np.float32),
+        scans=np.array(scans),
+    )
+
+
+def voxels_of(out: Path) -> Path:
+    """The file of voxels beside a chunk."""
+    return out.with_suffix(".voxels")
+
+
+def read_voxels(out: Path, start: int, end: int) -> np.ndarray:
+    """Some of the voxels of a chunk, (end - start,) of VOXEL."""
+    return np.fromfile(voxels_of(out), VOXEL, count=end - start, offset=start * VOXEL.itemsize)
+
+
+def read_images(out: Path, center: np.ndarray, radius: float) -> list[RangeImage]:
+    """The range images of a chunk taken within `radius` metres of `center` (2,)."""
+    data = load(out)
+    ends = np.cumsum(data["rows"])
+    near = np.hypot(*(data["poses"][:, :2, 3] - center).T) <= radius
+    return [
+        RangeImage(data["poses"][k], int(data["first_rows"][k]), data["ranges"][ends[k] - data["rows"][k] : ends[k]])
+        for k in np.flatnonzero(near)
+    ]

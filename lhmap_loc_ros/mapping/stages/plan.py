@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which jobs a build consists of, stage by stage."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...datasets.trajectory import Trajectory
+from ..config import BuildConfig
+from ..heat import stops_along
+from ..selection import stretches
+from .choose import ChooseJob, PackJob
+from .gather import GatherJob
+from .store import key_of, load, save
+from .tiles import TileJob, reach_of
+from .views import HeatJob, ViewJob
+
+Tile = tuple[int, int]
+
+VIEWS_PER_JOB, STRETCHES_PER_JOB = 25, 10
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A bag as the stages see it."""
+
+    path: Path
+    fingerprint: str
+    """Changes with the bag's content."""
+    span_ns: tuple[int, int]
+    """Time of recording of the first and the last message."""
+    T_map_lidar: Trajectory
+    intensity_scale: float | None
+
+
+class Plan:
+    """Makes the jobs of each stage; what went into a job names its result."""
+
+    def __init__(self, work: Path, config: BuildConfig):
+        self.work, self.config = work, config
+
+    def out(self, stage: str, *parts) -> Path:
+        """Where the result of a stage lies that all these went into."""
+        return self.work / stage / f"{key_of(stage, *parts)}.npz"
+
+    def gather(self, recording: Recording) -> list[GatherJob]:
+        """The pieces of a bag."""
+        c = self.config.model_copy(update={"intensity_scale": recording.intensity_scale})
+        drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
+        trajectory = self.out("poses", drive)
+        if not trajectory.exists():
+            save(trajectory, **drive)
+        first, last = recording.span_ns
+        step = round(c.chunk_s * 1e9)
+        starts = list(range(first, last + 1, step))
+        settings = (c.points_topic, c.intensity_scale, c.voxel_m, c.tile_m, c.min_range_m, c.max_range_m, c.moving)
+        jobs = []
+        for number, start in enumerate(starts):
+            # bounds are exclusive: the last message is at the end of the last piece
+            stop = start + step if number + 1 < len(starts) else None
+            out = self.out("gather", recording.fingerprint, trajectory, start, stop, *settings)
+            jobs.append(GatherJob(recording.path, start, stop, trajectory, c, out))
+        return jobs
+
+    def tiles(self, chunks: Sequence[Path]) -> dict[Tile, TileJob]:
+        """One job for each tile that any chunk has voxels in."""
+        c = self.config
+        parts: dict[Tile, list] = defaultdict(list)
+        cameras = []
+        for chunk in chunks:
+            data = load(chunk)
+            cameras.append(data["poses"][:, :2, 3])
+            for tile, (start, end) in zip(data["tiles"].tolist(), data["spans"].tolist(), strict=True):
+                parts[tuple(tile)].append((chunk, start, end))
+        reach = reach_of(c)
+        jobs = {}
+        for tile in sorted(parts, key=lambda t: (t[1], t[0])):
+            middle = (np.array(tile) + 0.5) * c.tile_m
+            near = [
+                chunk
+                for chunk, places in zip(chunks, cameras, strict=True)
+                if c.moving.enabled and (np.hypot(*(places - middle).T) <= reach).any()
+            ]
+            settings = (c.voxel_m, c.tile_m, c.moving, c.isolation_m, c.min_neighbours)
+            out = self.out("tiles", tile, parts[tile], near, *settings)
+            jobs[tile] = TileJob(tile, tuple(parts[tile]), tuple(near), c, out)
+        return jobs
+
+    def views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], sha256: str) -> list[ViewJob]:
+        """Some stops along the paths each."""
+        c, jobs = self.config, []
+        for drive in drives:
+            stops = stops_along(drive.poses, c.heat_views)
+            for first in range(0, len(stops), VIEWS_PER_JOB):
+                some = tuple(stops[first : first + VIEWS_PER_JOB])
+                places = np.array([stop.T_map_base[:2, 3] for stop in some])
+                margin = c.heat_views.max_depth_m + max(map(abs, c.heat_views.beside_m))
+                near = _within(points, places, margin, c.tile_m)
+                looks = [(stop.T_map_base, stop.beside_m, stop.yaw_deg) for stop in some]
+                out = self.out("views", looks, near, c.tile_m, c.heat_views, sha256)
+                jobs.append(ViewJob(some, near, c, sha256, out))
+        return jobs
+
+    def heats(self, points: dict[Tile, Path], views: Sequence[ViewJob]) -> dict[Tile, HeatJob]:
+        """One job for each tile."""
+        seen: dict[Tile, list[Path]] = defaultdict(list)
+        for job in views:
+            for tile, _ in job.tiles:
+                seen[tile].append(job.out)
+        scale = self.config.heat_views.full_scale
+        return {
+            tile: HeatJob(
+                tile, path, tuple(seen[tile]), self.config, self.out("heats", tile, path, seen[tile], scale)
+            )
+            for tile, path in points.items()
+        }
+
+    def choices(
+        self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, drives: Sequence[Trajectory], per_m: float
+    ) -> list[ChooseJob]:
+        """Some stretches each."""
+        c = self.config
+        parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, per_m) for drive in drives]
+        stations = np.concatenate([s for s, _ in parts])
+        budgets = np.concatenate([b for _, b in parts])
+        reach, jobs = c.max_range_m + c.stretch_m, []
+        for first in range(0, len(stations), STRETCHES_PER_JOB):
+            own = np.arange(first, min(first + STRETCHES_PER_JOB, len(stations)))
+            # whoever could be nearer to a point within reach
+            low, high = stations[own, :2].min(0) - 2 * reach, stations[own, :2].max(0) + 2 * reach
+            around = np.flatnonzero(((stations[:, :2] >= low) & (stations[:, :2] <= high)).all(axis=1))
+            near = _within(points, stations[own, :2], reach, c.tile_m)
+            if not near:
+                continue
+            allowed = np.where(np.isin(around, own), budgets[around], 0)
+            valued = tuple(heats[tile] for tile, _ in near) if heats else ()
+            settings = (c.tile_m, c.fair_share, c.heat_power)
+            out = self.out("choices", stations[around], allowed, reach, near, valued, *settings)
+            jobs.append(ChooseJob(stations[around], allowed, reach, near, valued, c, out))
+        return jobs
+
+    def packs(
+        self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, choices: Sequence[ChooseJob] | None
+    ) -> dict[Tile, PackJob]:
+        """One job for each tile."""
+        keepers: dict[Tile, list[Path]] = defaultdict(list)
+        for job in choices or ():
+            for tile, _ in job.tiles:
+                keepers[tile].append(job.out)
+        jobs = {}
+        for tile, path in points.items():
+            kept = None if choices is None else tuple(keepers[tile])
+            heat = heats[tile] if heats else None
+            out = self.out("packs", tile, path, heat, kept, self.config.tile_m, self.config.resolution_m)
+            jobs[tile] = PackJob(tile, path, heat, kept, self.config, out)
+        return jobs
+
+
+def _within(points: dict[Tile, Path], places: np.ndarray, radius: float, tile_m: float) -> tuple:
+    """The tiles that come within `radius` of any of the places (P, 2), in their order."""
+    near = []
+    for tile, path in points.items():
+        low = np.array(tile) * tile_m
+        gap = np.maximum(np.maximum(low - places, places - low - tile_m), 0)
+        if (np.square(gap).sum(axis=1) <= radius**2).any():
+            near.append((tile, path))
+    return tuple(near)
+
+
+def outs(jobs: dict) -> dict[Tile, Path]:
+    """The results of jobs by tile."""
+    return {tile: job.out for tile, job in jobs.items()}

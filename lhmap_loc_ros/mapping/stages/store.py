@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of jobs on disk. A file's name is the hash of all that went into it, so what is there is never stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from ...errors import InputError
+from ...lhmap.atomic import replacing
+
+REVISION = 1
+"""Counts up when a stage computes something else from the same input."""
+
+
+def key_of(*parts) -> str:
+    """A name for what went in: JSON values, settings, and paths, of which only the file name counts."""
+    text = json.dumps([REVISION, *parts], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value):
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value)).hexdigest()]
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value)} has no name")
+
+
+def save(path: Path, **arrays) -> None:
+    """Writes arrays as one file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **arrays)
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file; raises InputError if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it and build again") from error

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: one tile of the map, what all bags saw of it, without what moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..cleaning import find_lasting
+from ..cloud import merge_voxels
+from ..config import BuildConfig
+from .gather import read_images, read_voxels
+from .store import load, save
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """Writes the points of a tile relative to its corner, their intensity, and a number of luck for each."""
+
+    tile: tuple[int, int]
+    parts: tuple[tuple[Path, int, int], ...]
+    """Chunks with voxels in this tile, and where in their voxels."""
+    witnesses: tuple[Path, ...]
+    """Chunks with range images from around."""
+    config: BuildConfig
+    out: Path
+
+    def run(self) -> None:
+        config = self.config
+        voxels = merge_voxels([read_voxels(*part) for part in self.parts])
+        corner = corner_of(self.tile, config.tile_m)
+        hits = voxels["hits"][:, None]
+        points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
+        middle, reach = corner[:2] + config.tile_m / 2, reach_of(config)
+        images = [image for path in self.witnesses for image in read_images(path, middle, reach)]
+        keep = find_lasting(points, corner, images, config)
+        voxels, points = voxels[keep], points[keep]
+        intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
+        save(self.out, points=points, intensity=intensity.astype(np.float32), luck=luck(voxels))
+
+
+def corner_of(tile, tile_m: float) -> np.ndarray:
+    """The corner (3,) of a tile, metres in the map frame."""
+    return np.array([tile[0] * tile_m, tile[1] * tile_m, 0.0])
+
+
+def reach_of(config: BuildConfig) -> float:
+    """How far from the middle of a tile range images may be taken that judge its points, metres."""
+    return config.moving.radius_m + config.tile_m * 0.5**0.5
+
+
+def luck(voxels: np.ndarray) -> np.ndarray:
+    """Numbers (N,) in [0, 1) that look random and depend on each voxel's place alone."""
+    x = np.zeros(len(voxels), np.uint64)
+    for axis in range(3):
+        x = (x ^ voxels["grid"][:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
+        x ^= x >> np.uint64(29)
+        x *= np.uint64(0xBF58476D1CE4E5B9)
+    return (x >> np.uint64(40)).astype(np.float64) / 2**24
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Some tiles as one cloud."""
+
+    tiles: tuple[tuple[int, int], ...]
+    origin: np.ndarray
+    """(3,) float64, of the points, metres in the map frame."""
+    points: np.ndarray
+    """(N, 3) float32."""
+    intensity: np.ndarray
+    """(N,) float32."""
+    luck: np.ndarray
+    """(N,)."""
+    ends: np.ndarray
+    """(T,) where each tile's points end."""
+
+    @classmethod
+    def of(cls, tiles: tuple[tuple[tuple[int, int], Path], ...], tile_m: float) -> Neighbourhood:
+        """Loads the results of tile jobs."""
+        places, data = tuple(tile for tile, _ in tiles), [load(path) for _, path in tiles]
+        origin = corner_of(places[0], tile_m) if places else np.zeros(3)
+        points = [
+            d["points"] + (corner_of(tile, tile_m) - origin).astype(np.float32)
+            for tile, d in zip(places, data, strict=True)
+        ]
+
+        def column(name, dtype):
+            return np.concatenate([d[name] for d in data]) if data else np.zeros(0, dtype)
+
+        return cls(
+            places, origin, np.concatenate(points) if points else np.zeros((0, 3), np.float32),
+            column("intensity", np.float32), column("luck", np.float64), np.cumsum([len(p) for p in points]),
+        )  # fmt: skip
+
+    def by_tile(self, index: np.ndarray) -> list[np.ndarray]:
+        """Numbers of points (M,), ascending, as the numbers within each tile."""
+        cuts = np.searchsorted(index, self.ends)
+        starts = np.r_[0, self.ends[:-1]] if len(self.ends) else []
+        return [part - start for part, start in zip(np.split(index, cuts[:-1]), starts, strict=True)]

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A build goes on where it was interrupted, does again only what changed, and comes out the same whoever does it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import box_world as world
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.errors import ConfigError, InputError
+from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.mapping.builder import build_map
+from lhmap_loc_ros.mapping.config import BuildConfig
+from lhmap_loc_ros.mapping.stages.store import key_of, load, save
+
+CONFIG = BuildConfig(heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0)
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    return world.write_bag(tmp_path_factory.mktemp("bags") / "drive", 12)
+
+
+@pytest.fixture(scope="module")
+def expected(bag):
+    return build_map(bag, bag.parent / "expected.lhmap", CONFIG).path.read_bytes()
+
+
+class Steps:
+    """A report that remembers how much of each stage was there already."""
+
+    def __init__(self):
+        self.first = {}
+
+    def __call__(self, stage, done, total):
+        self.first.setdefault(stage, (done, total))
+
+    def repeated(self):
+        """Stages with work to do."""
+        return {stage for stage, (done, total) in self.first.items() if done < total}
+
+
+def test_what_was_done_is_not_done_again(bag, expected, tmp_path):
+    build_map(bag, tmp_path / "m", CONFIG, work=tmp_path / "work")
+    steps = Steps()
+    build_map(bag, tmp_path / "again", CONFIG, steps, work=tmp_path / "work")
+    assert steps.repeated() == {"write"} and (tmp_path / "again").read_bytes() == expected
+    # another budget: the scans are not read again
+    smaller, steps = CONFIG.model_copy(update={"budget_mb_per_km": 5.0}), Steps()
+    build_map(bag, tmp_path / "small", smaller, steps, work=tmp_path / "work")
+    assert steps.repeated() == {"select", "pack", "write"}
+    assert (tmp_path / "small").stat().st_size < len(expected) / 2
+    # a bag that changed: all of it
+    os.utime(next(bag.glob("*.mcap")))
+    steps = Steps()
+    build_map(bag, tmp_path / "touched", CONFIG, steps, work=tmp_path / "work")
+    assert {"merge", "clean"} <= steps.repeated() and (tmp_path / "touched").read_bytes() == expected
+
+
+def test_size_of_the_pieces_does_not_change_the_map(bag, expected, tmp_path):
+    whole = build_map(bag, tmp_path / "m", CONFIG.model_copy(update={"chunk_s": 100.0}))
+    with LHMap.open(bag.parent / "expected.lhmap") as pieces:
+        a, b = (x.all_points() for x in (whole, pieces))
+    assert abs(len(a) - len(b)) < 0.02 * len(a)
+    rows_a, rows_b = (set(map(tuple, x.points.round(2).tolist())) for x in (a, b))
+    # not all: other scans are witnesses of what moved
+    assert len(rows_a & rows_b) > 0.9 * len(a)
+
+
+def tile_bytes(path):
+    with LHMap.open(path) as lhmap:
+        places = zip(lhmap.index["ix"].tolist(), lhmap.index["iy"].tolist(), strict=True)
+        return {place: lhmap.tile_bytes(number) for number, place in enumerate(places)}
+
+
+def test_another_bag_leaves_the_bytes_of_tiles_it_does_not_touch(tmp_path):
+    small = {"max_range_m": 12.0, "tile_m": 5.0, "moving": {"radius_m": 8.0, "spacing_s": 0.15}}
+    config = BuildConfig(heat="none", budget_mb_per_km=None, **small)
+    first = world.write_bag(tmp_path / "first", 5, with_car=False)
+    second = world.write_bag(tmp_path / "second", 5, with_car=False, first=45)
+    build_map(first, tmp_path / "a", config, work=tmp_path / "work")
+    steps = Steps()
+    build_map([first, second], tmp_path / "b", config, steps, work=tmp_path / "work")
+    assert steps.first["merge"] == (1, 2)
+    before, after = tile_bytes(tmp_path / "a"), tile_bytes(tmp_path / "b")
+    same = [place for place in before if after.get(place) == before[place]]
+    assert len(same) >= 5 and len(after) > len(before)
+
+
+@pytest.mark.parametrize("share", (0.3, 0.6, 0.9))
+def test_killed_build_is_finished_by_the_next(bag, expected, tmp_path, share):
+    """SIGKILL at some moment; there is no map then, and the next run makes the very same bytes."""
+    (tmp_path / "c.yaml").write_text(CONFIG.model_dump_json())
+    out = tmp_path / "m.lhmap"
+    build = ("build", bag, "-o", out, "-c", tmp_path / "c.yaml")
+    command = [sys.executable, "-m", "lhmap_loc_ros.cli", *map(str, build)]
+    work, jobs = tmp_path / "m.lhmap.work", 34
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.time() + 120
+        while process.poll() is None and time.time() < deadline and len(list(work.rglob("*.npz"))) < share * jobs:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert out.exists() == (process.returncode == 0)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert out.read_bytes() == expected and not work.exists()
+
+
+def test_half_written_results_are_not_taken_for_results(tmp_path):
+    save(tmp_path / "a.npz", x=np.arange(1000))
+    assert load(tmp_path / "a.npz")["x"].sum() == 499500
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="a.npz: damaged"):
+        load(tmp_path / "a.npz")
+
+
+def test_names_tell_inputs_apart():
+    names = [key_of("stage", x) for x in (1, 1.5, "1", [1], np.zeros(3), np.ones(3), np.ones(3, np.float32))]
+    assert len(set(names)) == len(names) and key_of("stage", np.ones(3)) == names[5]
+
+
+def test_dask_workers_make_the_same_map(bag, expected, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        build_map(bag, tmp_path / "m", CONFIG, scheduler=cluster.scheduler_address)
+    assert (tmp_path / "m").read_bytes() == expected
+
+
+def test_scheduler_that_does_not_answer(bag, tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(ConfigError, match="no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
+        build_map(bag, tmp_path / "m", CONFIG, scheduler="tcp://127.0.0.1:1")
+    assert not (tmp_path / "m").exists()
