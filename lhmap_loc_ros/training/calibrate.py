@@ -16,6 +16,8 @@ from ..localization.refine import Refiner
 from .samples import near_start
 
 ONE_SIGMA = 0.6827
+COVERAGE = (ONE_SIGMA, 0.9545, 0.9973)
+"""Of 1, 2 and 3 standard deviations."""
 NEAR_STARTS = 3
 """Near starts of every frame: most poses are tracked ones."""
 FAILED_SIGMAS = 5.0
@@ -58,7 +60,11 @@ def trials(refiner: Refiner, queries: Iterable[Query]) -> Trials:
 
 
 def fit_covariance(data: Trials) -> CovarianceModel:
-    """By maximum likelihood per axis, then scaled so that 68 % of the trials lie within one standard deviation."""
+    """By maximum likelihood per axis, then scaled so that 1, 2 and 3 standard deviations hold what they should.
+
+    Errors have longer tails than a Gaussian: no factor is right for all three, and the one taken is least wrong for the
+    worst of them.
+    """
     regressed = np.stack([np.ones(len(data.step_m)), *regressors(data.inlier_ratio, data.step_m)], 1)
     parameters = []
     for axis in range(6):
@@ -72,6 +78,16 @@ def fit_covariance(data: Trials) -> CovarianceModel:
         # fewer inliers and longer steps never make surer
         bounds = [(first[0] - 5, first[0] + 5), (-3.0, 0.0), (0.0, 1.0)]
         p = minimize(unlikely, first, method="Powell", bounds=bounds).x
-        p[0] += np.log(np.quantile(ratio * np.exp(-regressed @ p), ONE_SIGMA) + 1e-9)
+        p[0] += _best_factor(ratio * np.exp(-regressed @ p))
         parameters.append(p)
     return CovarianceModel(*(tuple(np.round(column, 4).tolist()) for column in np.array(parameters).T))
+
+
+def _best_factor(ratio: np.ndarray) -> float:
+    """Logarithm of the factor on the standard deviations after which the worst coverage is least wrong."""
+    middle = np.log(np.quantile(ratio, ONE_SIGMA) + 1e-9)
+    factors = middle + np.linspace(-1, 2, 301)
+    sigmas = np.arange(1, 4)[:, None, None] * np.exp(factors)[:, None]
+    wrong = np.abs((ratio < sigmas).mean(axis=2) - np.array(COVERAGE)[:, None]).max(axis=0)
+    best = np.flatnonzero(wrong <= wrong.min() + 1e-9)
+    return float(factors[best[len(best) // 2]])

@@ -27,6 +27,18 @@ def test_fitted_covariance_holds_on_other_trials():
     assert np.allclose(model.inlier_power, -1, atol=0.3) and np.allclose(model.step_power, 0.4, atol=0.15)
 
 
+def test_long_tails_are_shared_between_one_two_and_three_sigmas():
+    data = errors_that_grow(4000, 0)
+    # one error in eight is three times as large as it seems
+    tail = np.random.default_rng(7).random(data.error.shape) < 0.12
+    error = np.where(tail, 3 * data.error, data.error)
+    model = fit_covariance(Trials(error, data.sigma, data.inlier_ratio, data.step_m))
+    factors = np.array([model.factors(i, s) for i, s in zip(data.inlier_ratio, data.step_m, strict=True)])
+    ratio = np.abs(error) / (data.sigma * factors)
+    for sigmas, share in ((1, 0.683), (2, 0.954), (3, 0.997)):
+        np.testing.assert_allclose((ratio < sigmas).mean(0), share, atol=0.05)
+
+
 def test_trials_come_from_rough_and_near_starts(shard_path):
     refiner = Refiner(RefinerConfig(), TorchModelSet(FlowNet(), 160, 48))
     found = Trials.joined([trials(refiner, shard_queries([Shard(shard_path)], frames=2))])
