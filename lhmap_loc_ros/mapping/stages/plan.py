@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ...datasets.trajectory import Trajectory
 from ..config import BuildConfig
@@ -71,21 +72,18 @@ class Plan:
         """One job for each tile that any chunk has voxels in."""
         c = self.config
         parts: dict[Tile, list] = defaultdict(list)
-        cameras = []
-        for chunk in chunks:
-            data = load(chunk)
-            cameras.append(data["poses"][:, :2, 3])
+        places, taken_in = [np.zeros((0, 2))], []
+        for number, chunk in enumerate(chunks):
+            data = load(chunk, "tiles", "spans", "poses")
+            places.append(data["poses"][:, :2, 3])
+            taken_in += [number] * len(data["poses"])
             for tile, (start, end) in zip(data["tiles"].tolist(), data["spans"].tolist(), strict=True):
                 parts[tuple(tile)].append((chunk, start, end))
-        reach = reach_of(c)
+        images = cKDTree(np.concatenate(places))
         jobs = {}
         for tile in sorted(parts, key=lambda t: (t[1], t[0])):
             middle = (np.array(tile) + 0.5) * c.tile_m
-            near = [
-                chunk
-                for chunk, places in zip(chunks, cameras, strict=True)
-                if c.moving.enabled and (np.hypot(*(places - middle).T) <= reach).any()
-            ]
+            near = [chunks[k] for k in sorted({taken_in[i] for i in images.query_ball_point(middle, reach_of(c))})]
             settings = (c.voxel_m, c.tile_m, c.moving, c.isolation_m, c.min_neighbours)
             out = self.out("tiles", tile, parts[tile], near, *settings)
             jobs[tile] = TileJob(tile, tuple(parts[tile]), tuple(near), c, out)
@@ -93,16 +91,16 @@ class Plan:
 
     def views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], sha256: str) -> list[ViewJob]:
         """Some stops along the paths each."""
-        c, jobs = self.config, []
+        c, jobs, tiles = self.config, [], _Tiles(points, self.config.tile_m)
         for drive in drives:
             stops = stops_along(drive.poses, c.heat_views)
             for first in range(0, len(stops), VIEWS_PER_JOB):
                 some = tuple(stops[first : first + VIEWS_PER_JOB])
                 places = np.array([stop.T_map_base[:2, 3] for stop in some])
                 margin = c.heat_views.max_depth_m + max(map(abs, c.heat_views.beside_m))
-                near = _within(points, places, margin, c.tile_m)
+                near = tiles.within(places, margin)
                 looks = [(stop.T_map_base, stop.beside_m, stop.yaw_deg) for stop in some]
-                out = self.out("views", looks, near, c.tile_m, c.heat_views, sha256)
+                out = self.out("views", looks, near, c.tile_m, c.heat_views.model_copy(update={"full_scale": 1}), sha256)
                 jobs.append(ViewJob(some, near, c, sha256, out))
         return jobs
 
@@ -128,13 +126,13 @@ class Plan:
         parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, per_m) for drive in drives]
         stations = np.concatenate([s for s, _ in parts])
         budgets = np.concatenate([b for _, b in parts])
-        reach, jobs = c.max_range_m + c.stretch_m, []
+        reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _Tiles(points, c.tile_m)
         for first in range(0, len(stations), STRETCHES_PER_JOB):
             own = np.arange(first, min(first + STRETCHES_PER_JOB, len(stations)))
             # whoever could be nearer to a point within reach
             low, high = stations[own, :2].min(0) - 2 * reach, stations[own, :2].max(0) + 2 * reach
             around = np.flatnonzero(((stations[:, :2] >= low) & (stations[:, :2] <= high)).all(axis=1))
-            near = _within(points, stations[own, :2], reach, c.tile_m)
+            near = tiles.within(stations[own, :2], reach)
             if not near:
                 continue
             allowed = np.where(np.isin(around, own), budgets[around], 0)
@@ -161,15 +159,21 @@ class Plan:
         return jobs
 
 
-def _within(points: dict[Tile, Path], places: np.ndarray, radius: float, tile_m: float) -> tuple:
-    """The tiles that come within `radius` of any of the places (P, 2), in their order."""
-    near = []
-    for tile, path in points.items():
-        low = np.array(tile) * tile_m
-        gap = np.maximum(np.maximum(low - places, places - low - tile_m), 0)
-        if (np.square(gap).sum(axis=1) <= radius**2).any():
-            near.append((tile, path))
-    return tuple(near)
+class _Tiles:
+    """Results by tile, found by place."""
+
+    def __init__(self, points: dict[Tile, Path], tile_m: float):
+        self._items = tuple(points.items())
+        self._middles = (np.array([tile for tile, _ in self._items]).reshape(-1, 2) + 0.5) * tile_m
+        self._tree, self._half = cKDTree(self._middles), tile_m / 2
+
+    def within(self, places: np.ndarray, radius: float) -> tuple[tuple[Tile, Path], ...]:
+        """The tiles that come within `radius` of any of the places (P, 2), in their order."""
+        found: set[int] = set()
+        for place, near in zip(places, self._tree.query_ball_point(places, radius + self._half * 2**0.5), strict=True):
+            gap = np.maximum(np.abs(self._middles[near] - place) - self._half, 0)
+            found.update(np.array(near)[np.square(gap).sum(axis=1) <= radius**2].tolist() if near else ())
+        return tuple(self._items[k] for k in sorted(found))
 
 
 def outs(jobs: dict) -> dict[Tile, Path]:

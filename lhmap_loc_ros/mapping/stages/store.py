@@ -43,10 +43,10 @@ def save(path: Path, **arrays) -> None:
         np.savez(file, **arrays)
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file; raises InputError if it is damaged."""
+def load(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of a file, or some of them; raises InputError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+            return {name: data[name] for name in names or data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: damaged ({error}); delete it and build again") from error
