@@ -100,7 +100,9 @@ class Plan:
                 margin = c.heat_views.max_depth_m + max(map(abs, c.heat_views.beside_m))
                 near = tiles.within(places, margin)
                 looks = [(stop.T_map_base, stop.beside_m, stop.yaw_deg) for stop in some]
-                out = self.out("views", looks, near, c.tile_m, c.heat_views.model_copy(update={"full_scale": 1}), sha256)
+                # what their values are worth is the next stage's matter
+                settings = c.heat_views.model_dump(mode="json", exclude={"full_scale"})
+                out = self.out("views", looks, near, c.tile_m, settings, sha256)
                 jobs.append(ViewJob(some, near, c, sha256, out))
         return jobs
 
