@@ -12,7 +12,7 @@ from ...lhmap.writer import HEAT_BINS, pack_tile
 from ..config import BuildConfig
 from ..selection import select_points
 from .store import load, save
-from .tiles import Neighbourhood, corner_of
+from .tiles import Neighbourhood, corner_of, part_of
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,7 @@ class ChooseJob:
             near.points, heat, near.luck, self.stations - near.origin, self.budgets, self.config.fair_share,
             self.config.heat_power, self.reach_m,
         )  # fmt: skip
-        parts = near.by_tile(kept)
-        save(
-            self.out,
-            tiles=np.array(near.tiles, np.int32).reshape(-1, 2),
-            ends=np.cumsum([len(part) for part in parts]),
-            index=np.concatenate(parts).astype(np.uint32),
-        )
+        save(self.out, **near.by_tile(kept))
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,8 @@ class PackJob:
         heat = np.ones(count, np.float32) if self.heat is None else load(self.heat)["heat"]
         keep = np.full(count, self.choices is None)
         for path in self.choices or ():
-            keep[chosen(path, self.tile)] = True
+            choice = load(path)
+            keep[choice["index"][part_of(choice, self.tile)]] = True
         points, heat, intensity = data["points"][keep], heat[keep], data["intensity"][keep]
         packed, encoding, z_base = pack_tile(points, heat, intensity, self.tile, self.config.resolution_m)
         corner = corner_of(self.tile, self.config.tile_m)
@@ -75,10 +70,3 @@ class PackJob:
             histogram=np.histogram(heat, HEAT_BINS, (0, 1))[0],
             bounds=np.array([points.min(axis=0), points.max(axis=0)]) + corner if len(points) else np.zeros((0, 3)),
         )
-
-
-def chosen(path: Path, tile: tuple[int, int]) -> np.ndarray:
-    """The numbers of a tile's points that a choice keeps."""
-    data = load(path)
-    (number,) = np.flatnonzero((data["tiles"] == tile).all(axis=1))
-    return data["index"][data["ends"][number - 1] if number else 0 : data["ends"][number]]

@@ -95,8 +95,15 @@ class Neighbourhood:
             column("intensity", np.float32), column("luck", np.float64), np.cumsum([len(p) for p in points]),
         )  # fmt: skip
 
-    def by_tile(self, index: np.ndarray) -> list[np.ndarray]:
-        """Numbers of points (M,), ascending, as the numbers within each tile."""
-        cuts = np.searchsorted(index, self.ends)
-        starts = np.r_[0, self.ends[:-1]] if len(self.ends) else []
-        return [part - start for part, start in zip(np.split(index, cuts[:-1]), starts, strict=True)]
+    def by_tile(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Numbers of points (M,), ascending, as arrays to save: `index` within each of `tiles`, and their `ends`."""
+        ends = np.searchsorted(index, self.ends)
+        starts = np.r_[0, self.ends][: len(ends)]
+        within = index - np.repeat(starts, np.diff(np.r_[0, ends]))
+        return {"tiles": np.array(self.tiles, np.int32).reshape(-1, 2), "ends": ends, "index": within.astype(np.uint32)}
+
+
+def part_of(data: dict[str, np.ndarray], tile: tuple[int, int]) -> slice:
+    """Where in such arrays a tile's points are."""
+    (number,) = np.flatnonzero((data["tiles"] == tile).all(axis=1))
+    return slice(data["ends"][number - 1] if number else 0, data["ends"][number])

@@ -13,7 +13,7 @@ from ...inference import Model
 from ..config import BuildConfig
 from ..heat import Stop, best_of_views, load_heat_model, mean_of_best
 from .store import load, save
-from .tiles import Neighbourhood
+from .tiles import Neighbourhood, part_of
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,8 @@ class ViewJob:
         model = _model(self.config.heat_views.model, self.model_sha256)
         stops = [stop.moved(-near.origin) for stop in self.stops]
         best = best_of_views(near.points, near.intensity, stops, model, self.config.heat_views)
-        parts = near.by_tile(np.flatnonzero(best[:, 0] >= 0))
-        ends = np.r_[0, near.ends[:-1]] if len(near.ends) else []
-        values = [best[part + start] for part, start in zip(parts, ends, strict=True)]
-        save(
-            self.out,
-            tiles=np.array(near.tiles, np.int32).reshape(-1, 2),
-            ends=np.cumsum([len(part) for part in parts]),
-            index=np.concatenate(parts).astype(np.uint32) if parts else np.zeros(0, np.uint32),
-            best=np.concatenate(values) if values else np.zeros((0, self.config.heat_views.top_views), np.float32),
-        )
+        seen = np.flatnonzero(best[:, 0] >= 0)
+        save(self.out, **near.by_tile(seen), best=best[seen])
 
 
 @lru_cache(maxsize=2)
@@ -66,8 +58,7 @@ class HeatJob:
         best = np.full((count, top), -1.0, np.float32)
         for path in self.views:
             data = load(path)
-            (number,) = np.flatnonzero((data["tiles"] == self.tile).all(axis=1))
-            part = slice(data["ends"][number - 1] if number else 0, data["ends"][number])
+            part = part_of(data, self.tile)
             index = data["index"][part]
             both = np.concatenate([best[index], data["best"][part]], axis=1)
             best[index] = -np.sort(-both, axis=1)[:, :top]
