@@ -367,6 +367,30 @@ def bench_map(
     print_table("", [name.replace("_", " ") for name in rows[0]], [[cell(v) for v in row.values()] for row in rows])
 
 
+@benching.command("build")
+@fails_in_one_line
+def bench_build(
+    bag: BagArgument,
+    times: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(min=1, help="How often the drive is driven on end; repeat it; 1 and 20 if not set."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time and memory of building maps of drives of several lengths, side by side."""
+    import json
+
+    from .bench.build_bench import bench_build as run
+
+    with ProgressBars() as report:
+        rows = run(bag, times or [1, 20], config, report)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    print_table("", [name.replace("_", " ") for name in rows[0]], [[cell(v) for v in row.values()] for row in rows])
+
+
 def _simulated_map(folder: Path, report) -> Path:
     from .datasets.synthetic.simulate import simulate as run
     from .mapping.builder import build_map

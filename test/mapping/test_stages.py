@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A build goes on where it was interrupted, does again only what changed, and comes out the same whoever does it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ import time
 import box_world as world
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from lhmap_loc_ros import cli
 from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
@@ -135,3 +138,13 @@ def test_scheduler_that_does_not_answer(bag, tmp_path):
     with pytest.raises(ConfigError, match="no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         build_map(bag, tmp_path / "m", CONFIG, scheduler="tcp://127.0.0.1:1")
     assert not (tmp_path / "m").exists()
+
+
+def test_bench_drives_on_where_the_drive_ended(bag, tmp_path):
+    (tmp_path / "c.yaml").write_text("{heat: none}")
+    command = ("bench", "build", bag, "--times", 1, "--times", 3, "-c", tmp_path / "c.yaml", "--json")
+    result = CliRunner().invoke(cli.app, [str(word) for word in command])
+    assert result.exit_code == 0, result.output
+    once, thrice = json.loads(result.stdout)
+    assert (once["scans"], thrice["scans"]) == (12, 36) and once["peak_mb"] > 50 < thrice["peak_mb"]
+    assert 2.7 < thrice["km"] / once["km"] < 3.6
