@@ -230,6 +230,7 @@ def main() -> None:
         methods["regress"] = ("--method", "regress", "--model", args.regress)
     methods["flow"] = ("--method", "flow")
     others = dict(text.split("=", 1) for text in args.flow)
+    methods |= {name: ("--method", "flow", "--model", prefix) for name, prefix in others.items()}
     parts = {
         "table": lambda: table(bench, groups, methods),
         "covariance": lambda: covariance(bench, groups),
