@@ -31,11 +31,16 @@ class Answers:
         self.asked.append(words)
         return path
 
-    def evaluate(self, data, level, *options):
-        self.asked.append((data["map"], data["frames"], level, *options))
-        better = "--config" not in options
-        return {"frames": 7, "translation_median_m": 0.1 if better else 0.2, "rotation_median_deg": 0.3,
-                "recall_050m_5deg": 0.95}  # fmt: skip
+    def evaluate(self, cases):
+        self.asked += [(data["map"], data["frames"], level, *options) for data, level, options in cases]
+        return [
+            {"frames": 7, "translation_median_m": 0.2 if "--config" in options or ".even." in data["map"] else 0.1,
+             "rotation_median_deg": 0.3, "recall_050m_5deg": 0.95}
+            for data, _, options in cases
+        ]  # fmt: skip
+
+    def megabytes_per_km(self, path):
+        return 42.0 if path.endswith(".full.lhmap") else float(path.split(".", 2)[2].removesuffix(".lhmap"))
 
 
 DATA = {"street": {"map": "w.lhmap", "bag": "w/query", "frames": "0-9999/4"}}
@@ -48,14 +53,26 @@ def test_ablation_compares_on_fewer_images_and_says_how_many(tool, tmp_path):
     assert "| as shipped | 0.10 m / 0.30°, 95 % |" in text and "| no search | 0.20 m / 0.30°, 95 % |" in text
     assert json.loads((tmp_path / "no_search.yaml").read_text()) == {"refiner": {"restarts_m": []}}
     assert ("w.lhmap", "0-9999/16", 1, "--no-grey", "--method", "flow", "--model", "runs/other") in bench.asked
-    smaller = [words for words in bench.asked if words[:2] == ("build", "w/mapping")]
-    assert [words[words.index("--budget") + 1] for words in smaller] == [4, 2, 1]
+
+
+def test_sizes_compares_heat_with_an_even_sample_at_equal_bytes_and_draws_it(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "SIZE_PLOT", tmp_path / "sizes.png")
+    bench = Answers(tmp_path)
+    text = tool.sizes(bench, DATA, {"shipped": "heat"}).splitlines()
+    assert text[0] == "Every point, MB/km: street 42."
+    assert "| 1 MB/km, heat: shipped | 0.10 m / 0.30°, 95 % |" in text
+    assert "| 1 MB/km, even sample | 0.20 m / 0.30°, 95 % |" in text
+    assert len(text) == 5 + 2 * len(tool.SIZES) and (tmp_path / "sizes.png").stat().st_size > 1000
+    built = [words for words in bench.asked if words[:2] == ("build", "w/mapping")]
+    settings = [json.loads((tmp_path / words[words.index("-c") + 1]).read_text()) for words in built]
+    assert settings[0] == {"budget_mb_per_km": None}
+    assert {"budget_mb_per_km": 0.5, "heat": "none"} in settings
 
 
 def test_coverage_of_all_images_counts_every_image_once(tool):
     class Bench:
-        def evaluate(self, data, level, *options):
-            return data | {"within_sigmas": {k: [data["share"]] * 6 for k in "123"}}
+        def evaluate(self, cases):
+            return [data | {"within_sigmas": {k: [data["share"]] * 6 for k in "123"}} for data, *_ in cases]
 
     groups = {"few": {"frames": 10, "share": 0.5}, "many": {"frames": 30, "share": 0.9}}
     lines = tool.covariance(Bench(), groups).splitlines()
@@ -64,7 +81,7 @@ def test_coverage_of_all_images_counts_every_image_once(tool):
 
 def test_a_table_replaces_the_one_before_and_nothing_else(tool):
     before = tool.PAGE.read_text()
-    for part in ("table", "covariance", "ablation", "robustness", "heat"):
+    for part in ("table", "covariance", "ablation", "robustness", "size"):
         tool.write(part, f"| {part} |")
         assert f"<!-- {part} -->\n\n| {part} |\n\n<!-- end {part} -->" in tool.PAGE.read_text()
     headings = [line for line in before.splitlines() if line.startswith("#")]
@@ -76,6 +93,6 @@ def test_a_table_replaces_the_one_before_and_nothing_else(tool):
 def test_results_of_two_runs_at_a_time_are_all_kept(tool, tmp_path, monkeypatch):
     monkeypatch.setattr(tool.Bench, "lhmap", lambda self, *words, **_: json.dumps({"level": words[8]}))
     first, second = tool.Bench(tmp_path), tool.Bench(tmp_path)
-    first.evaluate(DATA["street"], 1)
-    second.evaluate(DATA["street"], 2)
-    assert len(tool.Bench(tmp_path).results) == 2
+    first.evaluate([(DATA["street"], 1, ())])
+    assert second.evaluate([(DATA["street"], 2, ()), (DATA["street"], 3, ())]) == [{"level": "2"}, {"level": "3"}]
+    assert len(tool.Bench(tmp_path).results) == 3

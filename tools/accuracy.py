@@ -5,7 +5,8 @@
     tools/accuracy.py WORK [--kitti ROOT] [--regress PREFIX] [--flow NAME=PREFIX]... [--heat NAME=ONNX]... [--only PART]
 
 WORK keeps bags, maps and results; what is there is not made again. Without --kitti (the odometry layout, drives named
-as in DRIVES) there are no rows of real drives. Tables go between the markers in docs/accuracy.md.
+as in DRIVES) there are no rows of real drives. Tables go between the markers in docs/accuracy.md. One evaluation runs
+on each core.
 """
 
 import argparse
@@ -15,7 +16,10 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -23,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "accuracy.md"
 SEEDS = (9100, 9101)
 SYNTHETIC_FRAMES = "0-9999/4"
-FEWER = {"0-9999/4": "0-9999/16", "all": "0-9999/3"}
+FEWER, SOME = {"0-9999/4": "0-9999/16", "all": "0-9999/3"}, {"0-9999/4": "0-9999/8", "all": "0-9999/2"}
 """Images of the tables that compare many variants, in place of those of the main table."""
 DRIVES = {
     "KITTI 0013, 120-143": ("2011_09_26_0013", "60-71"),
@@ -31,21 +35,26 @@ DRIVES = {
 }
 """Sequence and images of the bag of odd frames (frame 121 is its image 60)."""
 LEVELS = (1, 2, 3)
+SIZES = (8, 4, 2, 1, 0.5)
+"""Budgets that are compared, MB per km."""
+SIZE_PLOT = ROOT / "docs" / "images" / "accuracy_by_size.png"
 
 
 class Bench:
     """Runs commands, and remembers their results in WORK/results.json by the command."""
 
     def __init__(self, work: Path):
-        self.work, self._file = work, work / "results.json"
+        self.work, self._file, self._lock = work, work / "results.json", Lock()
         self.results = self._read()
 
     def _read(self) -> dict:
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
-    def lhmap(self, *words, cwd=None) -> str:
+    def lhmap(self, *words, core: int | None = None) -> str:
         command = [sys.executable, "-m", "lhmap_loc_ros.cli", *map(str, words)]
-        done = subprocess.run(command, cwd=cwd or self.work, capture_output=True, text=True)
+        if core is not None:
+            command = ["taskset", "--cpu-list", str(core), *command]
+        done = subprocess.run(command, cwd=self.work, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"lhmap {shlex.join(map(str, words))}\n{done.stderr[-2000:]}")
         return done.stdout
@@ -57,19 +66,34 @@ class Bench:
             self.lhmap(*words)
         return path
 
-    def evaluate(self, data: dict, level: int, *options) -> dict:
-        words = ["evaluate", "--map", data["map"], "--bag", data["bag"], "--frames", data["frames"], "--level", level]
-        words = [*map(str, [*words, *options]), "--json"]
-        command = f"lhmap {shlex.join(words)}"
-        if command not in self.results:
-            print(command, flush=True)
-            result = json.loads(self.lhmap(*words))
+    def megabytes_per_km(self, path: str) -> float:
+        return json.loads(self.lhmap("info", path, "--json"))["bytes_per_km"] / 1e6
+
+    def evaluate(self, cases: list[tuple[dict, int, tuple]]) -> list[dict]:
+        """The figures of each case: data, level, options."""
+        commands = []
+        for data, level, options in cases:
+            words = ["--map", data["map"], "--bag", data["bag"], "--frames", data["frames"], "--level", level]
+            commands.append(shlex.join(map(str, ["lhmap", "evaluate", *words, *options, "--json"])))
+        cores = sorted(os.sched_getaffinity(0))
+        missing = [command for command in dict.fromkeys(commands) if command not in self.results]
+        with ThreadPoolExecutor(len(cores)) as pool:
+            waiting = [pool.submit(self._measure, command, cores) for command in missing]
+            for result in waiting:
+                result.result()
+        return [self.results[command] for command in commands]
+
+    def _measure(self, command: str, cores: list[int]) -> None:
+        core = cores.pop()
+        print(command, flush=True)
+        result = json.loads(self.lhmap(*shlex.split(command)[1:], core=core))
+        cores.append(core)
+        with self._lock:
             # another run may have added to them since
             self.results = self._read() | {command: result}
             temporary = self._file.with_suffix(f".{os.getpid()}")
             temporary.write_text(json.dumps(self.results, indent=1))
             temporary.replace(self._file)
-        return self.results[command]
 
 
 def synthetic(bench: Bench, seed: int) -> dict:
@@ -93,19 +117,18 @@ def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> s
         "| data | level | method | median | mean | 90 % | recall 0.25 m, 2° | 0.5 m, 5° | 5 m, 10° | grey image |",
         "|---" * 10 + "|",
     ]
-    for name, data in groups.items():
-        for level in LEVELS:
-            for method, options in methods.items():
-                f = bench.evaluate(data, level, *options)
-                lines.append(
-                    f"| {name} ({f['frames']} images) | {level} | {method} "
-                    f"| {f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}° "
-                    f"| {f['translation_mean_m']:.2f} m "
-                    f"| {f['translation_p90_m']:.2f} m / {f['rotation_p90_deg']:.2f}° "
-                    f"| {100 * f['recall_025m_2deg']:.0f} % | {100 * f['recall_050m_5deg']:.0f} % "
-                    f"| {100 * f['recall_5m_10deg']:.0f} % "
-                    f"| {f['grey_translation_median_m']:.2f} m / {f['grey_rotation_median_deg']:.2f}° |"
-                )
+    rows = list(product(groups, LEVELS, methods))
+    figures = bench.evaluate([(groups[name], level, methods[method]) for name, level, method in rows])
+    for (name, level, method), f in zip(rows, figures, strict=True):
+        lines.append(
+            f"| {name} ({f['frames']} images) | {level} | {method} "
+            f"| {f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}° "
+            f"| {f['translation_mean_m']:.2f} m "
+            f"| {f['translation_p90_m']:.2f} m / {f['rotation_p90_deg']:.2f}° "
+            f"| {100 * f['recall_025m_2deg']:.0f} % | {100 * f['recall_050m_5deg']:.0f} % "
+            f"| {100 * f['recall_5m_10deg']:.0f} % "
+            f"| {f['grey_translation_median_m']:.2f} m / {f['grey_rotation_median_deg']:.2f}° |"
+        )
     return "\n".join(lines)
 
 
@@ -119,30 +142,42 @@ def covariance(bench: Bench, groups: dict[str, dict]) -> str:
         cells = [" / ".join(f"{100 * share:.0f}" for share in column) for column in shares.T]
         return f"| {name} | {level} | " + " | ".join(cells) + " |"
 
-    for name, data in groups.items():
-        for level in LEVELS:
-            f = bench.evaluate(data, level, "--method", "flow")
-            shares = np.array([f["within_sigmas"][k] for k in "123"])
-            pooled[level] += shares * f["frames"]
-            lines.append(row(name, level, shares))
-        images += f["frames"]
+    rows = list(product(groups, LEVELS))
+    figures = bench.evaluate([(groups[name], level, ("--method", "flow")) for name, level in rows])
+    for (name, level), f in zip(rows, figures, strict=True):
+        shares = np.array([f["within_sigmas"][k] for k in "123"])
+        pooled[level] += shares * f["frames"]
+        images += f["frames"] if level == LEVELS[0] else 0
+        lines.append(row(name, level, shares))
     lines += [row(f"all {images} images", level, pooled[level] / images) for level in LEVELS]
     return "\n".join(lines)
 
 
 def variants(bench: Bench, groups: dict[str, dict], rows: dict[str, tuple], level: int) -> str:
     """A table of variants of the shipped method, one column of data each: medians, and recall at 0.5 m and 5°."""
-    columns, lines = [], []
-    for name, (options, change) in rows.items():
-        cells, columns = [], []
-        for group, data in groups.items():
-            data = data | {"frames": FEWER.get(data["frames"], data["frames"])}
-            f = bench.evaluate(change(data), level, "--no-grey", *options)
-            medians = f"{f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}°"
-            cells.append(f"{medians}, {100 * f['recall_050m_5deg']:.0f} %")
-            columns.append(f"{group} ({f['frames']} images)")
+    return as_text(groups, rows, measure(bench, groups, rows, level))
+
+
+def measure(
+    bench: Bench, groups: dict[str, dict], rows: dict[str, tuple], level: int, images=FEWER
+) -> list[list[dict]]:
+    """The figures of each row and group; a row is its options and what it changes of the data."""
+    fewer = [data | {"frames": images.get(data["frames"], data["frames"])} for data in groups.values()]
+    cases = [(change(data), level, ("--no-grey", *options)) for options, change in rows.values() for data in fewer]
+    figures = iter(bench.evaluate(cases))
+    return [[next(figures) for _ in groups] for _ in rows]
+
+
+def as_text(groups: dict[str, dict], rows: dict[str, tuple], figures: list[list[dict]]) -> str:
+    heads = [f"{group} ({f['frames']} images)" for group, f in zip(groups, figures[0], strict=True)]
+    lines = ["| variant | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name, row in zip(rows, figures, strict=True):
+        cells = [
+            f"{f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}°, {100 * f['recall_050m_5deg']:.0f} %"
+            for f in row
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(["| variant | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|", *lines])
+    return "\n".join(lines)
 
 
 def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
@@ -158,34 +193,57 @@ def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
         rows[name] = (once, dict)
     for weighting, name in (("uniform", "uniform"), ("heat", "heat alone"), ("uncertainty", "uncertainty alone")):
         rows[f"weights: {name}"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
-    for megabytes in (4, 2, 1):
-        rows[f"map of {megabytes} MB/km"] = ((), budget(bench, megabytes))
     rows |= {name: (("--method", "flow", "--model", prefix), dict) for name, prefix in networks.items()}
     return variants(bench, groups, rows, 1)
 
 
-def budget(bench: Bench, megabytes: float, label: str = "shipped", **build):
-    """Changes data to a smaller map of the same scans; `build` are settings of `lhmap build`."""
+def budget(bench: Bench, megabytes: float | None, label: str = "shipped", **build):
+    """Changes data to a smaller map of the same scans, or one of every point; `build`: settings of `lhmap build`."""
 
     def change(data):
-        name = f"{Path(data['map']).stem}.{label}.{megabytes}.lhmap"
-        config = bench.work / f"build_{label}.yaml"
-        config.write_text(json.dumps(build))
+        name = f"{Path(data['map']).stem}.{label}.{megabytes or 'full'}.lhmap"
+        config = bench.work / f"build_{label}_{megabytes or 'full'}.yaml"
+        config.write_text(json.dumps(build | {"budget_mb_per_km": megabytes}))
         source = data["bag"].replace("query", "mapping").replace(".odd", ".even")
-        return data | {"map": bench.make(name, "build", source, "-o", name, "--budget", megabytes, "-c", config.name)}
+        made = bench.make(name, "build", source, "-o", name, "-c", config.name, "--work", f"{name.split('.')[0]}.work")
+        return data | {"map": made}
 
     return change
 
 
-def heats(bench: Bench, groups, networks: dict[str, str]) -> str:
-    """Which heat chooses best: maps of equal bytes, their points chosen by each."""
-    rows = {"8 MB/km": ((), dict)}
-    for megabytes in (2, 1, 0.5):
-        rows[f"{megabytes} MB/km, even sample"] = ((), budget(bench, megabytes, "none", heat="none"))
+def sizes(bench: Bench, groups, networks: dict[str, str]) -> str:
+    """Error against bytes: maps of the same scans, their points chosen by heat or evenly; draws it, too."""
+    rows = {"every point": ((), budget(bench, None))}
+    for megabytes in SIZES:
         for name, model in networks.items():
             chosen = budget(bench, megabytes, name, heat="network", heat_views={"model": model})
-            rows[f"{megabytes} MB/km, heat: {name}"] = ((), chosen)
-    return variants(bench, groups, rows, 2)
+            rows[f"{megabytes:g} MB/km, heat: {name}"] = ((), chosen)
+        rows[f"{megabytes:g} MB/km, even sample"] = ((), budget(bench, megabytes, "even", heat="none"))
+    figures = measure(bench, groups, rows, 2, SOME)
+    megabytes = [
+        [bench.megabytes_per_km(change(data)["map"]) for data in groups.values()] for _, change in rows.values()
+    ]
+    draw_sizes(groups, list(rows), megabytes, figures)
+    full = ", ".join(f"{name} {size:.0f}" for name, size in zip(groups, megabytes[0], strict=True))
+    return f"Every point, MB/km: {full}.\n\n{as_text(groups, rows, figures)}"
+
+
+def draw_sizes(groups, rows: list[str], megabytes: list[list[float]], figures: list[list[dict]]) -> None:
+    """One picture a group: median error against the file's bytes, a line for each way to choose."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3 * len(groups), 3.2), layout="constrained")
+    for column, (axes, name) in enumerate(zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True)):
+        full = figures[0][column]["translation_median_m"]
+        axes.axhline(full, color="0.6", linestyle=":", label="every point")
+        for way in dict.fromkeys(row.partition(", ")[2] for row in rows[1:]):
+            chosen = [k for k, row in enumerate(rows) if row.endswith(f", {way}")]
+            errors = [figures[k][column]["translation_median_m"] for k in chosen]
+            axes.plot([megabytes[k][column] for k in chosen], errors, "o-", label=way)
+        axes.set(title=name, xlabel="MB per km", xscale="log", ylim=(0, None))
+    figure.axes[0].set_ylabel("median error [m], level 2")
+    figure.axes[0].legend()
+    figure.savefig(SIZE_PLOT, dpi=90)
 
 
 def robustness(bench: Bench, groups) -> str:
@@ -217,7 +275,7 @@ def main() -> None:
     parser.add_argument("--regress", help="path prefix of the regress networks")
     parser.add_argument("--flow", action="append", default=[], help="NAME=PREFIX, other flow networks to compare")
     parser.add_argument("--heat", action="append", default=[], help="NAME=ONNX, another heat network to compare")
-    parser.add_argument("--only", choices=("table", "covariance", "ablation", "robustness", "heat"))
+    parser.add_argument("--only", choices=("table", "covariance", "ablation", "robustness", "size"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.work.resolve())
@@ -236,7 +294,7 @@ def main() -> None:
         "covariance": lambda: covariance(bench, groups),
         "ablation": lambda: ablation(bench, groups, others),
         "robustness": lambda: robustness(bench, groups),
-        "heat": lambda: heats(bench, groups, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
+        "size": lambda: sizes(bench, groups, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
     }
     for part, run in parts.items():
         if args.only in (None, part):

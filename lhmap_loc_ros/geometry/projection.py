@@ -39,8 +39,8 @@ def _z_buffer(uv, depth, splat, max_depth, nearest, index):
         u = uv[i, 0]
         if not (z <= max_depth) or not (u > -1e6 and u < 1e6 and uv[i, 1] > -1e6 and uv[i, 1] < 1e6):
             continue
-        # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s
-        reach = min(int(0.5 * splat / z), 3)
+        # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s, for all points or for each
+        reach = min(int(0.5 * splat[i % splat.shape[0]] / z), 3)
         column, row = int(np.floor(u + 0.5)), int(np.floor(uv[i, 1] + 0.5))
         for r in range(max(row - reach, 0), min(row + reach + 1, height)):
             for c in range(max(column - reach, 0), min(column + reach + 1, width)):
@@ -70,16 +70,17 @@ def project(
 
 
 def z_buffer(
-    uv: np.ndarray, depth: np.ndarray, camera: Camera, splat_m: float = 0.0, max_depth: float = 100.0
+    uv: np.ndarray, depth: np.ndarray, camera: Camera, splat_m: float | np.ndarray = 0.0, max_depth: float = 100.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest point at each pixel.
 
     Returns the depth image (H, W) float32 [m], infinite where empty, and the index image (H, W) int32 of the
-    point that owns each pixel, `NO_POINT` where empty. `splat_m` is the width of a point in metres: near
-    points cover several pixels (at most 7x7), far ones a single one. Beside its own pixel a point is drawn
-    only where no other point projects, or one well behind it.
+    point that owns each pixel, `NO_POINT` where empty. `splat_m` is the width of a point in metres, the same for
+    all or (N,): near points cover several pixels (at most 7x7), far ones a single one. Beside its own pixel a point
+    is drawn only where no other point projects, or one well behind it.
     """
     nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
     index = np.full((camera.height, camera.width), NO_POINT, dtype=np.int32)
-    _z_buffer(uv, depth, splat_m * camera.fx, max_depth, nearest, index)
+    splat = np.atleast_1d(np.asarray(splat_m, np.float32)) * np.float32(camera.fx)
+    _z_buffer(uv, depth, splat, max_depth, nearest, index)
     return nearest, index

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,25 @@ METADATA_KEY = "lhmap"
 """Key of the ONNX metadata that holds this package's settings as JSON."""
 
 
+MOST_THREADS = 4
+"""More gain these small networks nothing."""
+
+
+def available_threads() -> int:
+    """One thread for each core that this process may use, at most `MOST_THREADS`."""
+    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+
+
+@cache
+def _share_arena() -> None:
+    """Registers the memory that all networks of this process share."""
+    import onnxruntime as ort
+
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    by_request = 1
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"arena_extend_strategy": by_request}))
+
+
 class Model:
     """A network with named inputs and outputs of fixed shape, float32."""
 
@@ -23,11 +44,15 @@ class Model:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or available_threads()
         options.inter_op_num_threads = 1
         # a spinning pool would take the cores from decoding, projection and the middleware
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        # a few networks run in turn: one arena that grows by what is asked for serves them all
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False
         content = path.read_bytes()
         try:
             self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -49,6 +74,6 @@ class Model:
         return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
 
 
-def load_model(name: str | Path, threads: int = 2) -> Model:
-    """Load a network by file path or by the name of a shipped one; raises ModelError."""
+def load_model(name: str | Path, threads: int = 0) -> Model:
+    """Load a network by file path or by the name of a shipped one; raises ModelError. 0 `threads`: as available."""
     return Model(find_model(name), threads)

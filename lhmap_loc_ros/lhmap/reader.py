@@ -39,7 +39,7 @@ class LHMap:
         self._cache = TileCache(source, cache_bytes)
 
     @classmethod
-    def open(cls, path, cache_bytes: int = 64 << 20) -> LHMap:
+    def open(cls, path, cache_bytes: int = 32 << 20) -> LHMap:
         """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory.
 
         Raises MapFormatError, naming what was found and expected, for a file that is missing, foreign,

@@ -20,6 +20,12 @@ HORIZON = 0.46
 """Where the principal point lies in the network's view, as a share of its height."""
 
 
+LEAST_WIDTH_M, MOST_WIDTH_M = 0.2, 0.8
+"""Between these lies the width at which a map point is drawn."""
+_BLOCK_M = 0.5
+_SLOTS = 1 << 18
+
+
 @dataclass(frozen=True)
 class View:
     """The network's pixel grid and how camera images get onto it."""
@@ -69,6 +75,29 @@ class MapView:
 
 
 @numba.njit(cache=True, nogil=True)
+def _block_counts(points, block, slots, counts):
+    """How many points share each point's block of space; blocks of the same hash count as one, which is rare."""
+    for i in range(points.shape[0]):
+        h = np.int64(np.floor(points[i, 0] / block)) * 73856093
+        h ^= np.int64(np.floor(points[i, 1] / block)) * 19349663
+        h ^= np.int64(np.floor(points[i, 2] / block)) * 83492791
+        slots[i] = (h ^ (h >> 21)) & (counts.shape[0] - 1)
+        counts[slots[i]] += 1
+
+
+def point_widths(points: np.ndarray) -> np.ndarray:
+    """Widths (N,) float32 [m] at which points (N, 3) are drawn so that surfaces close.
+
+    Twice the distance between neighbours on a surface, from how many points there are around, and so larger in a map of
+    few points: the networks see surfaces at any budget. Between `LEAST_WIDTH_M` and `MOST_WIDTH_M`.
+    """
+    slots, counts = np.empty(len(points), np.int64), np.zeros(_SLOTS, np.int32)
+    _block_counts(points, _BLOCK_M, slots, counts)
+    spacing = _BLOCK_M / np.sqrt(counts[slots].astype(np.float32))
+    return np.clip(2 * spacing, LEAST_WIDTH_M, MOST_WIDTH_M)
+
+
+@numba.njit(cache=True, nogil=True)
 def _fill_channels(index, depth, intensity, height_above, channels):
     for row in range(index.shape[0]):
         for column in range(index.shape[1]):
@@ -85,12 +114,13 @@ def render_map(
     intensity: np.ndarray,
     T_map_camera: np.ndarray,
     camera: Camera,
-    splat_m: float = 0.2,
+    splat_m: float | np.ndarray = LEAST_WIDTH_M,
     max_depth: float = 80.0,
 ) -> MapView:
     """Project map points (N, 3) float32 with intensities (N) float32 in [0, 1] into the camera.
 
-    The height channel is along the map's z axis, relative to the camera: (z_point - z_camera) / 5 m.
+    The height channel is along the map's z axis, relative to the camera: (z_point - z_camera) / 5 m. Points are drawn
+    `splat_m` wide, all alike or each as wide as (N,) says.
     """
     T_map_camera = np.asarray(T_map_camera, dtype=np.float64)
     rotation, position = T_map_camera[:3, :3], T_map_camera[:3, 3]

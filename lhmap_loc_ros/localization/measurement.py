@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from ..configuration import Config
 from ..geometry import inverse, se3_log
@@ -49,7 +49,7 @@ class MeasurementConfig(Config):
     @property
     def gate(self) -> float:
         """The largest squared Mahalanobis distance (6 degrees of freedom) that passes."""
-        return float(chi2.ppf(self.gate_probability, 6))
+        return float(chdtri(6, 1 - self.gate_probability))
 
     @property
     def bias(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..geometry import NO_POINT, Camera, make_pose, perturb, pose_error
 from ..inference import load_model
 from ..lhmap import MapPoints
 from .covariance import CovarianceModel
-from .features import View, cell_points, render_map
+from .features import View, cell_points, point_widths, render_map
 from .solver import Solution, solve_pose
 
 COARSE_CELL, FINE_CELL = 8, 4
@@ -41,7 +41,7 @@ class RefinerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_coarse/_fine.onnx")
-    threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
+    threads: int = Field(0, ge=0, le=64, description="CPU threads of the networks; 0: one a core, at most 4")
     coarse_passes: int = Field(5, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
     fine_passes: int = Field(6, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     near_passes: int = Field(1, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
@@ -54,7 +54,9 @@ class RefinerConfig(BaseModel):
     agreement: float = Field(0.45, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
-    splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
+    splat_m: float | None = Field(
+        None, ge=0.0, le=2.0, description="width of a map point when drawn [m]; null: by the density around it"
+    )
     max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
     weighting: Weighting = Field(Weighting.BOTH, description="what the weight of a match comes from")
     border_cells: int = Field(1, ge=0, le=8, description="cells along the image's border that are not matched")
@@ -162,7 +164,8 @@ class Refiner:
         view = View.of(camera, self.models.width, self.models.height)
         features = dict(zip((COARSE_CELL, FINE_CELL), self.models.image(view.sample(image)), strict=True))
         clock.lap("encode")
-        seen = _Seen(features, view.camera, crop, clock)
+        widths = point_widths(crop.points) if self.config.splat_m is None else self.config.splat_m
+        seen = _Seen(features, view.camera, crop, widths, clock)
         # 2. refine the start pose; where that did not lead to a match, start again from nearer and from further
         local = np.array(T_map_camera, dtype=np.float64)
         local[:3, 3] -= crop.origin
@@ -232,7 +235,7 @@ class Refiner:
     def _pass(self, cell: int, seen: _Seen, pose: np.ndarray) -> _Fit:
         """One refinement; without a solution where too few map points are in view."""
         crop, clock = seen.crop, seen.clock
-        view = render_map(crop.points, crop.intensity, pose, seen.camera, self.config.splat_m, self.config.max_depth_m)
+        view = render_map(crop.points, crop.intensity, pose, seen.camera, seen.widths, self.config.max_depth_m)
         owner = cell_points(view, cell)
         # at the border a cell sees only part of its surroundings, and errs more
         b = self.config.border_cells
@@ -283,6 +286,8 @@ class _Seen:
     camera: Camera
     """Of the network's grid."""
     crop: MapPoints
+    widths: np.ndarray | float
+    """Of the map points when drawn [m]."""
     clock: _Clock
 
 

@@ -30,7 +30,7 @@ class RegressorConfig(Config):
     """Settings of the `Regressor`."""
 
     model: str = Field("regress", description="name or path prefix of the networks: MODEL_1.onnx to MODEL_3.onnx")
-    threads: int = Field(2, ge=1, le=64, description="CPU threads of the networks")
+    threads: int = Field(0, ge=0, le=64, description="CPU threads of the networks; 0: one a core, at most 4")
     splat_m: float = Field(0.2, ge=0.0, le=2.0, description="width of a map point when drawn [m]")
     max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
 

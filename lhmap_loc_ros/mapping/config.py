@@ -75,7 +75,10 @@ class BuildConfig(Config):
     voxel_m: float = Field(0.1, gt=0, le=2)
     tile_m: float = Field(25.0, gt=0)
     """Edge of a tile, metres; rounded to a whole number of voxels."""
-    resolution_m: float = Field(0.005, gt=0)
+    resolution_m: float = Field(0.02, gt=0)
+    """Step of the stored coordinates: finer ones cost bytes, and tell cameras nothing."""
+    intensity_levels: int = Field(16, ge=2, le=256)
+    """How many intensities are told apart in the file."""
     min_range_m: float = Field(2.0, ge=0)
     """Nearer points are the vehicle itself."""
     max_range_m: float = Field(60.0, gt=0)

@@ -196,13 +196,14 @@ def window_cost(map4: torch.Tensor, image4: torch.Tensor, radius: int) -> torch.
         return _BandedCost.apply(map4, image4, radius)
     b, _, h, w = map4.shape
     padded = F.pad(image4, (radius,) * 4).permute(0, 2, 1, 3)
-    rows = torch.stack([padded[:, dy : dy + h] for dy in range(2 * radius + 1)], 1)
-    full = torch.matmul(map4.permute(0, 2, 3, 1).unsqueeze(1), rows)
-    # Column x of the map meets columns x .. x + 2r of the padded image: a diagonal band. Rows made one
-    # element longer turn it into a rectangle; only products, reshapes and a slice, which every runtime has.
-    full = F.pad(full.reshape(b, -1, h, w * (w + 2 * radius)), (0, w))
-    band = full.reshape(b, -1, h, w, w + 2 * radius + 1)[..., : 2 * radius + 1]
-    return band.permute(0, 1, 4, 2, 3).reshape(b, -1, h, w)
+    columns, bands = map4.permute(0, 2, 3, 1), []
+    for dy in range(2 * radius + 1):
+        full = torch.matmul(columns, padded[:, dy : dy + h])
+        # Column x of the map meets columns x .. x + 2r of the padded image: a diagonal band. Rows made one
+        # element longer turn it into a rectangle; only products, reshapes and a slice, which every runtime has.
+        full = F.pad(full.reshape(b, h, w * (w + 2 * radius)), (0, w))
+        bands.append(full.reshape(b, h, w, w + 2 * radius + 1)[..., : 2 * radius + 1])
+    return torch.cat(bands, 3).permute(0, 3, 1, 2)
 
 
 class _BandedCost(torch.autograd.Function):

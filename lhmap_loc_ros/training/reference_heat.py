@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..geometry import NO_POINT
-from ..localization.features import MapView, render_map
+from ..localization.features import LEAST_WIDTH_M, MapView, render_map
 from ..localization.regressor import depth_input, image_input, padded
 from ..networks.reference_heat import hottest, total_heat
 from .regress import RegressSampleConfig, pose_loss, target, varied_by
@@ -48,10 +48,11 @@ class ReferenceHeatSample(NamedTuple):
 
 def reference_heat_sample(frame: Frame, config: RegressSampleConfig, rng) -> ReferenceHeatSample:
     """One varied sample of a frame, its start pose drawn from the stage's errors."""
-    frame, image, splat = varied_by(frame, config, rng)
+    frame, image, wider = varied_by(frame, config, rng)
+    width = wider * LEAST_WIDTH_M
     truth = frame.T_map_camera
     start = start_pose(truth, config.stage, rng)
-    views = [render_map(frame.points, frame.intensity, pose, frame.camera, splat) for pose in (start, truth)]
+    views = [render_map(frame.points, frame.intensity, pose, frame.camera, width) for pose in (start, truth)]
     return ReferenceHeatSample(
         image_input(image), *(depth_input(view) for view in views), *places(*views), *target(start, truth)
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..evaluation.protocol import LEVELS
 from ..geometry import NO_POINT, Camera, inverse, perturb, project, z_buffer
-from ..localization.features import cell_points, render_map
+from ..localization.features import LEAST_WIDTH_M, cell_points, point_widths, render_map
 from .shards import Frame
 from .variation import varied
 
@@ -69,17 +69,19 @@ def near_start(truth: np.ndarray, rng) -> np.ndarray:
     return perturb(truth, rng.normal(0, 0.2, 3), rng.normal(0, 0.4, 3))
 
 
-def true_flow(frame: Frame, view, owners: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+def true_flow(
+    frame: Frame, view, owners: Sequence[np.ndarray], widths: float | np.ndarray = LEAST_WIDTH_M
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Displacement (2, h, w) [pixels] of the point of each cell from the view to the image; NaN where hidden.
 
     And where (h, w) the image shows the point, which it does not when a car has left, or another has come.
     Points that come to lie up to `BEYOND` pixels outside the image count as shown: were they left out, all the
     cells along a border that have a displacement would move inwards, and so would be learned. `owners` are the
-    points of the cells, one (h, w) for each cell size, of which each gets its pair.
+    points of the cells, one (h, w) for each cell size, of which each gets its pair; `widths` those of the points.
     """
     camera = frame.camera
     uv, depth = project(frame.points, inverse(frame.T_map_camera), camera)
-    nearest, _ = z_buffer(uv, depth, camera, 0.2, 80.0)
+    nearest, _ = z_buffer(uv, depth, camera, widths, 80.0)
 
     def of(owner):
         flow = np.full((2, *owner.shape), np.nan, np.float32)
@@ -115,11 +117,12 @@ def _shown(depth: np.ndarray, pixel: np.ndarray, shown: np.ndarray) -> np.ndarra
 
 def training_sample(frame: Frame, width: int, height: int, rng, draw_start=training_start) -> Sample:
     """One varied sample of a frame, seen from the start pose that `draw_start(truth, rng)` gives."""
-    frame, image, splat = varied(frame, width, height, rng)
+    frame, image, wider = varied(frame, width, height, rng)
+    widths = wider * point_widths(frame.points)
     start = draw_start(frame.T_map_camera, rng)
-    view = render_map(frame.points, frame.intensity, start, frame.camera, splat)
+    view = render_map(frame.points, frame.intensity, start, frame.camera, widths)
     owners = [cell_points(view, cell) for cell in (8, 4)]
-    (flow8, shown8), (flow4, shown4) = true_flow(frame, view, owners)
+    (flow8, shown8), (flow4, shown4) = true_flow(frame, view, owners, widths)
     rays8, rays4 = (_rays(frame.camera, view, owner) for owner in owners)
     focal = np.array([frame.camera.fx, frame.camera.fy], np.float32)
     return Sample(image, view.channels, flow8, flow4, shown8, shown4, rays8, rays4, focal)

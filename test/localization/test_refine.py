@@ -110,7 +110,7 @@ def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypat
         return (flow, log_scale) if metres < 1 else (random.normal(0, 30, flow.shape), log_scale)
 
     monkeypatch.setattr(models, "_match", blind_from_afar)
-    refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=3, fine_passes=4), models)
+    refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=3, fine_passes=4, splat_m=0.2), models)
     start = perturb(TRUTH, (0.1, 0, -1.8), (1, -2, 1))
     lost, found = (refiner.refine(IMAGE, CAMERA, crop, start, search=search) for search in (False, True))
     assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3

@@ -60,7 +60,8 @@ class PackJob:
         for path in self.choices or ():
             choice = load(path)
             keep[choice["index"][part_of(choice, self.tile)]] = True
-        points, heat, intensity = data["points"][keep], heat[keep], data["intensity"][keep]
+        steps = self.config.intensity_levels - 1
+        points, heat, intensity = data["points"][keep], heat[keep], np.round(data["intensity"][keep] * steps) / steps
         packed, encoding, z_base = pack_tile(points, heat, intensity, self.tile, self.config.resolution_m)
         corner = corner_of(self.tile, self.config.tile_m)
         save(

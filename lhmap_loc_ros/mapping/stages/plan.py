@@ -148,7 +148,7 @@ class Plan:
         self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, choices: Sequence[ChooseJob] | None
     ) -> dict[Tile, PackJob]:
         """One job for each tile."""
-        keepers: dict[Tile, list[Path]] = defaultdict(list)
+        c, keepers = self.config, defaultdict(list)
         for job in choices or ():
             for tile, _ in job.tiles:
                 keepers[tile].append(job.out)
@@ -156,8 +156,8 @@ class Plan:
         for tile, path in points.items():
             kept = None if choices is None else tuple(keepers[tile])
             heat = heats[tile] if heats else None
-            out = self.out("packs", tile, path, heat, kept, self.config.tile_m, self.config.resolution_m)
-            jobs[tile] = PackJob(tile, path, heat, kept, self.config, out)
+            out = self.out("packs", tile, path, heat, kept, c.tile_m, c.resolution_m, c.intensity_levels)
+            jobs[tile] = PackJob(tile, path, heat, kept, c, out)
         return jobs
 
 
