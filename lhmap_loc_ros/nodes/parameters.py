@@ -1,58 +1,147 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS parameters from a pydantic model and back: the model says names, defaults, types and descriptions.
+"""ROS parameters from a pydantic model and back: the model says names, defaults, types, ranges and descriptions.
 
 A field `radius` of a part `tracker` is the parameter `tracker.radius`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+import annotated_types
 from pydantic import BaseModel
-from rcl_interfaces.msg import ParameterDescriptor
+from pydantic.fields import FieldInfo
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from ..configuration import validate
 from ..errors import ConfigError
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+_LARGEST_INTEGER = 2**63 - 1
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def declare(node: Node, model: type[Model], source: str) -> Model:
-    """Declares a parameter for each field and returns the model filled from their values.
+    """Declares a parameter for each field and returns the model filled from their values; none may change later.
 
     Raises ConfigError, naming `source` and the parameter, for a missing, impossible or unknown one.
     """
-    values = _values(node, model, "")
-    _refuse_unknown(node, source)
-    return validate(model, values, source)
+    parameters = Parameters(node, model, source)
+    parameters.seal()
+    return parameters.read()
 
 
-def _values(node: Node, model: type[BaseModel], prefix: str) -> dict[str, Any]:
-    values = {}
+class Parameters(Generic[Model]):
+    """The parameters of a node, one for each field of a model, and only values that the model accepts."""
+
+    def __init__(self, node: Node, model: type[Model], source: str):
+        """Declares them; raises ConfigError, naming `source`, for one out of its range or that there is not."""
+        self._node, self._model, self._source = node, model, source
+        self._fields = dict(_fields(model))
+        self._live: tuple[str, ...] | None = None
+        self._changed: Callable[[Model], None] = lambda config: None
+        for name, field in self._fields.items():
+            default = None if field.is_required() else _plain(field.get_default(call_default_factory=True))
+            try:
+                node.declare_parameter(name, default, _descriptor(field))
+            except InvalidParameterValueException as error:
+                raise ConfigError(f"{source}: {name}: {error}") from None
+        self._refuse_unknown()
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def read(self) -> Model:
+        """The model filled from the values; raises ConfigError for a missing or impossible one."""
+        return self._validate({})
+
+    def seal(self, live: tuple[str, ...] = (), changed: Callable[[Model], None] = lambda config: None) -> None:
+        """From now on only parameters may change whose names begin with one of `live`; `changed` gets the new model."""
+        self._live, self._changed = live, changed
+
+    def unseal(self) -> None:
+        """All may change again, to be read later."""
+        self._live = None
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        own = {p.name: p.value for p in parameters if p.name in self._fields}
+        if not own:
+            return SetParametersResult(successful=True)
+        if self._live is None:
+            return SetParametersResult(successful=True)
+        fixed = [name for name in own if not name.startswith(self._live)]
+        if fixed:
+            reason = f"{', '.join(fixed)}: read when the node is configured, and fixed until it is cleaned up"
+            return SetParametersResult(successful=False, reason=reason)
+        try:
+            self._changed(self._validate(own))
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _validate(self, changes: dict[str, Any]) -> Model:
+        nested: dict[str, Any] = {}
+        for name in self._fields:
+            value = changes[name] if name in changes else self._node.get_parameter(name).value
+            if value is not None:
+                *parts, last = name.split(".")
+                place = nested
+                for part in parts:
+                    place = place.setdefault(part, {})
+                place[last] = list(value) if _is_array(value) else value
+        return validate(self._model, nested, self._source)
+
+    def _refuse_unknown(self) -> None:
+        """ROS takes any name and ignores those nobody declares: a slip in a file would never show."""
+        given = getattr(self._node, "_parameter_overrides", {})
+        unknown = [n for n in given if not self._node.has_parameter(n) and not n.startswith(_ROS_OWN)]
+        if unknown:
+            raise ConfigError(f"{self._source}: no such parameter: {', '.join(sorted(unknown))}")
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            values[name] = _values(node, field.annotation, f"{prefix}{name}.")
-            continue
-        default = None if field.is_required() else _plain(field.default)
-        # any type, so that `1` will do for `1.0`; the model judges it
-        descriptor = ParameterDescriptor(description=field.description or "", dynamic_typing=True, read_only=True)
-        value = node.declare_parameter(f"{prefix}{name}", default, descriptor).value
-        if value is not None:
-            values[name] = list(value) if _is_array(value) else value
-    return values
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
 
 
-def _refuse_unknown(node: Node, source: str) -> None:
-    """ROS takes any name and ignores those nobody declares: a slip in a file would never show."""
-    given = getattr(node, "_parameter_overrides", {})
-    unknown = [name for name in given if not node.has_parameter(name) and not name.startswith(_ROS_OWN)]
-    if unknown:
-        raise ConfigError(f"{source}: no such parameter: {', '.join(sorted(unknown))}")
+def _descriptor(field: FieldInfo) -> ParameterDescriptor:
+    # any type, so that `1` will do for `1.0`; the model judges it
+    descriptor = ParameterDescriptor(description=field.description or "", dynamic_typing=True)
+    low, high = _bounds(field)
+    if low is None and high is None:
+        return descriptor
+    kinds = getattr(field.annotation, "__args__", (field.annotation,))
+    if int in kinds:
+        low, high = -_LARGEST_INTEGER if low is None else low, _LARGEST_INTEGER if high is None else high
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+    elif float in kinds:
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    return descriptor
+
+
+def _bounds(field: FieldInfo) -> tuple[float | None, float | None]:
+    """The least and the greatest value, None where there is none; of an open bound the next value beside it."""
+    low = high = None
+    for limit in field.metadata:
+        if isinstance(limit, annotated_types.Ge):
+            low = limit.ge
+        elif isinstance(limit, annotated_types.Gt):
+            low = limit.gt + 1 if field.annotation is int else math.nextafter(limit.gt, math.inf)
+        elif isinstance(limit, annotated_types.Le):
+            high = limit.le
+        elif isinstance(limit, annotated_types.Lt):
+            high = limit.lt - 1 if field.annotation is int else math.nextafter(limit.lt, -math.inf)
+    return low, high
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS parameters and the configuration models they fill."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from rclpy.parameter import Parameter
 from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
-from lhmap_loc_ros.nodes.parameters import declare
+from lhmap_loc_ros.nodes.parameters import Parameters, declare
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -75,3 +76,54 @@ def test_the_parameter_files_fit_the_nodes(read, file, node, model, rest):
     config = read(model, **rest, **values)
     # what the files say is what happens without them
     assert config == model(**rest)
+
+
+@pytest.fixture
+def sealed(ros):
+    """A node whose tracking may be changed, its parameters, and the configurations that came of it."""
+    node = Node("sealed", context=ros.context, parameter_overrides=[Parameter("map_path", value="m")])
+    parameters, seen = Parameters(node, LocalizerConfig, "node"), []
+    parameters.seal(("tracker.",), seen.append)
+    yield node, parameters, seen
+    node.destroy_node()
+
+
+def test_a_live_parameter_changes_and_the_whole_configuration_comes(sealed):
+    node, parameters, seen = sealed
+    (result,) = node.set_parameters([Parameter("tracker.crop_radius_m", value=45)])
+    assert result.successful and seen == [parameters.read()]
+    assert seen[0].tracker.crop_radius_m == 45.0 and seen[0].map_path == "m"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("map_path", "other", "map_path: read when the node is configured"),
+        ("tracker.crop_radius_m", "far", "crop_radius_m.*far"),
+        ("tracker.crop_radius_m", 1e9, "range"),
+        ("tracker.coarse", "sometimes", "coarse.*sometimes"),
+    ],
+)
+def test_a_change_that_is_refused_says_why_and_changes_nothing(sealed, name, value, words):
+    node, parameters, seen = sealed
+    before = parameters.read()
+    (result,) = node.set_parameters([Parameter(name, value=value)])
+    assert not result.successful and re.search(words, result.reason)
+    assert not seen and parameters.read() == before
+
+
+def test_an_unsealed_parameter_changes_until_it_is_read(sealed):
+    node, parameters, seen = sealed
+    parameters.unseal()
+    assert node.set_parameters([Parameter("map_path", value="other")])[0].successful
+    assert parameters.read().map_path == "other" and not seen
+
+
+def test_descriptors_tell_range_and_meaning(sealed):
+    node, *_ = sealed
+    radius = node.describe_parameter("tracker.crop_radius_m")
+    assert "map" in radius.description and radius.floating_point_range[0].to_value == 1000.0
+    assert radius.floating_point_range[0].from_value == pytest.approx(1.0)
+    confirmations = node.describe_parameter("tracker.states.confirmations").integer_range[0]
+    assert (confirmations.from_value, confirmations.to_value) == (1, 100)
+    assert not node.describe_parameter("map_path").floating_point_range
