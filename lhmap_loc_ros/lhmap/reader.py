@@ -34,6 +34,8 @@ class LHMap:
         self.metadata = source.metadata
         self.index = source.index
         """One record per tile, in order of (iy, ix); fields as in `layout.INDEX`."""
+        self.identity = source.identity
+        """Hash of header and index, and by their checksums of the tiles: another for every other map."""
         self._source = source
         self._keys = tile_key(self.index["ix"].astype(np.int64), self.index["iy"].astype(np.int64))
         self._cache = TileCache(source, cache_bytes)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class TileSource:
         except OSError as error:
             raise MapFormatError(f"{path}: cannot be opened: {error.strerror}, expected an LHMap") from None
         try:
-            self.metadata, self.index = _read_head(self.path, self._file)
+            self.metadata, self.index, self.identity = _read_head(self.path, self._file)
         except BaseException:
             self._file.close()
             raise
@@ -85,8 +86,8 @@ def tile_key(ix: np.ndarray, iy: np.ndarray) -> np.ndarray:
     return (iy << 32) + (ix + 2**31)
 
 
-def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray]:
-    """The checked header and tile index of a map."""
+def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray, str]:
+    """The checked header and tile index of a map, and their hash."""
     size = os.fstat(file.fileno()).st_size
     preamble = layout.parse_preamble(file.read(layout.PREAMBLE.size), path)
     if size != preamble.file_bytes or size < preamble.tiles_offset:
@@ -106,4 +107,5 @@ def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray]:
     ends = index["offset"] + index["size"]
     if (np.diff(keys) <= 0).any() or (index["offset"] < preamble.tiles_offset).any() or (ends > size).any():
         raise MapFormatError(f"{path}: tile index is not sorted or points outside of the file's {size} bytes")
-    return metadata, index
+    # the index holds the checksums of the tiles
+    return metadata, index, hashlib.sha256(head).hexdigest()
