@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding the place again: candidates in, a verified pose out.
+
+Whoever knows places by their looks implements `Relocalizer`; what it proposes is believed only after the refiner has
+compared the image with the map there, and found it to fit there and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from pydantic import Field
+from scipy.spatial.transform import Rotation
+
+from ..configuration import Config
+from ..errors import ModelError
+from ..geometry import Camera, inverse, make_pose, pose_error
+from .manifold import carry
+
+if TYPE_CHECKING:
+    from ..lhmap import LHMap
+    from .refine import Refiner
+
+
+@dataclass(frozen=True)
+class PlacedPose:
+    """A pose that the robot may have."""
+
+    T_map_base: np.ndarray
+    """(4, 4)."""
+    covariance: np.ndarray
+    """(6, 6), body frame of base_link, translation first [m, rad]."""
+    inlier_ratio: float = 0.0
+    """How well the image fits the map there; 0 where nobody has looked."""
+
+
+class Relocalizer(Protocol):
+    """Knows where an image may have been taken."""
+
+    def candidates(self, image: np.ndarray, camera: Camera) -> Sequence[PlacedPose]:
+        """The best first; `image` (H, W, 3) uint8 RGB, undistorted, of `camera`."""
+
+
+class RelocalizeConfig(Config):
+    """When a place counts as found."""
+
+    enabled: bool = Field(True, description="a lost track looks for its place along the mapped path")
+    radius_m: float = Field(30.0, gt=0, le=1000, description="how far from the last believed pose [m]")
+    spacing_m: float = Field(3.0, gt=0, le=100, description="distance between the places that are tried [m]")
+    period_s: float = Field(5.0, gt=0, description="least time between two attempts [s]")
+    max_candidates: int = Field(24, ge=1, le=1000, description="so many places are tried with one image, nearest first")
+    min_inlier_ratio: float = Field(0.35, ge=0, le=1, description="a place needs this share of explained matches")
+    margin: float = Field(1.15, ge=1, description="and so many times the share of the best other place")
+    apart_m: float = Field(2.0, gt=0, description="poses further apart are different places [m]")
+
+
+class AlongPath:
+    """Proposes the poses of the mapping drive around a known place, nearest first, in both directions."""
+
+    def __init__(self, lhmap: LHMap, config: RelocalizeConfig):
+        self._config = config
+        self._path = _every(np.array(lhmap.metadata.path, dtype=float).reshape(-1, 4), config.spacing_m)
+        self.around: np.ndarray | None = None
+        """(3,) the last believed position, map frame [m]; None: the whole path."""
+
+    def candidates(self, image: np.ndarray, camera: Camera) -> list[PlacedPose]:
+        """See `Relocalizer`; the image is not looked at."""
+        path = self._path
+        if self.around is not None:
+            distance = np.linalg.norm(path[:, :2] - self.around[:2], axis=1)
+            order = np.argsort(distance, kind="stable")
+            path = path[order[distance[order] <= self._config.radius_m]]
+        # the refiner starts from up to 2 m and 10 degrees away
+        covariance = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
+        out = []
+        for x, y, z, yaw in path:
+            for heading in (yaw, yaw + np.pi):
+                out.append(PlacedPose(make_pose(Rotation.from_euler("z", heading), (x, y, z)), covariance))
+        return out
+
+
+def find_place(
+    candidates: Sequence[PlacedPose], refiner: Refiner, lhmap: LHMap, image: np.ndarray, camera: Camera,
+    T_base_camera: np.ndarray, crop_radius_m: float, config: RelocalizeConfig,
+) -> PlacedPose | None:
+    """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
+
+    `image` (H, W, 3) uint8 RGB is undistorted, `T_base_camera` (4, 4) the camera's optical frame in base_link.
+    """  # fmt: skip
+    T_camera_base, found = inverse(T_base_camera), []
+    for candidate in islice(candidates, config.max_candidates):
+        T_map_camera = candidate.T_map_base @ T_base_camera
+        crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m)
+        if not len(crop.points):
+            continue
+        try:
+            refined = refiner.refine(image, camera, crop, T_map_camera)
+        except (ModelError, np.linalg.LinAlgError):
+            continue
+        if refined.matches and np.isfinite(refined.T_map_camera).all():
+            covariance = carry(refined.covariance, T_camera_base)
+            found.append(PlacedPose(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio))
+    if not found:
+        return None
+    best = max(found, key=lambda place: place.inlier_ratio)
+    others = [p for p in found if pose_error(p.T_map_base, best.T_map_base)[0] > config.apart_m]
+    rival = max((place.inlier_ratio for place in others), default=0.0)
+    if best.inlier_ratio < max(config.min_inlier_ratio, config.margin * rival):
+        return None
+    return best
+
+
+def _every(path: np.ndarray, spacing_m: float) -> np.ndarray:
+    """A path of x, y, z, yaw (P, 4) with a pose about every `spacing_m`."""
+    if len(path) < 2:
+        return path
+    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1))]
+    where = np.linspace(0, along[-1], max(2, round(along[-1] / spacing_m) + 1))
+    # a full turn between two poses must not be walked back
+    columns = [*path[:, :3].T, np.unwrap(path[:, 3])]
+    return np.column_stack([np.interp(where, along, column) for column in columns])

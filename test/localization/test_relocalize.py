@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A place is found only where the image fits the map there and nowhere else."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fake_world import CAMERA, IMAGE, T_BASE_CAMERA, EmptyMap, Refined
+
+from lhmap_loc_ros.errors import ModelError
+from lhmap_loc_ros.geometry import make_pose, pose_error
+from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, RelocalizeConfig, find_place
+
+PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
+TRUTH = make_pose(np.diag([-1.0, -1.0, 1.0]), (52.0, 0.5, 1.0))
+
+
+class Map(EmptyMap):
+    metadata = SimpleNamespace(path=PATH)
+
+
+class PlaceRefiner:
+    """Fits within 3 m of each of some poses, by the ratio given for it; elsewhere by chance."""
+
+    def __init__(self, *places):
+        self.places, self.looked = places, 0
+
+    def refine(self, image, camera, crop, T_map_camera):
+        self.looked += 1
+        for pose, ratio in self.places:
+            metres, degrees = pose_error(T_map_camera, pose @ T_BASE_CAMERA)
+            if metres < 3 and degrees < 20:
+                return Refined(pose @ T_BASE_CAMERA, np.eye(6) * 1e-3, ratio)
+        return Refined(T_map_camera, np.eye(6), 0.2)
+
+
+def find(refiner, around=(60.0, 0.0, 1.0), **config):
+    config = RelocalizeConfig(**config)
+    along = AlongPath(Map(), config)
+    along.around = None if around is None else np.array(around)
+    candidates = along.candidates(IMAGE, CAMERA)
+    return find_place(candidates, refiner, Map(), IMAGE, CAMERA, T_BASE_CAMERA, 60.0, config)
+
+
+def test_the_place_is_found_along_the_path():
+    found = find(PlaceRefiner((TRUTH, 0.6)))
+    assert pose_error(found.T_map_base, TRUTH) == pytest.approx((0, 0), abs=1e-6)
+    assert found.inlier_ratio == 0.6 and np.linalg.eigvalsh(found.covariance)[0] > 0
+
+
+def test_two_places_alike_are_none():
+    twin = make_pose(TRUTH[:3, :3], TRUTH[:3, 3] + (15, 0, 0))
+    assert find(PlaceRefiner((TRUTH, 0.6), (twin, 0.55))) is None
+    assert find(PlaceRefiner((TRUTH, 0.6), (twin, 0.4))) is not None
+
+
+def test_a_poor_fit_is_no_place():
+    assert find(PlaceRefiner((TRUTH, 0.3))) is None
+
+
+def test_only_places_near_the_last_pose_are_tried_and_not_too_many():
+    refiner = PlaceRefiner((TRUTH, 0.6))
+    assert find(refiner, around=(95.0, 0, 0), radius_m=20) is None
+    assert 0 < refiner.looked <= 24
+    refiner = PlaceRefiner((TRUTH, 0.6))
+    find(refiner, around=None, max_candidates=5)
+    assert refiner.looked == 5
+
+
+def test_the_nearest_come_first_and_headings_do_not_turn_the_long_way_round():
+    along = AlongPath(Map(), RelocalizeConfig())
+    along.around = np.array([50.0, 0, 0])
+    candidates = along.candidates(IMAGE, CAMERA)
+    distance = [abs(c.T_map_base[0, 3] - 50) for c in candidates]
+    assert distance == sorted(distance) and len(candidates) > 10
+    # the path always heads towards -x
+    assert all(c.T_map_base[0, 0] < -0.9 for c in candidates[::2])
+    assert all(c.T_map_base[0, 0] > 0.9 for c in candidates[1::2])
+
+
+def test_a_network_that_fails_at_one_place_does_not_hide_the_others():
+    class Failing(PlaceRefiner):
+        def refine(self, *arguments):
+            if self.looked == 0:
+                self.looked += 1
+                raise ModelError("not finite")
+            return super().refine(*arguments)
+
+    assert find(Failing((TRUTH, 0.6))) is not None
+
+
+def test_without_candidates_or_map_there_is_no_place():
+    config = RelocalizeConfig()
+    assert find_place([], PlaceRefiner(), Map(), IMAGE, CAMERA, T_BASE_CAMERA, 60.0, config) is None
+    nowhere = [PlacedPose(np.eye(4), np.eye(6))]
+    assert find_place(nowhere, PlaceRefiner(), EmptyMap(0), IMAGE, CAMERA, T_BASE_CAMERA, 60.0, config) is None
