@@ -107,7 +107,7 @@ class Agreement:
     """
 
     def __init__(self, config: MeasurementConfig):
-        self._config = config
+        self.config = config
         self.restart()
 
     def restart(self) -> None:
@@ -128,7 +128,7 @@ class Agreement:
 
     def add(self, measurement: Measurement, motion) -> bool:
         """Whether this rejected measurement completes a row of agreeing ones; `motion` since the previous image."""
-        if measurement.inlier_ratio < self._config.reconverge_inliers * self._usual_inliers:
+        if measurement.inlier_ratio < self.config.reconverge_inliers * self._usual_inliers:
             # matches that fit worse than usual: the wrong street may look alike for a while
             self.clear()
             return False
@@ -136,10 +136,10 @@ class Agreement:
             self.clear()
         self._last = measurement
         self.count += 1
-        return self.count >= self._config.reconverge_after
+        return self.count >= self.config.reconverge_after
 
     def _agrees(self, measurement: Measurement, motion) -> bool:
         expected = self._last.T_map_base @ motion.delta
         difference = se3_log(inverse(expected) @ measurement.T_map_base)
         spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
-        return mahalanobis(difference, spread) <= self._config.gate
+        return mahalanobis(difference, spread) <= self.config.gate

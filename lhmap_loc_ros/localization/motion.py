@@ -50,7 +50,7 @@ class OdometryBuffer:
     """Poses of base_link in the odometry frame by stamp; bounded in time, interpolated on request."""
 
     def __init__(self, config: MotionConfig):
-        self._config = config
+        self.config = config
         self._stamps: list[int] = []
         self._poses: list[np.ndarray] = []
 
@@ -83,7 +83,7 @@ class OdometryBuffer:
             self.clear()
         self._stamps.append(stamp_ns)
         self._poses.append(np.array(T_odom_base, dtype=float))
-        self._forget(stamp_ns - int(self._config.history_s * SECOND_NS))
+        self._forget(stamp_ns - int(self.config.history_s * SECOND_NS))
 
     def at(self, stamp_ns: int) -> np.ndarray | None:
         """The pose at a stamp, interpolated or briefly continued; None where odometry does not reach."""
@@ -95,11 +95,11 @@ class OdometryBuffer:
         if right == 0:
             return None
         beyond = right == len(self._stamps)
-        if beyond and (len(self) < 2 or self._exceeds(self._stamps[-1], stamp_ns, self._config.max_extrapolation_s)):
+        if beyond and (len(self) < 2 or self._exceeds(self._stamps[-1], stamp_ns, self.config.max_extrapolation_s)):
             return None
         left = right - 2 if beyond else right - 1
         t0, t1 = self._stamps[left], self._stamps[left + 1]
-        if self._exceeds(t0, t1, self._config.max_gap_s):
+        if self._exceeds(t0, t1, self.config.max_gap_s):
             return None
         return interpolate(self._poses[left], self._poses[left + 1], (stamp_ns - t0) / (t1 - t0))
 
@@ -117,7 +117,7 @@ class OdometryBuffer:
     def _is_jump(self, stamp_ns: int, pose: np.ndarray) -> bool:
         step = np.linalg.norm(pose[:3, 3] - self._poses[-1][:3, 3])
         # 10 cm are granted to any step: odometry published in bursts has tiny intervals
-        return step > 0.1 + self._config.max_speed * (stamp_ns - self._stamps[-1]) / SECOND_NS
+        return step > 0.1 + self.config.max_speed * (stamp_ns - self._stamps[-1]) / SECOND_NS
 
     def _exceeds(self, t0: int, t1: int, limit_s: float) -> bool:
         return t1 - t0 > limit_s * SECOND_NS
@@ -147,6 +147,15 @@ class MotionModel:
         self._config = config
         self.odometry = OdometryBuffer(config)
         self._velocity: np.ndarray | None = None
+
+    @property
+    def velocity(self) -> np.ndarray | None:
+        """(6,) twist of base_link in its own frame [m/s, rad/s]; None while none is known."""
+        return self._velocity
+
+    def reconfigure(self, config: MotionConfig) -> None:
+        """Takes other settings; what was learned and received stays."""
+        self._config = self.odometry.config = config
 
     def reset(self) -> None:
         """Forget the velocity; odometry stays."""

@@ -69,7 +69,7 @@ class StateMachine:
     """INITIALIZING -> TRACKING <-> DEGRADED -> LOST; only `restart` and a re-convergence leave LOST."""
 
     def __init__(self, config: StateConfig):
-        self._config = config
+        self.config = config
         self.restart()
 
     def restart(self) -> None:
@@ -108,7 +108,7 @@ class StateMachine:
         self._inliers = previous + 0.2 * (signals.inlier_ratio - previous)
 
     def _is_lost(self, signals: Signals) -> bool:
-        c = self._config
+        c = self.config
         if self.state is TrackState.LOST:
             return True
         missing = 0 if self._missing_since is None else signals.stamp_ns - self._missing_since
@@ -121,7 +121,7 @@ class StateMachine:
         )
 
     def _is_degraded(self, signals: Signals) -> bool:
-        c = self._config
+        c = self.config
         return (
             self._missed >= c.degraded_after
             or signals.sigma_m > c.degraded_sigma_m
@@ -130,7 +130,7 @@ class StateMachine:
         )
 
     def _is_confirmed(self, signals: Signals) -> bool:
-        c = self._config
+        c = self.config
         return (
             self._accepted >= c.confirmations
             and signals.sigma_m < c.tracking_sigma_m

@@ -18,7 +18,7 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, inverse
-from .manifold import is_covariance, sigmas
+from .manifold import carry, is_covariance, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
@@ -65,7 +65,8 @@ class TrackResult:
     T_map_base: np.ndarray
     """(4, 4), posterior."""
     covariance: np.ndarray
-    """(6, 6), posterior, body frame of base_link, translation [m] first, rotation [rad]."""
+    """(6, 6), body frame of base_link, translation [m] first, rotation [rad]: the posterior, but no less than that of
+    the image before while DEGRADED or LOST, whatever passes the gate then."""
     T_map_odom: np.ndarray | None
     """(4, 4), or None where odometry does not reach the stamp."""
     accepted: bool
@@ -78,6 +79,8 @@ class TrackResult:
     """Duration of the stages: crop, refine, total [ms]."""
     motion: str = "none"
     """What predicted: "odometry", "velocity" or "none"."""
+    velocity: np.ndarray | None = None
+    """(6,) twist of base_link in its own frame [m/s, rad/s]; None while none is known."""
     problem: str = ""
     """Why the image could not be compared with the map; empty if it could."""
 
@@ -100,6 +103,14 @@ class Tracker:
         self._filter: PoseFilter | None = None
         self._stamp_ns = 0
         self._was_accepted, self._first = False, True
+        self._reported: np.ndarray | None = None
+
+    def reconfigure(self, config: TrackerConfig) -> None:
+        """Takes other settings from the next image on; what was learned so far stays."""
+        self.config = config
+        self._motion.reconfigure(config.motion)
+        self._states.config = config.states
+        self._agreement.config = config.measurement
 
     @property
     def initialized(self) -> bool:
@@ -126,7 +137,7 @@ class Tracker:
         self._motion.reset()
         self._states.restart()
         self._agreement.restart()
-        self._was_accepted, self._first = False, True
+        self._was_accepted, self._first, self._reported = False, True, None
 
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
@@ -246,9 +257,13 @@ class Tracker:
     def _result(self, state, accepted, refinement, innovation, motion, clock, problem) -> TrackResult:
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
+        covariance = self._filter.covariance
+        if state in (TrackState.DEGRADED, TrackState.LOST) and self._reported is not None:
+            covariance = not_below(covariance, carry(self._reported, motion.delta))
+        self._reported = covariance
         return TrackResult(
-            self._stamp_ns, state, self._filter.pose.copy(), self._filter.covariance, T_map_odom,
-            accepted, refinement, innovation, clock.timings(), motion.source, problem,
+            self._stamp_ns, state, self._filter.pose.copy(), covariance, T_map_odom, accepted, refinement,
+            innovation, clock.timings(), motion.source, self._motion.velocity, problem,
         )  # fmt: skip
 
 

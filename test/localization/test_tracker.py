@@ -346,3 +346,31 @@ def test_transported_covariance_matches_samples():
     samples = [se3_log(T_BASE_CAMERA @ se3_exp(sigma * random.standard_normal(6)) @ T_camera_base) for _ in range(4000)]
     np.testing.assert_allclose(np.cov(np.array(samples).T), carry(np.diag(sigma**2), T_camera_base), atol=1.5e-3)
     assert sigmas(np.diag(sigma**2))[0] == pytest.approx(0.2)
+
+
+def test_covariance_does_not_shrink_before_the_track_is_confirmed_again():
+    drive = Drive()
+    drive.run(20)
+    drive.refiner.fault = unusable
+    drive.run(15)
+    drive.refiner.fault = None
+    results = drive.run(30)
+    unconfirmed = [r for r in results if r.state is not TrackState.TRACKING]
+    assert any(r.accepted for r in unconfirmed)
+    assert np.all(np.diff([np.trace(r.covariance[:3, :3]) for r in unconfirmed]) > -1e-6)
+    assert np.trace(results[-1].covariance[:3, :3]) < 0.5 * np.trace(unconfirmed[-1].covariance[:3, :3])
+
+
+def test_other_settings_hold_from_the_next_image_on():
+    drive = Drive()
+    drive.run(20)
+    drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}, "coarse": "always"}))
+    result = drive.step()
+    assert not result.accepted and drive.refiner.coarse[-1]
+    drive.tracker.reconfigure(TrackerConfig())
+    assert drive.step().accepted and not drive.refiner.coarse[-1]
+
+
+def test_velocity_is_that_of_the_robot():
+    velocity = Drive().run(20)[-1].velocity
+    np.testing.assert_allclose(velocity, [8.0, 0, 0.1, 0, 0, 0.05], atol=0.6)
