@@ -181,8 +181,8 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
     """The ROS parameters of the node: the same configuration as offline."""
     values = {
         "map_path": str(map_path),
-        "base_frame": config.inputs.base_frame,
-        "camera_frame": config.inputs.camera_frame,
+        "base_frame_id": config.inputs.base_frame,
+        "camera_frame_id": config.inputs.camera_frame,
         "image_transport": "compressed" if plan.compressed else "raw",
         "tracker": config.tracker.model_dump(mode="json"),
         "refiner": config.refiner.model_dump(mode="json"),

@@ -84,8 +84,14 @@ class AlongPath:
 
 
 def find_place(
-    candidates: Sequence[PlacedPose], refiner: Refiner, lhmap: LHMap, image: np.ndarray, camera: Camera,
-    T_base_camera: np.ndarray, crop_radius_m: float, config: RelocalizeConfig,
+    candidates: Sequence[PlacedPose],
+    refiner: Refiner,
+    lhmap: LHMap,
+    image: np.ndarray,
+    camera: Camera,
+    T_base_camera: np.ndarray,
+    crop_radius_m: float,
+    config: RelocalizeConfig,
 ) -> PlacedPose | None:
     """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
 

@@ -24,7 +24,7 @@ class CameraInput:
         """Undistorts the images; None until a calibration came."""
         self.T_base_camera: np.ndarray | None = None
         """(4, 4), the camera's optical frame in base_link; None until it is known."""
-        self._frame = config.camera_frame
+        self._frame = config.camera_frame_id
         self._listener = None
         if config.camera_in_base is not None:
             self.T_base_camera = from_quaternion(config.camera_in_base[:3], config.camera_in_base[3:])
@@ -41,9 +41,9 @@ class CameraInput:
         """Asks tf_static for the place of the camera until it knows; to be called from the executor's thread."""
         if self._listener is None:
             return
-        self._frame = self._config.camera_frame or frame
+        self._frame = self._config.camera_frame_id or frame
         try:
-            transform = self._buffer.lookup_transform(self._config.base_frame, self._frame, Time())
+            transform = self._buffer.lookup_transform(self._config.base_frame_id, self._frame, Time())
         except TransformException:
             return
         self.T_base_camera = transform_to_matrix(transform.transform)
@@ -51,11 +51,17 @@ class CameraInput:
         self._listener.unregister()
         self._listener = None
 
+    def close(self) -> None:
+        """Listens no more."""
+        if self._listener is not None:
+            self._listener.unregister()
+            self._listener = None
+
     @property
     def missing(self) -> str:
         """What is not known yet, in words; empty if all is."""
         if self.rectifier is None:
             return "images come, but no camera_info"
         if self.T_base_camera is None:
-            return f"no transform from {self._frame!r} to {self._config.base_frame!r} on tf_static"
+            return f"no transform from {self._frame!r} to {self._config.base_frame_id!r} on tf_static"
         return ""

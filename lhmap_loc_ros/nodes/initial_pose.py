@@ -25,10 +25,21 @@ class InitialPose:
     """(4, 4)."""
     covariance: np.ndarray
     """(6, 6), frame of the body, translation first [m, rad]."""
+    origin: str = "initialpose"
+    """Who said so, for people."""
 
     def stamp_for(self, image_ns: int, age_s: float) -> int:
         """The stamp to start from at an image: its own, or the image's if that is another clock or too old."""
         return self.stamp_ns if 0 <= image_ns - self.stamp_ns <= age_s * convert.SECOND_NS else image_ns
+
+
+def height_on_path(path: Sequence, place: Sequence[float], otherwise: float) -> float:
+    """Height of the pose of `path` (x, y, z [m], yaw) nearest to a place (x, y), if one is near; else `otherwise`."""
+    if not len(path):
+        return otherwise
+    known = np.asarray(path, dtype=float)
+    distance = np.linalg.norm(known[:, :2] - place, axis=1)
+    return float(known[distance.argmin(), 2]) if distance.min() < _NEAR_PATH_M else otherwise
 
 
 def read_initial_pose(
@@ -48,11 +59,8 @@ def read_initial_pose(
     if not np.isfinite(covariance).all():
         raise InputError("initialpose has a covariance that is not finite")
     silent = np.diag(covariance) == 0
-    if silent[2] and len(path):
-        known = np.asarray(path, dtype=float)
-        distance = np.linalg.norm(known[:, :2] - pose[:2, 3], axis=1)
-        if distance.min() < _NEAR_PATH_M:
-            pose[2, 3] = known[distance.argmin(), 2]
+    if silent[2]:
+        pose[2, 3] = height_on_path(path, pose[:2, 3], pose[2, 3])
     variance = np.array([sigma_m**2] * 3 + [np.radians(sigma_deg) ** 2] * 3)
     covariance = covariance + np.diag(np.where(silent, variance, 0.0))
     return InitialPose(convert.to_ns(message.header.stamp), pose, convert.to_body(pose, covariance))

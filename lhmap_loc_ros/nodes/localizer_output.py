@@ -7,12 +7,13 @@ import time
 from collections import deque
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from nav_msgs.msg import Path
+from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Float32, String
 from tf2_ros import TransformBroadcaster
 
 from ..evaluation.overlay import draw_overlay
@@ -29,53 +30,73 @@ from .conversions import (
     matrix_to_transform,
     to_pose_with_covariance,
 )
+from .diagnostics import track_status
 from .localizer_config import LocalizerConfig
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_LEVELS = {
-    TrackState.TRACKING: DiagnosticStatus.OK,
-    TrackState.INITIALIZING: DiagnosticStatus.WARN,
-    TrackState.DEGRADED: DiagnosticStatus.WARN,
-    TrackState.LOST: DiagnosticStatus.ERROR,
-}
+_UNKNOWN_VARIANCE = 1e6
+_TWIST_VARIANCE = np.array([0.5**2] * 3 + [0.05**2] * 3)
+"""Of the velocity, a running mean [m/s, rad/s]."""
 
 
 class LocalizerOutput:
     """The publishers; poses and transforms carry the stamp of their image."""
 
     def __init__(self, node: Node, config: LocalizerConfig, lhmap: LHMap):
-        self._config = config
-        self._map = lhmap
-        self.map_frame = config.map_frame or lhmap.metadata.frame
-        self._pose = node.create_publisher(PoseWithCovarianceStamped, "pose", QoSProfile(depth=100))
-        self._path = node.create_publisher(Path, "path", 1)
-        self._status = node.create_publisher(DiagnosticArray, "status", QoSProfile(depth=100))
-        self._overlay = node.create_publisher(Image, "overlay", 1)
-        self._cloud = node.create_publisher(PointCloud2, "map_cloud", LATCHED)
-        self._tf = None if config.publish_tf == "none" else TransformBroadcaster(node)
+        self._node, self._config, self._map = node, config, lhmap
+        self.global_frame = config.global_frame_id or lhmap.metadata.frame
+        self._publishers: list = []
+        self._pose = self._publisher(PoseWithCovarianceStamped, "pose", LATCHED)
+        self._odometry = self._publisher(Odometry, "odometry/global", QoSProfile(depth=100))
+        self._path = self._publisher(Path, "path", 1)
+        self._state = self._publisher(String, "state", LATCHED)
+        self._score = self._publisher(Float32, "score", QoSProfile(depth=100))
+        self._status = self._publisher(DiagnosticArray, "status", QoSProfile(depth=100))
+        self._overlay = self._publisher(Image, "overlay", 1)
+        self._cloud = self._publisher(PointCloud2, "map_cloud", LATCHED)
+        self._tf = TransformBroadcaster(node)
         self._poses: deque = deque(maxlen=config.path_poses)
         self._last_in_path: np.ndarray | None = None
-        self._last_overlay = -np.inf
+        self._last_overlay, self._last_state = -np.inf, None
+
+    def reconfigure(self, config: LocalizerConfig) -> None:
+        """Takes the settings that may change at run time."""
+        self._config = config
+
+    def close(self) -> None:
+        """Takes the publishers away."""
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+
+    def _publisher(self, kind, topic: str, qos):
+        self._publishers.append(self._node.create_publisher(kind, topic, qos))
+        return self._publishers[-1]
 
     def publish_map(self, stamp_ns: int) -> None:
         """The map, latched, once."""
         points = best_points(self._map.all_points(), self._config.map_cloud_points)
-        self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.map_frame)))
+        self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.global_frame)))
 
     def publish_track(self, result: TrackResult) -> None:
         """Pose, transform and path; a lost track publishes none of them."""
         if result.state is TrackState.LOST:
             return
-        head = header(result.stamp_ns, self.map_frame)
+        head = header(result.stamp_ns, self.global_frame)
         covariant = to_pose_with_covariance(result.T_map_base, result.covariance)
         self._pose.publish(PoseWithCovarianceStamped(header=head, pose=covariant))
+        self._odometry.publish(self._as_odometry(head, covariant, result))
         self._publish_tf(result)
         self._extend_path(result)
 
     def publish_status(self, result: TrackResult, latency_ms: float) -> None:
         """How the image was used, one message per image, also for a lost track."""
+        if result.state is not self._last_state:
+            self._last_state = result.state
+            self._state.publish(String(data=result.state.value))
+        refinement = result.refinement
+        self._score.publish(Float32(data=0.0 if refinement is None else float(refinement.inlier_ratio)))
         status = track_status(result, latency_ms)
-        self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.map_frame), status=[status]))
+        self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.global_frame), status=[status]))
 
     def publish_overlay(
         self, image: np.ndarray, camera: Camera, frame: str, result: TrackResult, T_base_camera: np.ndarray
@@ -95,52 +116,34 @@ class LocalizerOutput:
         self._poses.clear()
         self._last_in_path = None
 
+    def _as_odometry(self, head, pose, result: TrackResult) -> Odometry:
+        message = Odometry(header=head, child_frame_id=self._config.base_frame_id, pose=pose)
+        if result.velocity is None:
+            # robot_localization and others take a huge variance for not measured
+            message.twist.covariance = np.diag([_UNKNOWN_VARIANCE] * 6).ravel().tolist()
+            return message
+        linear, angular = message.twist.twist.linear, message.twist.twist.angular
+        linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = result.velocity.tolist()
+        message.twist.covariance = np.diag(_TWIST_VARIANCE).ravel().tolist()
+        return message
+
     def _publish_tf(self, result: TrackResult) -> None:
-        if self._tf is None:
+        if not self._config.tf_broadcast:
             return
-        to_odom = self._config.publish_tf == "odom"
+        to_odom = self._config.tf_child == "odom"
         matrix = result.T_map_odom if to_odom else result.T_map_base
         if matrix is None:  # odometry did not reach this image; the last transform stands
             return
-        ahead = result.stamp_ns + round(self._config.transform_tolerance_s * SECOND_NS)
-        child = self._config.odom_frame if to_odom else self._config.base_frame
-        self._tf.sendTransform(matrix_to_transform(matrix, header(ahead, self.map_frame), child))
+        ahead = result.stamp_ns + round(self._config.transform_tolerance * SECOND_NS)
+        child = self._config.odom_frame_id if to_odom else self._config.base_frame_id
+        self._tf.sendTransform(matrix_to_transform(matrix, header(ahead, self.global_frame), child))
 
     def _extend_path(self, result: TrackResult) -> None:
         last = self._last_in_path
         if last is not None and pose_error(result.T_map_base, last)[0] < self._config.path_step_m:
             return
         self._last_in_path = result.T_map_base
-        head = header(result.stamp_ns, self.map_frame)
+        head = header(result.stamp_ns, self.global_frame)
         self._poses.append(matrix_to_pose_stamped(result.T_map_base, head))
         if self._path.get_subscription_count():
             self._path.publish(Path(header=head, poses=list(self._poses)))
-
-
-def track_status(result: TrackResult, latency_ms: float) -> DiagnosticStatus:
-    """The state of the track in words and figures."""
-    refinement = result.refinement
-    values = {
-        "state": result.state.value,
-        "stamp_ns": result.stamp_ns,
-        "accepted": int(result.accepted),
-        "inlier_ratio": 0.0 if refinement is None else float(refinement.inlier_ratio),
-        "matches": 0 if refinement is None else refinement.matches,
-        "innovation": float(result.innovation),
-        "sigma_m": float(np.sqrt(max(np.linalg.eigvalsh(result.covariance[:3, :3])[-1], 0.0))),
-        "motion": result.motion,
-        "latency_ms": latency_ms,
-        **{f"{stage}_ms": value for stage, value in result.timings_ms.items()},
-    }
-    return DiagnosticStatus(
-        level=_LEVELS[result.state],
-        name="lhmap_loc_ros: localization",
-        hardware_id="camera",
-        message=result.problem or result.state.value,
-        values=key_values(values),
-    )
-
-
-def key_values(values: dict) -> list[KeyValue]:
-    """Names and values as diagnostics carry them."""
-    return [KeyValue(key=k, value=f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in values.items()]

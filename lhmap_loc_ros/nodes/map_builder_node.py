@@ -19,7 +19,8 @@ from ..lhmap import best_points
 from ..mapping.builder import build_map
 from ..mapping.config import BuildConfig
 from .conversions import header, map_to_cloud
-from .localizer_output import LATCHED, key_values
+from .diagnostics import key_values
+from .localizer_output import LATCHED
 from .parameters import declare
 from .runtime import run
 

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 import rclpy
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +51,17 @@ class RosSide:
         self.node.create_subscription(kind, topic, received.append, qos)
         return received
 
+    def call(self, kind, name, seconds: float = 30.0, **request):
+        """The answer of a service."""
+        client = self.node.create_client(kind, name)
+        try:
+            assert wait_until(client.service_is_ready, seconds), f"no service {name}"
+            future = client.call_async(kind.Request(**request))
+            assert wait_until(future.done, seconds), f"no answer from {name}"
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
 
 def wait_until(condition, seconds: float = 20.0) -> bool:
     """Whether the condition came true in time."""
@@ -58,6 +71,26 @@ def wait_until(condition, seconds: float = 20.0) -> bool:
             return True
         time.sleep(0.02)
     return bool(condition())
+
+
+def set_parameter(ros, name, value):
+    """What localizer_node answers to a change of one of its parameters."""
+    parameter = Parameter(name, value=value).to_parameter_msg()
+    (result,) = ros.call(SetParameters, "/localizer_node/set_parameters", parameters=[parameter]).results
+    return result
+
+
+def grows(received):
+    """Whether something more comes."""
+    before = len(received)
+    return wait_until(lambda: len(received) > before + 2, 15)
+
+
+def is_silent(received, seconds=1.0):
+    """Whether nothing more comes, but for what is under way."""
+    wait_until(lambda: False, 0.3)
+    before = len(received)
+    return not wait_until(lambda: len(received) > before, seconds)
 
 
 class Process:

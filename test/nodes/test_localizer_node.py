@@ -43,8 +43,9 @@ def player(world, *options):
 
 
 def near_start():
-    """initial_pose: half a metre beside the truth."""
-    return "[1000.3, 2000.4, 5.0, 1.0]"
+    """Half a metre beside the truth."""
+    place = {"x": 1000.3, "y": 2000.4, "z": 5.0, "yaw": 0.017}
+    return {"set_initial_pose": "true", **{f"initial_pose.{name}": value for name, value in place.items()}}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def drive(world, tmp_path_factory):
     from ros_side import RosSide
 
     recording = tmp_path_factory.mktemp("drive") / "poses.jsonl"
-    with RosSide() as ros, localizer(world, initial_pose=near_start()) as node:
+    with RosSide() as ros, localizer(world, **near_start()) as node:
         heard = {
             "pose": ros.collect(PoseWithCovarianceStamped, "pose"),
             "path": ros.collect(PathMessage, "path"),
@@ -128,7 +129,9 @@ def test_path_and_status_follow_the_poses(drive):
 
 
 def test_diagnostics_tell_how_it_goes(drive):
-    values = {v.key: int(v.value) for v in drive["diagnostics"][-1].status[0].values if v.key.startswith("images")}
+    status = {s.name.removeprefix("lhmap_loc_ros: "): s for s in drive["diagnostics"][-1].status}
+    assert set(status) == {"localization", "camera", "network", "map"}
+    values = {v.key: int(v.value) for v in status["camera"].values if v.key.startswith("images")}
     assert 0 < values["images_received"] <= 25
     assert values["images_dropped"] < values["images_received"]
 
@@ -163,7 +166,7 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
     buffer = Buffer(cache_time=Duration(seconds=60))
     TransformListener(buffer, ros.node)
     initial = ros.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
-    parameters = {"publish_tf": "base_link", "transform_tolerance_s": 0.0}
+    parameters = {"tf_child": "base_link", "transform_tolerance": 0.0}
     with localizer(world, **parameters) as node, player(world, "--loop"):
         assert wait_until(lambda: any(m.status[0].message == "waiting for initialpose" for m in diagnostics), 60)
         assert not poses
@@ -203,7 +206,7 @@ def test_the_networks_themselves_run_in_the_node(world, ros, tmp_path, monkeypat
     status = ros.collect(DiagnosticArray, "status")
     # one pass each: with more, networks that know nothing walk out of the map
     passes = {f"refiner.{name}_passes": 1 for name in ("coarse", "fine", "near")}
-    arguments = ros_parameters(map_path=world / "walls.lhmap", initial_pose=near_start(), **passes)
+    arguments = ros_parameters(map_path=world / "walls.lhmap", **near_start(), **passes)
     node = Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments, *TOPICS)
     with node, player(world, "--loop"):
         assert wait_until(lambda: len(status) > 2, 120)

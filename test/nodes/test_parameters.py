@@ -40,12 +40,12 @@ def test_values_reach_their_part(read):
     config = read(
         LocalizerConfig,
         map_path="m",
-        initial_pose=[1.0, 2.0, 3.0, 90.0],
+        initial_pose__x=12,
         tracker__crop_radius_m=40,
         tracker__states__confirmations=5,
         refiner__threads=1,
     )
-    assert config.initial_pose == (1.0, 2.0, 3.0, 90.0)
+    assert (config.initial_pose.x, config.initial_pose.z) == (12.0, None)
     assert (config.tracker.crop_radius_m, config.tracker.states.confirmations, config.refiner.threads) == (40.0, 5, 1)
 
 
@@ -53,9 +53,9 @@ def test_values_reach_their_part(read):
     ("values", "words"),
     [
         ({}, "map_path"),
-        ({"map_path": "m", "publish_tf": "sideways"}, "publish_tf.*sideways"),
+        ({"map_path": "m", "tf_child": "sideways"}, "tf_child.*sideways"),
         ({"map_path": "m", "tracker__crop_radius_m": -1.0}, "tracker.crop_radius_m"),
-        ({"map_path": "m", "initial_pose": [1.0, 2.0]}, "initial_pose"),
+        ({"map_path": "m", "camera_in_base": [1.0, 2.0]}, "camera_in_base"),
         ({"map_path": "m", "tracker__crop_radius": 1.0}, "no such parameter: tracker.crop_radius"),
     ],
 )

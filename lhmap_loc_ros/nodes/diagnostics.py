@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How localization goes, as /diagnostics tells it: the track, the camera, the networks, the map."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from ..errors import LhmapError
+from ..lhmap import LHMap
+from ..localization.states import TrackState
+from ..localization.tracker import TrackResult
+from .localizer_config import LocalizerConfig
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_LEVELS = {
+    TrackState.TRACKING: OK,
+    TrackState.INITIALIZING: WARN,
+    TrackState.DEGRADED: WARN,
+    TrackState.LOST: ERROR,
+}
+_WINDOW_S = 5.0
+
+
+class Health:
+    """What the worker has seen of late; written by the worker, read by the timer."""
+
+    def __init__(self, problem: str):
+        self.problem = problem
+        """Why the last image was not localized; empty if it was."""
+        self.late = 0
+        """Images older than one localized before."""
+        self.last: TrackResult | None = None
+        self._done: deque[tuple[float, float]] = deque(maxlen=1000)
+
+    def localized(self, result: TrackResult, latency_ms: float) -> None:
+        """An image gave a result, so long after it had arrived."""
+        self.last, self.problem = result, ""
+        self._done.append((time.monotonic(), latency_ms))
+
+    @property
+    def recent(self) -> tuple[float, list[float], float]:
+        """Of the last seconds: localized images a second, their latencies [ms]; and the age of the last one [s]."""
+        now, done = time.monotonic(), list(self._done)
+        latencies = [latency for at, latency in done if at > now - _WINDOW_S]
+        return len(latencies) / _WINDOW_S, latencies, now - done[-1][0] if done else math.inf
+
+
+def no_session(failure: LhmapError | None) -> DiagnosticStatus:
+    """Of a node that is not configured."""
+    message = str(failure) if failure is not None else "not configured"
+    return DiagnosticStatus(level=ERROR if failure else WARN, name="lhmap_loc_ros: localization", message=message)
+
+
+def session_statuses(health: Health, images: dict[str, int], lhmap: LHMap, config: LocalizerConfig, active: bool):
+    """One status a subject."""
+    return [
+        _localization(health, active),
+        _camera(health, images, config, active),
+        _network(config),
+        _map(lhmap),
+    ]
+
+
+def track_status(result: TrackResult, latency_ms: float) -> DiagnosticStatus:
+    """The state of the track in words and figures."""
+    refinement = result.refinement
+    values = {
+        "state": result.state.value,
+        "stamp_ns": result.stamp_ns,
+        "accepted": int(result.accepted),
+        "inlier_ratio": 0.0 if refinement is None else float(refinement.inlier_ratio),
+        "matches": 0 if refinement is None else refinement.matches,
+        "innovation": float(result.innovation),
+        "sigma_m": float(np.sqrt(max(np.linalg.eigvalsh(result.covariance[:3, :3])[-1], 0.0))),
+        "motion": result.motion,
+        "latency_ms": latency_ms,
+        **{f"{stage}_ms": value for stage, value in result.timings_ms.items()},
+    }
+    return DiagnosticStatus(
+        level=_LEVELS[result.state],
+        name="lhmap_loc_ros: localization",
+        hardware_id="camera",
+        message=result.problem or result.state.value,
+        values=key_values(values),
+    )
+
+
+def key_values(values: dict) -> list[KeyValue]:
+    """Names and values as diagnostics carry them."""
+    return [KeyValue(key=k, value=f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in values.items()]
+
+
+def _localization(health: Health, active: bool) -> DiagnosticStatus:
+    last = health.last
+    if last is None or not active:
+        message = health.problem if active else "inactive"
+        return DiagnosticStatus(level=WARN, name="lhmap_loc_ros: localization", message=message)
+    _, latencies, _ = health.recent
+    status = track_status(last, latencies[-1] if latencies else math.nan)
+    if health.problem:
+        status.level, status.message = ERROR, health.problem
+    return status
+
+
+def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
+    limits, (rate, latencies, age_s) = config.diagnostics, health.recent
+    latency_ms = float(np.median(latencies)) if latencies else math.nan
+    dropped = images["dropped"] / max(images["received"], 1)
+    level, message = OK, "images come"
+    if not active:
+        message = "inactive"
+    elif age_s > limits.max_age_s:
+        level = ERROR
+        message = "no image was localized yet" if math.isinf(age_s) else f"last image localized {age_s:.1f} s ago"
+    elif latency_ms > 1e3 * limits.max_latency_s:
+        level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"
+    elif rate < limits.min_rate_hz:
+        level, message = WARN, f"{rate:.1f} images a second, limit {limits.min_rate_hz:.1f}"
+    elif dropped > limits.max_dropped_share:
+        level, message = WARN, f"{100 * dropped:.0f} % of the images dropped: they come faster than they are localized"
+    values = {
+        "images_received": images["received"], "images_dropped": images["dropped"], "images_late": health.late,
+        "rate_hz": rate, "latency_ms": latency_ms, "age_s": age_s,
+    }  # fmt: skip
+    return DiagnosticStatus(
+        level=level, name="lhmap_loc_ros: camera", hardware_id="camera", message=message, values=key_values(values)
+    )
+
+
+def _network(config: LocalizerConfig) -> DiagnosticStatus:
+    values = {"model": config.refiner.model, "backend": "ONNX Runtime, CPU", "precision": "float32"}
+    return DiagnosticStatus(level=OK, name="lhmap_loc_ros: network", message="loaded", values=key_values(values))
+
+
+def _map(lhmap: LHMap) -> DiagnosticStatus:
+    values = {
+        "path": str(lhmap.path), "identity": lhmap.identity[:12], "points": lhmap.metadata.points,
+        "tiles": len(lhmap.index), "tiles_waited_for": lhmap.tiles_waited_for,
+    }  # fmt: skip
+    return DiagnosticStatus(level=OK, name="lhmap_loc_ros: map", message="open", values=key_values(values))

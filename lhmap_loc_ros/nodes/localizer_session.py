@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What localizer_node holds between configure and cleanup: map, networks, camera, track, and the thread that works."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo
+
+from ..errors import InputError, LhmapError
+from ..evaluation.overlay import draw_overlay
+from ..geometry import Camera, make_pose
+from ..lhmap import LHMap
+from ..localization import start
+from ..localization.refine import Refiner
+from ..localization.relocalize import AlongPath, Relocalizer, find_place
+from ..localization.saved_pose import load_pose, save_pose
+from ..localization.states import TrackState
+from ..localization.tracker import Tracker, TrackResult
+from . import conversions as convert
+from .camera_input import CameraInput
+from .diagnostics import Health
+from .initial_pose import InitialPose, height_on_path, read_initial_pose
+from .latest import Frame, Mailbox
+from .localizer_config import LocalizerConfig
+from .localizer_output import LocalizerOutput
+
+_JOIN_S = 10.0
+_LOOKING_AHEAD = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [0.0, 0.0, 1.6])
+"""A camera 1.6 m above base_link: optical axes (right, down, ahead) in those of the robot."""
+
+
+def warm_up(refiner: Refiner, lhmap: LHMap, radius_m: float) -> None:
+    """Does once all that is done for an image: the first time compiles and allocates for seconds."""
+    x, y, z, yaw = lhmap.metadata.path[0] if lhmap.metadata.path else (*lhmap.metadata.origin, 0.0)
+    camera = Camera(640, 192, 400.0, 400.0, 320.0, 96.0)
+    image = np.zeros((camera.height, camera.width, 3), np.uint8)
+    pose = make_pose(Rotation.from_euler("z", yaw), (x, y, z)) @ _LOOKING_AHEAD
+    crop = lhmap.crop((x, y, z), radius_m)
+    refiner.refine(image, camera, crop, pose)
+    draw_overlay(image, camera, crop, pose)
+
+
+class Session:
+    """The node's callbacks put what came; one worker thread localizes and publishes while the session is active."""
+
+    def __init__(
+        self, node: Node, config: LocalizerConfig, refiner: Refiner, fault: Callable[[], None],
+        relocalizer: Relocalizer | None = None,
+    ):  # fmt: skip
+        """Opens the map and warms up; raises LhmapError for a map or networks that cannot be used.
+
+        `fault` is called, from the worker, when it dies of a fault of ours. `relocalizer` proposes where a lost robot
+        may be; without one, the poses of the mapping drive around the last good pose are.
+        """
+        self._node, self._config, self._refiner, self._fault = node, config, refiner, fault
+        self.map = LHMap.open(config.map_path)
+        warm_up(refiner, self.map, config.tracker.crop_radius_m)
+        self.health = Health("no image has come")
+        self._output = LocalizerOutput(node, config, self.map)
+        self._mailbox = Mailbox()
+        self._camera = CameraInput(node, config)
+        self._along = AlongPath(self.map, config.relocalize)
+        self._relocalizer = relocalizer or self._along
+        self._tracker: Tracker | None = None
+        self._initial: InitialPose | None = None
+        self._last_ns = -1
+        self._saved_at = self._relocalized_at = -math.inf
+        self._good: TrackResult | None = None
+        self._active = threading.Event()
+        self._output.publish_map(node.get_clock().now().nanoseconds)
+        self._worker = threading.Thread(target=self._work, name="localize")
+        self._worker.start()
+
+    @property
+    def global_frame(self) -> str:
+        """Frame of the published poses."""
+        return self._output.global_frame
+
+    def activate(self) -> None:
+        """From now on images are localized and poses published."""
+        if self._initial is None:
+            self._take_known_start()
+        self._active.set()
+
+    def deactivate(self) -> None:
+        """Nothing is published until `activate`; start poses and odometry are still taken."""
+        self._active.clear()
+
+    def close(self) -> None:
+        """Ends and joins the worker, saves the pose, closes the map and takes the publishers away."""
+        self._active.clear()
+        self._mailbox.close()
+        self._worker.join(timeout=_JOIN_S)
+        self._save()
+        self._camera.close()
+        self._output.close()
+        self.map.close()
+
+    def reconfigure(self, config: LocalizerConfig) -> None:
+        """Takes the settings of `localizer_config.LIVE` from the next image on."""
+        self._config = config
+        self._output.reconfigure(config)
+        self._refiner.config = config.refiner
+        self._along = AlongPath(self.map, config.relocalize)
+        if isinstance(self._relocalizer, AlongPath):
+            self._relocalizer = self._along
+        if self._tracker is not None:
+            self._tracker.reconfigure(config.tracker)
+
+    # -- callbacks: keep what came, nothing else
+
+    def on_image(self, message) -> None:
+        self._camera.on_image_frame(message.header.frame_id)
+        if self._active.is_set():
+            self._mailbox.put_image(Frame(convert.to_ns(message.header.stamp), message))
+
+    def on_camera_info(self, message: CameraInfo) -> None:
+        try:
+            self._camera.on_camera_info(message)
+        except InputError as error:
+            self._warn(str(error))
+
+    def on_odometry(self, message: Odometry) -> None:
+        frames = message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/")
+        expected = self._config.odom_frame_id, self._config.base_frame_id
+        if frames != expected:
+            self._warn(f"odometry is of {frames[1]!r} in {frames[0]!r}, expected {expected[1]!r} in {expected[0]!r}")
+            return
+        try:
+            pose = convert.pose_to_matrix(message.pose.pose)
+        except InputError as error:
+            self._warn(f"odometry: {error}")
+            return
+        self._mailbox.put_odometry(convert.to_ns(message.header.stamp), pose)
+
+    def on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
+        c = self._config
+        try:
+            self._initial = read_initial_pose(
+                message, self.global_frame, self.map.metadata.path, c.initial_sigma_m, c.initial_sigma_deg
+            )
+        except InputError as error:
+            self._warn(str(error))
+
+    def reinitialize(self) -> str:
+        """Starts anew from what is known without being told: the parameter or the saved pose; says which."""
+        return self._take_known_start()
+
+    # -- the worker
+
+    def _work(self) -> None:
+        while (frame := self._mailbox.take_image()) is not None:
+            try:
+                self._localize(frame)
+            except LhmapError as error:
+                self._warn(str(error))
+            except Exception:
+                if not self._node.context.ok():  # the end came while publishing
+                    return
+                traceback.print_exc(file=sys.stderr)
+                self._fault()
+                return
+
+    def _localize(self, frame: Frame) -> None:
+        """One image."""
+        # 1. everything there to begin with
+        if not self._is_ready() or not self._is_in_order(frame.stamp_ns):
+            return
+        # 2. odometry up to the image, then a start pose if one came
+        for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
+            self._add_odometry(stamp_ns, pose)
+        if not self._initialize(frame.stamp_ns):
+            return
+        # 3. the pose
+        image = self._camera.rectifier(convert.image_to_array(frame.message))
+        result = self._tracker.process_image(frame.stamp_ns, image)
+        if not self._active.is_set():
+            return
+        # 4. out, the picture last: nobody waits for it
+        self._output.publish_track(result)
+        latency_ms = 1e3 * (time.monotonic() - frame.arrived)
+        self._output.publish_status(result, latency_ms)
+        self.health.localized(result, latency_ms)
+        camera_frame = frame.message.header.frame_id
+        self._output.publish_overlay(image, self._tracker.camera, camera_frame, result, self._camera.T_base_camera)
+        # 5. for bad times
+        self._remember(result)
+        if result.state is TrackState.LOST:
+            self._relocalize(frame.stamp_ns, image)
+
+    def _is_ready(self) -> bool:
+        if self._tracker is None:
+            missing = self._camera.missing
+            if missing:
+                self.health.problem = missing
+                return False
+            camera, T_base_camera = self._camera.rectifier.camera, self._camera.T_base_camera
+            self._tracker = Tracker(self._config.tracker, self._refiner, self.map, camera, T_base_camera)
+        return True
+
+    def _is_in_order(self, stamp_ns: int) -> bool:
+        """False for an image that is late; a jump back in time starts anew."""
+        last_ns, self._last_ns = self._last_ns, max(stamp_ns, self._last_ns)
+        if stamp_ns > last_ns:
+            return True
+        if stamp_ns > last_ns - self._config.time_jump_s * convert.SECOND_NS:
+            self.health.late += 1
+            return False
+        self._node.get_logger().warning(f"time went back by {(last_ns - stamp_ns) / 1e9:.1f} s: starting anew")
+        self._last_ns = stamp_ns
+        self._tracker.clear()
+        self._output.restart_path()
+        if self._initial is None and self._config.set_initial_pose:
+            self._take_known_start()
+        return True
+
+    def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:
+        try:
+            self._tracker.add_odometry(stamp_ns, pose)
+        except InputError as error:
+            self._warn(str(error))
+
+    def _initialize(self, image_ns: int) -> bool:
+        """Hands a start pose to the tracker if one came; False while there never was one."""
+        initial, self._initial = self._initial, None
+        if initial is not None:
+            stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
+            self._tracker.initialize(stamp_ns, initial.T_map_base, initial.covariance)
+            self._output.restart_path()
+            place = np.array2string(initial.T_map_base[:3, 3], precision=2)
+            self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
+        if not self._tracker.initialized:
+            self.health.problem = "waiting for initialpose"
+        return self._tracker.initialized
+
+    def _take_known_start(self) -> str:
+        """A start pose from the parameters, else from the file; says which, or why there is none."""
+        c = self._config
+        if c.set_initial_pose:
+            p = c.initial_pose
+            z = p.z if p.z is not None else height_on_path(self.map.metadata.path, (p.x, p.y), 0.0)
+            pose = start.given((p.x, p.y, z, math.degrees(p.yaw)), c.initial_sigma_m, c.initial_sigma_deg)
+            self._initial = InitialPose(0, pose.T_map_base, pose.covariance, "parameter initial_pose")
+            return "starting from the parameter initial_pose"
+        if not c.save_pose_path or c.always_reset_initial_pose:
+            return ""
+        try:
+            saved = load_pose(Path(c.save_pose_path), self.map)
+        except InputError as error:
+            self._warn(str(error))
+            return ""
+        if saved is None:
+            return ""
+        pose, age_s = saved.start(), time.time() - saved.saved_at
+        self._initial = InitialPose(0, pose.T_map_base, pose.covariance, f"saved {age_s:.0f} s ago")
+        return f"starting from the pose saved {age_s:.0f} s ago"
+
+    def _remember(self, result: TrackResult) -> None:
+        if result.state is not TrackState.TRACKING:
+            return
+        self._good = result
+        self._along.around = result.T_map_base[:3, 3]
+        if time.monotonic() >= self._saved_at + 1 / self._config.save_pose_rate:
+            self._save()
+
+    def _save(self) -> None:
+        path, good = self._config.save_pose_path, self._good
+        if not path or good is None:
+            return
+        self._saved_at = time.monotonic()
+        try:
+            save_pose(Path(path), self.map, good.T_map_base, good.covariance)
+        except InputError as error:
+            self._warn(str(error))
+
+    def _relocalize(self, stamp_ns: int, image: np.ndarray) -> None:
+        """Looks for the place of a lost robot, not too often: it takes seconds."""
+        c, now = self._config.relocalize, time.monotonic()
+        if not c.enabled or now < self._relocalized_at + c.period_s:
+            return
+        camera = self._tracker.camera
+        found = find_place(
+            self._relocalizer.candidates(image, camera), self._refiner, self.map, image, camera,
+            self._camera.T_base_camera, self._config.tracker.crop_radius_m, c,
+        )  # fmt: skip
+        self._relocalized_at = time.monotonic()
+        if found is None:
+            return
+        wide = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
+        self._initial = InitialPose(stamp_ns, found.T_map_base, found.covariance + wide, "relocalized")
+
+    def _warn(self, problem: str) -> None:
+        self.health.problem = problem
+        self._node.get_logger().warning(problem, throttle_duration_sec=5.0)
+
+    @property
+    def active(self) -> bool:
+        """Images are localized."""
+        return self._active.is_set()
+
+    @property
+    def config(self) -> LocalizerConfig:
+        return self._config
+
+    @property
+    def images(self) -> dict[str, int]:
+        """How many images came, and how many of them were not used because newer ones had come."""
+        return {"received": self._mailbox.received, "dropped": self._mailbox.dropped}
