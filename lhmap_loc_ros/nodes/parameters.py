@@ -45,7 +45,7 @@ class Parameters(Generic[Model]):
     def __init__(self, node: Node, model: type[Model], source: str):
         """Declares them; raises ConfigError, naming `source`, for one out of its range or that there is not."""
         self._node, self._model, self._source = node, model, source
-        self._fields = dict(_fields(model))
+        self._fields = dict(fields_of(model))
         self._live: tuple[str, ...] | None = None
         self._changed: Callable[[Model], None] = lambda config: None
         for name, field in self._fields.items():
@@ -105,10 +105,11 @@ class Parameters(Generic[Model]):
             raise ConfigError(f"{self._source}: no such parameter: {', '.join(sorted(unknown))}")
 
 
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Parameter names and fields, those of parts included."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, f"{prefix}{name}.")
+            yield from fields_of(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, field
 

@@ -2,6 +2,8 @@
 """ROS parameters and the configuration models they fill."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,9 @@ def test_descriptors_tell_range_and_meaning(sealed):
     confirmations = node.describe_parameter("tracker.states.confirmations").integer_range[0]
     assert (confirmations.from_value, confirmations.to_value) == (1, 100)
     assert not node.describe_parameter("map_path").floating_point_range
+
+
+def test_the_page_of_the_interface_lists_every_parameter():
+    tool = Path(__file__).parents[2] / "tools" / "interface.py"
+    done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True, cwd=tool.parents[1])
+    assert (done.returncode, done.stderr) == (0, "")

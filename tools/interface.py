@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the table of parameters of docs/interface.md from their models; --check tells whether it is what they say."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from lhmap_loc_ros.nodes.localizer_config import LIVE, LocalizerConfig
+from lhmap_loc_ros.nodes.parameters import fields_of
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "interface.md"
+AMCL = {
+    "base_frame_id", "odom_frame_id", "global_frame_id", "tf_broadcast", "transform_tolerance", "set_initial_pose",
+    "initial_pose.x", "initial_pose.y", "initial_pose.z", "initial_pose.yaw", "always_reset_initial_pose",
+    "save_pose_rate",
+}  # fmt: skip
+"""Parameters of nav2_amcl of the same name and meaning."""
+
+
+def table() -> str:
+    lines = ["| parameter | default | live | as in nav2_amcl | meaning |", "|---|---|---|---|---|"]
+    for name, field in fields_of(LocalizerConfig):
+        default = "required" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
+        live, amcl = ("yes" if name.startswith(LIVE) else ""), ("yes" if name in AMCL else "")
+        lines.append(f"| `{name}` | {default} | {live} | {amcl} | {field.description} |")
+    return "\n".join(lines)
+
+
+def _shown(value) -> str:
+    value = getattr(value, "value", value)
+    if value is None or value == "":
+        return "unset" if value is None else '""'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value)) if isinstance(value, tuple) else f"{value}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    before = PAGE.read_text()
+    between = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.S)
+    after = between.sub(lambda m: f"{m[1]}\n{table()}\n\n{m[2]}", before)
+    if check and before != after:
+        sys.exit(f"{PAGE}: the table of parameters is not what the models say; run tools/interface.py")
+    if not check:
+        PAGE.write_text(after)
+
+
+if __name__ == "__main__":
+    main()
