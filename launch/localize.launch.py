@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Localizes a camera: ros2 launch lhmap_loc_ros localize.launch.py map:=campus.lhmap image:=/camera/image_raw ..."""
+"""Localizes a camera: ros2 launch lhmap_loc_ros localize.launch.py map:=campus.lhmap image:=/camera/image_raw ...
+
+The node starts by itself; with lifecycle:=true nav2's lifecycle manager brings it up and down.
+"""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, NotSubstitution, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -25,6 +28,9 @@ def generate_launch_description():
             DeclareLaunchArgument("camera_info", default_value="/camera/camera_info", description="their calibration"),
             DeclareLaunchArgument("odometry", default_value="/odom", description="topic of the odometry"),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="true while a bag is played"),
+            DeclareLaunchArgument(
+                "lifecycle", default_value="false", description="true: nav2 starts it"
+            ),
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
             Node(
                 package="lhmap_loc_ros",
@@ -36,6 +42,7 @@ def generate_launch_description():
                     {
                         "map_path": ParameterValue(argument("map"), value_type=str),
                         "use_sim_time": ParameterValue(argument("use_sim_time"), value_type=bool),
+                        "autostart": ParameterValue(NotSubstitution(argument("lifecycle")), value_type=bool),
                     },
                 ],
                 remappings=[
@@ -44,6 +51,15 @@ def generate_launch_description():
                     ("camera_info", argument("camera_info")),
                     ("odometry", argument("odometry")),
                 ],
+            ),
+            Node(
+                package="nav2_lifecycle_manager",
+                executable="lifecycle_manager",
+                name="lifecycle_manager_localization",
+                output="screen",
+                # no bond: there is none for nodes in Python
+                parameters=[{"autostart": True, "bond_timeout": 0.0, "node_names": ["localizer_node"]}],
+                condition=IfCondition(argument("lifecycle")),
             ),
             Node(
                 package="rviz2",

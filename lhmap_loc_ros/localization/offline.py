@@ -20,7 +20,7 @@ from .inputs import BagInputs, images, read_odometry, read_setup
 from .record import RunRecord
 from .refine import Refiner, RefinerConfig
 from .start import StartPose
-from .tracker import Tracker, TrackerConfig
+from .tracker import MountedCamera, Tracker, TrackerConfig
 
 Report = Callable[[str, int, int], None]
 
@@ -54,7 +54,7 @@ def localize_bag(
         # 1. the camera, the odometry, the networks
         setup, odometry = read_setup(reader, config.inputs), read_odometry(reader, config.inputs)
         refiner = refiner or Refiner(config.refiner)
-        tracker = Tracker(config.tracker, refiner, lhmap, setup.camera, setup.T_base_camera)
+        tracker, camera = Tracker(config.tracker, refiner, lhmap), MountedCamera(setup.camera, setup.T_base_camera)
         feed = OdometryFeed(odometry, tracker)
         total = min(reader.count(config.inputs.image), max_images or np.iinfo(int).max)
         # 2. image by image
@@ -65,7 +65,7 @@ def localize_bag(
                 _check_start(first, lhmap, config.tracker)
                 tracker.initialize(stamp_ns, first.T_map_base, first.covariance)
             began = time.perf_counter()
-            results.append(tracker.process_image(stamp_ns, image))
+            results.append(tracker.process_image(stamp_ns, image, camera))
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
                 report("localize", len(results), total)

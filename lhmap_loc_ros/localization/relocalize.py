@@ -24,6 +24,7 @@ from .manifold import carry
 if TYPE_CHECKING:
     from ..lhmap import LHMap
     from .refine import Refiner
+    from .tracker import MountedCamera
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,22 @@ def find_place(
     refiner: Refiner,
     lhmap: LHMap,
     image: np.ndarray,
-    camera: Camera,
-    T_base_camera: np.ndarray,
+    seen_by: MountedCamera,
     crop_radius_m: float,
     config: RelocalizeConfig,
 ) -> PlacedPose | None:
     """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
 
-    `image` (H, W, 3) uint8 RGB is undistorted, `T_base_camera` (4, 4) the camera's optical frame in base_link.
-    """  # fmt: skip
-    T_camera_base, found = inverse(T_base_camera), []
+    `image` (H, W, 3) uint8 RGB is undistorted.
+    """
+    T_camera_base, found = inverse(seen_by.T_base_camera), []
     for candidate in islice(candidates, config.max_candidates):
-        T_map_camera = candidate.T_map_base @ T_base_camera
+        T_map_camera = candidate.T_map_base @ seen_by.T_base_camera
         crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m)
         if not len(crop.points):
             continue
         try:
-            refined = refiner.refine(image, camera, crop, T_map_camera)
+            refined = refiner.refine(image, seen_by.camera, crop, T_map_camera)
         except (ModelError, np.linalg.LinAlgError):
             continue
         if refined.matches and np.isfinite(refined.T_map_camera).all():

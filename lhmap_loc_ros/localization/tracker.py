@@ -85,18 +85,26 @@ class TrackResult:
     """Why the image could not be compared with the map; empty if it could."""
 
 
-class Tracker:
-    """Feed odometry and images in order of their stamps; each image gives a `TrackResult`."""
+@dataclass(frozen=True)
+class MountedCamera:
+    """A camera in its place on the robot."""
 
-    def __init__(
-        self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap, camera: Camera, T_base_camera: np.ndarray
-    ):
-        """`camera` is that of the undistorted images, `T_base_camera` (4, 4) its optical frame in base_link."""
-        if not np.isfinite(T_base_camera).all():
+    camera: Camera
+    """That of the undistorted images."""
+    T_base_camera: np.ndarray
+    """(4, 4), its optical frame in base_link."""
+
+    def __post_init__(self):
+        if not np.isfinite(self.T_base_camera).all():
             raise InputError("the pose of the camera in base_link is not finite")
-        self.config, self.camera = config, camera
+
+
+class Tracker:
+    """Feed odometry and images in order of their stamps; each image, of whichever camera, gives a `TrackResult`."""
+
+    def __init__(self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap):
+        self.config = config
         self._refiner, self._map = refiner, lhmap
-        self._T_base_camera = np.array(T_base_camera, dtype=float)
         self._motion = MotionModel(config.motion)
         self._states = StateMachine(config.states)
         self._agreement = Agreement(config.measurement)
@@ -150,27 +158,27 @@ class Tracker:
         """Take a pose of base_link in the odometry frame; raises InputError if not finite or older than the last."""
         self._motion.odometry.add(stamp_ns, T_odom_base)
 
-    def process_image(self, stamp_ns: int, image: np.ndarray) -> TrackResult:
-        """The pose at an undistorted image (H, W, 3) uint8 RGB of the camera.
+    def process_image(self, stamp_ns: int, image: np.ndarray, seen_by: MountedCamera) -> TrackResult:
+        """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera.
 
         Raises InputError for an image of the wrong size or older than the last one, LhmapError before `initialize`.
         """
-        self._check(stamp_ns, image)
+        self._check(stamp_ns, image, seen_by.camera)
         clock = _Stopwatch()
         # 1. Where the robot should be by now.
         before, motion = self._filter.pose, self._motion.between(self._stamp_ns, stamp_ns)
         self._filter.predict(motion)
         # 2. The piece of the map around it.
-        T_map_camera = self._filter.pose @ self._T_base_camera
+        T_map_camera = self._filter.pose @ seen_by.T_base_camera
         crop = self._map.crop(T_map_camera[:3, 3], self.config.crop_radius_m)
         self._map.prefetch(T_map_camera[:3, 3], self.config.crop_radius_m + self.config.prefetch_m)
         clock.lap("crop")
         # 3. What the image says against that piece of map.
-        refinement, problem = self._refine(image, crop, T_map_camera)
+        refinement, problem = self._refine(image, seen_by.camera, crop, T_map_camera)
         clock.lap("refine")
         # 4. The same as a measurement of base_link, judged against the prediction.
         confirmed = self.state in (TrackState.TRACKING, TrackState.DEGRADED)
-        measurement = as_measurement(refinement, self._T_base_camera, self.config.measurement, confirmed)
+        measurement = as_measurement(refinement, seen_by.T_base_camera, self.config.measurement, confirmed)
         innovation, believed = self._judge(measurement, motion)
         # 5. Believed: the pose moves. Else the prediction stands and its covariance has grown.
         accepted = believed is not None
@@ -182,14 +190,14 @@ class Tracker:
         state = self._states.update(self._signals(measurement, accepted))
         return self._result(state, accepted, refinement, innovation, motion, clock, problem)
 
-    def _check(self, stamp_ns: int, image: np.ndarray) -> None:
-        self.camera.check_image(image)
+    def _check(self, stamp_ns: int, image: np.ndarray, camera: Camera) -> None:
+        camera.check_image(image)
         if self._filter is None:
             raise LhmapError("no initial pose was given")
         if stamp_ns < self._stamp_ns:
             raise InputError(f"image at {stamp_ns} ns is older than the pose at {self._stamp_ns} ns")
 
-    def _refine(self, image, crop, T_map_camera) -> tuple[Refinement | None, str]:
+    def _refine(self, image, camera, crop, T_map_camera) -> tuple[Refinement | None, str]:
         """The refinement, or None and the reason."""
         if len(crop.points) < self.config.min_crop_points:
             return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
@@ -197,7 +205,7 @@ class Tracker:
         passes = {"coarse": self._needs_coarse(), "search": self._first and self.config.search}
         self._first = False
         try:
-            return self._refiner.refine(image, self.camera, crop, T_map_camera, **passes), ""
+            return self._refiner.refine(image, camera, crop, T_map_camera, **passes), ""
         except (ModelError, np.linalg.LinAlgError) as error:
             # one image that upsets the network must not end the drive; the state tells if it goes on
             return None, str(error)

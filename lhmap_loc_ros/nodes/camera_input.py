@@ -10,32 +10,35 @@ from sensor_msgs.msg import CameraInfo
 from tf2_ros import Buffer, TransformException, TransformListener
 
 from ..geometry import Rectifier, from_quaternion
+from ..localization.tracker import MountedCamera
 from .conversions import camera_info_to_rectifier, transform_to_matrix
 from .localizer_config import LocalizerConfig
 
 
 class CameraInput:
-    """Keeps the first calibration, and the pose of the camera from the parameters or from tf_static, read once."""
+    """Keeps the calibration, and the pose of the camera from the parameters or from tf_static, read once."""
 
-    def __init__(self, node: Node, config: LocalizerConfig):
-        """Raises InputError if the parameter camera_in_base is no pose."""
-        self._config = config
+    def __init__(self, node: Node, config: LocalizerConfig, topic: str):
+        """`topic` is that of the calibration. Raises InputError if the parameter camera_in_base is no pose."""
+        self._config, self._topic = config, topic
         self.rectifier: Rectifier | None = None
         """Undistorts the images; None until a calibration came."""
-        self.T_base_camera: np.ndarray | None = None
-        """(4, 4), the camera's optical frame in base_link; None until it is known."""
+        self._T_base_camera: np.ndarray | None = None
+        self._calibration: tuple | None = None
         self._frame = config.camera_frame_id
         self._listener = None
         if config.camera_in_base is not None:
-            self.T_base_camera = from_quaternion(config.camera_in_base[:3], config.camera_in_base[3:])
+            self._T_base_camera = from_quaternion(config.camera_in_base[:3], config.camera_in_base[3:])
         else:
             self._buffer = Buffer()
             self._listener = TransformListener(self._buffer, node)
 
     def on_camera_info(self, message: CameraInfo) -> None:
-        """Takes the first calibration; raises InputError for an empty one."""
-        if self.rectifier is None:
+        """Takes a calibration that is another than before; raises InputError for an empty one."""
+        found = message.width, message.height, message.distortion_model, tuple(message.k), tuple(message.d)
+        if found != self._calibration:
             self.rectifier = camera_info_to_rectifier(message)
+            self._calibration = found
 
     def on_image_frame(self, frame: str) -> None:
         """Asks tf_static for the place of the camera until it knows; to be called from the executor's thread."""
@@ -46,7 +49,7 @@ class CameraInput:
             transform = self._buffer.lookup_transform(self._config.base_frame_id, self._frame, Time())
         except TransformException:
             return
-        self.T_base_camera = transform_to_matrix(transform.transform)
+        self._T_base_camera = transform_to_matrix(transform.transform)
         # receiving /tf is costly in Python, and nothing more is wanted of it
         self._listener.unregister()
         self._listener = None
@@ -58,10 +61,15 @@ class CameraInput:
             self._listener = None
 
     @property
+    def mounted(self) -> MountedCamera:
+        """Camera and place; only where nothing is `missing`."""
+        return MountedCamera(self.rectifier.camera, self._T_base_camera)
+
+    @property
     def missing(self) -> str:
         """What is not known yet, in words; empty if all is."""
         if self.rectifier is None:
-            return "images come, but no camera_info"
-        if self.T_base_camera is None:
+            return f"images come, but no {self._topic}"
+        if self._T_base_camera is None:
             return f"no transform from {self._frame!r} to {self._config.base_frame_id!r} on tf_static"
         return ""

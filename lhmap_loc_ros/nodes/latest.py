@@ -19,6 +19,8 @@ class Frame:
     stamp_ns: int
     message: Any
     """sensor_msgs Image or CompressedImage, not yet decoded."""
+    camera: str = ""
+    """Name of the camera, where there are several."""
     arrived: float = field(default_factory=time.monotonic)
     """Steady clock, seconds."""
 
@@ -28,7 +30,7 @@ class Mailbox:
 
     def __init__(self):
         self._changed = threading.Condition()
-        self._frame: Frame | None = None
+        self._frames: dict[str, Frame] = {}
         self._odometry: deque[tuple[int, np.ndarray]] = deque(maxlen=10_000)
         self._odometry_ns = -1
         self._closed = False
@@ -38,11 +40,11 @@ class Mailbox:
         """Images replaced by a newer one before the worker took them."""
 
     def put_image(self, frame: Frame) -> None:
-        """Replaces the waiting image."""
+        """Replaces the waiting image of the same camera."""
         with self._changed:
             self.received += 1
-            self.dropped += self._frame is not None
-            self._frame = frame
+            self.dropped += frame.camera in self._frames
+            self._frames[frame.camera] = frame
             self._changed.notify_all()
 
     def put_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
@@ -53,13 +55,13 @@ class Mailbox:
             self._changed.notify_all()
 
     def take_image(self) -> Frame | None:
-        """Waits for an image; None once closed."""
+        """Waits for an image, of several cameras the one that was taken first; None once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None or self._closed)
+            self._changed.wait_for(lambda: self._frames or self._closed)
             if self._closed:
                 return None
-            frame, self._frame = self._frame, None
-            return frame
+            first = min(self._frames.values(), key=lambda frame: frame.stamp_ns)
+            return self._frames.pop(first.camera)
 
     def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
         """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.

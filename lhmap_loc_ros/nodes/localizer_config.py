@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..configuration import Config
 from ..localization.refine import RefinerConfig
@@ -41,6 +41,9 @@ class LocalizerConfig(Config):
     global_frame_id: str = Field("", description="frame of the published poses; empty: the map's own")
     odom_frame_id: str = Field("odom", min_length=1, description="frame of the odometry; its messages must agree")
     base_frame_id: str = Field("base_link", min_length=1, description="frame of the robot; odometry must agree")
+    cameras: tuple[str, ...] = Field(
+        (), description="names of several cameras: topics NAME/image, NAME/camera_info; unset: image, camera_info"
+    )
     camera_frame_id: str = Field("", description="optical frame of the camera; empty: that of the images")
     camera_in_base: tuple[float, float, float, float, float, float, float] | None = Field(
         None, description="pose of the camera's optical frame in the robot's, x y z qx qy qz qw; unset: from tf_static"
@@ -84,6 +87,14 @@ class LocalizerConfig(Config):
     refiner: RefinerConfig = RefinerConfig()
     tracker: TrackerConfig = TrackerConfig()
     relocalize: RelocalizeConfig = RelocalizeConfig()
+
+    @model_validator(mode="after")
+    def _cameras_have_their_own_frames(self):
+        if self.cameras and (self.camera_frame_id or self.camera_in_base):
+            raise ValueError("camera_frame_id and camera_in_base are of one camera, but cameras names several")
+        if len(set(self.cameras)) < len(self.cameras) or "" in self.cameras:
+            raise ValueError(f"cameras are {self.cameras}, expected different names")
+        return self
 
 
 LIVE = (

@@ -7,6 +7,7 @@ A lifecycle node: configure loads map and networks, activate is instant. Without
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -21,7 +22,7 @@ from ..errors import LhmapError
 from ..localization.refine import Refiner, RefinerConfig
 from .diagnostics import no_session, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
-from .localizer_session import Session
+from .localizer_session import Session, topic_of
 from .parameters import Parameters
 from .runtime import run
 
@@ -106,11 +107,15 @@ class LocalizerNode(LifecycleNode):
         qos = QoSProfile(depth=2, reliability=reliability)
         kind, topic = (Image, "image") if config.image_transport == "raw" else (CompressedImage, "image/compressed")
         self._inputs = [
-            self.create_subscription(kind, topic, session.on_image, qos),
-            self.create_subscription(CameraInfo, "camera_info", session.on_camera_info, 10),
             self.create_subscription(Odometry, "odometry", session.on_odometry, 200),
             self.create_subscription(PoseWithCovarianceStamped, "initialpose", session.on_initial_pose, 10),
         ]
+        for camera in config.cameras or ("",):
+            info = topic_of(camera, "camera_info")
+            self._inputs += [
+                self.create_subscription(kind, topic_of(camera, topic), partial(session.on_image, camera), qos),
+                self.create_subscription(CameraInfo, info, partial(session.on_camera_info, camera), 10),
+            ]
         self._offered = [
             self.create_service(Trigger, "reinitialize", self._on_reinitialize),
             self.create_service(SetBool, "trigger_node", self._on_trigger),

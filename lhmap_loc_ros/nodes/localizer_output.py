@@ -17,10 +17,10 @@ from std_msgs.msg import Float32, String
 from tf2_ros import TransformBroadcaster
 
 from ..evaluation.overlay import draw_overlay
-from ..geometry import Camera, pose_error
+from ..geometry import pose_error
 from ..lhmap import LHMap, best_points
 from ..localization.states import TrackState
-from ..localization.tracker import TrackResult
+from ..localization.tracker import MountedCamera, TrackResult
 from .conversions import (
     SECOND_NS,
     array_to_image,
@@ -98,17 +98,15 @@ class LocalizerOutput:
         status = track_status(result, latency_ms)
         self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.global_frame), status=[status]))
 
-    def publish_overlay(
-        self, image: np.ndarray, camera: Camera, frame: str, result: TrackResult, T_base_camera: np.ndarray
-    ) -> None:
+    def publish_overlay(self, image: np.ndarray, seen_by: MountedCamera, frame: str, result: TrackResult) -> None:
         """The map drawn over the undistorted image, if anyone looks, and not too often."""
         now = time.monotonic()
         if not self._overlay.get_subscription_count() or now < self._last_overlay + self._config.overlay_period_s:
             return
         self._last_overlay = now
-        T_map_camera = result.T_map_base @ T_base_camera
+        T_map_camera = result.T_map_base @ seen_by.T_base_camera
         crop = self._map.crop(T_map_camera[:3, 3], self._config.tracker.crop_radius_m)
-        picture = draw_overlay(image, camera, crop, T_map_camera)
+        picture = draw_overlay(image, seen_by.camera, crop, T_map_camera)
         self._overlay.publish(array_to_image(picture, header(result.stamp_ns, frame)))
 
     def restart_path(self) -> None:

@@ -27,7 +27,7 @@ from ..localization.refine import Refiner
 from ..localization.relocalize import AlongPath, Relocalizer, find_place
 from ..localization.saved_pose import load_pose, save_pose
 from ..localization.states import TrackState
-from ..localization.tracker import Tracker, TrackResult
+from ..localization.tracker import MountedCamera, Tracker, TrackResult
 from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import Health
@@ -52,6 +52,11 @@ def warm_up(refiner: Refiner, lhmap: LHMap, radius_m: float) -> None:
     draw_overlay(image, camera, crop, pose)
 
 
+def topic_of(camera: str, name: str) -> str:
+    """The topic of a camera; where there is but one, it has no name."""
+    return f"{camera}/{name}" if camera else name
+
+
 class Session:
     """The node's callbacks put what came; one worker thread localizes and publishes while the session is active."""
 
@@ -70,12 +75,13 @@ class Session:
         self.health = Health("no image has come")
         self._output = LocalizerOutput(node, config, self.map)
         self._mailbox = Mailbox()
-        self._camera = CameraInput(node, config)
+        names = config.cameras or ("",)
+        self._cameras = {name: CameraInput(node, config, topic_of(name, "camera_info")) for name in names}
         self._along = AlongPath(self.map, config.relocalize)
         self._relocalizer = relocalizer or self._along
-        self._tracker: Tracker | None = None
+        self._tracker = Tracker(config.tracker, refiner, self.map)
         self._initial: InitialPose | None = None
-        self._last_ns = -1
+        self._last_ns = {name: -1 for name in names}
         self._saved_at = self._relocalized_at = -math.inf
         self._good: TrackResult | None = None
         self._active = threading.Event()
@@ -104,7 +110,8 @@ class Session:
         self._mailbox.close()
         self._worker.join(timeout=_JOIN_S)
         self._save()
-        self._camera.close()
+        for camera in self._cameras.values():
+            camera.close()
         self._output.close()
         self.map.close()
 
@@ -116,19 +123,18 @@ class Session:
         self._along = AlongPath(self.map, config.relocalize)
         if isinstance(self._relocalizer, AlongPath):
             self._relocalizer = self._along
-        if self._tracker is not None:
-            self._tracker.reconfigure(config.tracker)
+        self._tracker.reconfigure(config.tracker)
 
     # -- callbacks: keep what came, nothing else
 
-    def on_image(self, message) -> None:
-        self._camera.on_image_frame(message.header.frame_id)
+    def on_image(self, camera: str, message) -> None:
+        self._cameras[camera].on_image_frame(message.header.frame_id)
         if self._active.is_set():
-            self._mailbox.put_image(Frame(convert.to_ns(message.header.stamp), message))
+            self._mailbox.put_image(Frame(convert.to_ns(message.header.stamp), message, camera))
 
-    def on_camera_info(self, message: CameraInfo) -> None:
+    def on_camera_info(self, camera: str, message: CameraInfo) -> None:
         try:
-            self._camera.on_camera_info(message)
+            self._cameras[camera].on_camera_info(message)
         except InputError as error:
             self._warn(str(error))
 
@@ -176,7 +182,11 @@ class Session:
     def _localize(self, frame: Frame) -> None:
         """One image."""
         # 1. everything there to begin with
-        if not self._is_ready() or not self._is_in_order(frame.stamp_ns):
+        camera = self._cameras[frame.camera]
+        if camera.missing:
+            self.health.problem = camera.missing
+            return
+        if not self._is_in_order(frame):
             return
         # 2. odometry up to the image, then a start pose if one came
         for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
@@ -184,8 +194,8 @@ class Session:
         if not self._initialize(frame.stamp_ns):
             return
         # 3. the pose
-        image = self._camera.rectifier(convert.image_to_array(frame.message))
-        result = self._tracker.process_image(frame.stamp_ns, image)
+        mounted, image = camera.mounted, camera.rectifier(convert.image_to_array(frame.message))
+        result = self._tracker.process_image(frame.stamp_ns, image, mounted)
         if not self._active.is_set():
             return
         # 4. out, the picture last: nobody waits for it
@@ -193,33 +203,24 @@ class Session:
         latency_ms = 1e3 * (time.monotonic() - frame.arrived)
         self._output.publish_status(result, latency_ms)
         self.health.localized(result, latency_ms)
-        camera_frame = frame.message.header.frame_id
-        self._output.publish_overlay(image, self._tracker.camera, camera_frame, result, self._camera.T_base_camera)
+        self._output.publish_overlay(image, mounted, frame.message.header.frame_id, result)
         # 5. for bad times
         self._remember(result)
         if result.state is TrackState.LOST:
-            self._relocalize(frame.stamp_ns, image)
+            self._relocalize(frame.stamp_ns, image, mounted)
 
-    def _is_ready(self) -> bool:
-        if self._tracker is None:
-            missing = self._camera.missing
-            if missing:
-                self.health.problem = missing
-                return False
-            camera, T_base_camera = self._camera.rectifier.camera, self._camera.T_base_camera
-            self._tracker = Tracker(self._config.tracker, self._refiner, self.map, camera, T_base_camera)
-        return True
-
-    def _is_in_order(self, stamp_ns: int) -> bool:
+    def _is_in_order(self, frame: Frame) -> bool:
         """False for an image that is late; a jump back in time starts anew."""
-        last_ns, self._last_ns = self._last_ns, max(stamp_ns, self._last_ns)
-        if stamp_ns > last_ns:
+        stamp_ns, last_ns = frame.stamp_ns, max(self._last_ns.values())
+        # images of two cameras may have the same stamp, those of one may not
+        if stamp_ns >= last_ns and stamp_ns > self._last_ns[frame.camera]:
+            self._last_ns[frame.camera] = stamp_ns
             return True
         if stamp_ns > last_ns - self._config.time_jump_s * convert.SECOND_NS:
             self.health.late += 1
             return False
         self._node.get_logger().warning(f"time went back by {(last_ns - stamp_ns) / 1e9:.1f} s: starting anew")
-        self._last_ns = stamp_ns
+        self._last_ns = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}
         self._tracker.clear()
         self._output.restart_path()
         if self._initial is None and self._config.set_initial_pose:
@@ -285,15 +286,14 @@ class Session:
         except InputError as error:
             self._warn(str(error))
 
-    def _relocalize(self, stamp_ns: int, image: np.ndarray) -> None:
+    def _relocalize(self, stamp_ns: int, image: np.ndarray, mounted: MountedCamera) -> None:
         """Looks for the place of a lost robot, not too often: it takes seconds."""
         c, now = self._config.relocalize, time.monotonic()
         if not c.enabled or now < self._relocalized_at + c.period_s:
             return
-        camera = self._tracker.camera
         found = find_place(
-            self._relocalizer.candidates(image, camera), self._refiner, self.map, image, camera,
-            self._camera.T_base_camera, self._config.tracker.crop_radius_m, c,
+            self._relocalizer.candidates(image, mounted.camera), self._refiner, self.map, image, mounted,
+            self._config.tracker.crop_radius_m, c,
         )  # fmt: skip
         self._relocalized_at = time.monotonic()
         if found is None:

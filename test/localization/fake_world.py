@@ -7,13 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 
 from lhmap_loc_ros.geometry import Camera, inverse, make_pose, se3_exp
-from lhmap_loc_ros.localization.tracker import Tracker, TrackerConfig
+from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig
 
 SECOND = 1_000_000_000
 CAMERA = Camera(64, 32, 40.0, 40.0, 32.0, 16.0)
 IMAGE = np.zeros((32, 64, 3), np.uint8)
 # camera optical frame (x right, y down, z forward) 1.2 m ahead of and 1.6 m above base_link
 T_BASE_CAMERA = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [1.2, 0.1, 1.6])
+
+MOUNTED = MountedCamera(CAMERA, T_BASE_CAMERA)
 
 
 def truth(stamp_ns, speed=8.0, turn=0.05):
@@ -70,7 +72,7 @@ class Drive:
     def __init__(self, config=None, seed=0, odometry=True, start=None, lhmap=None):
         self.refiner = FakeRefiner(seed)
         self.random = np.random.default_rng(seed + 1000)
-        self.tracker = Tracker(config or TrackerConfig(), self.refiner, lhmap or EmptyMap(), CAMERA, T_BASE_CAMERA)
+        self.tracker = Tracker(config or TrackerConfig(), self.refiner, lhmap or EmptyMap())
         self.odometry = odometry
         self.stamp_ns = 0
         self.odom, self.odom_stamp = np.eye(4), -SECOND // 50
@@ -88,7 +90,7 @@ class Drive:
             self.odom = self.odom @ delta @ se3_exp(walk)
             self.tracker.add_odometry(self.odom_stamp, self.odom)
         self.refiner.stamp_ns = self.stamp_ns
-        result = self.tracker.process_image(self.stamp_ns, IMAGE)
+        result = self.tracker.process_image(self.stamp_ns, IMAGE, MOUNTED)
         self.stamp_ns += SECOND // 10
         return result
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_world import CAMERA, IMAGE, T_BASE_CAMERA, EmptyMap, Refined
+from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.geometry import make_pose, pose_error
@@ -39,7 +39,7 @@ def find(refiner, around=(60.0, 0.0, 1.0), **config):
     along = AlongPath(Map(), config)
     along.around = None if around is None else np.array(around)
     candidates = along.candidates(IMAGE, CAMERA)
-    return find_place(candidates, refiner, Map(), IMAGE, CAMERA, T_BASE_CAMERA, 60.0, config)
+    return find_place(candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config)
 
 
 def test_the_place_is_found_along_the_path():
@@ -91,6 +91,6 @@ def test_a_network_that_fails_at_one_place_does_not_hide_the_others():
 
 def test_without_candidates_or_map_there_is_no_place():
     config = RelocalizeConfig()
-    assert find_place([], PlaceRefiner(), Map(), IMAGE, CAMERA, T_BASE_CAMERA, 60.0, config) is None
+    assert find_place([], PlaceRefiner(), Map(), IMAGE, MOUNTED, 60.0, config) is None
     nowhere = [PlacedPose(np.eye(4), np.eye(6))]
-    assert find_place(nowhere, PlaceRefiner(), EmptyMap(0), IMAGE, CAMERA, T_BASE_CAMERA, 60.0, config) is None
+    assert find_place(nowhere, PlaceRefiner(), EmptyMap(0), IMAGE, MOUNTED, 60.0, config) is None

@@ -3,14 +3,14 @@
 
 import numpy as np
 import pytest
-from fake_world import CAMERA, IMAGE, SECOND, T_BASE_CAMERA, Drive, EmptyMap, FakeRefiner, error, truth
+from fake_world import CAMERA, IMAGE, MOUNTED, SECOND, T_BASE_CAMERA, Drive, EmptyMap, FakeRefiner, error, truth
 from scipy.stats import chi2
 
 from lhmap_loc_ros.configuration import dump, load, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
 from lhmap_loc_ros.localization.manifold import sigmas
-from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfig, TrackState
+from lhmap_loc_ros.localization.tracker import CoarsePass, MountedCamera, Tracker, TrackerConfig, TrackState
 
 # the fake refiner's errors are independent and its covariance is true
 HONEST = validate(
@@ -290,22 +290,22 @@ def test_initial_pose_is_moved_forward_by_odometry():
 
 
 def test_bad_calls_are_refused():
-    tracker = Tracker(TrackerConfig(), FakeRefiner(), EmptyMap(), CAMERA, T_BASE_CAMERA)
+    tracker = Tracker(TrackerConfig(), FakeRefiner(), EmptyMap())
     with pytest.raises(LhmapError, match="no initial pose"):
-        tracker.process_image(0, IMAGE)
+        tracker.process_image(0, IMAGE, MOUNTED)
     with pytest.raises(InputError, match="not finite"):
         tracker.initialize(0, np.full((4, 4), np.nan), np.eye(6))
     with pytest.raises(InputError, match="covariance"):
         tracker.initialize(0, np.eye(4), -np.eye(6))
     tracker.initialize(SECOND, truth(SECOND), np.eye(6))
     with pytest.raises(InputError, match="older"):
-        tracker.process_image(SECOND // 2, IMAGE)
+        tracker.process_image(SECOND // 2, IMAGE, MOUNTED)
     with pytest.raises(InputError, match="shape"):
-        tracker.process_image(SECOND, IMAGE[:, :-1])
+        tracker.process_image(SECOND, IMAGE[:, :-1], MOUNTED)
     with pytest.raises(InputError, match="not finite"):
         tracker.add_odometry(SECOND, np.full((4, 4), np.nan))
     with pytest.raises(InputError, match="camera"):
-        Tracker(TrackerConfig(), FakeRefiner(), EmptyMap(), CAMERA, np.full((4, 4), np.inf))
+        MountedCamera(CAMERA, np.full((4, 4), np.inf))
     tracker.clear()
     assert not tracker.initialized
 
@@ -374,3 +374,21 @@ def test_other_settings_hold_from_the_next_image_on():
 def test_velocity_is_that_of_the_robot():
     velocity = Drive().run(20)[-1].velocity
     np.testing.assert_allclose(velocity, [8.0, 0, 0.1, 0, 0, 0.05], atol=0.6)
+
+
+def test_cameras_that_look_elsewhere_keep_the_track_together():
+    """A second camera looks backwards; the front one is blind most of the time."""
+    drive, behind = Drive(), MountedCamera(CAMERA, perturb(T_BASE_CAMERA, (0, 0, -2.0), (0, 180, 0)))
+    drive.run(10)
+
+    def seen_from_behind(result):
+        result.T_map_camera = result.T_map_camera @ inverse(T_BASE_CAMERA) @ behind.T_base_camera
+        return result
+
+    for _ in range(20):
+        drive.refiner.fault = unusable
+        assert not drive.step().accepted
+        drive.refiner.fault = seen_from_behind
+        # both images have the same stamp
+        result = drive.tracker.process_image(drive.stamp_ns - SECOND // 10, IMAGE, behind)
+        assert result.accepted and result.state is TrackState.TRACKING and error(result) < 0.6
