@@ -6,6 +6,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from ..errors import MapFormatError
 from .cache import TileCache
 from .points import MapPoints
 from .source import Tile, TileSource, tile_key
@@ -60,16 +61,26 @@ class LHMap:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def crop(self, center, radius: float, max_points: int | None = None) -> MapPoints:
+    def crop(
+        self, center, radius: float, max_points: int | None = None, damaged: list[MapFormatError] | None = None
+    ) -> MapPoints:
         """The points at most `radius` metres from `center` (3,) in the horizontal plane, map frame.
 
         Their origin is the corner of the tile below the centre. With `max_points`, only that many points of
-        the greatest heat. The same crop always lists its points in the same order.
+        the greatest heat. The same crop always lists its points in the same order. Raises MapFormatError for a
+        damaged tile; with a list `damaged`, leaves it out and adds the error to the list.
         """
         center = np.asarray(center, dtype=np.float64)
         size, base = self.metadata.tile_m, np.array(self.metadata.origin)
         origin = base + np.r_[np.floor((center[:2] - base[:2]) / size) * size, 0.0]
-        tiles = [self._cache.get(number) for number in self._tiles_near(center[:2] - base[:2], radius).tolist()]
+        tiles = []
+        for number in self._tiles_near(center[:2] - base[:2], radius).tolist():
+            try:
+                tiles.append(self._cache.get(number))
+            except MapFormatError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
         n = sum(len(tile.points) for tile in tiles)
         points, heat, intensity = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
         cx, cy = center[:2] - origin[:2]

@@ -41,6 +41,9 @@ class MotionConfig(Config):
         8.0, ge=0, le=100, description="forward speed to reckon with while none is known [m/s]"
     )
     max_speed: float = Field(70.0, gt=0, description="odometry faster than this is a jump, not a motion [m/s]")
+    max_acceleration: float = Field(
+        20.0, gt=0, description="odometry whose speed changes faster than this is a jump, not a motion [m/s^2]"
+    )
     max_gap_s: float = Field(0.5, gt=0, le=10, description="odometry is not interpolated over longer gaps [s]")
     max_extrapolation_s: float = Field(0.15, ge=0, le=2, description="odometry is continued at most this long [s]")
     history_s: float = Field(30.0, gt=0, le=3600, description="odometry older than this is forgotten [s]")
@@ -71,7 +74,8 @@ class OdometryBuffer:
         """Add a pose (4, 4); the same stamp twice is ignored.
 
         Raises InputError for a pose that is not finite and for a stamp older than the newest one. A pose that
-        cannot be reached at `max_speed` starts the buffer anew, so nothing is measured across the jump.
+        cannot be reached at `max_speed` and `max_acceleration` starts the buffer anew, so nothing is measured across
+        the jump.
         """
         if not np.isfinite(T_odom_base).all():
             raise InputError(f"odometry at {stamp_ns} ns is not finite")
@@ -115,9 +119,16 @@ class OdometryBuffer:
         return self._stamps[index] if 0 <= index < len(self._stamps) else None
 
     def _is_jump(self, stamp_ns: int, pose: np.ndarray) -> bool:
-        step = np.linalg.norm(pose[:3, 3] - self._poses[-1][:3, 3])
-        # 10 cm are granted to any step: odometry published in bursts has tiny intervals
-        return step > 0.1 + self.config.max_speed * (stamp_ns - self._stamps[-1]) / SECOND_NS
+        step = pose[:3, 3] - self._poses[-1][:3, 3]
+        seconds = (stamp_ns - self._stamps[-1]) / SECOND_NS
+        # a little is granted to any step: odometry published in bursts has tiny intervals
+        if np.linalg.norm(step) > 0.1 + self.config.max_speed * seconds:
+            return True
+        if len(self) < 2:
+            return False
+        before = (self._stamps[-1] - self._stamps[-2]) / SECOND_NS
+        change = step - (self._poses[-1][:3, 3] - self._poses[-2][:3, 3]) / before * seconds
+        return np.linalg.norm(change) > 0.5 + self.config.max_acceleration * seconds * (seconds + before) / 2
 
     def _exceeds(self, t0: int, t1: int, limit_s: float) -> bool:
         return t1 - t0 > limit_s * SECOND_NS

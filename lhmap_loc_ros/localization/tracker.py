@@ -8,7 +8,7 @@ evaluation call this one class.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,8 @@ class TrackResult:
     """(6,) twist of base_link in its own frame [m/s, rad/s]; None while none is known."""
     problem: str = ""
     """Why the image could not be compared with the map; empty if it could."""
+    map_problem: str = ""
+    """Which tiles around could not be read; empty if all could."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ class Tracker:
         self._filter.predict(motion)
         # 2. The piece of the map around it.
         T_map_camera = self._filter.pose @ seen_by.T_base_camera
-        crop = self._map.crop(T_map_camera[:3, 3], self.config.crop_radius_m)
+        damaged: list[LhmapError] = []
+        crop = self._map.crop(T_map_camera[:3, 3], self.config.crop_radius_m, damaged=damaged)
         self._map.prefetch(T_map_camera[:3, 3], self.config.crop_radius_m + self.config.prefetch_m)
         clock.lap("crop")
         # 3. What the image says against that piece of map.
@@ -188,7 +191,8 @@ class Tracker:
         self._learn_velocity(before, motion, stamp_ns, accepted)
         self._stamp_ns, self._was_accepted = stamp_ns, accepted
         state = self._states.update(self._signals(measurement, accepted))
-        return self._result(state, accepted, refinement, innovation, motion, clock, problem)
+        result = self._result(state, accepted, refinement, innovation, motion, clock, problem)
+        return replace(result, map_problem="; ".join(map(str, damaged)))
 
     def _check(self, stamp_ns: int, image: np.ndarray, camera: Camera) -> None:
         camera.check_image(image)

@@ -62,7 +62,7 @@ def session_statuses(health: Health, images: dict[str, int], lhmap: LHMap, confi
         _localization(health, active),
         _camera(health, images, config, active),
         _network(config),
-        _map(lhmap),
+        _map(lhmap, health.last),
     ]
 
 
@@ -137,9 +137,11 @@ def _network(config: LocalizerConfig) -> DiagnosticStatus:
     return DiagnosticStatus(level=OK, name="lhmap_loc_ros: network", message="loaded", values=key_values(values))
 
 
-def _map(lhmap: LHMap) -> DiagnosticStatus:
+def _map(lhmap: LHMap, last: TrackResult | None) -> DiagnosticStatus:
+    problem = "" if last is None else last.map_problem
     values = {
         "path": str(lhmap.path), "identity": lhmap.identity[:12], "points": lhmap.metadata.points,
         "tiles": len(lhmap.index), "tiles_waited_for": lhmap.tiles_waited_for,
     }  # fmt: skip
-    return DiagnosticStatus(level=OK, name="lhmap_loc_ros: map", message="open", values=key_values(values))
+    level, message = (ERROR, problem) if problem else (OK, "open")
+    return DiagnosticStatus(level=level, name="lhmap_loc_ros: map", message=message, values=key_values(values))

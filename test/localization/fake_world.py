@@ -31,7 +31,7 @@ class EmptyMap:
     def __init__(self, points=1000):
         self.points = points
 
-    def crop(self, center, radius):
+    def crop(self, center, radius, damaged=None):
         return SimpleNamespace(points=np.zeros((self.points, 3), np.float32), origin=np.asarray(center))
 
     def prefetch(self, center, radius):
