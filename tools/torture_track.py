@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tracks bags with random faults, and counts poses that are wrong and sure of themselves while TRACKING.
+
+    tools/torture_track.py MAP BAG TRUTH [--runs 20] [--seed 0] [--json FILE]
+
+Each run draws its faults: stretches of images that are missing, black, overexposed, blurred, half covered, or of
+another part of the drive (kidnapped); odometry that is silent, jumps or slips. A pose is wrong and sure if it is more
+than 3 m off while three of its standard deviations are less than that error.
+"""
+
+import argparse
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.tum import read_tum
+from lhmap_loc_ros.geometry import make_pose, pose_error
+from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
+from lhmap_loc_ros.localization.manifold import sigmas
+from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
+from lhmap_loc_ros.localization.start import near_truth
+from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig
+
+WRONG_M = 3.0
+IMAGE_FAULTS = ("missing", "black", "overexposed", "blurred", "half covered", "kidnapped")
+ODOMETRY_FAULTS = ("silent", "jump", "slip")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something is wrong for a while."""
+
+    kind: str
+    first: int
+    last: int
+    strength: float
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number <= self.last
+
+
+def draw_faults(count: int, rng) -> list[Fault]:
+    """Three to six faults in a run of so many images, the first ten of which are left in peace."""
+    faults = []
+    for _ in range(rng.integers(3, 7)):
+        kind = rng.choice(IMAGE_FAULTS + ODOMETRY_FAULTS)
+        first = int(rng.integers(10, count))
+        faults.append(Fault(str(kind), first, first + int(rng.integers(3, 40)), float(rng.uniform(0.2, 1))))
+    return sorted(faults, key=lambda fault: fault.first)
+
+
+def disturbed(number: int, frames: list, faults: list[Fault]) -> np.ndarray | None:
+    """The image that the tracker gets; None for none."""
+    image = frames[number][1]
+    for fault in faults:
+        if number not in fault:
+            continue
+        if fault.kind == "missing":
+            return None
+        if fault.kind == "black":
+            image = np.zeros_like(image)
+        elif fault.kind == "overexposed":
+            image = np.clip(image * (1 + 6.0 * fault.strength), 0, 255).astype(np.uint8)
+        elif fault.kind == "blurred":
+            image = cv2.GaussianBlur(image, (0, 0), 8 * fault.strength)
+        elif fault.kind == "half covered":
+            image = image.copy()
+            image[:, : image.shape[1] // 2] = 30
+        elif fault.kind == "kidnapped":
+            # at least some 20 m away
+            image = frames[(number + len(frames) // 3) % len(frames)][1]
+    return image
+
+
+def odometry_at(number: int, pose: np.ndarray, faults: list[Fault]) -> np.ndarray | None:
+    """What odometry says; None for nothing."""
+    ahead = 0.0
+    for fault in faults:
+        if fault.kind == "silent" and number in fault:
+            return None
+        if fault.kind == "jump" and number >= fault.first:
+            ahead += 10 * fault.strength
+        if fault.kind == "slip" and number >= fault.first:
+            ahead += 0.1 * fault.strength * (min(number, fault.last) - fault.first)
+    return pose @ make_pose(np.eye(3), [ahead, 0, 0])
+
+
+def run(frames, odometry, truth, lhmap: LHMap, refiner: Refiner, camera: MountedCamera, seed: int) -> dict:
+    """One drive with faults."""
+    rng = np.random.default_rng(seed)
+    faults = draw_faults(len(frames), rng)
+    tracker = Tracker(TrackerConfig(), refiner, lhmap)
+    start = near_truth(truth, frames[0][0], seed)
+    tracker.initialize(frames[0][0], start.T_map_base, start.covariance)
+    states, wrong, errors = Counter(), 0, []
+    for number, (stamp_ns, _) in enumerate(frames):
+        if odometry is not None:
+            pose = odometry_at(number, odometry.at(stamp_ns), faults)
+            if pose is not None:
+                tracker.add_odometry(stamp_ns, pose)
+        image = disturbed(number, frames, faults)
+        if image is None:
+            continue
+        result = tracker.process_image(stamp_ns, image, camera)
+        metres = pose_error(result.T_map_base, truth.at(stamp_ns))[0]
+        states[result.state.value] += 1
+        if result.state.value == "TRACKING":
+            errors.append(metres)
+            wrong += metres > WRONG_M and 3 * sigmas(result.covariance)[0] < metres
+    return {
+        "seed": seed, "faults": [f"{f.kind} {f.first}-{f.last}" for f in faults], "states": dict(states),
+        "wrong_and_sure": int(wrong), "worst_tracking_m": round(max(errors, default=0.0), 2),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("map", type=Path)
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    truth, inputs = read_tum(args.truth), BagInputs()
+    with BagReader(args.bag) as reader, LHMap.open(args.map) as lhmap:
+        setup, odometry = read_setup(reader, inputs), read_odometry(reader, inputs)
+        camera = MountedCamera(setup.camera, setup.T_base_camera)
+        frames = [(stamp, image) for stamp, image in images(reader, inputs, setup) if truth.covers(stamp)]
+        refiner, rows = Refiner(RefinerConfig()), []
+        for seed in range(args.seed, args.seed + args.runs):
+            rows.append(run(frames, odometry, truth, lhmap, refiner, camera, seed))
+            print(rows[-1], flush=True)
+    total = sum(row["wrong_and_sure"] for row in rows)
+    print(f"{len(rows)} runs: {total} poses wrong and sure while TRACKING")
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
