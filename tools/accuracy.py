@@ -99,8 +99,8 @@ class Bench:
 def synthetic(bench: Bench, seed: int) -> dict:
     world = bench.make(f"world{seed}", "simulate", f"world{seed}", "--seed", seed, "--length", 160)
     name = f"world{seed}.lhmap"
-    return {"map": bench.make(name, "build", f"{world}/mapping", "-o", name), "bag": f"{world}/query",
-            "frames": SYNTHETIC_FRAMES}  # fmt: skip
+    made = bench.make(name, "build", f"{world}/mapping", "-o", name, "--work", f"world{seed}.work")
+    return {"map": made, "bag": f"{world}/query", "frames": SYNTHETIC_FRAMES}
 
 
 def drive(bench: Bench, kitti: Path, sequence: str, frames: str) -> dict:
@@ -109,7 +109,7 @@ def drive(bench: Bench, kitti: Path, sequence: str, frames: str) -> dict:
         for part in ("even", "odd")
     )
     name = f"{sequence}.lhmap"
-    return {"map": bench.make(name, "build", even, "-o", name), "bag": odd, "frames": frames}
+    return {"map": bench.make(name, "build", even, "-o", name, "--work", f"{sequence}.work"), "bag": odd, "frames": frames}
 
 
 def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> str:
