@@ -109,7 +109,8 @@ def drive(bench: Bench, kitti: Path, sequence: str, frames: str) -> dict:
         for part in ("even", "odd")
     )
     name = f"{sequence}.lhmap"
-    return {"map": bench.make(name, "build", even, "-o", name, "--work", f"{sequence}.work"), "bag": odd, "frames": frames}
+    made = bench.make(name, "build", even, "-o", name, "--work", f"{sequence}.work")
+    return {"map": made, "bag": odd, "frames": frames}
 
 
 def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> str:
