@@ -14,7 +14,6 @@ from ..errors import ModelError
 from ..geometry import Camera, make_pose
 from ..inference import Model, load_model
 from ..localization.features import HORIZON, MAP_CHANNELS, render_map
-from ..localization.refine import FINE_CELL
 from .config import HeatConfig
 from .grid import TileGroups
 
@@ -105,37 +104,17 @@ def _collect(index, members, heat, best, stamp, view):
                     break
 
 
-@numba.njit(cache=True, nogil=True)
-def _add_shares(uv, depth, index, members, cell, share):
-    """Deals out each cell of a view evenly over the points in it that are about as near as what is seen there."""
-    height, width = index.shape
-    cells = np.full(len(uv), -1, np.int64)
-    counts = np.zeros((height // cell + 1) * (width // cell + 1), np.int64)
-    for i in range(len(uv)):
-        column, row = np.floor(uv[i, 0] + 0.5), np.floor(uv[i, 1] + 0.5)
-        if not (column >= 0 and column < width and row >= 0 and row < height):
-            continue
-        owner = index[int(row), int(column)]
-        if owner >= 0 and depth[i] <= depth[owner] * 1.02 + 0.3:
-            cells[i] = int(row) // cell * (width // cell + 1) + int(column) // cell
-            counts[cells[i]] += 1
-    for i in range(len(uv)):
-        if cells[i] >= 0:
-            share[members[i]] += 1.0 / counts[cells[i]]
-
-
 def best_of_views(
     points: np.ndarray, intensity: np.ndarray, stops: Sequence[Stop], model: Model, config: HeatConfig
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """The `top_views` best values (N, top) that the views from some stops give to points (N, 3), -1 where not seen.
 
-    The cloud is drawn at each view; a visible point takes the network's value at its first pixel. And the share (N,) of
-    the views that each point shows: a cell of a view is shared evenly by all points in it that are not hidden.
+    The cloud is drawn at each view; a visible point takes the network's value at its first pixel.
     """
     groups = TileGroups(points)
     height, width = model.inputs["map"][2:]
     camera = virtual_camera(width, height, config.fov_deg)
-    best, share = np.full((len(points), config.top_views), -1.0, np.float32), np.zeros(len(points), np.float32)
+    best = np.full((len(points), config.top_views), -1.0, np.float32)
     stamp = np.full(len(points), -1, np.int32)
     for number, stop in enumerate(stops):
         T_map_camera = stop.view(lambda place: _ground(groups, place), config.height_m)
@@ -143,8 +122,7 @@ def best_of_views(
         view = render_map(points[members], intensity[members], T_map_camera, camera, max_depth=config.max_depth_m)
         heat = model.run({"map": view.channels[None]})["heat"][0, 0]
         _collect(view.index, members, _to_pixels(heat, height, width), best, stamp, number)
-        _add_shares(view.uv, view.depth, view.index, members, FINE_CELL, share)
-    return best, share
+    return best
 
 
 def mean_of_best(best: np.ndarray, full_scale: float) -> np.ndarray:

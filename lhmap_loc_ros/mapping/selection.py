@@ -18,7 +18,6 @@ def select_points(
     fair_share: float,
     heat_power: float | None = None,
     reach_m: float = np.inf,
-    share: np.ndarray | None = None,
 ) -> np.ndarray:
     """Numbers of the points to keep, ascending.
 
@@ -36,18 +35,13 @@ def select_points(
     "Hottest first" is strict without a `heat_power`. With one, points are drawn in a scrambled but fixed order in
     which the odds of coming before another go with the heat to that power: 0 thins evenly, and the higher, the
     stricter. Neighbours of a hot point are about as hot, and the strict rule keeps them all: patches of everything
-    between patches of nothing. Points of equal heat come in the scrambled order in any case. With `share` (N,), how
-    much of what cameras see each point shows alone, the odds go with that, too: of the many points of a near surface
-    most can go, of the few of a far one hardly any.
+    between patches of nothing. Points of equal heat come in the scrambled order in any case.
     """
     if heat_power is None:
         heat = heat + 1e-6 * luck
     else:
         # weighted sampling without replacement: the greatest of u^(1 / weight) first
-        weight = np.maximum(heat, 1e-3) ** heat_power
-        if share is not None:
-            weight = weight * np.maximum(share, 1e-6)
-        heat = np.log(luck + 1e-12) / weight
+        heat = np.log(luck + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
     distance, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
     order = np.lexsort((-heat, owner))
     order = order[distance[order] <= reach_m]

@@ -164,10 +164,3 @@ def test_clouds_merged_in_pieces_are_the_cloud_merged_at_once():
     for name in ("sum", "intensity", "hits"):
         np.testing.assert_allclose(merged[name], once[name], rtol=1e-5, atol=1e-4)
     assert merged["hits"].sum() == 5000 and len(merge_voxels([])) == 0
-
-
-def test_points_that_show_something_alone_come_before_those_of_a_crowd():
-    points, luck = np.zeros((2000, 3)), np.random.default_rng(0).random(2000)
-    heat, share = np.full(2000, 0.5), np.where(np.arange(2000) < 1000, 1.0, 0.05)
-    kept = select_points(points, heat, luck, np.zeros((1, 3)), np.array([600]), 0.5, 0.7, share=share)
-    assert len(kept) == 600 and (kept < 1000).sum() > 500

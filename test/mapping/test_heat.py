@@ -59,7 +59,7 @@ def test_visible_points_get_the_networks_value(tmp_path):
     config = HeatConfig(yaw_deg=(0.0,))
     model = load_heat_model(str(write_network(tmp_path / "h.onnx")))
     stops = stops_along(path, config)
-    best, share = best_of_views(points.astype(np.float32), intensity, stops, model, config)
+    best = best_of_views(points.astype(np.float32), intensity, stops, model, config)
     assert len(stops) == 3 and best.shape == (len(points), 3) and (np.diff(best, axis=1) <= 0).all()
     heat = mean_of_best(best, np.quantile(best[best[:, 0] > 0].mean(1), 0.995))
     dim, bright = heat[owner == 0], heat[owner == 1]
@@ -67,13 +67,6 @@ def test_visible_points_get_the_networks_value(tmp_path):
     assert 3 < np.median(bright[bright > 0]) / np.median(dim[dim > 0]) < 5
     # the second wall hides behind the first but for its rim
     assert (heat[owner == 2] > 0).mean() < 0.1 < (bright > 0).mean()
-    # all that is seen is dealt out, and what hides gets nothing of it
-    height, width = model.inputs["map"][2:]
-    assert 0 < share.sum() <= len(stops) * (height / 4) * (width / 4)
-    assert share[owner == 2].sum() < 0.05 * share.sum()
-    # the ground is as dense everywhere: far away many points share a cell
-    near, far = (share[(owner == 3) & (share > 0) & (points[:, 0] > x) & (points[:, 0] < x + 3)] for x in (4, 11))
-    assert np.median(near) > 1.2 * np.median(far)
 
 
 def test_views_follow_the_path():

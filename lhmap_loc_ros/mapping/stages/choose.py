@@ -32,16 +32,10 @@ class ChooseJob:
 
     def run(self) -> None:
         near = Neighbourhood.of(self.tiles, self.config.tile_m)
-        heat, share = np.ones(len(near.points)), None
-        if self.heats:
-            valued = [load(path) for path in self.heats]
-            heat = np.concatenate([tile["heat"] for tile in valued])
-            # heat that came with a cloud knows nothing of views
-            if self.config.by_share and all("share" in tile for tile in valued):
-                share = np.concatenate([tile["share"] for tile in valued])
+        heat = np.concatenate([load(path)["heat"] for path in self.heats]) if self.heats else np.ones(len(near.points))
         kept = select_points(
             near.points, heat, near.luck, self.stations - near.origin, self.budgets, self.config.fair_share,
-            self.config.heat_power, self.reach_m, share,
+            self.config.heat_power, self.reach_m,
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
 

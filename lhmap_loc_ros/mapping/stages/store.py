@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ...errors import InputError
 from ...lhmap.atomic import replacing
 
-REVISION = 2
+REVISION = 1
 """Counts up when a stage computes something else from the same input."""
 
 

@@ -31,9 +31,9 @@ class ViewJob:
         near = Neighbourhood.of(self.tiles, self.config.tile_m)
         model = _model(self.config.heat_views.model, self.model_sha256)
         stops = [stop.moved(-near.origin) for stop in self.stops]
-        best, share = best_of_views(near.points, near.intensity, stops, model, self.config.heat_views)
+        best = best_of_views(near.points, near.intensity, stops, model, self.config.heat_views)
         seen = np.flatnonzero(best[:, 0] >= 0)
-        save(self.out, **near.by_tile(seen), best=best[seen], share=share[seen])
+        save(self.out, **near.by_tile(seen), best=best[seen])
 
 
 @lru_cache(maxsize=2)
@@ -44,7 +44,7 @@ def _model(name: str, sha256: str) -> Model:
 
 @dataclass(frozen=True)
 class HeatJob:
-    """Writes the heat (N,) of a tile's points from all views of it, and their share of these views."""
+    """Writes the heat (N,) of a tile's points from all views of it."""
 
     tile: tuple[int, int]
     points: Path
@@ -55,12 +55,11 @@ class HeatJob:
     def run(self) -> None:
         count = len(load(self.points)["points"])
         top = self.config.heat_views.top_views
-        best, share = np.full((count, top), -1.0, np.float32), np.zeros(count, np.float32)
+        best = np.full((count, top), -1.0, np.float32)
         for path in self.views:
             data = load(path)
             part = part_of(data, self.tile)
             index = data["index"][part]
             both = np.concatenate([best[index], data["best"][part]], axis=1)
             best[index] = -np.sort(-both, axis=1)[:, :top]
-            share[index] += data["share"][part]
-        save(self.out, heat=mean_of_best(best, self.config.heat_views.full_scale), share=share)
+        save(self.out, heat=mean_of_best(best, self.config.heat_views.full_scale))
