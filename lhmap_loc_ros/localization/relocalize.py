@@ -7,7 +7,7 @@ compared the image with the map there, and found it to fit there and nowhere els
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
@@ -63,18 +63,18 @@ class AlongPath:
     """Proposes the poses of the mapping drive around a known place, nearest first, in both directions."""
 
     def __init__(self, lhmap: LHMap, config: RelocalizeConfig):
-        self._config = config
-        self._path = _every(np.array(lhmap.metadata.path, dtype=float).reshape(-1, 4), config.spacing_m)
+        self.config = config
+        self._path = np.array(lhmap.metadata.path, dtype=float).reshape(-1, 4)
         self.around: np.ndarray | None = None
         """(3,) the last believed position, map frame [m]; None: the whole path."""
 
     def candidates(self, image: np.ndarray, camera: Camera) -> list[PlacedPose]:
         """See `Relocalizer`; the image is not looked at."""
-        path = self._path
+        path = _every(self._path, self.config.spacing_m)
         if self.around is not None:
             distance = np.linalg.norm(path[:, :2] - self.around[:2], axis=1)
             order = np.argsort(distance, kind="stable")
-            path = path[order[distance[order] <= self._config.radius_m]]
+            path = path[order[distance[order] <= self.config.radius_m]]
         # the refiner starts from up to 2 m and 10 degrees away
         covariance = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
         out = []
@@ -92,13 +92,16 @@ def find_place(
     seen_by: MountedCamera,
     crop_radius_m: float,
     config: RelocalizeConfig,
+    going: Callable[[], bool] = lambda: True,
 ) -> PlacedPose | None:
     """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
 
-    `image` (H, W, 3) uint8 RGB is undistorted.
+    `image` (H, W, 3) uint8 RGB is undistorted. Nothing is found once `going` says no: a search takes seconds.
     """
     T_camera_base, found = inverse(seen_by.T_base_camera), []
     for candidate in islice(candidates, config.max_candidates):
+        if not going():
+            return None
         T_map_camera = candidate.T_map_base @ seen_by.T_base_camera
         crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m)
         if not len(crop.points):

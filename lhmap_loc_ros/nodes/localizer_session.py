@@ -120,9 +120,7 @@ class Session:
         self._config = config
         self._output.reconfigure(config)
         self._refiner.config = config.refiner
-        self._along = AlongPath(self.map, config.relocalize)
-        if isinstance(self._relocalizer, AlongPath):
-            self._relocalizer = self._along
+        self._along.config = config.relocalize
         self._tracker.reconfigure(config.tracker)
 
     # -- callbacks: keep what came, nothing else
@@ -240,6 +238,7 @@ class Session:
             stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
             self._tracker.initialize(stamp_ns, initial.T_map_base, initial.covariance)
             self._output.restart_path()
+            self._along.around = initial.T_map_base[:3, 3]
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
         if not self._tracker.initialized:
@@ -293,7 +292,7 @@ class Session:
             return
         found = find_place(
             self._relocalizer.candidates(image, mounted.camera), self._refiner, self.map, image, mounted,
-            self._config.tracker.crop_radius_m, c,
+            self._config.tracker.crop_radius_m, c, going=lambda: self.active and self._initial is None,
         )  # fmt: skip
         self._relocalized_at = time.monotonic()
         if found is None:

@@ -94,3 +94,12 @@ def test_without_candidates_or_map_there_is_no_place():
     assert find_place([], PlaceRefiner(), Map(), IMAGE, MOUNTED, 60.0, config) is None
     nowhere = [PlacedPose(np.eye(4), np.eye(6))]
     assert find_place(nowhere, PlaceRefiner(), EmptyMap(0), IMAGE, MOUNTED, 60.0, config) is None
+
+
+def test_a_search_ends_when_it_is_told():
+    refiner, config = PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig()
+    candidates = AlongPath(Map(), config).candidates(IMAGE, CAMERA)
+    found = find_place(
+        candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config, going=lambda: refiner.looked < 3
+    )  # fmt: skip
+    assert found is None and refiner.looked == 3
