@@ -184,8 +184,9 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
         "base_frame_id": config.inputs.base_frame,
         "camera_frame_id": config.inputs.camera_frame,
         "image_transport": "compressed" if plan.compressed else "raw",
-        "tracker": config.tracker.model_dump(mode="json"),
-        "refiner": config.refiner.model_dump(mode="json"),
+        # ROS reads the null of YAML as a word
+        "tracker": config.tracker.model_dump(mode="json", exclude_none=True),
+        "refiner": config.refiner.model_dump(mode="json", exclude_none=True),
     }
     return yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False)
 
