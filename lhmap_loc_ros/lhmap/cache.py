@@ -18,6 +18,7 @@ class TileCache:
         self._source, self._limit = source, limit_bytes
         self._tiles: OrderedDict[int, Tile] = OrderedDict()
         self._coming: dict[int, Future] = {}
+        self._wanted: frozenset[int] = frozenset()
         self._bytes = 0
         self._lock = threading.Lock()
         self._reader: ThreadPoolExecutor | None = None
@@ -35,9 +36,13 @@ class TileCache:
         return self._read(number) if coming is None else coming.result()
 
     def prefetch(self, numbers: Iterable[int]) -> None:
-        """Reads tiles in the background. A damaged one is passed over: `get` raises when it is needed."""
+        """Reads tiles in the background, and keeps them, whatever the limit, until other ones are asked for.
+
+        A damaged one is passed over: `get` raises when it is needed.
+        """
         with self._lock:
-            for number in numbers:
+            self._wanted = frozenset(numbers)
+            for number in self._wanted:
                 if number in self._tiles:
                     # used soon, so not to be dropped before
                     self._tiles.move_to_end(number)
@@ -68,6 +73,12 @@ class TileCache:
             if number not in self._tiles:
                 self._tiles[number] = tile
                 self._bytes += tile.bytes
-            while self._bytes > self._limit and len(self._tiles) > 1:
-                self._bytes -= self._tiles.popitem(last=False)[1].bytes
+            self._evict(number)
         return tile
+
+    def _evict(self, newest: int) -> None:
+        """Drops tiles until the limit holds, the least recently used first, but none that is needed soon."""
+        for number in [n for n in self._tiles if n not in self._wanted and n != newest]:
+            if self._bytes <= self._limit:
+                break
+            self._bytes -= self._tiles.pop(number).bytes

@@ -42,8 +42,8 @@ class LHMap:
         self._cache = TileCache(source, cache_bytes)
 
     @classmethod
-    def open(cls, path, cache_bytes: int = 32 << 20) -> LHMap:
-        """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory.
+    def open(cls, path, cache_bytes: int = 12 << 20) -> LHMap:
+        """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory besides those prefetched last.
 
         Raises MapFormatError, naming what was found and expected, for a file that is missing, foreign,
         truncated, damaged before the tiles, or of an unknown version. Tiles are checked when they are read.

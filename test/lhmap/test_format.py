@@ -103,6 +103,22 @@ def test_what_was_prefetched_is_cropped_without_reading(map_file, monkeypatch):
         assert len(lhmap.crop((5, -5, 0), 50)) and lhmap.tiles_waited_for == 0
 
 
+def test_what_was_prefetched_stays_whatever_the_limit_until_something_else_is(map_file):
+    with LHMap.open(map_file, cache_bytes=1) as lhmap:
+        everything = list(range(len(lhmap.index)))
+        lhmap._cache.prefetch(everything)
+        lhmap._cache.wait()
+        for number in everything:
+            lhmap._cache.get(number)
+        assert lhmap.tiles_waited_for == 0
+        lhmap._cache.prefetch(everything[-1:])
+        lhmap._cache._evict(everything[-1])
+        lhmap._cache.get(everything[-1])
+        assert lhmap.tiles_waited_for == 0
+        lhmap._cache.get(0)
+        assert lhmap.tiles_waited_for == 1
+
+
 def test_damaged_tile_is_refused_by_the_crop_that_needs_it_not_by_prefetching(tmp_path, map_file):
     path, content = tmp_path / "bad.lhmap", bytearray(map_file.read_bytes())
     with LHMap.open(map_file) as lhmap:
