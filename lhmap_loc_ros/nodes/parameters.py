@@ -71,9 +71,7 @@ class Parameters(Generic[Model]):
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         own = {p.name: p.value for p in parameters if p.name in self._fields}
-        if not own:
-            return SetParametersResult(successful=True)
-        if self._live is None:
+        if not own or self._live is None:
             return SetParametersResult(successful=True)
         fixed = [name for name in own if not name.startswith(self._live)]
         if fixed:
