@@ -79,30 +79,37 @@ def disturbed(number: int, frames: list, faults: list[Fault]) -> np.ndarray | No
     return image
 
 
-def odometry_at(number: int, pose: np.ndarray, faults: list[Fault]) -> np.ndarray | None:
-    """What odometry says; None for nothing."""
-    ahead = 0.0
-    for fault in faults:
-        if fault.kind == "silent" and number in fault:
+class FaultyOdometry:
+    """Odometry with faults: what it is wrong by stays in its frame, wherever the robot turns to later."""
+
+    def __init__(self, faults: list[Fault]):
+        self._faults = faults
+        self._error = np.zeros(3)
+
+    def at(self, number: int, pose: np.ndarray) -> np.ndarray | None:
+        """What it says at an image where `pose` (4, 4) is right; None for nothing."""
+        for fault in self._faults:
+            if fault.kind == "jump" and number == fault.first:
+                self._error += 10 * fault.strength * pose[:3, 0]
+            if fault.kind == "slip" and number in fault:
+                self._error += 0.1 * fault.strength * pose[:3, 0]
+        if any(fault.kind == "silent" and number in fault for fault in self._faults):
             return None
-        if fault.kind == "jump" and number >= fault.first:
-            ahead += 10 * fault.strength
-        if fault.kind == "slip" and number >= fault.first:
-            ahead += 0.1 * fault.strength * (min(number, fault.last) - fault.first)
-    return pose @ make_pose(np.eye(3), [ahead, 0, 0])
+        return make_pose(pose[:3, :3], pose[:3, 3] + self._error)
 
 
 def run(frames, odometry, truth, lhmap: LHMap, refiner: Refiner, camera: MountedCamera, seed: int) -> dict:
     """One drive with faults."""
     rng = np.random.default_rng(seed)
     faults = draw_faults(len(frames), rng)
+    faulty = FaultyOdometry(faults)
     tracker = Tracker(TrackerConfig(), refiner, lhmap)
     start = near_truth(truth, frames[0][0], seed)
     tracker.initialize(frames[0][0], start.T_map_base, start.covariance)
     states, wrong, errors = Counter(), 0, []
     for number, (stamp_ns, _) in enumerate(frames):
         if odometry is not None:
-            pose = odometry_at(number, odometry.at(stamp_ns), faults)
+            pose = faulty.at(number, odometry.at(stamp_ns))
             if pose is not None:
                 tracker.add_odometry(stamp_ns, pose)
         image = disturbed(number, frames, faults)

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import LhmapError
 from ..geometry import Camera, make_pose
 from ..lhmap import LHMap
+from .memory import resident_mb
 from .repeat import repeat_map
 
 _STEP_M, _OPENINGS = 1.0, 7
@@ -76,7 +77,7 @@ def measure(path: Path, drive_m: float) -> dict:
             "crop_ms_p50": round(1e3 * float(np.percentile(cropped, 50)), 2),
             "crop_ms_p99": round(1e3 * float(np.percentile(cropped, 99)), 2),
             "tiles_waited_for": lhmap.tiles_waited_for - waited,
-            "rss_mb": round(_resident_mb(), 1),
+            "rss_mb": round(resident_mb(), 1),
         }
 
 
@@ -91,13 +92,6 @@ def _drive(path: np.ndarray, length_m: float) -> list[np.ndarray]:
         turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
         poses.append(make_pose(turn @ _BASE_FROM_OPTICAL, [x, y, z + 1.6]))
     return poses
-
-
-def _resident_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1e3
-    raise LhmapError("/proc/self/status has no VmRSS")
 
 
 if __name__ == "__main__":

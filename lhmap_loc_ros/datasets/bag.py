@@ -77,17 +77,33 @@ class BagReader:
             if _kind(self.topics[topic]) not in _DECODERS:
                 known = ", ".join(sorted(_DECODERS))
                 raise BagError(f"{self.path}: {topic} is of type {self.topics[topic]}, expected one of {known}")
+        for topic, stamp, message, kind in self._undecoded(topics, start_ns, stop_ns):
+            try:
+                yield from _DECODERS[kind](self, topic, stamp, message)
+            except InputError as error:
+                raise BagError(f"{self.path}: {error}") from error
+            except Exception as error:
+                raise self._damaged(error) from error
+
+    def raw_messages(self, topic: str) -> Iterator[tuple[int, object]]:
+        """Stamps [ns] and messages of a topic as they were sent, with a header; raises BagError as `messages`."""
+        self.require(topic)
+        for _, stamp, message, _ in self._undecoded([topic]):
+            yield _stamp(message.header, stamp), message
+
+    def _undecoded(self, topics: list[str], start_ns=None, stop_ns=None) -> Iterator[tuple]:
+        """Topic, time of recording, message and its type."""
         connections = [c for c in self._reader.connections if c.topic in set(topics)]
         try:
             for connection, stamp, data in self._reader.messages(connections, start_ns, stop_ns):
                 message = self._reader.deserialize(data, connection.msgtype)
-                yield from _DECODERS[_kind(connection.msgtype)](self, connection.topic, stamp, message)
-        except GeneratorExit:
-            raise
-        except InputError as error:
-            raise BagError(f"{self.path}: {error}") from error
-        except Exception as error:  # as above: damage shows in many ways
-            raise BagError(f"{self.path}: damaged: {_short(error)}") from error
+                yield connection.topic, stamp, message, _kind(connection.msgtype)
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> BagError:
+        """Damage shows in many ways."""
+        return BagError(f"{self.path}: damaged: {_short(error)}")
 
     @property
     def span_ns(self) -> tuple[int, int]:

@@ -112,7 +112,8 @@ class Agreement:
 
     def restart(self) -> None:
         """Forget all, as for a new start pose."""
-        self._usual_inliers = 0.0
+        self.usual_inliers = 0.0
+        """What a good measurement looks like; 0 before the first."""
         self.clear()
 
     def clear(self) -> None:
@@ -120,15 +121,20 @@ class Agreement:
         self._last: Measurement | None = None
         self.count = 0
 
-    def passed(self, measurement: Measurement) -> None:
-        """A measurement was believed: start counting anew, and learn what a good one looks like."""
-        step = measurement.inlier_ratio - self._usual_inliers
-        self._usual_inliers += step if self._usual_inliers == 0 else 0.1 * step
+    def passed(self, measurement: Measurement, confirmed: bool) -> None:
+        """A measurement was believed: start counting anew, and learn what a good one looks like.
+
+        Unless the state is `confirmed`, slowly: what passes by chance then is no example, but light and map may have
+        changed for long.
+        """
+        step = measurement.inlier_ratio - self.usual_inliers
+        rate = 1.0 if self.usual_inliers == 0 else 0.1 if confirmed else 0.02
+        self.usual_inliers += rate * step
         self.clear()
 
     def add(self, measurement: Measurement, motion) -> bool:
         """Whether this rejected measurement completes a row of agreeing ones; `motion` since the previous image."""
-        if measurement.inlier_ratio < self.config.reconverge_inliers * self._usual_inliers:
+        if measurement.inlier_ratio < self.config.reconverge_inliers * self.usual_inliers:
             # matches that fit worse than usual: the wrong street may look alike for a while
             self.clear()
             return False

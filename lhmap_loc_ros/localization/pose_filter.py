@@ -36,8 +36,12 @@ class PoseFilter:
         return difference, mahalanobis(difference, self.covariance + measurement.covariance)
 
     def widen(self, difference: np.ndarray) -> None:
-        """Admit that the pose may be off by `difference` (6): the covariance grows along it, by its square."""
-        self._own = self._own + np.outer(difference, difference)
+        """Admit that the pose may be off by as much as `difference` (6), in any direction.
+
+        In any: what led the pose astray along one axis spared the others by chance.
+        """
+        metres, radians = difference[:3] @ difference[:3], difference[3:] @ difference[3:]
+        self._own = self._own + np.diag([metres] * 3 + [radians] * 3)
 
     def update(self, measurement: Measurement) -> None:
         """The Kalman update, in Joseph's form; the pose moves along the manifold."""

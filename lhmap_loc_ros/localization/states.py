@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,6 +41,15 @@ class StateConfig(Config):
     degraded_inlier_ratio: float = Field(
         0.1, ge=0, le=1, description="TRACKING ends when the running mean of the inlier ratio falls below this"
     )
+    degraded_inlier_share: float = Field(
+        0.35, ge=0, le=1, description="TRACKING ends when that mean falls below this share of what was usual"
+    )
+    degraded_innovation: float = Field(
+        6.0,
+        gt=0,
+        description="TRACKING ends when the running mean of the innovation (chi-square, 6 dof; usually near 1, as "
+        "covariances are on the large side) exceeds this",
+    )
     lost_rejections: int = Field(
         12, ge=1, le=1000, description="contradicting images that end in LOST; an accepted one makes up for two"
     )
@@ -59,6 +69,10 @@ class Signals:
     """There was a usable measurement and it did not pass the gate."""
     inlier_ratio: float
     """Of the measurement; 0 without one."""
+    usual_inliers: float
+    """What the inlier ratio of a good measurement is here; 0 while that is not known."""
+    innovation: float
+    """Squared Mahalanobis distance of the measurement from the prediction, no more than the gate; NaN without one."""
     sigma_m: float
     """Largest standard deviation of the posterior position [m]."""
     sigma_deg: float
@@ -78,6 +92,7 @@ class StateMachine:
         self._accepted = self._missed = self._contradictions = 0
         self._missing_since: int | None = None
         self._inliers: float | None = None
+        self._innovation = 0.0
 
     def update(self, signals: Signals) -> TrackState:
         """The state after one more image."""
@@ -103,9 +118,11 @@ class StateMachine:
             self._contradictions += signals.contradicts
             if self._missing_since is None:
                 self._missing_since = signals.stamp_ns
-        # a running mean over about 5 images: one blurred frame is no reason to worry
+        # running means over about 5 images: one blurred frame is no reason to worry
         previous = signals.inlier_ratio if self._inliers is None else self._inliers
         self._inliers = previous + 0.2 * (signals.inlier_ratio - previous)
+        if not math.isnan(signals.innovation):
+            self._innovation += 0.2 * (signals.innovation - self._innovation)
 
     def _is_lost(self, signals: Signals) -> bool:
         c = self.config
@@ -126,7 +143,9 @@ class StateMachine:
             self._missed >= c.degraded_after
             or signals.sigma_m > c.degraded_sigma_m
             or signals.sigma_deg > c.degraded_sigma_deg
-            or self._inliers < c.degraded_inlier_ratio
+            or self._inliers < self._least_inliers(signals)
+            # each alone within the gate, yet all of them on the same side: the track slides away from the map
+            or self._innovation > c.degraded_innovation
         )
 
     def _is_confirmed(self, signals: Signals) -> bool:
@@ -135,5 +154,10 @@ class StateMachine:
             self._accepted >= c.confirmations
             and signals.sigma_m < c.tracking_sigma_m
             and signals.sigma_deg < c.tracking_sigma_deg
-            and self._inliers >= 1.3 * c.degraded_inlier_ratio
+            and self._inliers >= 1.3 * self._least_inliers(signals)
+            and self._innovation < 0.7 * c.degraded_innovation
         )
+
+    def _least_inliers(self, signals: Signals) -> float:
+        """The mean inlier ratio below which images do not confirm the pose."""
+        return max(self.config.degraded_inlier_ratio, self.config.degraded_inlier_share * signals.usual_inliers)

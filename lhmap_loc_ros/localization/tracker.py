@@ -190,7 +190,7 @@ class Tracker:
         # 6. What this tells about the speed and about the state of the track.
         self._learn_velocity(before, motion, stamp_ns, accepted)
         self._stamp_ns, self._was_accepted = stamp_ns, accepted
-        state = self._states.update(self._signals(measurement, accepted))
+        state = self._states.update(self._signals(measurement, accepted, innovation))
         result = self._result(state, accepted, refinement, innovation, motion, clock, problem)
         return replace(result, map_problem="; ".join(map(str, damaged)))
 
@@ -229,7 +229,7 @@ class Tracker:
         difference, distance = self._filter.innovation(measurement)
         # a lost track has a wide covariance, which lets anything pass: there one measurement is not enough
         if distance <= self.config.measurement.gate and self.state is not TrackState.LOST:
-            self._agreement.passed(measurement)
+            self._agreement.passed(measurement, self.state is TrackState.TRACKING)
             return distance, measurement
         if not self._agreement.add(measurement, motion) or not self._within_reach(difference):
             return distance, None
@@ -257,12 +257,14 @@ class Tracker:
         elif accepted and self._was_accepted:
             self._motion.observe(inverse(before) @ self._filter.pose, seconds)
 
-    def _signals(self, measurement: Measurement | None, accepted: bool) -> Signals:
+    def _signals(self, measurement: Measurement | None, accepted: bool, innovation: float) -> Signals:
         return Signals(
             self._stamp_ns,
             accepted,
             contradicts=measurement is not None and not accepted,
             inlier_ratio=0.0 if measurement is None else measurement.inlier_ratio,
+            usual_inliers=self._agreement.usual_inliers,
+            innovation=float(np.minimum(innovation, self.config.measurement.gate)),
             **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),
         )
 

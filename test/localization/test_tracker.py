@@ -185,6 +185,33 @@ def test_converging_again_is_not_confident_at_once():
     assert np.trace(again.covariance) > 2 * np.trace(before.covariance)
 
 
+def test_converging_again_is_unsure_in_every_direction():
+    drive = Drive()
+    drive.run(20)
+    drive.refiner.fault = jump_of(3.7)  # ahead, in the camera's frame
+    results = drive.run(8)
+    again = next(k for k, r in enumerate(results) if r.accepted)
+    before, after = (np.sqrt(np.diag(results[k].covariance)) for k in (again - 1, again))
+    assert (after[:3] > 1.2 * before[:3]).all()
+
+
+def test_measurements_that_pass_while_not_tracking_hardly_teach_what_is_usual():
+    drive = Drive()
+    drive.run(30)
+    usual = drive.tracker._agreement.usual_inliers
+    drive.refiner.fault = unusable
+    drive.run(4)
+    assert drive.tracker.state is TrackState.DEGRADED
+
+    def few_inliers(result):
+        result.inlier_ratio = 0.06
+        return result
+
+    drive.refiner.fault = few_inliers
+    assert all(r.accepted and r.state is TrackState.DEGRADED for r in drive.run(8))
+    assert drive.tracker._agreement.usual_inliers > 0.8 * usual
+
+
 def test_lost_track_wants_agreement_then_recovers():
     drive = Drive()
     drive.run(20)

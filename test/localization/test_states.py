@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state machine, signal by signal."""
+
+import math
+
+import pytest
+
+from lhmap_loc_ros.localization.states import Signals, StateConfig, StateMachine, TrackState
+
+GOOD = {"accepted": True, "contradicts": False, "inlier_ratio": 0.5, "usual_inliers": 0.5, "innovation": 1.0,
+        "sigma_m": 0.1, "sigma_deg": 0.3}  # fmt: skip
+
+
+class Machine(StateMachine):
+    """Takes images at 10 Hz."""
+
+    stamp_ns = 0
+
+    def images(self, count, **signals):
+        for _ in range(count):
+            self.stamp_ns += 100_000_000
+            state = self.update(Signals(stamp_ns=self.stamp_ns, **{**GOOD, **signals}))
+        return state
+
+
+@pytest.fixture
+def tracking():
+    machine = Machine(StateConfig())
+    assert machine.images(5) is TrackState.TRACKING
+    return machine
+
+
+def test_innovations_within_the_gate_that_stay_large_degrade_and_calm_down(tracking):
+    assert tracking.images(2, innovation=12.0) is TrackState.TRACKING
+    assert tracking.images(5, innovation=12.0) is TrackState.DEGRADED
+    assert tracking.images(2) is TrackState.DEGRADED
+    assert tracking.images(10) is TrackState.TRACKING
+
+
+def test_images_without_a_measurement_tell_nothing_of_the_innovation(tracking):
+    tracking.images(2, innovation=12.0)
+    assert tracking.images(2, innovation=math.nan, accepted=False, inlier_ratio=0.5) is TrackState.TRACKING
+    assert tracking.images(1, innovation=12.0) is TrackState.DEGRADED
+
+
+def test_inliers_far_below_the_usual_degrade(tracking):
+    assert tracking.images(30, inlier_ratio=0.2) is TrackState.TRACKING
+    assert tracking.images(30, inlier_ratio=0.15) is TrackState.DEGRADED
+    assert tracking.images(30, inlier_ratio=0.2) is TrackState.DEGRADED
+    assert tracking.images(30, inlier_ratio=0.25) is TrackState.TRACKING
+
+
+def test_where_inliers_are_few_as_a_rule_they_are_enough():
+    machine = Machine(StateConfig())
+    assert machine.images(20, inlier_ratio=0.15, usual_inliers=0.15) is TrackState.TRACKING
+    assert machine.images(30, inlier_ratio=0.08, usual_inliers=0.15) is TrackState.DEGRADED
