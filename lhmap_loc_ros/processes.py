@@ -45,6 +45,10 @@ class NodeProcesses:
                 env=self._environment, start_new_session=True,
             )  # fmt: skip
 
+    def pid(self, name: str) -> int:
+        """Number of a running process."""
+        return self._running[name].pid
+
     def log(self, name: str) -> Path:
         """Where the output of a process goes."""
         return self._logs / f"{name}.log"

@@ -12,6 +12,7 @@ than 3 m off while three of its standard deviations are less than that error.
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 
 from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.geometry import make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap
@@ -26,7 +28,7 @@ from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, 
 from lhmap_loc_ros.localization.manifold import sigmas
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
 from lhmap_loc_ros.localization.start import near_truth
-from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig
+from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig, TrackResult
 
 WRONG_M = 3.0
 IMAGE_FAULTS = ("missing", "black", "overexposed", "blurred", "half covered", "kidnapped")
@@ -98,25 +100,50 @@ class FaultyOdometry:
         return make_pose(pose[:3, :3], pose[:3, 3] + self._error)
 
 
-def run(frames, odometry, truth, lhmap: LHMap, refiner: Refiner, camera: MountedCamera, seed: int) -> dict:
+@dataclass(frozen=True)
+class Drive:
+    """A bag, its truth and its map, ready to be driven again and again."""
+
+    frames: list
+    """Stamps [ns] and undistorted images."""
+    odometry: Trajectory | None
+    truth: Trajectory
+    lhmap: LHMap
+    refiner: Refiner
+    camera: MountedCamera
+
+    @classmethod
+    def load(cls, bag: Path, lhmap: LHMap, truth: Trajectory) -> "Drive":
+        """All images of a bag whose true pose is known."""
+        inputs = BagInputs()
+        with BagReader(bag) as reader:
+            setup, odometry = read_setup(reader, inputs), read_odometry(reader, inputs)
+            frames = [(stamp, image) for stamp, image in images(reader, inputs, setup) if truth.covers(stamp)]
+        camera = MountedCamera(setup.camera, setup.T_base_camera)
+        return cls(frames, odometry, truth, lhmap, Refiner(RefinerConfig()), camera)
+
+    def track(self, faults: list[Fault], seed: int) -> Iterator[tuple[int, TrackResult, float]]:
+        """Number of the image, result, and position error [m], of every image that came."""
+        faulty, tracker = FaultyOdometry(faults), Tracker(TrackerConfig(), self.refiner, self.lhmap)
+        start = near_truth(self.truth, self.frames[0][0], seed)
+        tracker.initialize(self.frames[0][0], start.T_map_base, start.covariance)
+        for number, (stamp_ns, _) in enumerate(self.frames):
+            if self.odometry is not None:
+                pose = faulty.at(number, self.odometry.at(stamp_ns))
+                if pose is not None:
+                    tracker.add_odometry(stamp_ns, pose)
+            image = disturbed(number, self.frames, faults)
+            if image is None:
+                continue
+            result = tracker.process_image(stamp_ns, image, self.camera)
+            yield number, result, pose_error(result.T_map_base, self.truth.at(stamp_ns))[0]
+
+
+def run(drive: Drive, seed: int) -> dict:
     """One drive with faults."""
-    rng = np.random.default_rng(seed)
-    faults = draw_faults(len(frames), rng)
-    faulty = FaultyOdometry(faults)
-    tracker = Tracker(TrackerConfig(), refiner, lhmap)
-    start = near_truth(truth, frames[0][0], seed)
-    tracker.initialize(frames[0][0], start.T_map_base, start.covariance)
+    faults = draw_faults(len(drive.frames), np.random.default_rng(seed))
     states, wrong, errors = Counter(), 0, []
-    for number, (stamp_ns, _) in enumerate(frames):
-        if odometry is not None:
-            pose = faulty.at(number, odometry.at(stamp_ns))
-            if pose is not None:
-                tracker.add_odometry(stamp_ns, pose)
-        image = disturbed(number, frames, faults)
-        if image is None:
-            continue
-        result = tracker.process_image(stamp_ns, image, camera)
-        metres = pose_error(result.T_map_base, truth.at(stamp_ns))[0]
+    for _, result, metres in drive.track(faults, seed):
         states[result.state.value] += 1
         if result.state.value == "TRACKING":
             errors.append(metres)
@@ -136,14 +163,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    truth, inputs = read_tum(args.truth), BagInputs()
-    with BagReader(args.bag) as reader, LHMap.open(args.map) as lhmap:
-        setup, odometry = read_setup(reader, inputs), read_odometry(reader, inputs)
-        camera = MountedCamera(setup.camera, setup.T_base_camera)
-        frames = [(stamp, image) for stamp, image in images(reader, inputs, setup) if truth.covers(stamp)]
-        refiner, rows = Refiner(RefinerConfig()), []
+    rows = []
+    with LHMap.open(args.map) as lhmap:
+        drive = Drive.load(args.bag, lhmap, read_tum(args.truth))
         for seed in range(args.seed, args.seed + args.runs):
-            rows.append(run(frames, odometry, truth, lhmap, refiner, camera, seed))
+            rows.append(run(drive, seed))
             print(rows[-1], flush=True)
     total = sum(row["wrong_and_sure"] for row in rows)
     print(f"{len(rows)} runs: {total} poses wrong and sure while TRACKING")

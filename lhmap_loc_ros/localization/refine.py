@@ -44,7 +44,7 @@ class RefinerConfig(BaseModel):
     threads: int = Field(0, ge=0, le=64, description="CPU threads of the networks; 0: one a core, at most 4")
     coarse_passes: int = Field(5, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
     fine_passes: int = Field(6, ge=1, le=8, description="at most so many refinements at 1/4 after them")
-    near_passes: int = Field(1, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
+    near_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
     restarts_m: tuple[float, ...] = Field(
         (1.5, 3.0), description="search: how much nearer and further to begin anew, in turn, without agreement [m]"
     )
@@ -54,6 +54,8 @@ class RefinerConfig(BaseModel):
     agreement: float = Field(0.45, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
+    near_settled_m: float = Field(0.05, ge=0.0, description="as settled_m where the start is near [m]")
+    near_settled_deg: float = Field(0.2, ge=0.0, description="as settled_deg where the start is near [deg]")
     splat_m: float | None = Field(
         None, ge=0.0, le=2.0, description="width of a map point when drawn [m]; null: by the density around it"
     )
@@ -169,7 +171,9 @@ class Refiner:
         # 2. refine the start pose; where that did not lead to a match, start again from nearer and from further
         local = np.array(T_map_camera, dtype=np.float64)
         local[:3, 3] -= crop.origin
-        fit = self._descend(self._cells(coarse), seen, local)
+        c = self.config
+        settled = (c.settled_m, c.settled_deg) if coarse else (c.near_settled_m, c.near_settled_deg)
+        fit = self._descend(self._cells(coarse), seen, local, settled)
         trace = list(fit.trace)
         if search and fit.solution is not None:
             fit, moved = self._search(fit, seen, local)
@@ -189,19 +193,22 @@ class Refiner:
             timings_ms=clock.spent_ms,
         )
 
-    def _descend(self, cells: list[int], seen: _Seen, pose: np.ndarray) -> _Fit:
-        """Passes one after the other: draw the map at the present pose, match, solve."""
-        fit, trace, settled = _Fit(pose), [], None
+    def _descend(self, cells: list[int], seen: _Seen, pose: np.ndarray, settled: tuple[float, float]) -> _Fit:
+        """Passes one after the other: draw the map at the present pose, match, solve.
+
+        Corrections below `settled` [m, deg] end those of a cell size.
+        """
+        fit, trace, done = _Fit(pose), [], None
         for cell in cells:
-            if cell == settled:
+            if cell == done:
                 continue
             before = fit.pose
             fit = self._pass(cell, seen, before)
             if fit.solution is None:
                 break
             trace.append(fit.pose)
-            if fit.last_step[0] < self.config.settled_m and fit.last_step[1] < self.config.settled_deg:
-                settled = cell
+            if fit.last_step[0] < settled[0] and fit.last_step[1] < settled[1]:
+                done = cell
         return replace(fit, trace=tuple(trace))
 
     def _search(self, fit: _Fit, seen: _Seen, start: np.ndarray) -> tuple[_Fit, bool]:
@@ -212,6 +219,7 @@ class Refiner:
         """
         c, moved = self.config, False
         cells = [COARSE_CELL] * c.restart_coarse_passes + [FINE_CELL] * c.fine_passes
+        settled = c.settled_m, c.settled_deg
         back = make_pose(fit.pose[:3, :3], start[:3, 3])
         for distance in c.restarts_m:
             if fit.agreement >= c.agreement:
@@ -219,7 +227,8 @@ class Refiner:
             starts = [perturb(fit.pose, (0.0, 0.0, z), (0.0, 0.0, 0.0)) for z in (distance, -distance)]
             if not moved:
                 starts.append(back)
-            best = max((self._descend(cells, seen, pose) for pose in starts), key=lambda other: other.agreement)
+            others = [self._descend(cells, seen, pose, settled) for pose in starts]
+            best = max(others, key=lambda other: other.agreement)
             # two wrong places agree by chance: where the image shows nothing, the pose stays
             if best.agreement >= max(c.restart_gain * fit.agreement, c.restart_least):
                 fit, moved = best, True

@@ -42,7 +42,7 @@ class StateConfig(Config):
         0.1, ge=0, le=1, description="TRACKING ends when the running mean of the inlier ratio falls below this"
     )
     degraded_inlier_share: float = Field(
-        0.35, ge=0, le=1, description="TRACKING ends when that mean falls below this share of what was usual"
+        0.5, ge=0, le=1, description="TRACKING ends when that mean falls below this share of what was usual of late"
     )
     degraded_innovation: float = Field(
         6.0,
@@ -68,7 +68,7 @@ class Signals:
     contradicts: bool
     """There was a usable measurement and it did not pass the gate."""
     inlier_ratio: float
-    """Of the measurement; 0 without one."""
+    """Of the measurement; NaN without one."""
     usual_inliers: float
     """What the inlier ratio of a good measurement is here; 0 while that is not known."""
     innovation: float
@@ -118,11 +118,12 @@ class StateMachine:
             self._contradictions += signals.contradicts
             if self._missing_since is None:
                 self._missing_since = signals.stamp_ns
-        # running means over about 5 images: one blurred frame is no reason to worry
+        if math.isnan(signals.innovation):
+            return
+        # running means over about 5 measurements: one blurred frame is no reason to worry
         previous = signals.inlier_ratio if self._inliers is None else self._inliers
         self._inliers = previous + 0.2 * (signals.inlier_ratio - previous)
-        if not math.isnan(signals.innovation):
-            self._innovation += 0.2 * (signals.innovation - self._innovation)
+        self._innovation += 0.2 * (signals.innovation - self._innovation)
 
     def _is_lost(self, signals: Signals) -> bool:
         c = self.config

@@ -51,6 +51,9 @@ class TrackerConfig(Config):
     )
     coarse_sigma_m: float = Field(0.5, ge=0, description="auto: search if the prediction is less sure [m]")
     coarse_sigma_deg: float = Field(2.0, ge=0, description="auto: search if the prediction is less sure [deg]")
+    coarse_inlier_share: float = Field(
+        0.7, ge=0, le=1, description="auto: search if the last image fitted less well than this share of the usual"
+    )
     motion: MotionConfig = MotionConfig()
     measurement: MeasurementConfig = MeasurementConfig()
     states: StateConfig = StateConfig()
@@ -114,6 +117,7 @@ class Tracker:
         self._stamp_ns = 0
         self._was_accepted, self._first = False, True
         self._reported: np.ndarray | None = None
+        self._last_inliers = 0.0
 
     def reconfigure(self, config: TrackerConfig) -> None:
         """Takes other settings from the next image on; what was learned so far stays."""
@@ -182,6 +186,8 @@ class Tracker:
         # 4. The same as a measurement of base_link, judged against the prediction.
         confirmed = self.state in (TrackState.TRACKING, TrackState.DEGRADED)
         measurement = as_measurement(refinement, seen_by.T_base_camera, self.config.measurement, confirmed)
+        if measurement is not None:
+            self._last_inliers = measurement.inlier_ratio
         innovation, believed = self._judge(measurement, motion)
         # 5. Believed: the pose moves. Else the prediction stands and its covariance has grown.
         accepted = believed is not None
@@ -219,7 +225,9 @@ class Tracker:
             return self.config.coarse is CoarsePass.ALWAYS
         metres, degrees = sigmas(self._filter.covariance)
         sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
-        return self.state is not TrackState.TRACKING or not sure
+        # near by, refinements follow a prediction that went astray; what they still tell is that little fits there
+        fits = self._last_inliers >= self.config.coarse_inlier_share * self._agreement.usual_inliers
+        return self.state is not TrackState.TRACKING or not sure or not fits
 
     def _judge(self, measurement: Measurement | None, motion: Motion) -> tuple[float, Measurement | None]:
         """The squared Mahalanobis distance, and the measurement as far as it is believed."""
@@ -262,7 +270,7 @@ class Tracker:
             self._stamp_ns,
             accepted,
             contradicts=measurement is not None and not accepted,
-            inlier_ratio=0.0 if measurement is None else measurement.inlier_ratio,
+            inlier_ratio=float("nan") if measurement is None else measurement.inlier_ratio,
             usual_inliers=self._agreement.usual_inliers,
             innovation=float(np.minimum(innovation, self.config.measurement.gate)),
             **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),

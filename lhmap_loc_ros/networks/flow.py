@@ -178,9 +178,9 @@ class FlowNet(nn.Module):
     def fine_of(self, encoded, cost: torch.Tensor):
         """`fine` of an encoded map view and its window cost."""
         context4 = encoded[3]
-        offsets = _window_offsets(WINDOW, cost)
-        probability = torch.softmax(cost, dim=1)
-        expected = torch.stack([(probability * o).sum(1) for o in offsets], 1) * FINE
+        # window cells last, as they come from `window_cost`: a softmax across planes is far slower
+        probability = torch.softmax(cost.permute(0, 2, 3, 1), dim=3)
+        expected = _matmul32(probability, _window_offsets(WINDOW, probability)).permute(0, 3, 1, 2) * FINE
         out = self.fine_head(torch.cat([cost * 0.1, self.fine_context(context4), expected / FINE], 1))
         return expected + FINE * out[:, :2], _bounded_log_scale(out[:, 2:])
 
@@ -247,11 +247,17 @@ class _BandedCost(torch.autograd.Function):
         return da.permute(0, 3, 1, 2).to(ctx.kinds[0]), dp.permute(0, 3, 1, 2).to(ctx.kinds[1]), None
 
 
-def _window_offsets(radius: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Horizontal and vertical offset in cells of each channel of `window_cost`, (1, channels, 1, 1)."""
+def _matmul32(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The product in single precision: half of it rounds the number of a column to a quarter of a cell."""
+    with torch.autocast(a.device.type, enabled=False):
+        return torch.matmul(a.float(), b.float())
+
+
+def _window_offsets(radius: int, like: torch.Tensor) -> torch.Tensor:
+    """Horizontal and vertical offset in cells of each channel of `window_cost`, (channels, 2)."""
     steps = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
     n = len(steps)
-    return steps.repeat(n).view(1, -1, 1, 1), steps.repeat_interleave(n).view(1, -1, 1, 1)
+    return torch.stack([steps.repeat(n), steps.repeat_interleave(n)], 1)
 
 
 def _expected_flow(similarity: torch.Tensor, h: int, w: int):
@@ -262,16 +268,15 @@ def _expected_flow(similarity: torch.Tensor, h: int, w: int):
     """
     probability = torch.softmax(similarity, dim=2)
     best, where = probability.max(dim=2)
-    cells = torch.arange(h * w, device=similarity.device)
-    cell_column, cell_row = cells % w, torch.div(cells, w, rounding_mode="floor")
+    columns, rows = (torch.arange(n, device=similarity.device) for n in (w, h))
     column, row = where % w, torch.div(where, w, rounding_mode="floor")
-    # the neighbourhood as a mask by distance: no gather, so that every exporter handles it
-    near_u = (cell_column.view(1, 1, -1) - column.unsqueeze(2)).abs() < 2
-    near_v = (cell_row.view(1, 1, -1) - row.unsqueeze(2)).abs() < 2
-    local = probability * (near_u & near_v).to(probability.dtype)
-    cell_column, cell_row = cell_column.to(probability.dtype), cell_row.to(probability.dtype)
+    # the neighbourhood as a mask by distance, one per axis: no gather, so that every exporter handles it
+    near_u = ((columns - column.unsqueeze(2)).abs() < 2).to(probability.dtype)
+    near_v = ((rows - row.unsqueeze(2)).abs() < 2).to(probability.dtype)
+    local = (probability.unflatten(2, (h, w)) * near_v.unsqueeze(3) * near_u.unsqueeze(2)).flatten(2)
+    cells = torch.stack([columns.repeat(h), rows.repeat_interleave(w)], 1).to(probability.dtype)
     mass = local.sum(2)
-    where_to = torch.matmul(local, torch.stack([cell_column, cell_row], 1)) / mass.clamp(min=1e-8).unsqueeze(2)
-    flow = (where_to - torch.stack([cell_column, cell_row], 1)).transpose(1, 2) * COARSE
+    where_to = _matmul32(local, cells) / mass.clamp(min=1e-8).unsqueeze(2)
+    flow = (where_to - cells).transpose(1, 2) * COARSE
     shape = (-1, 1, h, w)
     return flow.reshape(-1, 2, h, w), mass.view(shape), best.view(shape)

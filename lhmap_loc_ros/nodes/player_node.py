@@ -64,13 +64,18 @@ class PlayOptions:
 class Played:
     """What was played."""
 
-    messages: int
+    messages: dict[str, int]
+    """By topic."""
     seconds: float
     """Wall time of the playing itself."""
     late_s: float
     """The most a message left later than it should have."""
     unheard: tuple[str, ...]
     """Topics waited for in vain."""
+
+    def __str__(self) -> str:
+        sent = sum(self.messages.values())
+        return f"{sent} messages in {self.seconds:.1f} s, at most {1e3 * self.late_s:.0f} ms late"
 
 
 def play(bag, argv: list[str] | None = None, report: Report | None = None, **options) -> Played:
@@ -97,24 +102,24 @@ class _Player:
             if connection.topic not in self._publishers:
                 kind = _message_class(bag, connection)
                 self._publishers[connection.topic] = node.create_publisher(kind, connection.topic, _qos(connection))
+        self._sent = dict.fromkeys(self._publishers, 0)
         self._clock = node.create_publisher(Clock, "/clock", 10) if options.clock else None
         self._clock_sent = -1.0
 
     def run(self, report: Report) -> Played:
         """Waits, plays, waits for the acknowledgements."""
         unheard = self._wait()
-        began, done, late = time.monotonic(), 0, 0.0
+        began, late = time.monotonic(), 0.0
         while True:
-            count, worst = self._play_once(report)
-            done, late = done + count, max(late, worst)
+            late = max(late, self._play_once(report))
             if not self._options.loop or not self._going():
                 break
         seconds = time.monotonic() - began
         self._flush()
-        return Played(done, seconds, late, unheard)
+        return Played(self._sent, seconds, late, unheard)
 
-    def _play_once(self, report: Report) -> tuple[int, float]:
-        """From the first message to the last; their number, and the most that one was late [s]."""
+    def _play_once(self, report: Report) -> float:
+        """From the first message to the last; the most that one was late [s]."""
         total = sum(c.msgcount for c in self._connections)
         began, first_ns, done, late = time.monotonic(), None, 0, 0.0
         for connection, stamp_ns, data in self._bag.messages(self._connections):
@@ -126,8 +131,9 @@ class _Player:
             self._tick(stamp_ns)
             self._publishers[connection.topic].publish(bytes(data))
             done += 1
+            self._sent[connection.topic] += 1
             report("play", done, total)
-        return done, late
+        return late
 
     def _wait(self) -> tuple[str, ...]:
         """Until every awaited topic has a subscription, or the time is up; the topics nobody listens to."""
@@ -208,7 +214,9 @@ def run_player(argv: list[str] | None = None) -> int:
         return error.exit_code
     if played.unheard:
         print(f"nobody listens to {', '.join(played.unheard)}", file=sys.stderr)
-    print(f"played {played.messages} messages in {played.seconds:.1f} s, at most {1e3 * played.late_s:.0f} ms late")
+    print(f"played {played}")
+    for topic, count in played.messages.items():
+        print(f"  {topic} {count}")
     return 0
 
 

@@ -39,15 +39,15 @@ def test_innovations_within_the_gate_that_stay_large_degrade_and_calm_down(track
 
 def test_images_without_a_measurement_tell_nothing_of_the_innovation(tracking):
     tracking.images(2, innovation=12.0)
-    assert tracking.images(2, innovation=math.nan, accepted=False, inlier_ratio=0.5) is TrackState.TRACKING
+    assert tracking.images(2, innovation=math.nan, accepted=False, inlier_ratio=math.nan) is TrackState.TRACKING
     assert tracking.images(1, innovation=12.0) is TrackState.DEGRADED
 
 
 def test_inliers_far_below_the_usual_degrade(tracking):
-    assert tracking.images(30, inlier_ratio=0.2) is TrackState.TRACKING
-    assert tracking.images(30, inlier_ratio=0.15) is TrackState.DEGRADED
+    assert tracking.images(30, inlier_ratio=0.3) is TrackState.TRACKING
     assert tracking.images(30, inlier_ratio=0.2) is TrackState.DEGRADED
-    assert tracking.images(30, inlier_ratio=0.25) is TrackState.TRACKING
+    assert tracking.images(30, inlier_ratio=0.3) is TrackState.DEGRADED
+    assert tracking.images(30, inlier_ratio=0.35) is TrackState.TRACKING
 
 
 def test_where_inliers_are_few_as_a_rule_they_are_enough():

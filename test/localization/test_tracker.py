@@ -265,6 +265,22 @@ def test_coarse_pass_only_until_tracking():
     assert not any(drive.refiner.coarse)
 
 
+def test_coarse_pass_after_an_image_that_fits_less_well_than_usual():
+    drive = Drive()
+    drive.run(20)
+
+    def poor(result):
+        result.inlier_ratio = 0.6 * result.inlier_ratio
+        return result
+
+    drive.refiner.fault = poor
+    drive.run(2)
+    drive.refiner.fault = None
+    drive.run(2)
+    assert drive.tracker.state is TrackState.TRACKING
+    assert drive.refiner.coarse[-4:] == [False, True, True, False]
+
+
 def test_search_on_the_first_image_after_an_initial_pose_alone():
     drive = Drive()
     drive.run(3)

@@ -89,3 +89,10 @@ def test_the_recorder_gives_the_start_pose(world, ros, tmp_path):
     assert convert.to_ns(heard[0].header.stamp) == START
     np.testing.assert_allclose(convert.pose_to_matrix(heard[0].pose.pose)[:3, 3], [1, 2, 3])
     assert (tmp_path / "out.jsonl").read_text() == ""
+
+
+def test_command_plays_and_counts(world):
+    command = ("play", world / "bag", "--rate", "50", "--wait", "0", "--topic", "/odom")
+    with Process("-m", "lhmap_loc_ros.cli", *command) as player:
+        code, out, err = player.end(None, 60)
+    assert (code, "played 50 messages" in out) == (0, True), err
