@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from . import __version__
+from .cli_engine import engine
 from .cli_import import importing
 from .console import ConfigOption, ProgressBars, cell, fails_in_one_line, print_table
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     "A first tour: `lhmap demo OUT` simulates a street, maps it and localizes a camera in it over ROS 2.",
 )
 app.add_typer(importing, name="import")
+app.add_typer(engine, name="engine")
 benching = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 app.add_typer(benching, name="bench")
 
