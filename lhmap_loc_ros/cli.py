@@ -11,7 +11,7 @@ import typer
 from . import __version__
 from .cli_engine import engine
 from .cli_import import importing
-from .console import ConfigOption, ProgressBars, cell, fails_in_one_line, print_table
+from .console import ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -445,6 +445,7 @@ def train(
 
 def main() -> None:
     """Entry point of the command."""
+    show_logs()
     app(prog_name="lhmap")
 
 

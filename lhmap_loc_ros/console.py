@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,16 @@ def fails_in_one_line(command: Callable) -> Callable:
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
+
+
+def show_logs() -> None:
+    """What the package logs goes to stderr, a line each."""
+    logger = logging.getLogger(__name__.partition(".")[0])
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 class ProgressBars:

@@ -49,7 +49,7 @@ def logger(trt):
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
                 self.errors = [*self.errors[-4:], message]
             if severity != trt.ILogger.VERBOSE:
-                _log.log(logging.DEBUG if severity == trt.ILogger.INFO else logging.INFO, "%s", message)
+                _log.debug("%s", message)
 
     return Logger()
 
