@@ -43,12 +43,12 @@ def fails_in_one_line(command: Callable) -> Callable:
 
 
 def show_logs() -> None:
-    """What the package logs goes to stderr, a line each."""
-    logger = logging.getLogger(__name__.partition(".")[0])
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+    """What the networks' backends log, of engines being built for one, goes to stderr, a line each."""
+    logger = logging.getLogger("lhmap_loc_ros.inference")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.propagate = False
     logger.setLevel(logging.INFO)
 
 
