@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .choice import Backend, Precision, check_choice, gpu_number
+from .cuda_run import import_cudart
 from .gpu import find_gpu
-from .model import Model, read_network
+from .model import Model, import_onnx, read_network
 from .models import find_model
 from .onnx_backend import OnnxModel
 from .tensorrt_package import PACKAGES, import_tensorrt
@@ -59,6 +60,8 @@ def choose(device: str) -> Backend:
 
     try:
         Engines(import_tensorrt(), gpu.sm, EngineCache())
+        import_cudart()
+        import_onnx()
     except ModelError as error:
         _log.warning("TensorRT is not used: %s", error)
         return Backend.ONNXRUNTIME

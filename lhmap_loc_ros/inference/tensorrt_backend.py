@@ -34,6 +34,8 @@ def load_tensorrt(path: Path, precision: str, gpu_number: int, threads: int, wai
     network = read_network(path)
 
     def ready(progress: Progress) -> Model:
+        # CUDA keeps the current GPU for each thread, and TensorRT builds for and runs on that one
+        cudart.cudaSetDevice(gpu.number)
         try:
             return TensorRtModel(trt, cudart, gpu, network, precision, engines.obtain(network, precision, progress))
         except EngineUnusable as error:
@@ -55,8 +57,6 @@ class TensorRtModel(Model):
 
     def __init__(self, trt, cudart, gpu: Gpu, network: Network, precision: str, engine: bytes):
         """Raises EngineUnusable for an engine of something else, ModelError where it does not run."""
-        # before TensorRT, so that it takes this GPU
-        cudart.cudaSetDevice(gpu.number)
         self._runtime = trt.Runtime(logger(trt))
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:

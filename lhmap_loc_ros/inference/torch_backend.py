@@ -7,6 +7,9 @@ kinds of network: flow (image, coarse, fine) and heat.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from ..errors import ModelError
@@ -35,16 +38,13 @@ class TorchModel(Model):
             raise ModelError("backend torch needs PyTorch: pip install 'lhmap_loc_ros[train]'") from None
         if gpu is not None and not torch.cuda.is_available():
             raise ModelError(f"device cuda:{gpu} asked for, but PyTorch {torch.__version__} finds no CUDA GPU")
-        torch.set_num_threads(threads or available_threads())
-        # single precision means that, not TensorFloat-32
-        torch.backends.cudnn.allow_tf32 = False
         kind = _KINDS.get((tuple(network.inputs), tuple(network.outputs)))
         if kind is None:
             raise ModelError(
                 f"{network.path}: backend torch knows the flow and heat networks, found a network from "
                 f"{', '.join(network.inputs)} to {', '.join(network.outputs)}"
             )
-        self._torch = torch
+        self._torch, self._threads = torch, threads or available_threads()
         self._device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
         self._method = getattr(_module(torch, network, kind).to(self._device), kind)
         super().__init__(
@@ -53,11 +53,23 @@ class TorchModel(Model):
         )  # fmt: skip
 
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with self._torch.inference_mode():
+        with _settings(self._torch, self._threads):
             values = (self._torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.inputs)
             results = self._method(*(value.to(self._device) for value in values))
         results = results if isinstance(results, tuple) else (results,)
         return {name: value.cpu().numpy() for name, value in zip(self.outputs, results, strict=True)}
+
+
+@contextmanager
+def _settings(torch, threads: int) -> Iterator[None]:
+    """No gradients, so many threads, and single precision that is not TensorFloat-32; the process's own come back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _module(torch, network: Network, kind: str):

@@ -9,12 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lhmap_loc_ros.geometry import Camera
-from lhmap_loc_ros.inference import find_model
-from lhmap_loc_ros.inference.model import read_network
-from lhmap_loc_ros.localization.features import render_map
+from shipped_models import SHIPPED
 
-SHIPPED = ("flow_image", "flow_coarse", "flow_fine", "heat")
+from lhmap_loc_ros.geometry import Camera
+from lhmap_loc_ros.inference import load_model
+from lhmap_loc_ros.localization.features import render_map
 
 
 def _street(rng) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +40,7 @@ def inputs() -> dict[str, np.ndarray]:
     """By network and input, arrays as the localizer and the map builder hand them over; features are left out."""
     rng = np.random.default_rng(0)
     street = _street(rng)
-    shapes = {name: read_network(find_model(name)).inputs for name in SHIPPED}
+    shapes = {name: load_model(name, "onnxruntime", threads=1).inputs for name in SHIPPED}
     size = shapes["flow_image"]["image"][2:]
     grey = _view(*street, size, (0, 0, 0))[2]
     image = np.clip(np.stack([0.8 * grey + 0.1, grey, 0.9 * grey]) + rng.normal(0, 0.02, (3, *size)), 0, 1)

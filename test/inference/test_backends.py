@@ -171,15 +171,17 @@ class FakeTensorRt:
 def machine(monkeypatch):
     """Puts a GPU and a TensorRT into the machine, or takes them out."""
 
-    def make(gpu, package):
-        def imported():
-            if isinstance(package, Exception):
-                raise package
-            return package
+    def imported(package):
+        if isinstance(package, Exception):
+            raise package
+        return package
 
+    def make(gpu, package, cuda=True):
         monkeypatch.setattr(loading, "find_gpu", lambda number: gpu)
         monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: package)
-        monkeypatch.setattr(loading, "import_tensorrt", imported)
+        monkeypatch.setattr(loading, "import_tensorrt", lambda: imported(package))
+        monkeypatch.setattr(loading, "import_cudart", lambda: imported(cuda))
+        monkeypatch.setattr(loading, "import_onnx", lambda: True)
 
     return make
 
@@ -191,15 +193,16 @@ def test_auto_is_tensorrt_where_there_are_a_gpu_and_the_package(machine):
 
 
 @pytest.mark.parametrize(
-    ("gpu", "package"),
+    ("gpu", "package", "cuda"),
     [
-        (None, FakeTensorRt()),
-        (Gpu(0, "a GPU", 86), None),
-        (Gpu(0, "a GPU", 86), ModelError("its libraries are missing")),
+        (None, FakeTensorRt(), True),
+        (Gpu(0, "a GPU", 86), None, True),
+        (Gpu(0, "a GPU", 86), ModelError("its libraries are missing"), True),
+        (Gpu(0, "a GPU", 86), FakeTensorRt(), ModelError("needs cuda-python")),
     ],
 )
-def test_auto_is_onnx_runtime_elsewhere(machine, gpu, package):
-    machine(gpu, package)
+def test_auto_is_onnx_runtime_elsewhere(machine, gpu, package, cuda):
+    machine(gpu, package, cuda)
     assert loading.choose("auto") is Backend.ONNXRUNTIME
 
 

@@ -4,7 +4,7 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
-from conftest import SHIPPED
+from shipped_models import SHIPPED
 
 onnx = pytest.importorskip("onnx")
 
