@@ -103,13 +103,14 @@ def test_answers_never_stop_while_the_engine_takes_over(serving, zeros):
 
 
 def test_engines_are_built_one_at_a_time(serving):
-    builders = [Builder(serving), Builder(serving)]
-    models = [ModelWhileBuilding(serving, builder) for builder in builders]
-    assert builders[0].began.wait(PATIENCE_S)
-    assert not builders[1].began.wait(0.2)
-    builders[0].go.set()
-    assert builders[1].began.wait(PATIENCE_S) and builders[0].ended.is_set()
-    builders[1].go.set()
+    first, second = Builder(serving), Builder(serving)
+    models = [ModelWhileBuilding(serving, first)]
+    assert first.began.wait(PATIENCE_S)
+    models.append(ModelWhileBuilding(serving, second))
+    assert not second.began.wait(0.2)
+    first.go.set()
+    assert second.began.wait(PATIENCE_S) and first.ended.is_set()
+    second.go.set()
     for model in models:
         model.wait(PATIENCE_S)
         assert model.state is State.READY
