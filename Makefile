@@ -16,7 +16,7 @@ setup: check-python
 	@$(PYTHON) tools/set_up.py
 
 test: check-python
-	@$(PYTHON) tools/set_up.py --extras test,train
+	@$(PYTHON) tools/set_up.py --extras test,train,openvino,tensorrt_rtx
 	@.venv/bin/python -m pytest $(ARGS)
 
 lint: check-python

@@ -66,7 +66,13 @@ setup(
         "argoverse": ["pyarrow>=14"],
         "dask": ["distributed"],
         "open3d": ["open3d"],
-        "tensorrt": ["tensorrt"],
+        # backends of the networks; each but ONNX Runtime reads the file by the package onnx
+        "openvino": ["openvino>=2024.4", "onnx"],
+        "tensorrt": ["tensorrt>=10", "cuda-python>=12.6", "onnx"],
+        # GeForce and RTX GPUs; it also builds engines where there is no GPU, so tests use it. x86-64 only
+        "tensorrt_rtx": [
+            "tensorrt-rtx-cu13>=1.4,<2; platform_machine == 'x86_64'", "cuda-python>=13", "onnx",
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -9,8 +9,9 @@ from typing import Annotated, Optional
 import typer
 
 from . import __version__
+from .cli_engine import engine
 from .cli_import import importing
-from .console import ConfigOption, ProgressBars, cell, fails_in_one_line, print_table
+from .console import ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +23,7 @@ app = typer.Typer(
     "A first tour: `lhmap demo OUT` simulates a street, maps it and localizes a camera in it over ROS 2.",
 )
 app.add_typer(importing, name="import")
+app.add_typer(engine, name="engine")
 benching = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 app.add_typer(benching, name="bench")
 
@@ -443,6 +445,7 @@ def train(
 
 def main() -> None:
     """Entry point of the command."""
+    show_logs()
     app(prog_name="lhmap")
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,16 @@ def fails_in_one_line(command: Callable) -> Callable:
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
+
+
+def show_logs() -> None:
+    """What the networks' backends log, of engines being built for one, goes to stderr, a line each."""
+    logger = logging.getLogger("lhmap_loc_ros.inference")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
 
 
 class ProgressBars:

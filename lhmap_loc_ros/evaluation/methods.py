@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from ..errors import InputError
-from ..localization.refine import ModelSet, Refiner, RefinerConfig
+from ..localization.network_set import ModelSet
+from ..localization.refine import Refiner, RefinerConfig
 from ..localization.regressor import Regressor, RegressorConfig
 from .protocol import Estimate, Method
 

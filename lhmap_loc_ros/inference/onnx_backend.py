@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or by CUDA."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from functools import cache
 from pathlib import Path
@@ -12,11 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
-from .models import find_model
-
-METADATA_KEY = "lhmap"
-"""Key of the ONNX metadata that holds this package's settings as JSON."""
-
+from .model import Model, parse_metadata
 
 MOST_THREADS = 4
 """More gain these small networks nothing."""
@@ -37,43 +32,72 @@ def _share_arena() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"arena_extend_strategy": by_request}))
 
 
-class Model:
-    """A network with named inputs and outputs of fixed shape, float32."""
+def _options(threads: int):
+    import onnxruntime as ort
 
-    def __init__(self, path: Path, threads: int):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or available_threads()
+    options.inter_op_num_threads = 1
+    # a spinning pool would take the cores from decoding, projection and the middleware
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    # a few networks run in turn: one arena that grows by what is asked for serves them all
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False
+    return options
+
+
+def _providers(gpu: int | None) -> list:
+    """What computes, in order of preference; raises ModelError where CUDA is asked for and is not there."""
+    import onnxruntime as ort
+
+    cpu = "CPUExecutionProvider"
+    if gpu is None:
+        return [cpu]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise ModelError(
+            f"ONNX Runtime {ort.__version__} here has no CUDA (it has {', '.join(ort.get_available_providers())}): "
+            "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        )
+    # single precision means that, not TensorFloat-32
+    return [("CUDAExecutionProvider", {"device_id": gpu, "use_tf32": 0}), cpu]
+
+
+class OnnxModel(Model):
+    """A network in ONNX Runtime."""
+
+    def __init__(self, path: Path, precision: str = "fp32", gpu: int | None = None, threads: int = 0):
+        """`gpu`: number of the GPU, None for the CPU, which emulates fp16. Raises ModelError for an unusable file."""
         import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_threads()
-        options.inter_op_num_threads = 1
-        # a spinning pool would take the cores from decoding, projection and the middleware
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        # a few networks run in turn: one arena that grows by what is asked for serves them all
-        _share_arena()
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        options.enable_mem_pattern = False
         content = path.read_bytes()
-        try:
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises its own, unrelated exception types
-            raise ModelError(f"{path} is not a usable ONNX network: {str(error).splitlines()[0]}") from error
-        self.path = path
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        self.inputs = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
-        self.outputs = [o.name for o in self._session.get_outputs()]
-        raw = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
-        self.metadata: dict = json.loads(raw)
+        self._session = _session(path, content, precision, _providers(gpu), threads)
+        # CUDA that cannot start leaves the CPU, without an error
+        if gpu is not None and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise ModelError(f"{path}: ONNX Runtime {ort.__version__} could not start CUDA on GPU {gpu}")
+        super().__init__(
+            path=path,
+            sha256=hashlib.sha256(content).hexdigest(),
+            inputs={i.name: tuple(i.shape) for i in self._session.get_inputs()},
+            outputs=[o.name for o in self._session.get_outputs()],
+            metadata=parse_metadata(self._session.get_modelmeta().custom_metadata_map),
+            backend="ONNX Runtime, CPU" if gpu is None else f"ONNX Runtime, CUDA GPU {gpu}",
+            precision=precision,
+        )
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name. Raises ModelError for a missing input or a wrong shape."""
-        for name, shape in self.inputs.items():
-            found = inputs[name].shape if name in inputs else None
-            if found != shape:
-                raise ModelError(f"{self.path.name}: input {name!r} has shape {found}, expected {shape}")
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
 
 
-def load_model(name: str | Path, threads: int = 0) -> Model:
-    """Load a network by file path or by the name of a shipped one; raises ModelError. 0 `threads`: as available."""
-    return Model(find_model(name), threads)
+def _session(path: Path, content: bytes, precision: str, providers: list, threads: int):
+    import onnxruntime as ort
+
+    if precision == "fp16":
+        from .half_precision import to_half_precision
+
+        content = to_half_precision(content, emulated=len(providers) == 1)
+    try:
+        return ort.InferenceSession(content, _options(threads), providers=providers)
+    except Exception as error:  # ONNX Runtime raises its own, unrelated exception types
+        raise ModelError(f"{path} is not a usable ONNX network: {str(error).splitlines()[0]}") from error

@@ -6,17 +6,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import ModelError
 from ..geometry import NO_POINT, Camera, make_pose, perturb, pose_error
-from ..inference import load_model
+from ..inference import Backend, Model, Precision, check_choice
 from ..lhmap import MapPoints
-from .covariance import CovarianceModel
 from .features import View, cell_points, point_widths, render_map
+from .network_set import ModelSet, NetworkSet
 from .solver import Solution, solve_pose
 
 COARSE_CELL, FINE_CELL = 8, 4
@@ -42,6 +41,14 @@ class RefinerConfig(BaseModel):
 
     model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_coarse/_fine.onnx")
     threads: int = Field(0, ge=0, le=64, description="CPU threads of the networks; 0: one a core, at most 4")
+    backend: Backend = Field(
+        Backend.AUTO,
+        description="onnxruntime, tensorrt, openvino, torch; auto: TensorRT where a GPU is, else ONNX Runtime",
+    )
+    precision: Precision = Field(
+        Precision.FP32, description="of convolutions: fp32; fp16 (tensorrt, onnxruntime); bf16 (openvino)"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:NUMBER")
     coarse_passes: int = Field(5, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
     fine_passes: int = Field(6, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     near_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
@@ -66,50 +73,13 @@ class RefinerConfig(BaseModel):
     prior_sigma_m: float = Field(2.0, gt=0.0, description="weak prior around the start position [m]")
     prior_sigma_deg: float = Field(10.0, gt=0.0, description="weak prior around the start orientation [deg]")
 
-
-class ModelSet(Protocol):
-    """The three networks of the refiner."""
-
-    width: int
-    height: int
-    covariance: CovarianceModel
-    """What the solver's covariance is calibrated by."""
-
-    def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
-
-    def coarse(self, view: np.ndarray, image8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Displacement and log Laplace scale (2, H/8, W/8) [pixels] of a map view (C, H, W)."""
-
-    def fine(self, view: np.ndarray, image4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Displacement and log Laplace scale (2, H/4, W/4) [pixels] of a map view (C, H, W)."""
-
-
-class OnnxModelSet:
-    """The shipped networks, through `inference`."""
-
-    def __init__(self, name: str, threads: int):
-        self._image = load_model(f"{name}_image", threads)
-        self._coarse = load_model(f"{name}_coarse", threads)
-        self._fine = load_model(f"{name}_fine", threads)
+    @model_validator(mode="after")
+    def _backend_precision_and_device_go_together(self):
         try:
-            _, _, self.height, self.width = self._image.inputs["image"]
-        except KeyError:
-            raise ModelError(f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'") from None
-        self.covariance = CovarianceModel.of(self._fine.metadata)
-        self.sha256 = self._fine.sha256
-
-    def image(self, image):
-        out = self._image.run({"image": image[None]})
-        return out["features8"], out["features4"]
-
-    def coarse(self, view, image8):
-        out = self._coarse.run({"map": view[None], "features8": image8})
-        return out["flow"][0], out["log_scale"][0]
-
-    def fine(self, view, image4):
-        out = self._fine.run({"map": view[None], "features4": image4})
-        return out["flow"][0], out["log_scale"][0]
+            check_choice(self.backend, self.precision, self.device)
+        except ModelError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 @dataclass(frozen=True)
@@ -142,7 +112,12 @@ class Refiner:
 
     def __init__(self, config: RefinerConfig, models: ModelSet | None = None):
         self.config = config
-        self.models = models if models is not None else OnnxModelSet(config.model, config.threads)
+        self.models = models if models is not None else NetworkSet(config)
+
+    @property
+    def networks(self) -> tuple[Model, ...]:
+        """What computes, and how it goes."""
+        return self.models.networks
 
     def refine(
         self,

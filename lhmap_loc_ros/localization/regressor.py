@@ -16,7 +16,7 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import ModelError
 from ..geometry import NO_POINT, Camera, from_quaternion
-from ..inference import find_model, load_model
+from ..inference import Backend, find_model, load_model
 from ..lhmap import MapPoints
 from .features import MapView, View, render_map
 
@@ -66,11 +66,11 @@ class Correction(Protocol):
         """Translation (3) [m] and quaternion (4), x, y, z, w, of the true camera in the start camera's frame."""
 
 
-class OnnxCorrection:
-    """An exported network."""
+class NetworkCorrection:
+    """An exported network, in ONNX Runtime: what is here to be compared with must not depend on the machine."""
 
     def __init__(self, name: str, threads: int):
-        self._model = load_model(name, threads)
+        self._model = load_model(name, Backend.ONNXRUNTIME, threads=threads)
         try:
             self.width, self.height = (int(self._model.metadata[key]) for key in ("width", "height"))
         except (KeyError, TypeError, ValueError):
@@ -123,7 +123,7 @@ def _load_stages(config: RegressorConfig) -> list[Correction]:
         name = f"{config.model}_{number}"
         if stages and not _exists(name):
             break
-        stages.append(OnnxCorrection(name, config.threads))
+        stages.append(NetworkCorrection(name, config.threads))
     return stages
 
 

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import ModelError
 from ..geometry import Camera, make_pose
-from ..inference import Model, load_model
+from ..inference import Backend, Model, load_model
 from ..localization.features import HORIZON, MAP_CHANNELS, render_map
 from .config import HeatConfig
 from .grid import TileGroups
@@ -23,8 +23,8 @@ _GROUND_RADIUS = 4.0
 
 def load_heat_model(name: str) -> Model:
     """The heat network; raises ModelError if it is missing or not of the expected shape."""
-    # one thread each: several views are looked at side by side
-    model = load_model(name, threads=1)
+    # one thread each: several views are looked at side by side; and a map does not depend on where it was built
+    model = load_model(name, Backend.ONNXRUNTIME, threads=1)
     shape = model.inputs.get("map", ())
     fits = len(shape) == 4 and shape[:2] == (1, MAP_CHANNELS) and all(isinstance(n, int) for n in shape)
     if not fits or "heat" not in model.outputs:

@@ -6,12 +6,15 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ..errors import LhmapError
+from ..inference import Model, State
 from ..lhmap import LHMap
+from ..localization.refine import RefinerConfig
 from ..localization.states import TrackState
 from ..localization.tracker import TrackResult
 from .localizer_config import LocalizerConfig
@@ -56,12 +59,15 @@ def no_session(failure: LhmapError | None) -> DiagnosticStatus:
     return DiagnosticStatus(level=ERROR if failure else WARN, name="lhmap_loc_ros: localization", message=message)
 
 
-def session_statuses(health: Health, images: dict[str, int], lhmap: LHMap, config: LocalizerConfig, active: bool):
+def session_statuses(
+    health: Health, images: dict[str, int], networks: Sequence[Model], lhmap: LHMap, config: LocalizerConfig,
+    active: bool,
+) -> list[DiagnosticStatus]:  # fmt: skip
     """One status a subject."""
     return [
         _localization(health, active),
         _camera(health, images, config, active),
-        _network(config),
+        network_status(config.refiner, networks),
         _map(lhmap, health.last),
     ]
 
@@ -132,9 +138,20 @@ def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, act
     )
 
 
-def _network(config: LocalizerConfig) -> DiagnosticStatus:
-    values = {"model": config.refiner.model, "backend": "ONNX Runtime, CPU", "precision": "float32"}
-    return DiagnosticStatus(level=OK, name="lhmap_loc_ros: network", message="loaded", values=key_values(values))
+def network_status(config: RefinerConfig, networks: Sequence[Model]) -> DiagnosticStatus:
+    """What really computes; a warning while engines are built, an error where that failed."""
+    states = {network.state for network in networks}
+    level = ERROR if State.FAILED in states else WARN if State.BUILDING in states else OK
+    told = [n.status for n in networks if n.state is not State.READY] or [n.status for n in networks][:1]
+    values = {
+        "model": config.model,
+        "backend": "; ".join(dict.fromkeys(network.backend for network in networks)),
+        "precision": "; ".join(dict.fromkeys(network.precision for network in networks)),
+        "asked_for": f"{config.backend.value}, {config.precision.value}, device {config.device}",
+    }
+    return DiagnosticStatus(
+        level=level, name="lhmap_loc_ros: network", message="; ".join(told), values=key_values(values)
+    )
 
 
 def _map(lhmap: LHMap, last: TrackResult | None) -> DiagnosticStatus:

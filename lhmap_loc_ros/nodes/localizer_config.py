@@ -101,7 +101,8 @@ LIVE = (
     "set_initial_pose", "initial_pose.", "initial_sigma", "initial_age_s", "always_reset_initial_pose",
     "save_pose_rate", "odometry_wait_s", "time_jump_s", "tf_broadcast", "transform_tolerance", "path_step_m",
     "overlay_period_s", "diagnostics.", "tracker.", "relocalize.", *(
-        f"refiner.{name}" for name in RefinerConfig.model_fields if name not in ("model", "threads")
+        f"refiner.{name}" for name in RefinerConfig.model_fields
+        if name not in ("model", "threads", "backend", "precision", "device")
     ),
 )  # fmt: skip
 """Beginnings of the names of parameters that may change while the node runs."""

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from ..errors import LhmapError
+from ..localization.network_set import NetworkSet
 from ..localization.refine import Refiner, RefinerConfig
 from .diagnostics import no_session, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
@@ -30,8 +31,8 @@ NAME = "localizer_node"
 
 
 def make_refiner(config: RefinerConfig) -> Refiner:
-    """The networks; tests put others in their place."""
-    return Refiner(config)
+    """The networks, at once, though engines may still be built; tests put others in their place."""
+    return Refiner(config, NetworkSet(config, wait=False))
 
 
 class LocalizerNode(LifecycleNode):
@@ -155,7 +156,9 @@ class LocalizerNode(LifecycleNode):
         if session is None:
             statuses = [no_session(self._failure)]
         else:
-            statuses = session_statuses(session.health, session.images, session.map, session.config, session.active)
+            statuses = session_statuses(
+                session.health, session.images, session.networks, session.map, session.config, session.active
+            )
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo
 from ..errors import InputError, LhmapError
 from ..evaluation.overlay import draw_overlay
 from ..geometry import Camera, make_pose
+from ..inference import Model
 from ..lhmap import LHMap
 from ..localization import start
 from ..localization.refine import Refiner
@@ -93,6 +94,11 @@ class Session:
     def global_frame(self) -> str:
         """Frame of the published poses."""
         return self._output.global_frame
+
+    @property
+    def networks(self) -> tuple[Model, ...]:
+        """What the refiner computes by."""
+        return self._refiner.networks
 
     def activate(self) -> None:
         """From now on images are localized and poses published."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -38,13 +40,43 @@ def ros(argv: list[str] | None) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+class _ToRos(logging.Handler):
+    """Hands what the package logs to ROS."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger, text = get_logger(record.name), record.getMessage()
+        # ROS wants each level from a line of its own
+        if record.levelno >= logging.ERROR:
+            logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            logger.warning(text)
+        else:
+            logger.info(text)
+
+
+@contextmanager
+def logs_to_ros() -> Iterator[None]:
+    """What the package logs, of engines being built for one, appears as the node's own."""
+    logger, handler = logging.getLogger(__name__.partition(".")[0]), _ToRos(logging.INFO)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
 def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     """Runs a node until SIGINT, SIGTERM or shutdown; returns the exit code: 0, or 2 for bad input.
 
     The node may have `stop()`, called after the last callback, which must end and join its threads, and
     `exit_code`, returned at the end.
     """
-    with ros(argv) as going:
+    with ros(argv) as going, logs_to_ros():
         try:
             node = make_node()
         except LhmapError as error:

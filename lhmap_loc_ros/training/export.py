@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from ..inference.onnx_backend import METADATA_KEY, load_model
+from ..inference import Backend, load_model
+from ..inference.model import METADATA_KEY
 from ..localization.features import MAP_CHANNELS
 from ..localization.regressor import padded
 
@@ -55,7 +56,7 @@ def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list
     _store_in_half_precision(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     onnx.save(model, temporary)
-    found = load_model(temporary).run({k: v.numpy() for k, v in inputs.items()})
+    found = load_model(temporary, Backend.ONNXRUNTIME).run({k: v.numpy() for k, v in inputs.items()})
     expected = expected if isinstance(expected, tuple) else (expected,)
     for name, value in zip(outputs, expected, strict=True):
         differences = np.abs(found[name] - value.numpy()) / max(1.0, float(value.abs().max()))

@@ -20,6 +20,7 @@ class TorchModelSet:
         self.net, self.width, self.height = net.eval(), width, height
         self._device = next(net.parameters()).device
         self.covariance = CovarianceModel()
+        self.networks = ()
 
     @torch.no_grad()
     def image(self, image):

@@ -8,11 +8,12 @@ from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import find_model, load_model, models_dir
 from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.features import MAP_CHANNELS
-from lhmap_loc_ros.localization.refine import OnnxModelSet
+from lhmap_loc_ros.localization.network_set import NetworkSet
+from lhmap_loc_ros.localization.refine import RefinerConfig
 
 
 def test_flow_networks_fit_each_other_and_know_their_covariance():
-    models = OnnxModelSet("flow", threads=1)
+    models = NetworkSet(RefinerConfig(model="flow", threads=1))
     rng = np.random.default_rng(0)
     image = rng.random((3, models.height, models.width), np.float32)
     view = np.zeros((MAP_CHANNELS, models.height, models.width), np.float32)

@@ -3,14 +3,18 @@
 
 import numpy as np
 import pytest
+import yaml
 from wall_world import CAMERA, IMAGE, ORIGIN, TRUTH, wall
 
-from lhmap_loc_ros.errors import InputError, ModelError
+from lhmap_loc_ros.configuration import dump, validate
+from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project
 from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.localization import refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.features import View, cell_points, render_map
+from lhmap_loc_ros.localization.network_set import NetworkSet
+from lhmap_loc_ros.localization.refine import RefinerConfig
 
 
 @pytest.fixture
@@ -214,3 +218,33 @@ def test_doubtful_matches_count_as_little_as_the_weighting_says(monkeypatch, cro
     refiner = refine.Refiner(refine.RefinerConfig(weighting=weighting), models)
     error = pose_error(refiner.refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera, TRUTH)
     assert (error[1] < 0.1) == trusted, error
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"backend": "tensorrt", "precision": "bf16"}, "bf16 does not go with backend tensorrt, expected fp32 or fp16"),
+        ({"precision": "bf16"}, "bf16 does not go with backend auto"),
+        ({"backend": "cuda"}, "backend: found 'cuda'"),
+        ({"device": "gpu"}, "device 'gpu' is unknown"),
+        ({"backend": "openvino", "device": "cuda:1"}, "device cuda:1 does not go with backend openvino"),
+    ],
+)
+def test_backends_and_precisions_that_do_not_go_together_are_refused(choice, words):
+    with pytest.raises(ConfigError, match=words):
+        validate(RefinerConfig, choice)
+
+
+def test_backends_and_precisions_can_be_chosen():
+    config = validate(RefinerConfig, {"backend": "openvino", "precision": "bf16"})
+    assert (config.backend.value, config.precision.value) == ("openvino", "bf16")
+    assert yaml.safe_load(dump(config))["backend"] == "openvino"
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
+def test_the_chosen_backend_computes_all_three_networks(backend):
+    for package in {"openvino": ("openvino", "onnx"), "torch": ("torch", "onnx")}.get(backend, ()):
+        pytest.importorskip(package)
+    networks = NetworkSet(RefinerConfig(backend=backend, threads=1)).networks
+    words = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}[backend]
+    assert len(networks) == 3 and all(words in network.backend for network in networks)

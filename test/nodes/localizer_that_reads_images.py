@@ -22,6 +22,8 @@ REACH_M = 6.0
 class ReadingRefiner:
     """Finds the place from near by; from afar, or where the image shows nothing, something else with few inliers."""
 
+    networks = ()
+
     def __init__(self):
         self.random, self.config = np.random.default_rng(5), None
 

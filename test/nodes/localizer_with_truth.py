@@ -20,6 +20,8 @@ SIGMA = np.array([0.03, 0.03, 0.05, 0.002, 0.002, 0.002])
 class BagRefiner:
     """Recognizes an image by its first pixels."""
 
+    networks = ()
+
     def __init__(self, bag):
         self.random = np.random.default_rng(5)
         with BagReader(bag) as reader:

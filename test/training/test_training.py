@@ -12,7 +12,8 @@ from lhmap_loc_ros.evaluation.methods import make_method
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.localization.covariance import CovarianceModel
-from lhmap_loc_ros.localization.refine import OnnxModelSet
+from lhmap_loc_ros.localization.network_set import NetworkSet
+from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import HeatNet
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
@@ -86,7 +87,7 @@ def test_exported_networks_say_what_torch_says(tmp_path):
     covariance = CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6)
     export_flow(net, tmp_path, "flow", 160, 48, {"covariance": asdict(covariance)})
     export_heat(HeatNet(), tmp_path / "heat.onnx", 160, 48, {})
-    onnx, own = OnnxModelSet(str(tmp_path / "flow"), threads=1), TorchModelSet(net, 160, 48)
+    onnx, own = NetworkSet(RefinerConfig(model=str(tmp_path / "flow"), threads=1)), TorchModelSet(net, 160, 48)
     assert (onnx.width, onnx.height) == (160, 48)
     assert onnx.covariance == covariance
     rng = np.random.default_rng(0)
@@ -131,7 +132,7 @@ def test_exported_covariance_is_calibrated_on_bags_as_they_are_evaluated(tmp_pat
     config = {"flow": str(tmp_path / "flow.safetensors"), "width": 160, "height": 48, "calibration": [run]}
     (tmp_path / "export.yaml").write_text(json.dumps(config))
     train("export", tmp_path / "export.yaml", tmp_path / "models")
-    calibrated = OnnxModelSet(str(tmp_path / "models" / "flow"), threads=1).covariance
+    calibrated = NetworkSet(RefinerConfig(model=str(tmp_path / "models" / "flow"), threads=1)).covariance
     assert calibrated != CovarianceModel() and np.isfinite(calibrated.factors(0.5, 0.1)).all()
 
 

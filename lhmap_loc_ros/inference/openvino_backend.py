@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from ..errors import ModelError
+from .model import Model, Network
+from .onnx_backend import available_threads
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+"""By precision, what OpenVINO calls it."""
+
+
+class OpenVinoModel(Model):
+    """A network compiled by OpenVINO."""
+
+    def __init__(self, network: Network, precision: str, threads: int):
+        """Raises ModelError where OpenVINO is missing, or the CPU cannot compute in that precision."""
+        try:
+            import openvino
+        except ImportError:
+            raise ModelError("backend openvino needs OpenVINO: pip install openvino onnx") from None
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads or available_threads(),
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        }
+        core = openvino.Core()
+        try:
+            compiled = core.compile_model(core.read_model(network.content, b""), "CPU", settings)
+        except RuntimeError as error:
+            raise ModelError(f"{network.path}: OpenVINO cannot use it: {str(error).splitlines()[0]}") from error
+        used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if used != _HINTS[precision]:
+            raise ModelError(f"precision {precision} asked for, but OpenVINO uses {used}: this CPU does not have it")
+        self._requests = _PerThread(compiled.create_infer_request)
+        super().__init__(
+            network.path, network.sha256, network.inputs, list(network.outputs), network.metadata,
+            f"OpenVINO {openvino.__version__.split('-')[0]}, CPU", precision,
+        )  # fmt: skip
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        results = self._requests.get().infer(inputs)
+        # the request's own memory is written again by its next run
+        return {name: np.array(results[name]) for name in self.outputs}
+
+
+class _PerThread:
+    """One object for each thread that asks."""
+
+    def __init__(self, make):
+        self._make, self._local = make, threading.local()
+
+    def get(self):
+        if not hasattr(self._local, "made"):
+            self._local.made = self._make()
+        return self._local.made

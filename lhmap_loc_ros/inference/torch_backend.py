@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch, to compare with: the modules that were trained, with the weights of the ONNX file.
+
+It takes no operator from the file, so it tells what export, conversion and other backends change. It knows the shipped
+kinds of network: flow (image, coarse, fine) and heat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..errors import ModelError
+from .model import Model, Network, import_onnx
+from .onnx_backend import available_threads
+
+_TEMPERATURE = "exp"
+"""The constant that the export makes of exp(log_temperature)."""
+_KINDS = {
+    (("image",), ("features8", "features4")): "image",
+    (("map", "features8"), ("flow", "log_scale")): "coarse",
+    (("map", "features4"), ("flow", "log_scale")): "fine",
+    (("map",), ("heat",)): "forward",
+}
+"""Method of the module, by inputs and outputs of the file."""
+
+
+class TorchModel(Model):
+    """A network in PyTorch."""
+
+    def __init__(self, network: Network, gpu: int | None, threads: int):
+        """Raises ModelError where PyTorch is missing, or for a network of another kind."""
+        try:
+            import torch
+        except ImportError:
+            raise ModelError("backend torch needs PyTorch: pip install 'lhmap_loc_ros[train]'") from None
+        if gpu is not None and not torch.cuda.is_available():
+            raise ModelError(f"device cuda:{gpu} asked for, but PyTorch {torch.__version__} finds no CUDA GPU")
+        kind = _KINDS.get((tuple(network.inputs), tuple(network.outputs)))
+        if kind is None:
+            raise ModelError(
+                f"{network.path}: backend torch knows the flow and heat networks, found a network from "
+                f"{', '.join(network.inputs)} to {', '.join(network.outputs)}"
+            )
+        self._torch, self._threads = torch, threads or available_threads()
+        self._device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
+        self._method = getattr(_module(torch, network, kind).to(self._device), kind)
+        super().__init__(
+            network.path, network.sha256, network.inputs, list(network.outputs), network.metadata,
+            f"PyTorch {torch.__version__}, {'CPU' if gpu is None else f'CUDA GPU {gpu}'}", "fp32",
+        )  # fmt: skip
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with _settings(self._torch, self._threads):
+            values = (self._torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.inputs)
+            results = self._method(*(value.to(self._device) for value in values))
+        results = results if isinstance(results, tuple) else (results,)
+        return {name: value.cpu().numpy() for name, value in zip(self.outputs, results, strict=True)}
+
+
+@contextmanager
+def _settings(torch, threads: int) -> Iterator[None]:
+    """No gradients, so many threads, and single precision that is not TensorFloat-32; the process's own come back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _module(torch, network: Network, kind: str):
+    """The module of a network, its weights those of the file; raises ModelError unless they fit each other."""
+    weights = _weights(torch, network)
+    temperature = weights.pop(_TEMPERATURE, None)
+    try:
+        module = _heat(weights) if kind == "forward" else _flow(weights, "image" if kind == "image" else "map")
+        _fold_normalization(torch, module)
+        # a file holds what its method uses, and no more: what is used and not there shows
+        for parameter in module.parameters():
+            torch.nn.init.constant_(parameter, float("nan"))
+        unexpected = module.load_state_dict(weights, strict=False).unexpected_keys
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(f"{network.path}: its weights do not fit the module: {error}") from None
+    if kind in ("coarse", "fine") and temperature is not None:
+        torch.nn.init.constant_(module.log_temperature, float(temperature.log()))
+    with torch.inference_mode():
+        results = getattr(module.eval(), kind)(*(torch.zeros(shape) for shape in network.inputs.values()))
+    if unexpected or not _finite(results):
+        raise ModelError(f"{network.path}: its weights do not fit the module: {unexpected or 'some are missing'}")
+    return module
+
+
+def _finite(results) -> bool:
+    return all(bool(value.isfinite().all()) for value in (results if isinstance(results, tuple) else (results,)))
+
+
+def _flow(weights: dict, side: str):
+    from ..networks.flow import FlowNet
+
+    sizes = {name: value.shape[0] for name, value in weights.items()}
+    widths = [sizes[f"{side}_encoder.{part}.weight"] for part in ("to2.0.0", "to4.0.0", "to8.0.0", "to16.0.0")]
+    # a head uses one of the two descriptors; the size of the other does not matter
+    dims = [sizes.get(f"{side}_encoder.out{cell}.weight", 1) for cell in (8, 4)]
+    return FlowNet(widths, dims, (sizes["stem.to4.0.0.weight"],))
+
+
+def _heat(weights: dict):
+    from ..networks.heat import HeatNet
+
+    return HeatNet([weights[f"{part}.weight"].shape[0] for part in ("to2.0", "to4.0.0", "to8.0.0", "to16.0.0")])
+
+
+def _weights(torch, network: Network) -> dict:
+    """The file's weights by their names in the module, in single precision."""
+    onnx = import_onnx()
+    found = {}
+    for tensor in onnx.load_model_from_string(network.content).graph.initializer:
+        name = tensor.name.removesuffix(".half")
+        if name.startswith("net.") or name == _TEMPERATURE:
+            # the bias of a folded normalization
+            name = name.removeprefix("net.").replace(".weight_bias", ".bias")
+            found[name] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).astype(np.float32))
+    return found
+
+
+def _fold_normalization(torch, module) -> None:
+    """Convolutions with a bias instead of a normalization after them, as the export folds it."""
+    nn = torch.nn
+    for block in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
+        for number in range(len(block) - 1):
+            if isinstance(block[number], nn.Conv2d) and isinstance(block[number + 1], nn.BatchNorm2d):
+                block[number].bias = nn.Parameter(torch.zeros(block[number].out_channels))
+                block[number + 1] = nn.Identity()

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three networks of the refiner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ..errors import ModelError
+from ..inference import Model, load_model
+from .covariance import CovarianceModel
+
+if TYPE_CHECKING:
+    from .refine import RefinerConfig
+
+
+class ModelSet(Protocol):
+    """The three networks of the refiner."""
+
+    width: int
+    height: int
+    covariance: CovarianceModel
+    """What the solver's covariance is calibrated by."""
+    networks: tuple[Model, ...]
+    """As loaded; empty if they do not come from `inference`."""
+
+    def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
+
+    def coarse(self, view: np.ndarray, image8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement and log Laplace scale (2, H/8, W/8) [pixels] of a map view (C, H, W)."""
+
+    def fine(self, view: np.ndarray, image4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement and log Laplace scale (2, H/4, W/4) [pixels] of a map view (C, H, W)."""
+
+
+class NetworkSet:
+    """The shipped networks, through `inference`."""
+
+    def __init__(self, config: RefinerConfig, wait: bool = True):
+        """Without `wait` TensorRT engines are built in the background, see `load_model`; raises ModelError."""
+        self._image, self._coarse, self._fine = (
+            load_model(
+                f"{config.model}_{part}", config.backend, config.precision, config.device, config.threads, wait
+            )
+            for part in ("image", "coarse", "fine")
+        )
+        try:
+            _, _, self.height, self.width = self._image.inputs["image"]
+        except KeyError:
+            raise ModelError(f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'") from None
+        self.covariance = CovarianceModel.of(self._fine.metadata)
+        self.sha256 = self._fine.sha256
+        self.networks: tuple[Model, ...] = (self._image, self._coarse, self._fine)
+
+    def image(self, image):
+        out = self._image.run({"image": image[None]})
+        return out["features8"], out["features4"]
+
+    def coarse(self, view, image8):
+        out = self._coarse.run({"map": view[None], "features8": image8})
+        return out["flow"][0], out["log_scale"][0]
+
+    def fine(self, view, image4):
+        out = self._fine.run({"map": view[None], "features4": image4})
+        return out["flow"][0], out["log_scale"][0]

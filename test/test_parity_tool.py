@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tool that compares the poses of backends, on poses that are made up."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.errors import ModelError
+from lhmap_loc_ros.geometry import make_pose, perturb
+
+
+@pytest.fixture
+def tool():
+    path = Path(__file__).parents[1] / "tools" / "parity.py"
+    spec = importlib.util.spec_from_file_location("parity", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+POSES = [make_pose(np.eye(3), (x, 0, 0)) for x in (0.0, 10.0, 20.0)]
+OFF_M = {"torch": 0.0, "onnxruntime": 0.001, "openvino": 0.002}
+
+
+class FakeFrames:
+    """Poses off by a distance for each backend; whole refinements by ten times that."""
+
+    cases, truth = POSES, POSES
+
+    def one_pass(self, refiner, starts):
+        return [perturb(pose, (0, 0, refiner.off_m), (0, 0, 0)) for pose in starts]
+
+    def whole(self, refiner, moved_m=0.0):
+        return [perturb(pose, (0, 0, 10 * refiner.off_m + moved_m), (0, 0, 0)) for pose in POSES]
+
+
+def fake_refiner(config):
+    if config.backend.value == "tensorrt":
+        raise ModelError("no GPU")
+    return SimpleNamespace(off_m=OFF_M[config.backend.value], networks=[SimpleNamespace(backend="what computes")])
+
+
+def test_every_choice_has_a_row_or_a_reason(tool, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "Refiner", fake_refiner)
+    result = tool.compare(FakeFrames(), threads=1)
+    rows = {row["choice"]: row for row in result["rows"]}
+    assert list(rows) == [
+        "torch fp32", "torch fp32, moved", "onnxruntime fp32", "onnxruntime fp16", "openvino fp32", "openvino bf16",
+    ]  # fmt: skip
+    assert result["missing"] == {"tensorrt fp32": "no GPU", "tensorrt fp16": "no GPU"} and result["frames"] == 3
+    assert rows["torch fp32"]["one_pass"]["largest_mm"] == rows["torch fp32"]["whole"]["largest_mm"] == 0
+    assert rows["torch fp32, moved"]["whole"]["median_mm"] == pytest.approx(1e-3)
+    assert rows["openvino fp32"]["one_pass"]["median_mm"] == pytest.approx(2)
+    assert rows["openvino fp32"]["whole"]["largest_mm"] == pytest.approx(20)
+    tool.show(result)
+    printed = capsys.readouterr().out
+    assert "openvino bf16" in printed and "tensorrt fp16: no GPU" in printed
