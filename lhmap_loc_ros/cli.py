@@ -9,9 +9,10 @@ from typing import Annotated, Optional
 import typer
 
 from . import __version__
+from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
-from .console import ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
+from .console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,12 +25,8 @@ app = typer.Typer(
 )
 app.add_typer(importing, name="import")
 app.add_typer(engine, name="engine")
-benching = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 app.add_typer(benching, name="bench")
 
-BagArgument = Annotated[
-    Path, typer.Argument(metavar="BAG", help="Bag: a rosbag2 folder (MCAP or sqlite3) or a ROS 1 .bag file.")
-]
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
 
 
@@ -330,76 +327,17 @@ def play(
     rate: Annotated[float, typer.Option(help="Speed; 2 plays twice as fast.")] = 1.0,
     clock: Annotated[bool, typer.Option("--clock", help="Publish /clock too, for nodes with use_sim_time.")] = False,
     topic: Annotated[Optional[list[str]], typer.Option(help="Play only this topic; may be repeated.")] = None,  # noqa: UP045
+    wait: Annotated[float, typer.Option(min=0, help="Begin after so many seconds even if nobody listens.")] = 15.0,
 ) -> None:
     """Publish a bag over DDS, where `ros2 bag play` is not installed.
 
-    Begins when somebody listens to the images, or after 15 s.
+    Begins when somebody listens to the images, or after a while.
     """
-    from .nodes.player_node import PlayConfig
     from .nodes.player_node import play as run
 
     with ProgressBars() as report:
-        played = run(bag, PlayConfig(rate=rate, clock=clock, topics=tuple(topic or ())), report=report)
-    typer.echo(f"{played.messages} messages in {played.seconds:.1f} s, at most {1e3 * played.late_s:.0f} ms late")
-
-
-@benching.command("map")
-@fails_in_one_line
-def bench_map(
-    source: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="[MAP]", help="The map whose tiles are repeated; else that of a simulated street."),
-    ] = None,
-    km: Annotated[Optional[list[float]], typer.Option(help="Length of map [km]; repeat it; 1 and 100 if not set.")]  # noqa: UP045
-    = None,
-    drive: Annotated[float, typer.Option(min=1, help="How far to drive in each map [m].")] = 300.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:  # fmt: skip
-    """Opening, cropping and memory of a localizer in maps of several lengths, side by side."""
-    import json
-    import tempfile
-
-    from .bench.map_bench import bench_map as run
-
-    with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
-        rows = run(source or _simulated_map(Path(folder), report), km or [1.0, 100.0], drive, report)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    print_table("", [name.replace("_", " ") for name in rows[0]], [[cell(v) for v in row.values()] for row in rows])
-
-
-@benching.command("build")
-@fails_in_one_line
-def bench_build(
-    bag: BagArgument,
-    times: Annotated[
-        Optional[list[int]],  # noqa: UP045
-        typer.Option(min=1, help="How often the drive is driven on end; repeat it; 1 and 20 if not set."),
-    ] = None,
-    config: ConfigOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Time and memory of building maps of drives of several lengths, side by side."""
-    import json
-
-    from .bench.build_bench import bench_build as run
-
-    with ProgressBars() as report:
-        rows = run(bag, times or [1, 20], config, report)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    print_table("", [name.replace("_", " ") for name in rows[0]], [[cell(v) for v in row.values()] for row in rows])
-
-
-def _simulated_map(folder: Path, report) -> Path:
-    from .datasets.synthetic.simulate import simulate as run
-    from .mapping.builder import build_map
-
-    run(folder / "street", seed=0, length=160.0, report=report)
-    build_map(folder / "street" / "mapping", folder / "street.lhmap", report=report).close()
-    return folder / "street.lhmap"
+        played = run(bag, report=report, rate=rate, clock=clock, topics=tuple(topic or ()), wait_s=wait)
+    typer.echo(f"played {played}")
 
 
 @app.command()

@@ -23,6 +23,10 @@ INTERRUPTED = 130
 
 ConfigOption = Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file of settings.")]  # noqa: UP045
 """An option that many commands have."""
+BagArgument = Annotated[
+    Path, typer.Argument(metavar="BAG", help="Bag: a rosbag2 folder (MCAP or sqlite3) or a ROS 1 .bag file.")
+]
+"""An argument that many commands have."""
 
 
 def fails_in_one_line(command: Callable) -> Callable:

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long an image takes until its pose is out: several ways to localize side by side, in turn, on this machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LhmapError, ModelError
+from ..lhmap import LHMap
+from ..localization.refine import RefinerConfig
+from .latency_worker import Case, Times
+
+PER_TURN = 5
+"""Images localized by one before it is the turn of the next: what else runs on the machine meets all of them."""
+REFERENCE_SHARE = 5
+"""The reference method, some ten times as slow, localizes one image for so many of the others."""
+STEPS = ("decode", "crop", "encode", "project", "network", "solve", "publish")
+
+
+class Worker:
+    """A process that localizes images when asked to; a context manager."""
+
+    def __init__(self, case: Case):
+        self.case = case
+        # publishers, of /tf too, must not be heard by a robot near by
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(random.randint(1, 101))}
+        command = [sys.executable, "-m", f"{__package__}.latency_worker", case.model_dump_json()]
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def localize(self, images: int) -> Times:
+        """Times of so many images; raises ModelError if the process cannot."""
+        try:
+            self._process.stdin.write(f"{images}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # what it said before it ended is in its errors
+        answer = self._process.stdout.readline()
+        if not answer:
+            self._errors.seek(0)
+            said = self._errors.read().strip().splitlines()
+            raise ModelError(f"{describe(self.case)}: {said[-1] if said else 'ended without a word'}")
+        return Times.model_validate_json(answer)
+
+
+@dataclass
+class Measured:
+    """What one worker has answered so far."""
+
+    worker: Worker
+    share: int = 1
+    """It localizes one image for so many of the others."""
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    last: Times | None = None
+
+    def turn(self, images: int) -> None:
+        """Lets it localize some more."""
+        self.last = self.worker.localize(max(1, images // self.share))
+        for name, values in self.last.steps.items():
+            self.steps.setdefault(name, []).extend(values)
+
+    def row(self) -> dict:
+        """As `bench_latency` describes."""
+        case, times, total = self.worker.case, self.last, self.steps["total"]
+        steps = {name: self.steps[name] for name in STEPS if name in self.steps}
+        return {
+            "method": case.method, "backend": times.backend, "precision": times.precision, "input": times.input,
+            "refinements": times.refinements, "map_mb_per_km": _mb_per_km(case.map), "images": len(total),
+            "p50_ms": _percentile(total, 50), "p99_ms": _percentile(total, 99), "rss_mb": round(times.rss_mb, 1),
+            "steps": {name: {"p50_ms": _percentile(v, 50), "p99_ms": _percentile(v, 99)} for name, v in steps.items()},
+        }  # fmt: skip
+
+
+def cases(maps: list[Path], bag: Path, truth: Path, refiners: list[RefinerConfig]) -> list[Case]:
+    """The reference method in the first map, then every way to localize in every map."""
+    # which remembers nothing from image to image
+    first = Case(method="regress", map=maps[0], bag=bag, truth=truth, refiner=refiners[0], warm_up=1)
+    return [first] + [Case(map=path, bag=bag, truth=truth, refiner=refiner) for path in maps for refiner in refiners]
+
+
+def refiners(models: list[str], refinements: list[int], **settings) -> list[RefinerConfig]:
+    """Configurations that do exactly so many refinements of an image, whether or not fewer would settle it."""
+    return [
+        RefinerConfig(model=model, near_passes=count, near_settled_m=0.0, near_settled_deg=0.0, **settings)
+        for model in models
+        for count in refinements
+    ]
+
+
+def bench_latency(asked: list[Case], images: int, report=None) -> dict:
+    """Localizes `images` images by each case, a few at a time in turn, each case in a process of its own.
+
+    Returns `rows`: `method`, `backend`, `precision`, `input` (height x width), `refinements`, `map_mb_per_km`,
+    `images`; from image message to pose `p50_ms`, `p99_ms`, and the same per step under `steps`; `rss_mb`. And
+    `ratio_to_reference`: p50 of the reference method over that of the first other case. Cases that this machine cannot
+    run are listed under `not_run` with the reason; raises LhmapError if those are all.
+    """
+    not_run: list[str] = []
+    with ExitStack() as stack:
+        measured = []
+        for number, case in enumerate(asked):
+            if report:
+                report("load", number, len(asked))
+            one = Measured(stack.enter_context(Worker(case)), REFERENCE_SHARE if case.method == "regress" else 1)
+            try:
+                one.worker.localize(1)
+                measured.append(one)
+            except ModelError as error:
+                not_run.append(str(error))
+        if not measured:
+            raise LhmapError("; ".join(not_run))
+        for done in range(0, images, PER_TURN):
+            if report:
+                report("localize", done, images)
+            for one in measured:
+                one.turn(min(PER_TURN, images - done))
+        if report:
+            report("localize", images, images)
+        rows = [one.row() for one in measured]
+    return {"rows": rows, "ratio_to_reference": ratio(rows), "not_run": not_run}
+
+
+def ratio(rows: list[dict]) -> float | None:
+    """How many times as long the reference method takes as the first of the others; None without one of them."""
+    reference = next((row["p50_ms"] for row in rows if row["method"] == "regress"), None)
+    default = next((row["p50_ms"] for row in rows if row["method"] != "regress"), None)
+    return None if reference is None or default is None else round(reference / default, 2)
+
+
+def describe(case: Case) -> str:
+    """A case in words."""
+    if case.method == "regress":
+        return "regress"
+    return f"{case.refiner.model}, {case.refiner.near_passes} refinements, {case.map.name}"
+
+
+def write_plot(result: dict, path: Path) -> None:
+    """Draws the steps of each row, one bar on the other, and the 99th percentile."""
+    from matplotlib.figure import Figure
+
+    rows = result["rows"]
+    figure = Figure(figsize=(9, 1.2 + 0.45 * len(rows)), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    names = [
+        f"{r['method']} {r['input']}, {r['refinements']}x, {r['backend']} {r['precision']}, {r['map_mb_per_km']} MB/km"
+        for r in rows
+    ]
+    left = np.zeros(len(rows))
+    for step in STEPS:
+        widths = np.array([row["steps"].get(step, {}).get("p50_ms", 0.0) for row in rows])
+        axis.barh(names, widths, left=left, label=step)
+        left += widths
+    axis.plot([row["p99_ms"] for row in rows], names, "k|", markersize=14, label="99th percentile")
+    axis.invert_yaxis()
+    axis.set_xscale("symlog", linthresh=50)
+    axis.set_xlabel("image message to pose, median [ms]")
+    axis.legend(fontsize=8, ncols=4, loc="lower right")
+    figure.savefig(path)
+
+
+def _percentile(values: list[float], percent: float) -> float:
+    return round(float(np.percentile(values, percent)), 2)
+
+
+def _mb_per_km(path: Path) -> float:
+    with LHMap.open(path) as lhmap:
+        length = lhmap.metadata.path_length_m
+        return round(path.stat().st_size / length / 1e3, 2) if length else 0.0

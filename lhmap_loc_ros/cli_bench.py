@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `lhmap bench ...`: speed and memory on this machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table
+from .errors import InputError
+
+benching = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
+
+
+@benching.command("map")
+@fails_in_one_line
+def bench_map(
+    source: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="[MAP]", help="The map whose tiles are repeated; else that of a simulated street."),
+    ] = None,
+    km: Annotated[Optional[list[float]], typer.Option(help="Length of map [km]; repeat it; 1 and 100 if not set.")]  # noqa: UP045
+    = None,
+    drive: Annotated[float, typer.Option(min=1, help="How far to drive in each map [m].")] = 300.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:  # fmt: skip
+    """Opening, cropping and memory of a localizer in maps of several lengths, side by side."""
+    from .bench.map_bench import bench_map as run
+
+    with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
+        rows = run(source or _simulated_street(Path(folder), report)[0][0], km or [1.0, 100.0], drive, report)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    print_table("", [name.replace("_", " ") for name in rows[0]], [[cell(v) for v in row.values()] for row in rows])
+
+
+@benching.command("build")
+@fails_in_one_line
+def bench_build(
+    bag: BagArgument,
+    times: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(min=1, help="How often the drive is driven on end; repeat it; 1 and 20 if not set."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time and memory of building maps of drives of several lengths, side by side."""
+    from .bench.build_bench import bench_build as run
+
+    with ProgressBars() as report:
+        rows = run(bag, times or [1, 20], config, report)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    print_table("", [name.replace("_", " ") for name in rows[0]], [[cell(v) for v in row.values()] for row in rows])
+
+
+@benching.command("latency")
+@fails_in_one_line
+def bench_latency(
+    maps: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--map", "-m", help="A map; repeat it. If not set, maps of a simulated street, of 8 and 1 MB/km."),
+    ] = None,
+    bag: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Bag of images driven in these maps, with BAG.tum; if not set, the simulated street's."),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Images localized in each way.")] = 100,
+    refinements: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(min=1, max=8, help="Refinements of an image; repeat it; 3 and 1 if not set, 3 is compared."),
+    ] = None,
+    model: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Networks, by name or path prefix, so of other input sizes too; repeat it."),
+    ] = None,
+    backend: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="onnxruntime, tensorrt, openvino or torch, with :fp16 or :bf16 behind it; repeat it."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of the networks; 0: as by default.")] = 0,
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Picture of the steps to write; latency.png if not set, none with --json."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """From image message to pose, step by step, beside the reference method in the same run."""
+    from .bench.latency import bench_latency as run
+    from .bench.latency import cases, refiners, write_plot
+    from .datasets.importing import truth_path
+
+    if (maps is None) != (bag is None):
+        raise InputError("--map and --bag belong together, and one of them is missing")
+    with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
+        if not maps:
+            maps, bag = _simulated_street(Path(folder), report, budgets=(8.0, 1.0))
+        ways = [
+            refiner
+            for name in backend or ["auto"]
+            for refiner in refiners(model or ["flow"], refinements or [3, 1], threads=threads, **_backend(name))
+        ]
+        result = run(cases(maps, bag, truth_path(bag), ways), images, report)
+    if plot or not as_json:
+        write_plot(result, plot or Path("latency.png"))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    names = [name for name in result["rows"][0] if name != "steps"]
+    print_table("", [n.replace("_", " ") for n in names], [[cell(row[n]) for n in names] for row in result["rows"]])
+    typer.echo(f"the reference method takes {cell(result['ratio_to_reference'])} times as long as the row below it")
+    for reason in result["not_run"]:
+        typer.echo(f"not run: {reason}")
+
+
+def _backend(name: str) -> dict[str, str]:
+    backend, _, precision = name.partition(":")
+    return {"backend": backend, **({"precision": precision} if precision else {})}
+
+
+def _simulated_street(folder: Path, report, budgets: tuple[float, ...] = (8.0,)) -> tuple[list[Path], Path]:
+    """Maps of a simulated street, one a budget [MB/km], and the bag of images of another drive there."""
+    from .datasets.synthetic.simulate import simulate
+    from .mapping.builder import build_map
+    from .mapping.config import BuildConfig
+
+    simulate(folder / "street", seed=0, length=160.0, report=report)
+    maps = [folder / f"street_{budget:g}.lhmap" for budget in budgets]
+    for path, budget in zip(maps, budgets, strict=True):
+        config = BuildConfig().model_copy(update={"budget_mb_per_km": budget})
+        build_map(folder / "street" / "mapping", path, config, report=report, work=folder / "work").close()
+    return maps, folder / "street" / "query"
