@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
     spec = importlib.util.spec_from_file_location("accuracy", ROOT / "tools" / "accuracy.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -12,7 +12,6 @@ on each core.
 import argparse
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from marked_part import with_part
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "accuracy.md"
@@ -262,11 +262,7 @@ def robustness(bench: Bench, groups) -> str:
 
 def write(part: str, text: str) -> None:
     """Puts a table between its markers."""
-    page = PAGE.read_text()
-    pattern = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end {part} -->)", re.S)
-    if not pattern.search(page):
-        sys.exit(f"{PAGE}: the markers of {part} are missing")
-    PAGE.write_text(pattern.sub(lambda m: m[1] + "\n" + text + "\n\n" + m[2], page))
+    PAGE.write_text(with_part(PAGE, part, text))
 
 
 def main() -> None:

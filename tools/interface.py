@@ -3,9 +3,10 @@
 """Writes the table of parameters of docs/interface.md from their models; --check tells whether it is what they say."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
+
+from marked_part import with_part
 
 from lhmap_loc_ros.nodes.localizer_config import LIVE, LocalizerConfig
 from lhmap_loc_ros.nodes.parameters import fields_of
@@ -41,10 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    before = PAGE.read_text()
-    between = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.S)
-    after = between.sub(lambda m: f"{m[1]}\n{table()}\n\n{m[2]}", before)
-    if check and before != after:
+    after = with_part(PAGE, "parameters", table())
+    if check and PAGE.read_text() != after:
         sys.exit(f"{PAGE}: the table of parameters is not what the models say; run tools/interface.py")
     if not check:
         PAGE.write_text(after)
