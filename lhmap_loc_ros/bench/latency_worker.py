@@ -25,7 +25,7 @@ from ..localization.refine import Refiner, RefinerConfig
 from ..localization.regressor import Correction, Regressor, RegressorConfig
 from ..localization.start import near_truth
 from ..localization.tracker import MountedCamera, Tracker, TrackerConfig
-from .memory import resident_mb
+from ..memory import give_back_large_arrays, resident_mb
 
 REFERENCE = Path(__file__).with_name("reference_384x1280.onnx")
 """The reference method's network; every weight is one number (tools/reference_graph.py)."""
@@ -183,4 +183,5 @@ def serve(case: Case) -> None:
 
 
 if __name__ == "__main__":
+    give_back_large_arrays()
     serve(Case.model_validate_json(sys.argv[1]))

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import LhmapError
 from ..geometry import Camera, make_pose
 from ..lhmap import LHMap
-from .memory import resident_mb
+from ..memory import give_back_large_arrays, resident_mb
 from .repeat import repeat_map
 
 _STEP_M, _OPENINGS = 1.0, 7
@@ -95,4 +95,5 @@ def _drive(path: np.ndarray, length_m: float) -> list[np.ndarray]:
 
 
 if __name__ == "__main__":
+    give_back_large_arrays()
     print(json.dumps(measure(Path(sys.argv[1]), float(sys.argv[2]))))

@@ -92,6 +92,8 @@ class Model(ABC):
     state = State.READY
     status = "loaded"
     """`state` in words, for people."""
+    keeps_memory = True
+    """What `run` needs on the CPU is kept for the next time; false for networks that are seldom run."""
 
     def __init__(
         self, path: Path, sha256: str, inputs: dict[str, Shape], outputs: list[str], metadata: dict,

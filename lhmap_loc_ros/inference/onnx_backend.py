@@ -87,7 +87,17 @@ class OnnxModel(Model):
         )
 
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
+        options = None if self.keeps_memory else _giving_back()
+        return dict(zip(self.outputs, self._session.run(None, inputs, options), strict=True))
+
+
+def _giving_back():
+    """Options of a run after which the shared arena returns what no other network uses."""
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _session(path: Path, content: bytes, precision: str, providers: list, threads: int):

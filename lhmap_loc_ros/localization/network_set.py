@@ -46,6 +46,8 @@ class NetworkSet:
             )
             for part in ("image", "coarse", "fine")
         )
+        # its matrix of all cells against all is by far the largest thing there is, and rough starts are rare
+        self._coarse.keeps_memory = False
         try:
             _, _, self.height, self.width = self._image.inputs["image"]
         except KeyError:

@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 from ..errors import LhmapError
 from ..localization.network_set import NetworkSet
 from ..localization.refine import Refiner, RefinerConfig
+from ..memory import give_back_large_arrays
 from .diagnostics import no_session, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
 from .localizer_session import Session, topic_of
@@ -171,6 +172,7 @@ def run_localizer(argv: list[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of `ros2 run lhmap_loc_ros localizer_node`."""
+    give_back_large_arrays()
     sys.exit(run_localizer(sys.argv))
 
 

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory this process holds, and how much of it it gives back."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from .errors import LhmapError
+
+_M_MMAP_THRESHOLD = -3
+_LARGE = 1 << 20
+
+
+def resident_mb() -> float:
+    """Resident memory of this process [MB]."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1e3
+    raise LhmapError("/proc/self/status has no VmRSS")
+
+
+def give_back_large_arrays() -> None:
+    """From now on arrays of more than a megabyte go back to the system when they are deleted.
+
+    By itself glibc soon keeps up to 32 MB of freed arrays for later, in pieces that little fits into. For programs to
+    call at their start, not for a library; without effect where the C library is another one.
+    """
+    try:
+        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    except (OSError, AttributeError):
+        pass
