@@ -14,7 +14,7 @@ from .pose import (
     to_quaternion,
     transform,
 )
-from .projection import NO_POINT, project, z_buffer
+from .projection import NO_POINT, may_be_seen, project, z_buffer
 
 __all__ = [
     "NO_POINT",
@@ -24,6 +24,7 @@ __all__ = [
     "interpolate",
     "inverse",
     "make_pose",
+    "may_be_seen",
     "perturb",
     "pose_error",
     "project",

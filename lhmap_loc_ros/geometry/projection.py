@@ -69,6 +69,36 @@ def project(
     return uv, depth
 
 
+@numba.njit(cache=True, nogil=True)
+def _within(points, T, sine, cosine, reach, keep):
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        right = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]
+        ahead = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
+        keep[i] = abs(right) * cosine < ahead * sine + reach
+
+
+def may_be_seen(
+    points: np.ndarray, T_camera_map: np.ndarray, camera: Camera, reach_m: float, reach_deg: float
+) -> np.ndarray:
+    """Which map points (N, 3) float32 could be drawn from a pose near by (N,) bool.
+
+    Near by: at most `reach_m` away and turned by at most `reach_deg`. All points that any such pose sees are among
+    them, and some that none does.
+    """
+    # a splat reaches 3 pixels beyond its point
+    aside = max(camera.cx, camera.width - 1 - camera.cx) + 4
+    above = max(camera.cy, camera.height - 1 - camera.cy) + 4
+    half = np.arctan(np.hypot(aside / camera.fx, above / camera.fy)) + np.radians(reach_deg)
+    if half > np.radians(85):
+        return np.ones(len(points), bool)
+    keep = np.empty(len(points), bool)
+    # the cone around the axis that holds all their rays, widened to a wedge, and its two planes moved outwards
+    T = np.ascontiguousarray(T_camera_map, dtype=np.float64)
+    _within(np.ascontiguousarray(points, dtype=np.float32), T, np.sin(half), np.cos(half), reach_m, keep)
+    return keep
+
+
 def z_buffer(
     uv: np.ndarray, depth: np.ndarray, camera: Camera, splat_m: float | np.ndarray = 0.0, max_depth: float = 100.0
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import ModelError
-from ..geometry import NO_POINT, Camera, make_pose, perturb, pose_error
+from ..geometry import NO_POINT, Camera, inverse, make_pose, may_be_seen, perturb, pose_error
 from ..inference import Backend, Model, Precision, check_choice
 from ..lhmap import MapPoints
 from .features import View, cell_points, point_widths, render_map
@@ -19,6 +19,8 @@ from .network_set import ModelSet, NetworkSet
 from .solver import Solution, solve_pose
 
 COARSE_CELL, FINE_CELL = 8, 4
+ROUGH_REACH, NEAR_REACH = (12.0, 25.0), (4.0, 12.0)
+"""How far refinements may lead from a rough and from a near start [m, deg]: beyond it map points are missing."""
 
 
 class Weighting(str, Enum):
@@ -141,11 +143,15 @@ class Refiner:
         view = View.of(camera, self.models.width, self.models.height)
         features = dict(zip((COARSE_CELL, FINE_CELL), self.models.image(view.sample(image)), strict=True))
         clock.lap("encode")
-        widths = point_widths(crop.points) if self.config.splat_m is None else self.config.splat_m
-        seen = _Seen(features, view.camera, crop, widths, clock)
-        # 2. refine the start pose; where that did not lead to a match, start again from nearer and from further
+        # 2. the points that any pose within reach may see, which is a third of them
         local = np.array(T_map_camera, dtype=np.float64)
         local[:3, 3] -= crop.origin
+        reach = ROUGH_REACH if coarse else NEAR_REACH
+        crop = crop.select(may_be_seen(crop.points, inverse(local), view.camera, *reach))
+        widths = point_widths(crop.points) if self.config.splat_m is None else self.config.splat_m
+        clock.lap("project")
+        seen = _Seen(features, view.camera, crop, widths, clock)
+        # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
         c = self.config
         settled = (c.settled_m, c.settled_deg) if coarse else (c.near_settled_m, c.near_settled_deg)
         fit = self._descend(self._cells(coarse), seen, local, settled)
@@ -154,7 +160,7 @@ class Refiner:
             fit, moved = self._search(fit, seen, local)
             trace += [fit.pose] * moved
         poses = tuple(_shifted(pose, crop.origin) for pose in trace) if keep_trace else ()
-        # 3. pose and covariance back in the map frame
+        # 4. pose and covariance back in the map frame
         if fit.solution is None:
             return Refinement(np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
         scale = self.models.covariance.factors(fit.agreement, fit.last_step[0])

@@ -3,7 +3,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, project, se3_exp, transform, z_buffer
+from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, may_be_seen, project, se3_exp, transform, z_buffer
 
 CAMERA = Camera(64, 32, 40.0, 42.0, 31.5, 15.5)
 
@@ -77,3 +77,24 @@ def test_splat_hides_what_lies_well_behind_it():
     uv, depth = project(np.vstack([near, far]).astype(np.float32), np.eye(4), CAMERA)
     nearest, index = z_buffer(uv, depth, CAMERA, splat_m=0.5)
     assert (index != 1).all() and np.isclose(nearest[index == 0], 3.0).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 6), st.floats(0, 30))
+def test_whatever_a_pose_within_reach_sees_may_be_seen(seed, metres, degrees):
+    rng = np.random.default_rng(seed)
+    start = se3_exp(rng.normal(0, 1, 6))
+    direction, axis = (v / np.linalg.norm(v) for v in rng.normal(0, 1, (2, 3)))
+    moved = start.copy()
+    moved[:3, :3] = start[:3, :3] @ se3_exp(np.r_[0, 0, 0, np.radians(degrees) * axis])[:3, :3]
+    moved[:3, 3] += metres * direction
+    points = (3 * cloud(seed)).astype(np.float32)
+    _, index = z_buffer(*project(points, inverse(moved), CAMERA), CAMERA, 2.0)
+    seen = np.unique(index[index != NO_POINT])
+    assert may_be_seen(points, inverse(start), CAMERA, metres + 1e-3, degrees + 0.01)[seen].all()
+
+
+def test_what_lies_behind_or_far_aside_is_left_out():
+    points = np.array([[0, 0, 20], [0, 0, -20], [40, 0, 5], [-40, 0, 5], [5, 0, 10]], np.float32)
+    assert may_be_seen(points, np.eye(4), CAMERA, 2.0, 5.0).tolist() == [True, False, False, False, True]
+    assert may_be_seen(points, np.eye(4), CAMERA, 2.0, 60.0).all()  # every way
