@@ -75,7 +75,7 @@ def bench_latency(
     images: Annotated[int, typer.Option(min=1, help="Images localized in each way.")] = 100,
     refinements: Annotated[
         Optional[list[int]],  # noqa: UP045
-        typer.Option(min=1, max=8, help="Refinements of an image; repeat it; 3 and 1 if not set, 3 is compared."),
+        typer.Option(min=1, max=8, help="Beside the default exactly so many refinements; repeat it; 3 and 1."),
     ] = None,
     model: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -115,7 +115,7 @@ def bench_latency(
         return
     names = [name for name in result["rows"][0] if name != "steps"]
     print_table("", [n.replace("_", " ") for n in names], [[cell(row[n]) for n in names] for row in result["rows"]])
-    typer.echo(f"the reference method takes {cell(result['ratio_to_reference'])} times as long as the row below it")
+    typer.echo(f"the reference method takes {cell(result['ratio_to_reference'])} times as long as the default below it")
     for reason in result["not_run"]:
         typer.echo(f"not run: {reason}")
 

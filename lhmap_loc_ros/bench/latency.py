@@ -72,11 +72,13 @@ class Measured:
     share: int = 1
     """It localizes one image for so many of the others."""
     steps: dict[str, list[float]] = field(default_factory=dict)
+    passes: list[int] = field(default_factory=list)
     last: Times | None = None
 
     def turn(self, images: int) -> None:
         """Lets it localize some more."""
         self.last = self.worker.localize(max(1, images // self.share))
+        self.passes += self.last.passes
         for name, values in self.last.steps.items():
             self.steps.setdefault(name, []).extend(values)
 
@@ -86,7 +88,8 @@ class Measured:
         steps = {name: self.steps[name] for name in STEPS if name in self.steps}
         return {
             "method": case.method, "backend": times.backend, "precision": times.precision, "input": times.input,
-            "refinements": times.refinements, "map_mb_per_km": _mb_per_km(case.map), "images": len(total),
+            "refinements": times.refinements, "refinements_mean": round(float(np.mean(self.passes)), 2),
+            "map_mb_per_km": _mb_per_km(case.map), "images": len(total),
             "p50_ms": _percentile(total, 50), "p99_ms": _percentile(total, 99), "rss_mb": round(times.rss_mb, 1),
             "steps": {name: {"p50_ms": _percentile(v, 50), "p99_ms": _percentile(v, 99)} for name, v in steps.items()},
         }  # fmt: skip
@@ -100,21 +103,24 @@ def cases(maps: list[Path], bag: Path, truth: Path, refiners: list[RefinerConfig
 
 
 def refiners(models: list[str], refinements: list[int], **settings) -> list[RefinerConfig]:
-    """Configurations that do exactly so many refinements of an image, whether or not fewer would settle it."""
-    return [
-        RefinerConfig(model=model, near_passes=count, near_settled_m=0.0, near_settled_deg=0.0, **settings)
-        for model in models
-        for count in refinements
-    ]
+    """For each model the default, and those that do exactly so many refinements, even if fewer settle the pose."""
+    found = []
+    for model in models:
+        found.append(RefinerConfig(model=model, **settings))
+        for count in refinements:
+            exactly = {"near_passes": count, "near_settled_m": 0.0, "near_settled_deg": 0.0}
+            found.append(RefinerConfig(model=model, **exactly, **settings))
+    return found
 
 
 def bench_latency(asked: list[Case], images: int, report=None) -> dict:
     """Localizes `images` images by each case, a few at a time in turn, each case in a process of its own.
 
-    Returns `rows`: `method`, `backend`, `precision`, `input` (height x width), `refinements`, `map_mb_per_km`,
-    `images`; from image message to pose `p50_ms`, `p99_ms`, and the same per step under `steps`; `rss_mb`. And
-    `ratio_to_reference`: p50 of the reference method over that of the first other case. Cases that this machine cannot
-    run are listed under `not_run` with the reason; raises LhmapError if those are all.
+    Returns `rows`: `method`, `backend`, `precision`, `input` (height x width), `refinements` (at most, of a pose that is
+    sure), `refinements_mean` (of all images), `map_mb_per_km`, `images`; from image message to pose `p50_ms`, `p99_ms`,
+    and the same per step under `steps`; `rss_mb`; `ratio_to_reference`, p50 of the reference method over the row's. And
+    the `ratio_to_reference` of the first row that is not the reference: the default. Cases that this machine cannot run
+    are listed under `not_run` with the reason; raises LhmapError if those are all.
     """
     not_run: list[str] = []
     with ExitStack() as stack:
@@ -138,21 +144,23 @@ def bench_latency(asked: list[Case], images: int, report=None) -> dict:
         if report:
             report("localize", images, images)
         rows = [one.row() for one in measured]
-    return {"rows": rows, "ratio_to_reference": ratio(rows), "not_run": not_run}
+    return {"rows": rows, "ratio_to_reference": add_ratios(rows), "not_run": not_run}
 
 
-def ratio(rows: list[dict]) -> float | None:
-    """How many times as long the reference method takes as the first of the others; None without one of them."""
+def add_ratios(rows: list[dict]) -> float | None:
+    """Writes into each row how many times as long the reference method takes; returns that of the first other row."""
     reference = next((row["p50_ms"] for row in rows if row["method"] == "regress"), None)
-    default = next((row["p50_ms"] for row in rows if row["method"] != "regress"), None)
-    return None if reference is None or default is None else round(reference / default, 2)
+    for row in rows:
+        row["ratio_to_reference"] = None if reference is None else round(reference / row["p50_ms"], 2)
+    return next((row["ratio_to_reference"] for row in rows if row["method"] != "regress"), None)
 
 
 def describe(case: Case) -> str:
     """A case in words."""
     if case.method == "regress":
         return "regress"
-    return f"{case.refiner.model}, {case.refiner.near_passes} refinements, {case.map.name}"
+    refiner = case.refiner
+    return f"{refiner.model}, {refiner.near_passes} refinements, {case.map.name}, {refiner.backend.value}"
 
 
 def write_plot(result: dict, path: Path) -> None:
@@ -163,8 +171,9 @@ def write_plot(result: dict, path: Path) -> None:
     figure = Figure(figsize=(9, 1.2 + 0.45 * len(rows)), dpi=110, layout="constrained")
     axis = figure.subplots()
     names = [
-        f"{r['method']} {r['input']}, {r['refinements']}x, {r['backend']} {r['precision']}, {r['map_mb_per_km']} MB/km"
-        for r in rows
+        f"{row['method']} {row['input']}, {row['refinements_mean']:.1f}x, {row['backend']} {row['precision']}, "
+        f"{row['map_mb_per_km']} MB/km"
+        for row in rows
     ]
     left = np.zeros(len(rows))
     for step in STEPS:

@@ -57,6 +57,8 @@ class Times(Config):
     input: str
     """Height x width of the network's image."""
     refinements: int
+    passes: list[int]
+    """Refinements of each image."""
 
 
 class _Localizer:
@@ -68,7 +70,7 @@ class _Localizer:
         models = self._refiner.models
         self.input, self.refinements = f"{models.height}x{models.width}", case.refiner.near_passes
         self.backend, self.precision = models.networks[0].backend, models.networks[0].precision
-        self._output = _output(lhmap)
+        self._output, self.passes = _output(lhmap), 0
 
     def start(self, stamp_ns: int) -> None:
         """A drive begins."""
@@ -85,7 +87,7 @@ class _Localizer:
         began = time.perf_counter()
         steps = {"crop": result.timings_ms["crop"]}
         if result.refinement is not None:
-            steps |= result.refinement.timings_ms
+            self.passes, steps = result.refinement.passes, steps | result.refinement.timings_ms
         if self._output is not None:
             self._output.publish_track(result)
             self._output.publish_status(result, result.timings_ms["total"])
@@ -109,7 +111,7 @@ class _Untrained(Correction):
 class _Reference:
     """LHMap-loc's online networks, one after the other."""
 
-    precision, refinements = "fp32", REFERENCE_PASSES
+    precision, refinements, passes = "fp32", REFERENCE_PASSES, REFERENCE_PASSES
 
     def __init__(self, case: Case, lhmap: LHMap, truth: Trajectory, odometry: Trajectory | None):
         self._map, self._truth = lhmap, truth
@@ -139,8 +141,8 @@ def _output(lhmap: LHMap):
     return standalone_output(lhmap)
 
 
-def drives(reader: BagReader, case: Case, truth: Trajectory, localizer) -> Iterator[dict[str, float]]:
-    """The steps of the images of a bag [ms], drive after drive without end, less those of warming up."""
+def drives(reader: BagReader, case: Case, truth: Trajectory, localizer) -> Iterator[tuple[int, dict[str, float]]]:
+    """Refinements and steps [ms] of the images of a bag, drive after drive without end, less those of warming up."""
     setup = read_setup(reader, case.inputs)
     camera = MountedCamera(setup.camera, setup.T_base_camera)
     while True:
@@ -159,7 +161,7 @@ def drives(reader: BagReader, case: Case, truth: Trajectory, localizer) -> Itera
             total = time.perf_counter() - began
             if seen > case.warm_up:
                 counted += 1
-                yield {"decode": 1e3 * (decoded - began), **steps, "total": 1e3 * total}
+                yield localizer.passes, {"decode": 1e3 * (decoded - began), **steps, "total": 1e3 * total}
         if not counted:
             raise InputError(f"{case.bag}: {seen} images with a known pose, expected more than {case.warm_up}")
 
@@ -172,12 +174,12 @@ def serve(case: Case) -> None:
         localizer = kind(case, lhmap, truth, read_odometry(reader, case.inputs))
         images = drives(reader, case, truth, localizer)
         for line in sys.stdin:
-            rows = [next(images) for _ in range(int(line))]
+            passes, rows = zip(*(next(images) for _ in range(int(line))), strict=True)
             names = dict.fromkeys(name for row in rows for name in row)
             times = Times(
                 steps={name: [round(row.get(name, 0.0), 3) for row in rows] for name in names},
                 rss_mb=resident_mb(), backend=localizer.backend, precision=localizer.precision,
-                input=localizer.input, refinements=localizer.refinements,
+                input=localizer.input, refinements=localizer.refinements, passes=passes,
             )  # fmt: skip
             print(times.model_dump_json(), flush=True)
 

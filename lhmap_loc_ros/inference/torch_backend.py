@@ -105,7 +105,11 @@ def _flow(weights: dict, side: str):
     widths = [sizes[f"{side}_encoder.{part}.weight"] for part in ("to2.0.0", "to4.0.0", "to8.0.0", "to16.0.0")]
     # a head uses one of the two descriptors; the size of the other does not matter
     dims = [sizes.get(f"{side}_encoder.out{cell}.weight", 1) for cell in (8, 4)]
-    return FlowNet(widths, dims, (sizes["stem.to4.0.0.weight"],))
+    net = FlowNet(widths, dims, (sizes["stem.to4.0.0.weight"],))
+    # the exporter gave the heads more channels, of zeros
+    if any(name in weights and weights[name].shape != value.shape for name, value in net.state_dict().items()):
+        net.pad_heads()
+    return net
 
 
 def _heat(weights: dict):

@@ -102,6 +102,8 @@ class Refinement:
     """The pose after each pass, where asked for."""
     timings_ms: dict[str, float] = field(default_factory=dict)
     """Time spent per step: encode, project, network, solve [ms]."""
+    passes: int = 0
+    """How often the map was drawn and matched."""
 
     @property
     def succeeded(self) -> bool:
@@ -172,6 +174,7 @@ class Refiner:
             last_step=fit.last_step,
             trace=poses,
             timings_ms=clock.spent_ms,
+            passes=len(trace),
         )
 
     def _descend(self, cells: list[int], seen: _Seen, pose: np.ndarray, settled: tuple[float, float]) -> _Fit:

@@ -149,6 +149,17 @@ class FlowNet(nn.Module):
         contrast = local_contrast(view[:, 2:3], view[:, 1:2])
         return self.map_encoder(torch.cat([view, contrast], 1), self.stem(contrast))
 
+    def pad_heads(self, multiple: int = 16) -> None:
+        """Gives the heads' inputs zero channels up to a multiple, for export: runtimes compute blocks of channels.
+
+        The results are the same; ONNX Runtime takes half the time for these layers.
+        """
+        for head in (self.coarse_head, self.fine_head):
+            conv = head[0][0]
+            missing = -conv.in_channels % multiple
+            conv.weight = nn.Parameter(F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, missing)))
+            conv.in_channels += missing
+
     def similarity(self, map8: torch.Tensor, image8: torch.Tensor) -> torch.Tensor:
         """Scaled cosine similarity (B, map cells, image cells)."""
         scale = self.log_temperature[0].exp()
@@ -163,7 +174,7 @@ class FlowNet(nn.Module):
         """`coarse` of an encoded map view and its similarity (B, map cells, image cells)."""
         map8, _, context8, _ = encoded
         flow, mass, best = _expected_flow(similarity.float(), map8.shape[-2], map8.shape[-1])
-        out = self.coarse_head(torch.cat([context8, flow / 8, mass, best, view_share(view, COARSE)], 1))
+        out = self.coarse_head(_joined([context8, flow / 8, mass, best, view_share(view, COARSE)], self.coarse_head))
         return flow + out[:, :2], _bounded_log_scale(out[:, 2:])
 
     def fine(self, view: torch.Tensor, image4: torch.Tensor):
@@ -181,8 +192,15 @@ class FlowNet(nn.Module):
         # window cells last, as they come from `window_cost`: a softmax across planes is far slower
         probability = torch.softmax(cost.permute(0, 2, 3, 1), dim=3)
         expected = _matmul32(probability, _window_offsets(WINDOW, probability)).permute(0, 3, 1, 2) * FINE
-        out = self.fine_head(torch.cat([cost * 0.1, self.fine_context(context4), expected / FINE], 1))
+        out = self.fine_head(_joined([cost * 0.1, self.fine_context(context4), expected / FINE], self.fine_head))
         return expected + FINE * out[:, :2], _bounded_log_scale(out[:, 2:])
+
+
+def _joined(parts: list[torch.Tensor], head: nn.Sequential) -> torch.Tensor:
+    """Tensors one behind the other, and zero channels behind them where the head takes more, see `pad_heads`."""
+    b, _, h, w = parts[0].shape
+    missing = head[0][0].in_channels - sum(part.shape[1] for part in parts)
+    return torch.cat([*parts, parts[0].new_zeros(b, missing, h, w)], 1)
 
 
 def view_share(view: torch.Tensor, cell: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -84,7 +85,8 @@ def _store_in_half_precision(model: onnx.ModelProto) -> None:
 
 def export_flow(net, out: Path, name: str, width: int, height: int, metadata: dict) -> list[Path]:
     """Write NAME_image, NAME_coarse and NAME_fine.onnx to the folder `out`."""
-    net = net.cpu().eval()
+    net = copy.deepcopy(net).cpu().eval()
+    net.pad_heads()
     image, view = torch.rand(1, 3, height, width), torch.rand(1, MAP_CHANNELS, height, width)
     with torch.no_grad():
         features8, features4 = net.image(image)

@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from tiny_bag import write_bag, write_truth, write_walls
 
 from lhmap_loc_ros import cli
-from lhmap_loc_ros.bench.latency import STEPS, bench_latency, cases, ratio, refiners, write_plot
+from lhmap_loc_ros.bench.latency import STEPS, add_ratios, bench_latency, cases, refiners, write_plot
 from lhmap_loc_ros.bench.latency_worker import REFERENCE
+from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.networks.regress import RegressNet
 
 
@@ -30,15 +31,17 @@ def world(tmp_path_factory):
 def report(world):
     files = [world / "walls.lhmap"], world / "bag", world / "bag.tum"
     # the network finds nothing between bare walls, and would search far at every image
-    asked = cases(*files, refiners(["flow", "nothing_like_it"], [3], restarts_m=()))
+    asked = cases(*files, [*refiners(["flow"], [2], restarts_m=()), RefinerConfig(model="nothing_like_it")])
     return bench_latency([case.model_copy(update={"warm_up": 1}) for case in asked], images=3)
 
 
 def test_reference_and_default_are_timed_side_by_side(report):
-    reference, ours = report["rows"]
+    reference, ours, exactly = report["rows"]
     assert (reference["method"], reference["refinements"], reference["input"]) == ("regress", 3, "384x1280")
     assert (ours["method"], ours["refinements"], ours["backend"]) == ("flow", 3, "ONNX Runtime, CPU")
     assert report["ratio_to_reference"] == pytest.approx(reference["p50_ms"] / ours["p50_ms"], rel=0.01)
+    assert exactly["ratio_to_reference"] == pytest.approx(reference["p50_ms"] / exactly["p50_ms"], rel=0.01)
+    assert reference["ratio_to_reference"] == 1 and reference["refinements_mean"] == 3
 
 
 def test_what_cannot_run_is_named_and_the_rest_is_timed(report):
@@ -63,14 +66,14 @@ def test_command_refuses_a_map_without_a_bag(world):
     assert result.exit_code == 2 and "--bag" in result.stderr
 
 
-def test_ratio_needs_both():
-    assert ratio([{"method": "regress", "p50_ms": 100.0}, {"method": "flow", "p50_ms": 8.0}]) == 12.5
-    assert ratio([{"method": "flow", "p50_ms": 8.0}]) is None
+def test_without_a_reference_there_is_no_ratio():
+    assert add_ratios([{"method": "flow", "p50_ms": 8.0}]) is None
 
 
-def test_asked_refinements_are_all_done():
+def test_default_comes_first_and_asked_refinements_are_all_done():
     made = [(r.model, r.near_passes, r.near_settled_m) for r in refiners(["a", "b"], [2])]
-    assert made == [("a", 2, 0.0), ("b", 2, 0.0)]
+    default = RefinerConfig().near_passes, RefinerConfig().near_settled_m
+    assert made == [("a", *default), ("a", 2, 0.0), ("b", *default), ("b", 2, 0.0)]
 
 
 def test_reference_graph_is_that_of_the_whole_network():
