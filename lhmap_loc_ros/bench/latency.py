@@ -116,8 +116,8 @@ def refiners(models: list[str], refinements: list[int], **settings) -> list[Refi
 def bench_latency(asked: list[Case], images: int, report=None) -> dict:
     """Localizes `images` images by each case, a few at a time in turn, each case in a process of its own.
 
-    Returns `rows`: `method`, `backend`, `precision`, `input` (height x width), `refinements` (at most, of a pose that is
-    sure), `refinements_mean` (of all images), `map_mb_per_km`, `images`; from image message to pose `p50_ms`, `p99_ms`,
+    Returns `rows`: `method`, `backend`, `precision`, `input` (height x width), `refinements` (at most, of a pose that
+    is sure), `refinements_mean` (of all images), `map_mb_per_km`, `images`; from image message to pose `p50_ms`, `p99_ms`,
     and the same per step under `steps`; `rss_mb`; `ratio_to_reference`, p50 of the reference method over the row's. And
     the `ratio_to_reference` of the first row that is not the reference: the default. Cases that this machine cannot run
     are listed under `not_run` with the reason; raises LhmapError if those are all.
@@ -175,12 +175,13 @@ def write_plot(result: dict, path: Path) -> None:
         f"{row['map_mb_per_km']} MB/km"
         for row in rows
     ]
-    left = np.zeros(len(rows))
+    left, places = np.zeros(len(rows)), np.arange(len(rows))
     for step in STEPS:
         widths = np.array([row["steps"].get(step, {}).get("p50_ms", 0.0) for row in rows])
-        axis.barh(names, widths, left=left, label=step)
+        axis.barh(places, widths, left=left, label=step)
         left += widths
-    axis.plot([row["p99_ms"] for row in rows], names, "k|", markersize=14, label="99th percentile")
+    axis.plot([row["p99_ms"] for row in rows], places, "k|", markersize=14, label="99th percentile")
+    axis.set_yticks(places, names)
     axis.invert_yaxis()
     axis.set_xscale("symlog", linthresh=50)
     axis.set_xlabel("image message to pose, median [ms]")
