@@ -117,10 +117,10 @@ def bench_latency(asked: list[Case], images: int, report=None) -> dict:
     """Localizes `images` images by each case, a few at a time in turn, each case in a process of its own.
 
     Returns `rows`: `method`, `backend`, `precision`, `input` (height x width), `refinements` (at most, of a pose that
-    is sure), `refinements_mean` (of all images), `map_mb_per_km`, `images`; from image message to pose `p50_ms`, `p99_ms`,
-    and the same per step under `steps`; `rss_mb`; `ratio_to_reference`, p50 of the reference method over the row's. And
-    the `ratio_to_reference` of the first row that is not the reference: the default. Cases that this machine cannot run
-    are listed under `not_run` with the reason; raises LhmapError if those are all.
+    is sure), `refinements_mean` (of all images), `map_mb_per_km`, `images`; from image message to pose `p50_ms`,
+    `p99_ms`, and the same per step under `steps`; `rss_mb`; `ratio_to_reference`, p50 of the reference method over the
+    row's. And the `ratio_to_reference` of the first row that is not the reference: the default. Cases that this machine
+    cannot run are listed under `not_run` with the reason; raises LhmapError if those are all.
     """
     not_run: list[str] = []
     with ExitStack() as stack:
