@@ -242,6 +242,8 @@ def draw_sizes(groups, rows: list[str], megabytes: list[list[float]], figures: l
             errors = [figures[k][column]["translation_median_m"] for k in chosen]
             axes.plot([megabytes[k][column] for k in chosen], errors, "o-", label=way)
         axes.set(title=name, xlabel="MB per km", xscale="log", ylim=(0, None))
+        axes.minorticks_off()
+        axes.set_xticks(SIZES, [f"{size:g}" for size in SIZES])
     figure.axes[0].set_ylabel("median error [m], level 2")
     figure.axes[0].legend()
     figure.savefig(SIZE_PLOT, dpi=90)

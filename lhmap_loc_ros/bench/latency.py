@@ -183,9 +183,8 @@ def write_plot(result: dict, path: Path) -> None:
     axis.plot([row["p99_ms"] for row in rows], places, "k|", markersize=14, label="99th percentile")
     axis.set_yticks(places, names)
     axis.invert_yaxis()
-    axis.set_xscale("symlog", linthresh=50)
     axis.set_xlabel("image message to pose, median [ms]")
-    axis.legend(fontsize=8, ncols=4, loc="lower right")
+    figure.legend(fontsize=8, ncols=8, loc="outside upper center", frameon=False)
     figure.savefig(path)
 
 

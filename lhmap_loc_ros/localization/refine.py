@@ -63,8 +63,8 @@ class RefinerConfig(BaseModel):
     agreement: float = Field(0.45, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
-    near_settled_m: float = Field(0.05, ge=0.0, description="as settled_m where the start is near [m]")
-    near_settled_deg: float = Field(0.2, ge=0.0, description="as settled_deg where the start is near [deg]")
+    near_settled_m: float = Field(0.05, ge=0.0, description="as settled_m for images after the first [m]")
+    near_settled_deg: float = Field(0.2, ge=0.0, description="as settled_deg for images after the first [deg]")
     splat_m: float | None = Field(
         None, ge=0.0, le=2.0, description="width of a map point when drawn [m]; null: by the density around it"
     )
@@ -155,7 +155,7 @@ class Refiner:
         seen = _Seen(features, view.camera, crop, widths, clock)
         # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
         c = self.config
-        settled = (c.settled_m, c.settled_deg) if coarse else (c.near_settled_m, c.near_settled_deg)
+        settled = (c.settled_m, c.settled_deg) if search else (c.near_settled_m, c.near_settled_deg)
         fit = self._descend(self._cells(coarse), seen, local, settled)
         trace = list(fit.trace)
         if search and fit.solution is not None:
