@@ -38,7 +38,7 @@ class Listener:
     """Hears what the node says of each image, and of all of them."""
 
     def __init__(self):
-        self.latency_ms, self.states, self.counts = [], [], {}
+        self.latency_ms, self.states, self.counts, self.stages = [], [], {}, {}
         self._node = rclpy.create_node("endurance")
         self._node.create_subscription(DiagnosticArray, "status", self._on_status, QoSProfile(depth=1000))
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -56,6 +56,8 @@ class Listener:
         values = {v.key: v.value for v in message.status[0].values}
         self.latency_ms.append(float(values["latency_ms"]))
         self.states.append(values["state"])
+        for name in ("crop_ms", "refine_ms", "total_ms"):
+            self.stages.setdefault(name, []).append(float(values[name]))
 
     def _on_diagnostics(self, message):
         for status in message.status:
@@ -161,6 +163,7 @@ def summary(sent: int, listener: Listener, samples: np.ndarray) -> dict:
         "images_sent": sent, **counts, "images_localized": localized,
         "not_accounted_for": sent - localized - counts["images_dropped"] - counts["images_late"],
         "latency_ms": {f"p{p}": round(float(np.percentile(latency, p)), 1) for p in (50, 90, 99)},
+        "stages_p50": {name: round(float(np.median(values)), 1) for name, values in listener.stages.items()},
         "tracking_share": round(float(np.mean([s == "TRACKING" for s in listener.states])), 3),
         "minutes": round(seconds[-1] / 60, 2), "cpu_cores": round((cpu[-1] - cpu[0]) / (seconds[-1] - seconds[0]), 2),
         "rss_mb_after_a_minute": round(rss[later][0], 1), "rss_mb_at_the_end": round(rss[-1], 1),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 
 import numpy as np
@@ -39,6 +40,20 @@ def to_stamp(nanoseconds: int) -> Time:
 def header(stamp_ns: int, frame: str) -> Header:
     """A header of a stamp [ns] and a frame."""
     return Header(stamp=to_stamp(stamp_ns), frame_id=frame)
+
+
+def serialized_header(data: bytes) -> tuple[int, str]:
+    """Stamp [ns] and frame of a serialized message that begins with a header; raises InputError if it is none."""
+    try:
+        # four bytes say how the rest is encoded; then seconds, nanoseconds, and a text with its length and a zero
+        order = "<" if data[1] & 1 else ">"
+        seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", data, 4)
+        frame = data[16 : 16 + length]
+        if len(frame) < length:
+            raise ValueError("the frame's name is cut off")
+        return seconds * SECOND_NS + nanoseconds, frame.rstrip(b"\0").decode()
+    except (IndexError, struct.error, ValueError) as error:
+        raise InputError(f"a message of {len(data)} bytes has no readable header: {error}") from None
 
 
 def image_to_array(message: Image | CompressedImage) -> np.ndarray:

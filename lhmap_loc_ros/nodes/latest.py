@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,12 @@ class Frame:
     """An image as it arrived."""
 
     stamp_ns: int
-    message: Any
-    """sensor_msgs Image or CompressedImage, not yet decoded."""
+    data: bytes
+    """sensor_msgs Image or CompressedImage, as it was sent."""
     camera: str = ""
     """Name of the camera, where there are several."""
+    frame_id: str = ""
+    """The camera's optical frame."""
     arrived: float = field(default_factory=time.monotonic)
     """Steady clock, seconds."""
 

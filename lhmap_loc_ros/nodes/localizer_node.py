@@ -105,8 +105,8 @@ class LocalizerNode(LifecycleNode):
 
     def _subscribe(self, config: LocalizerConfig) -> None:
         session, reliability = self._session, ReliabilityPolicy[config.image_reliability.upper()]
-        # two deep: one being received while one waits; more would only be older
-        qos = QoSProfile(depth=2, reliability=reliability)
+        # deep enough that none is lost unseen while a callback waits for the interpreter: what is stale is counted
+        qos = QoSProfile(depth=10, reliability=reliability)
         kind, topic = (Image, "image") if config.image_transport == "raw" else (CompressedImage, "image/compressed")
         self._inputs = [
             self.create_subscription(Odometry, "odometry", session.on_odometry, 200),
@@ -115,7 +115,10 @@ class LocalizerNode(LifecycleNode):
         for camera in config.cameras or ("",):
             info = topic_of(camera, "camera_info")
             self._inputs += [
-                self.create_subscription(kind, topic_of(camera, topic), partial(session.on_image, camera), qos),
+                # raw, as bytes: most images of a fast camera are never looked at
+                self.create_subscription(
+                    kind, topic_of(camera, topic), partial(session.on_image, camera), qos, raw=True
+                ),
                 self.create_subscription(CameraInfo, info, partial(session.on_camera_info, camera), 10),
             ]
         self._offered = [

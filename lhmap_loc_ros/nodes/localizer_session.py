@@ -15,8 +15,9 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..errors import InputError, LhmapError
 from ..evaluation.overlay import draw_overlay
@@ -131,10 +132,15 @@ class Session:
 
     # -- callbacks: keep what came, nothing else
 
-    def on_image(self, camera: str, message) -> None:
-        self._cameras[camera].on_image_frame(message.header.frame_id)
+    def on_image(self, camera: str, data: bytes) -> None:
+        try:
+            stamp_ns, frame_id = convert.serialized_header(data)
+        except InputError as error:
+            self._warn(str(error))
+            return
+        self._cameras[camera].on_image_frame(frame_id)
         if self._active.is_set():
-            self._mailbox.put_image(Frame(convert.to_ns(message.header.stamp), message, camera))
+            self._mailbox.put_image(Frame(stamp_ns, data, camera, frame_id))
 
     def on_camera_info(self, camera: str, message: CameraInfo) -> None:
         try:
@@ -198,7 +204,7 @@ class Session:
         if not self._initialize(frame.stamp_ns):
             return
         # 3. the pose
-        mounted, image = camera.mounted, camera.rectifier(convert.image_to_array(frame.message))
+        mounted, image = camera.mounted, camera.rectifier(self._decoded(frame))
         result = self._tracker.process_image(frame.stamp_ns, image, mounted)
         if not self._active.is_set():
             return
@@ -207,11 +213,15 @@ class Session:
         latency_ms = 1e3 * (time.monotonic() - frame.arrived)
         self._output.publish_status(result, latency_ms)
         self.health.localized(result, latency_ms)
-        self._output.publish_overlay(image, mounted, frame.message.header.frame_id, result)
+        self._output.publish_overlay(image, mounted, frame.frame_id, result)
         # 5. for bad times
         self._remember(result)
         if result.state is TrackState.LOST:
             self._relocalize(frame.stamp_ns, image, mounted)
+
+    def _decoded(self, frame: Frame) -> np.ndarray:
+        kind = Image if self._config.image_transport == "raw" else CompressedImage
+        return convert.image_to_array(deserialize_message(frame.data, kind))
 
     def _is_in_order(self, frame: Frame) -> bool:
         """False for an image that is late; a jump back in time starts anew."""

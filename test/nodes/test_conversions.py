@@ -9,6 +9,7 @@ import pytest
 from geometry_msgs.msg import Pose, PoseWithCovarianceStamped
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rclpy.serialization import serialize_message
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sensor_msgs_py import point_cloud2
@@ -33,6 +34,17 @@ def image(pixels, encoding, padding=0):
 
 def test_stamps_keep_every_nanosecond():
     assert convert.to_ns(HEAD.stamp) == 1_700_000_000_123_456_789
+
+
+@pytest.mark.parametrize("frame", ["", "camera", "caméra_optical_frame"])
+def test_header_is_read_from_a_serialized_image(frame):
+    message = image(PIXELS, "rgb8")
+    message.header = convert.header(1_700_000_000_123_456_789, frame)
+    data = serialize_message(message)
+    assert convert.serialized_header(data) == (1_700_000_000_123_456_789, frame)
+    for end in (0, 3, 12, 16 + len(frame.encode())):
+        with pytest.raises(InputError, match=f"{end} bytes has no readable header"):
+            convert.serialized_header(data[:end])
 
 
 @pytest.mark.parametrize("padding", [0, 5])
