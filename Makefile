@@ -16,7 +16,7 @@ setup: check-python
 	@$(PYTHON) tools/set_up.py
 
 test: check-python
-	@$(PYTHON) tools/set_up.py --extras test,train,openvino,tensorrt_rtx
+	@$(PYTHON) tools/set_up.py --extras test,train,openvino,tensorrt-rtx
 	@.venv/bin/python -m pytest $(ARGS)
 
 lint: check-python

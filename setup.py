@@ -70,7 +70,7 @@ setup(
         "openvino": ["openvino>=2024.4", "onnx"],
         "tensorrt": ["tensorrt>=10", "cuda-python>=12.6", "onnx"],
         # GeForce and RTX GPUs; it also builds engines where there is no GPU, so tests use it. x86-64 only
-        "tensorrt_rtx": [
+        "tensorrt-rtx": [
             "tensorrt-rtx-cu13>=1.4,<2; platform_machine == 'x86_64'", "cuda-python>=13", "onnx",
         ],
     },

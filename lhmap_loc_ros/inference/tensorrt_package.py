@@ -11,7 +11,7 @@ from ..errors import ModelError
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 """The first that can be imported is used."""
-HOW_TO_GET = "pip install 'lhmap_loc_ros[tensorrt]', or [tensorrt_rtx] for GeForce and RTX GPUs"
+HOW_TO_GET = "pip install 'lhmap_loc_ros[tensorrt]', or [tensorrt-rtx] for GeForce and RTX GPUs"
 _log = logging.getLogger(__name__)
 
 

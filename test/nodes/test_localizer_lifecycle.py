@@ -67,7 +67,7 @@ def test_it_starts_again_where_it_was_switched_off(world, ros, tmp_path):
     saved = tmp_path / "state" / "pose.json"
     poses = ros.collect(PoseWithCovarianceStamped, "pose")
     states = ros.collect(String, "state")
-    with localizer(world, save_pose_path=saved, save_pose_rate=50.0, **near_start()) as node, player(world, "--loop"):
+    with localizer(world, save_pose_path=saved, save_pose_rate=50.0, **near_start()) as node, player(world, "--rate", "0.2"):
         assert wait_until(lambda: "TRACKING" in [m.data for m in states], 60)
         assert wait_until(saved.exists) and node.end(signal.SIGTERM, 10)[0] == 0
     place = json.loads(saved.read_text())["position"]
