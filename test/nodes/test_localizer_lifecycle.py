@@ -12,7 +12,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from ros_side import grows, is_silent, set_parameter, wait_until
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from test_localizer_node import localizer, near_start, player
+from test_localizer_node import LATCHED, localizer, near_start, player
 from tiny_bag import START, truth_at
 
 from lhmap_loc_ros.nodes import conversions as convert
@@ -66,8 +66,10 @@ def test_a_map_that_cannot_be_opened_leaves_it_unconfigured_until_it_is_told_a_b
 def test_it_starts_again_where_it_was_switched_off(world, ros, tmp_path):
     saved = tmp_path / "state" / "pose.json"
     poses = ros.collect(PoseWithCovarianceStamped, "pose")
-    states = ros.collect(String, "state")
-    with localizer(world, save_pose_path=saved, save_pose_rate=50.0, **near_start()) as node, player(world, "--rate", "0.2"):
+    states = ros.collect(String, "state", LATCHED)
+    # slowly, for the drive begins anew the second time, and the saved pose must not be far from there
+    slowly = ("--rate", "0.2")
+    with localizer(world, save_pose_path=saved, save_pose_rate=50.0, **near_start()) as node, player(world, *slowly):
         assert wait_until(lambda: "TRACKING" in [m.data for m in states], 60)
         assert wait_until(saved.exists) and node.end(signal.SIGTERM, 10)[0] == 0
     place = json.loads(saved.read_text())["position"]
