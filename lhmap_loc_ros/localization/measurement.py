@@ -30,7 +30,10 @@ class MeasurementConfig(Config):
     )
     floor_m: float = Field(0.05, ge=0, le=5, description="least standard deviation of a measurement, each axis [m]")
     floor_deg: float = Field(0.1, ge=0, le=20, description="least standard deviation of a measurement, each axis [deg]")
-    bias_m: float = Field(0.06, ge=0, le=2, description="error shared by consecutive images, never averaged away [m]")
+    bias_m: tuple[float, float, float] = Field(
+        (0.12, 0.06, 0.06),
+        description="error shared by consecutive images, never averaged away, along x, y, z of base_link [m]",
+    )
     bias_deg: float = Field(0.12, ge=0, le=10, description="as bias_m, of rotation [deg]")
     min_inlier_ratio: float = Field(0.05, ge=0, le=1, description="a refinement below this is no measurement")
     min_matches: int = Field(30, ge=0, description="a refinement with fewer matched points is no measurement")
@@ -54,7 +57,7 @@ class MeasurementConfig(Config):
     @property
     def bias(self) -> np.ndarray:
         """Covariance (6, 6) of the error shared by consecutive measurements."""
-        return np.diag([self.bias_m**2] * 3 + [np.radians(self.bias_deg) ** 2] * 3)
+        return np.diag([*np.square(self.bias_m), *np.square(np.radians([self.bias_deg] * 3))])
 
 
 @dataclass(frozen=True)
