@@ -17,7 +17,8 @@ HONEST = validate(
     TrackerConfig,
     {
         "measurement": {
-            "covariance_scale": 1, "unconfirmed_scale": 1, "floor_m": 0, "floor_deg": 0, "bias_m": [0, 0, 0], "bias_deg": 0
+            "covariance_scale": 1, "unconfirmed_scale": 1, "floor_m": 0, "floor_deg": 0,
+            "bias_m": [0, 0, 0], "bias_deg": 0,
         },
         "motion": {"translation_per_second": 1e-3, "rotation_per_second_deg": 1e-3, "translation_per_radian": 0,
                    "rotation_per_radian_deg": 0},
