@@ -30,7 +30,7 @@ setup(
     maintainer="lhmap_loc_ros maintainers",
     maintainer_email="maintainers@example.com",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["evaluation/start_errors.csv"]},
+    package_data={NAME: ["evaluation/start_errors.csv", "bench/*.onnx"]},
     python_requires=">=3.10",
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -85,7 +85,7 @@ class _Localizer:
         self._feed.until(stamp_ns)
         result = self._tracker.process_image(stamp_ns, image, camera)
         began = time.perf_counter()
-        steps = {"crop": result.timings_ms["crop"]}
+        self.passes, steps = 0, {"crop": result.timings_ms["crop"]}
         if result.refinement is not None:
             self.passes, steps = result.refinement.passes, steps | result.refinement.timings_ms
         if self._output is not None:
