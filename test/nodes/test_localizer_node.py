@@ -171,8 +171,12 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
         assert wait_until(lambda: any(m.status[0].message == "waiting for initialpose" for m in diagnostics), 60)
         assert not poses
         start = convert.to_pose_with_covariance(truth_at(START + 1_000_000_000), np.diag([9.0, 9, 9, 0.1, 0.1, 0.1]))
-        initial.publish(PoseWithCovarianceStamped(header=convert.header(0, "map"), pose=start))
-        assert wait_until(lambda: len(poses) > 3, 60)
+        for _ in range(20):
+            initial.publish(PoseWithCovarianceStamped(header=convert.header(0, "map"), pose=start))
+            # given just before the bag begins anew, it is forgotten with everything else
+            if wait_until(lambda: len(poses) > 3, 3):
+                break
+        assert len(poses) > 3
         assert wait_until(lambda: buffer.can_transform("map", "base_link", Time()))
         assert not buffer.can_transform("map", "odom", Time())
         assert node.end(signal.SIGTERM, 30)[0] == 0
