@@ -13,18 +13,18 @@ from pathlib import Path
 from .errors import LhmapError
 
 
+def ros_environment(domain: int) -> dict[str, str]:
+    """The environment of a process whose nodes only those of the same ROS `domain` on this machine see."""
+    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
 class NodeProcesses:
     """A context manager; whatever still runs at its end is ended."""
 
     def __init__(self, logs: Path, domain: int):
         """Output goes to ``logs``/NAME.log; only nodes of the same ROS `domain` on this machine see each other."""
         self._logs = logs
-        self._environment = {
-            **os.environ,
-            "ROS_DOMAIN_ID": str(domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "PYTHONUNBUFFERED": "1",
-        }
+        self._environment = {**ros_environment(domain), "PYTHONUNBUFFERED": "1"}
         self._running: dict[str, subprocess.Popen] = {}
 
     def __enter__(self) -> NodeProcesses:

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
-from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_truth, write_walls
+from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_world
 
 from lhmap_loc_ros import __version__, cli
 from lhmap_loc_ros.console import ProgressBars
@@ -27,11 +27,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_bag(folder / "bag")
-    write_truth(folder / "bag.tum")
-    write_walls(folder / "walls.lhmap")
-    return folder
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ import numpy as np
 
 from lhmap_loc_ros.console import print_table
 from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.importing import truth_path
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.errors import LhmapError
 from lhmap_loc_ros.geometry import perturb, pose_error
@@ -131,7 +132,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         with LHMap.open(args.map) as lhmap:
-            truth = args.truth or args.bag.with_name(f"{args.bag.name}.tum")
+            truth = args.truth or truth_path(args.bag)
             result = compare(Frames(args.bag, lhmap, truth, args.frames), args.threads)
     except LhmapError as error:
         sys.exit(f"error: {error}")

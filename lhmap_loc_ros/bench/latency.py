@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 from ..errors import LhmapError, ModelError
 from ..lhmap import LHMap
 from ..localization.refine import RefinerConfig
+from ..processes import ros_environment
 from .latency_worker import Case, Times
 
 PER_TURN = 5
@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, case: Case):
         self.case = case
         # publishers, of /tf too, must not be heard by a robot near by
-        environment = {**os.environ, "ROS_DOMAIN_ID": str(random.randint(1, 101))}
+        environment = ros_environment(random.randint(1, 101))
         command = [sys.executable, "-m", f"{__package__}.latency_worker", case.model_dump_json()]
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(

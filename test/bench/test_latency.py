@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import write_bag, write_truth, write_walls
+from tiny_bag import write_world
 
 from lhmap_loc_ros import cli
 from lhmap_loc_ros.bench.latency import STEPS, add_ratios, bench_latency, cases, refiners, write_plot
@@ -20,11 +20,7 @@ from lhmap_loc_ros.networks.regress import RegressNet
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_bag(folder / "bag")
-    write_truth(folder / "bag.tum")
-    write_walls(folder / "walls.lhmap")
-    return folder
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")

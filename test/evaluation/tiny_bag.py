@@ -77,6 +77,14 @@ def write_walls(path):
     return path
 
 
+def write_world(folder):
+    """The bag, its truth as BAG.tum and the map in a folder: bag, bag.tum, walls.lhmap."""
+    write_bag(folder / "bag")
+    write_truth(folder / "bag.tum")
+    write_walls(folder / "walls.lhmap")
+    return folder
+
+
 class KnowingRefiner:
     """Stands in for the networks: the true pose of the image nearest to the start, with a little noise."""
 

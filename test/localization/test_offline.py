@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import START, KnowingRefiner, truth_at, write_bag, write_truth, write_walls
+from tiny_bag import START, KnowingRefiner, truth_at, write_bag, write_world
 
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.errors import BagError, InputError
@@ -22,15 +22,11 @@ from lhmap_loc_ros.outputs import filling
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_bag(folder / "bag")
-    write_truth(folder / "truth.tum")
-    write_walls(folder / "walls.lhmap")
-    return folder
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 def run(world, **arguments):
-    truth = read_tum(world / "truth.tum")
+    truth = read_tum(world / "bag.tum")
     with LHMap.open(world / "walls.lhmap") as lhmap:
         return localize_bag(
             arguments.pop("bag", world / "bag"), lhmap,
