@@ -54,6 +54,7 @@ def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list
         expected = part(*inputs.values())
     program.save(str(temporary), external_data=False)
     model = onnx.load(temporary)
+    forget_origin(model)
     _store_in_half_precision(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     onnx.save(model, temporary)
@@ -66,6 +67,13 @@ def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list
             temporary.unlink()
             raise ModelError(f"{path.name}: output {name!r} differs from torch by {difference:.2g}")
     os.replace(temporary, path)
+
+
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Removes the stack traces that the exporter leaves with each node: they name folders of this machine."""
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
 
 
 def _store_in_half_precision(model: onnx.ModelProto) -> None:

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from lhmap_loc_ros.bench.latency_worker import REFERENCE
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import find_model, load_model, models_dir
 from lhmap_loc_ros.localization.covariance import CovarianceModel
@@ -62,3 +63,8 @@ def test_folder_without_weights_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("LHMAP_MODELS", str(tmp_path))
     with pytest.raises(ModelError, match=str(tmp_path)):
         find_model("flow_image")
+
+
+def test_files_name_no_folder_of_the_machine_that_exported_them():
+    for path in [*models_dir().glob("*.onnx"), REFERENCE]:
+        assert b'File "' not in path.read_bytes(), path.name
