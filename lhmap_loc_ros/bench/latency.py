@@ -194,5 +194,4 @@ def _percentile(values: list[float], percent: float) -> float:
 
 def _mb_per_km(path: Path) -> float:
     with LHMap.open(path) as lhmap:
-        length = lhmap.metadata.path_length_m
-        return round(path.stat().st_size / length / 1e3, 2) if length else 0.0
+        return round((lhmap.info()["bytes_per_km"] or 0) / 1e6, 2)
