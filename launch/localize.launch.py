@@ -5,9 +5,9 @@ The node starts by itself; with lifecycle:=true nav2's lifecycle manager brings 
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, NotSubstitution, PathJoinSubstitution
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, NotSubstitution, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -32,6 +32,15 @@ def generate_launch_description():
                 "lifecycle", default_value="false", description="true: nav2 starts it"
             ),
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
+            DeclareLaunchArgument(
+                "dds_profiles",
+                default_value=EnvironmentVariable(
+                    "FASTRTPS_DEFAULT_PROFILES_FILE",
+                    default_value=PathJoinSubstitution([share, "config", "fastdds.xml"]),
+                ),
+                description="Fast DDS profiles; the camera driver should have the same, see docs/tuning.md",
+            ),
+            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", argument("dds_profiles")),
             Node(
                 package="lhmap_loc_ros",
                 executable="localizer_node",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,28 @@ import time
 from pathlib import Path
 
 from .errors import LhmapError
+from .share import shared_folders
+
+_PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
+_SHARED_MEMORY, _LEAST_FREE = Path("/dev/shm"), 256 << 20
 
 
 def ros_environment(domain: int) -> dict[str, str]:
-    """The environment of a process whose nodes only those of the same ROS `domain` on this machine see."""
-    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    """The environment of a process whose nodes only those of the same ROS `domain` on this machine see.
+
+    Images go by config/fastdds.xml, unless other profiles are set: with the defaults some are lost, all are slower.
+    """
+    own = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    return _image_profiles() | os.environ | own
+
+
+def _image_profiles() -> dict[str, str]:
+    """For Fast DDS; nothing where shared memory is too small (a container's is, as it comes)."""
+    files = (folder / "fastdds.xml" for folder in shared_folders("config"))
+    found = next((file for file in files if file.is_file()), None)
+    if found is None or not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free < _LEAST_FREE:
+        return {}
+    return {_PROFILES: str(found)}
 
 
 class NodeProcesses:

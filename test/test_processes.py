@@ -2,11 +2,15 @@
 """Processes are watched and ended; what one of them says last is told."""
 
 import time
+from xml.etree import ElementTree
 
 import pytest
 
+from lhmap_loc_ros import processes
 from lhmap_loc_ros.errors import LhmapError
-from lhmap_loc_ros.processes import NodeProcesses
+from lhmap_loc_ros.processes import NodeProcesses, ros_environment
+
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
 @pytest.fixture
@@ -64,3 +68,15 @@ def test_a_deaf_process_is_killed(module, tmp_path):
         assert nodes.end("deaf", timeout_s=0.3) == -9
         nodes.start("kind", module("kind", "import sys; sys.exit(0)"))
         nodes.wait("kind", 30)
+
+
+def test_images_go_by_the_profiles_of_the_package_unless_others_are_set_or_memory_is_short(monkeypatch):
+    monkeypatch.delenv(PROFILES, raising=False)
+    monkeypatch.setattr(processes, "_LEAST_FREE", 0)
+    (profile,) = ElementTree.parse(ros_environment(5)[PROFILES]).findall(".//{*}participant")
+    assert profile.get("is_default_profile") == "true"
+    monkeypatch.setenv(PROFILES, "mine.xml")
+    assert ros_environment(5)[PROFILES] == "mine.xml"
+    monkeypatch.delenv(PROFILES)
+    monkeypatch.setattr(processes, "_LEAST_FREE", 1 << 60)
+    assert PROFILES not in ros_environment(5)

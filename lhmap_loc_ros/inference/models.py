@@ -4,28 +4,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from ..errors import ModelError
-
-
-def _candidates() -> list[Path]:
-    """Folders that may hold the weights: chosen by the user, a checkout, a ROS workspace, a virtual environment."""
-    chosen = os.environ.get("LHMAP_MODELS")
-    if chosen:
-        return [Path(chosen)]
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    shares = [p / "share" / "lhmap_loc_ros" / "models" for p in [*prefixes, Path(sys.prefix)]]
-    return [Path(__file__).resolve().parents[2] / "models", *shares]
+from ..share import shared_folders
 
 
 def models_dir() -> Path:
     """The folder of the shipped weights; the environment variable LHMAP_MODELS overrides it."""
-    for folder in _candidates():
+    chosen = os.environ.get("LHMAP_MODELS")
+    folders = [Path(chosen)] if chosen else shared_folders("models")
+    for folder in folders:
         if any(folder.glob("*.onnx")):
             return folder
-    looked = ", ".join(str(folder) for folder in _candidates())
+    looked = ", ".join(map(str, folders))
     raise ModelError(f"no *.onnx weights found, looked in: {looked} (set LHMAP_MODELS to their folder)")
 
 

@@ -35,15 +35,25 @@ class Health:
     def __init__(self, problem: str):
         self.problem = problem
         """Why the last image was not localized; empty if it was."""
+        self.used = 0
+        """Images localized."""
         self.late = 0
         """Images older than one localized before."""
+        self.refused = 0
+        """Images that could not be localized; `problem` says why the last one could not."""
         self.last: TrackResult | None = None
         self._done: deque[tuple[float, float]] = deque(maxlen=1000)
 
     def localized(self, result: TrackResult, latency_ms: float) -> None:
         """An image gave a result, so long after it had arrived."""
         self.last, self.problem = result, ""
+        self.used += 1
         self._done.append((time.monotonic(), latency_ms))
+
+    def refuse(self, problem: str) -> None:
+        """An image could not be localized."""
+        self.problem = problem
+        self.refused += 1
 
     @property
     def recent(self) -> tuple[float, list[float], float]:
@@ -130,7 +140,8 @@ def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, act
     elif dropped > limits.max_dropped_share:
         level, message = WARN, f"{100 * dropped:.0f} % of the images dropped: they come faster than they are localized"
     values = {
-        "images_received": images["received"], "images_dropped": images["dropped"], "images_late": health.late,
+        "images_received": images["received"], "images_localized": health.used, "images_dropped": images["dropped"],
+        "images_late": health.late, "images_refused": health.refused,
         "rate_hz": rate, "latency_ms": latency_ms, "age_s": age_s,
     }  # fmt: skip
     return DiagnosticStatus(

@@ -181,7 +181,8 @@ class Session:
             try:
                 self._localize(frame)
             except LhmapError as error:
-                self._warn(str(error))
+                self.health.refuse(str(error))
+                self._log(str(error))
             except Exception:
                 if not self._node.context.ok():  # the end came while publishing
                     return
@@ -194,7 +195,7 @@ class Session:
         # 1. everything there to begin with
         camera = self._cameras[frame.camera]
         if camera.missing:
-            self.health.problem = camera.missing
+            self.health.refuse(camera.missing)
             return
         if not self._is_in_order(frame):
             return
@@ -258,7 +259,7 @@ class Session:
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
         if not self._tracker.initialized:
-            self.health.problem = "waiting for initialpose"
+            self.health.refuse("waiting for initialpose")
         return self._tracker.initialized
 
     def _take_known_start(self) -> str:
@@ -318,6 +319,9 @@ class Session:
 
     def _warn(self, problem: str) -> None:
         self.health.problem = problem
+        self._log(problem)
+
+    def _log(self, problem: str) -> None:
         self._node.get_logger().warning(problem, throttle_duration_sec=5.0)
 
     @property

@@ -3,6 +3,7 @@
 
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,9 @@ def test_images_dropped_late_out_of_order_and_twice_do_no_harm(robot):
     assert {m.data for m in robot.states[before:]} <= {"TRACKING"}
     assert robot.error() < 0.5
     assert wait_until(lambda: robot.figure("camera", "images_late") > 0)
+    fates = [f"images_{fate}" for fate in ("localized", "dropped", "late", "refused")]
+    figures = partial(robot.figure, "camera")
+    assert wait_until(lambda: figures("images_received") == sum(map(figures, fates)))
     stamps = [m.header.stamp.sec * SECOND + m.header.stamp.nanosec for m in robot.poses]
     assert np.all(np.diff(stamps) > 0)
 
