@@ -61,7 +61,7 @@ def measure(path: Path, drive_m: float) -> dict:
     image = np.random.default_rng(0).integers(0, 255, (camera.height, camera.width, 3), np.uint8)
     cropped = []
     with LHMap.open(path) as lhmap:
-        poses = _drive(np.array(lhmap.metadata.path), drive_m)
+        poses = _drive(lhmap.metadata.path, drive_m)
         lhmap.crop(poses[0][:3, 3], tracker.crop_radius_m)  # compiles, and reads what `initialpose` has to wait for
         waited = lhmap.tiles_waited_for
         for pose in poses:

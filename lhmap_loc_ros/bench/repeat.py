@@ -34,15 +34,14 @@ def repeat_map(lhmap: LHMap, out, km: float) -> None:
     order = np.lexsort((records["ix"], records["iy"]))
     records, source = records[order], source[order]
     # 2. the header: all paths, one after the other
-    path = np.array(metadata.path)
-    paths = np.concatenate([path + np.r_[step * metadata.tile_m, 0, 0] for step in steps])
+    paths = np.concatenate([metadata.path + np.r_[step * metadata.tile_m, 0, 0] for step in steps])
     header = metadata.model_copy(
         update={
             "points": int(records["count"].sum()),
             "bounds": None,
             "heat_histogram": tuple(copies * count for count in metadata.heat_histogram),
             "path_length_m": round(copies * metadata.path_length_m, 2),
-            "path": tuple(map(tuple, paths.round(2).tolist())),
+            "path": paths.round(2),
         }
     )
     tiles = [lhmap.tile_bytes(number) for number in range(len(index))]

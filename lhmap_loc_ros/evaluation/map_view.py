@@ -33,7 +33,7 @@ def write_view(lhmap: LHMap, out, points: int = 150_000) -> int:
             x=xyz[:, 0], y=xyz[:, 1], z=xyz[:, 2], mode="markers", marker=marker, name="points", hoverinfo="skip"
         )
     ]
-    path = np.array(lhmap.metadata.path)
+    path = lhmap.metadata.path
     if len(path):
         x, y, z = (path[:, :3] - origin).T
         line = {"color": "deepskyblue", "width": 4}

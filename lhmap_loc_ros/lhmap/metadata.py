@@ -3,9 +3,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, model_validator
+
+
+def _poses(value: Any) -> np.ndarray:
+    """Rows of four numbers (N, 4), not to be written to: as objects those of a city take many times the memory."""
+    poses = np.array(value, dtype=np.float64)
+    if poses.size == 0:
+        poses = poses.reshape(0, 4)
+    if poses.ndim != 2 or poses.shape[1] != 4 or not np.isfinite(poses).all():
+        raise ValueError(f"found an array {poses.shape} or values that are not finite, expected (N, 4): x, y, z, yaw")
+    poses.flags.writeable = False
+    return poses
+
+
+PathPoses = Annotated[np.ndarray, BeforeValidator(_poses), PlainSerializer(lambda poses: poses.tolist())]
 
 
 class HeatModel(BaseModel):
@@ -34,7 +49,7 @@ class MapMetadata(BaseModel):
     Unknown fields of a newer minor version are kept aside, not refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
     frame: str = Field("map", min_length=1)
     """Name of the frame the points are in (z up)."""
@@ -55,8 +70,8 @@ class MapMetadata(BaseModel):
     """Points by heat, in bins of equal width from 0 to 1; empty where not counted."""
     path_length_m: float = Field(0.0, ge=0)
     """How far the mapping vehicle drove, metres; places driven twice count twice."""
-    path: tuple[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat], ...] = ()
-    """Poses of base_link along the mapping drive, some metres apart: x, y, z [m], yaw [rad], map frame."""
+    path: PathPoses = Field((), validate_default=True)
+    """(N, 4) float64, poses of base_link along the mapping drive, some metres apart: x, y, z [m], yaw [rad]."""
     heat_model: HeatModel | None = None
     """None where the points' heat is uniform."""
     build: dict[str, Any] = Field(default_factory=dict)

@@ -102,7 +102,8 @@ def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray, str]:
         metadata = MapMetadata.model_validate(json.loads(head[: preamble.header_bytes]))
     except (ValueError, ValidationError) as error:
         raise MapFormatError(f"{path}: header is not understood: {error}") from None
-    index = np.frombuffer(head, layout.INDEX, offset=preamble.header_bytes)
+    # a copy: a view would keep the header's text
+    index = np.frombuffer(head, layout.INDEX, offset=preamble.header_bytes).copy()
     keys = tile_key(index["ix"].astype(np.int64), index["iy"].astype(np.int64))
     ends = index["offset"] + index["size"]
     if (np.diff(keys) <= 0).any() or (index["offset"] < preamble.tiles_offset).any() or (ends > size).any():

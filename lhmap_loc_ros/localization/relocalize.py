@@ -64,7 +64,7 @@ class AlongPath:
 
     def __init__(self, lhmap: LHMap, config: RelocalizeConfig):
         self.config = config
-        self._path = np.array(lhmap.metadata.path, dtype=float).reshape(-1, 4)
+        self._path = lhmap.metadata.path
         self.around: np.ndarray | None = None
         """(3,) the last believed position, map frame [m]; None: the whole path."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +196,7 @@ def _assemble(
         bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()) if bounds else None,
         heat_histogram=tuple(histogram.tolist()) if bounds else (),
         path_length_m=round(sum(drive.length_m for drive in drives), 2),
-        path=tuple(chain.from_iterable(_waypoints(drive) for drive in drives)),
+        path=np.concatenate([np.empty((0, 4)), *map(_waypoints, drives)]),
         heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,
         # where a file lies on this machine says nothing about the map
         build=config.model_dump(mode="json", exclude={"poses_file"}),
@@ -206,10 +205,10 @@ def _assemble(
     write_tiles(out, metadata, records, (load(path)["data"].tobytes() for path in paths))
 
 
-def _waypoints(drive: Trajectory) -> list[tuple[float, float, float, float]]:
-    """x, y, z and yaw of the vehicle every few metres."""
+def _waypoints(drive: Trajectory) -> np.ndarray:
+    """x, y, z and yaw of the vehicle (N, 4) every few metres."""
     along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(drive.poses[:, :3, 3], axis=0), axis=1))]
     stops = np.unique(np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, _PATH_STEP_M)))
     poses = drive.poses[stops]
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
-    return [tuple(row) for row in np.column_stack([poses[:, :3, 3], yaw]).round(2).tolist()]
+    return np.column_stack([poses[:, :3, 3], yaw]).round(2)

@@ -33,17 +33,16 @@ class InitialPose:
         return self.stamp_ns if 0 <= image_ns - self.stamp_ns <= age_s * convert.SECOND_NS else image_ns
 
 
-def height_on_path(path: Sequence, place: Sequence[float], otherwise: float) -> float:
-    """Height of the pose of `path` (x, y, z [m], yaw) nearest to a place (x, y), if one is near; else `otherwise`."""
+def height_on_path(path: np.ndarray, place: Sequence[float], otherwise: float) -> float:
+    """Height of the pose of `path` (N, 4) nearest to a place (x, y), if one is near; else `otherwise`; metres."""
     if not len(path):
         return otherwise
-    known = np.asarray(path, dtype=float)
-    distance = np.linalg.norm(known[:, :2] - place, axis=1)
-    return float(known[distance.argmin(), 2]) if distance.min() < _NEAR_PATH_M else otherwise
+    distance = np.linalg.norm(path[:, :2] - place, axis=1)
+    return float(path[distance.argmin(), 2]) if distance.min() < _NEAR_PATH_M else otherwise
 
 
 def read_initial_pose(
-    message: PoseWithCovarianceStamped, map_frame: str, path: Sequence, sigma_m: float, sigma_deg: float
+    message: PoseWithCovarianceStamped, map_frame: str, path: np.ndarray, sigma_m: float, sigma_deg: float
 ) -> InitialPose:
     """The start pose in a message; raises InputError for another frame than the map's or values not finite.
 

@@ -45,7 +45,7 @@ _LOOKING_AHEAD = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [0.0
 
 def warm_up(refiner: Refiner, lhmap: LHMap, radius_m: float) -> None:
     """Does once all that is done for an image: the first time compiles and allocates for seconds."""
-    x, y, z, yaw = lhmap.metadata.path[0] if lhmap.metadata.path else (*lhmap.metadata.origin, 0.0)
+    x, y, z, yaw = lhmap.metadata.path[0] if len(lhmap.metadata.path) else (*lhmap.metadata.origin, 0.0)
     camera = Camera(640, 192, 400.0, 400.0, 320.0, 96.0)
     image = np.zeros((camera.height, camera.width, 3), np.uint8)
     pose = make_pose(Rotation.from_euler("z", yaw), (x, y, z)) @ _LOOKING_AHEAD

@@ -250,6 +250,21 @@ def test_failed_write_keeps_the_old_map(tmp_path, map_file, monkeypatch):
     assert path.read_bytes() == map_file.read_bytes() and list(tmp_path.iterdir()) == [path]
 
 
+def test_path_of_the_mapping_drive_is_kept(tmp_path):
+    driven = ((1.0, -2.5, 0.25, 3.1), (3.0, -2.5, 0.25, -3.1))
+    write_map(tmp_path / "m", random_points(5, 50), MapMetadata(path=driven))
+    with LHMap.open(tmp_path / "m") as lhmap:
+        np.testing.assert_array_equal(lhmap.metadata.path, driven)
+        with pytest.raises(ValueError, match="read-only"):
+            lhmap.metadata.path[0] = 0.0
+
+
+@pytest.mark.parametrize("path", ([(1.0, 2.0, 3.0)], [(0.0, 0.0, float("nan"), 0.0)], "north"))
+def test_path_that_is_none_is_refused(path):
+    with pytest.raises(ValueError, match="path"):
+        MapMetadata(path=path)
+
+
 def test_tile_too_large_for_16_bits():
     with pytest.raises(ValueError, match="16 bits"):
         MapMetadata(tile_m=100, resolution_m=0.001)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A place is found only where the image fits the map there and nowhere else."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.geometry import make_pose, pose_error
+from lhmap_loc_ros.lhmap import MapMetadata
 from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, RelocalizeConfig, find_place
 
 PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
@@ -16,7 +15,7 @@ TRUTH = make_pose(np.diag([-1.0, -1.0, 1.0]), (52.0, 0.5, 1.0))
 
 
 class Map(EmptyMap):
-    metadata = SimpleNamespace(path=PATH)
+    metadata = MapMetadata(path=PATH)
 
 
 class PlaceRefiner:

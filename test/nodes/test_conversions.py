@@ -153,7 +153,7 @@ def initial(covariance, frame="map", z=0.0):
 def test_a_pose_drawn_in_the_plane_gets_height_and_doubt_from_the_map():
     covariance = np.zeros((6, 6))
     covariance[[0, 1, 5], [0, 1, 5]] = 0.25, 0.25, 0.06
-    path = [(0.0, 0.0, 100.0, 0.0), (11.0, 0.0, 103.0, 0.0)]
+    path = np.array([(0.0, 0.0, 100.0, 0.0), (11.0, 0.0, 103.0, 0.0)])
     start = read_initial_pose(initial(covariance.ravel()), "map", path, 2.0, 5.0)
     assert start.T_map_base[2, 3] == 103.0
     tilt = np.radians(5.0) ** 2
@@ -161,14 +161,15 @@ def test_a_pose_drawn_in_the_plane_gets_height_and_doubt_from_the_map():
 
 
 def test_a_full_initial_pose_is_taken_as_it_is():
-    start = read_initial_pose(initial((0.1 * np.eye(6)).ravel(), z=7.0), "map", [(10.0, 0.0, 0.0, 0.0)], 2.0, 5.0)
+    path = np.array([(10.0, 0.0, 0.0, 0.0)])
+    start = read_initial_pose(initial((0.1 * np.eye(6)).ravel(), z=7.0), "map", path, 2.0, 5.0)
     assert start.T_map_base[2, 3] == 7.0
     np.testing.assert_allclose(start.covariance, 0.1 * np.eye(6))
 
 
 def test_an_initial_pose_in_another_frame_is_named():
     with pytest.raises(InputError, match="'odom', expected 'map'"):
-        read_initial_pose(initial(np.eye(6).ravel(), frame="odom"), "map", [], 1.0, 1.0)
+        read_initial_pose(initial(np.eye(6).ravel(), frame="odom"), "map", np.empty((0, 4)), 1.0, 1.0)
 
 
 def test_an_initial_pose_of_another_clock_is_taken_as_of_the_image():
