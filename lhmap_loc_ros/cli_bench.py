@@ -47,6 +47,10 @@ def bench_build(
         Optional[list[int]],  # noqa: UP045
         typer.Option(min=1, help="How often the drive is driven on end; repeat it; 1 and 20 if not set."),
     ] = None,
+    dask_workers: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(min=1, help="By so many Dask workers of one thread, too; repeat it."),
+    ] = None,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -54,7 +58,7 @@ def bench_build(
     from .bench.build_bench import bench_build as run
 
     with ProgressBars() as report:
-        rows = run(bag, times or [1, 20], config, report)
+        rows = run(bag, times or [1, 20], config, dask_workers or (), report)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return

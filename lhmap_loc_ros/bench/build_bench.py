@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from ..datasets.bag import BagReader
 from ..datasets.bag_writer import BagWriter
-from ..errors import LhmapError
+from ..errors import ConfigError, LhmapError
 from ..geometry import inverse
 from ..lhmap import LHMap
 from ..mapping.builder import build_map
@@ -51,35 +55,57 @@ def repeat_drive(source: Path, out: Path, times: int) -> None:
             shift = onward @ shift
 
 
-def bench_build(source: Path, times: list[int], config: Path | None = None, report=None) -> list[dict]:
-    """One row for each length: `times`, `scans`, `km`, `seconds`, `scans_per_s`, `peak_mb`, `map_mb`.
+def bench_build(
+    source: Path, times: list[int], config: Path | None = None, dask_workers: Sequence[int] = (), report=None
+) -> list[dict]:
+    """One row for each length, and for each number of Dask workers after that of this machine's cores.
 
-    Each build is a process of its own, `peak_mb` the most memory it has ever held.
+    `times`, `workers`, `scans`, `km`, `seconds`, `scans_per_s`, `peak_mb`, `map_mb`. Each build is a process of its
+    own, `peak_mb` the most memory it, or one of its Dask workers, has ever held.
     """
-    rows = []
+    rows, builds = [], list(product(times, [0, *dask_workers]))
     with tempfile.TemporaryDirectory() as folder:
-        for done, count in enumerate(times):
+        for done, (count, workers) in enumerate(builds):
             if report:
-                report("build", done, len(times))
+                report("build", done, len(builds))
             bag, out = Path(folder) / f"drive{count}", Path(folder) / f"{count}.lhmap"
-            repeat_drive(source, bag, count)
-            command = [sys.executable, "-m", __name__, str(bag), str(out), *([str(config)] if config else [])]
-            run = subprocess.run(command, capture_output=True, text=True)
+            if not bag.exists():
+                repeat_drive(source, bag, count)
+            command = [sys.executable, "-m", __name__, bag, out, workers, *([config] if config else [])]
+            run = subprocess.run(list(map(str, command)), capture_output=True, text=True)
             if run.returncode:
                 raise LhmapError(f"{count} times {source}: {run.stderr.strip().splitlines()[-1]}")
-            rows.append({"times": count, **json.loads(run.stdout)})
+            who = f"{workers} of Dask" if workers else f"{os.cpu_count()} cores"
+            rows.append({"times": count, "workers": who, **json.loads(run.stdout)})
+            out.unlink()
     if report:
-        report("build", len(times), len(times))
+        report("build", len(builds), len(builds))
     return rows
 
 
-def measure(bag: Path, out: Path, config: BuildConfig) -> dict:
-    """Builds a map and says what it took."""
+@contextmanager
+def _scheduler(workers: int) -> Iterator[str | None]:
+    """The address of a Dask cluster of so many processes of one thread; None for none of them."""
+    if not workers:
+        yield None
+        return
+    try:
+        from distributed import LocalCluster
+    except ImportError:
+        raise ConfigError("dask is not installed: pip install 'lhmap_loc_ros[dask]'") from None
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+def measure(bag: Path, out: Path, config: BuildConfig, workers: int = 0) -> dict:
+    """Builds a map, with so many Dask workers or, if none, on all cores, and says what it took."""
     with BagReader(bag) as reader:
         scans = reader.count(config.points_topic)
-    began = time.perf_counter()
-    build_map(bag, out, config).close()
-    seconds = time.perf_counter() - began
+    with _scheduler(workers) as scheduler:
+        began = time.perf_counter()
+        build_map(bag, out, config, scheduler=scheduler).close()
+        seconds = time.perf_counter() - began
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     with LHMap.open(out) as lhmap:
         km = lhmap.metadata.path_length_m / 1000
     return {
@@ -87,7 +113,7 @@ def measure(bag: Path, out: Path, config: BuildConfig) -> dict:
         "km": round(km, 4),
         "seconds": round(seconds, 1),
         "scans_per_s": round(scans / seconds, 2),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+        "peak_mb": round(peak / 1e3),
         "map_mb": round(out.stat().st_size / 1e6, 2),
     }
 
@@ -95,5 +121,6 @@ def measure(bag: Path, out: Path, config: BuildConfig) -> dict:
 if __name__ == "__main__":
     from ..configuration import load
 
-    settings = load(BuildConfig, Path(sys.argv[3]) if len(sys.argv) > 3 else None)
-    print(json.dumps(measure(Path(sys.argv[1]), Path(sys.argv[2]), settings)))
+    source, out, workers, *configs = sys.argv[1:]
+    settings = load(BuildConfig, Path(configs[0]) if configs else None)
+    print(json.dumps(measure(Path(source), Path(out), settings, int(workers))))

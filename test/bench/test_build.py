@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lhmap bench build`: real builds of a small drive, by this machine's cores and by Dask workers."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
+import box_world
+
+from lhmap_loc_ros import cli
+
+
+def test_builds_of_a_drive_and_of_two_on_end_by_cores_and_by_workers(tmp_path):
+    pytest.importorskip("distributed")
+    bag, config = box_world.write_bag(tmp_path / "drive", 6), tmp_path / "build.yaml"
+    config.write_text("heat: none\nchunk_s: 0.5\n")
+    words = ["bench", "build", bag, "--times", 1, "--times", 2, "--dask-workers", 2, "-c", config, "--json"]
+    result = CliRunner().invoke(cli.app, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    once, once_dask, twice, twice_dask = json.loads(result.stdout)
+    assert (once["times"], once["scans"], twice["times"], twice["scans"]) == (1, 6, 2, 12)
+    assert once["workers"].endswith("cores") and twice_dask["workers"] == "2 of Dask"
+    assert once_dask["map_mb"] == once["map_mb"] and twice_dask["map_mb"] == twice["map_mb"] > once["map_mb"]
