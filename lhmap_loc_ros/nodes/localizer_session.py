@@ -9,7 +9,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -24,16 +23,15 @@ from ..evaluation.overlay import draw_overlay
 from ..geometry import Camera, make_pose
 from ..inference import Model
 from ..lhmap import LHMap
-from ..localization import start
 from ..localization.refine import Refiner
 from ..localization.relocalize import AlongPath, Relocalizer, find_place
-from ..localization.saved_pose import load_pose, save_pose
 from ..localization.states import TrackState
-from ..localization.tracker import MountedCamera, Tracker, TrackResult
+from ..localization.tracker import MountedCamera, Tracker
 from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import Health
-from .initial_pose import InitialPose, height_on_path, read_initial_pose
+from .initial_pose import InitialPose, read_initial_pose
+from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
@@ -79,13 +77,13 @@ class Session:
         self._mailbox = Mailbox()
         names = config.cameras or ("",)
         self._cameras = {name: CameraInput(node, config, topic_of(name, "camera_info")) for name in names}
+        self._starts = KnownStarts(config, self.map, self._warn)
         self._along = AlongPath(self.map, config.relocalize)
         self._relocalizer = relocalizer or self._along
         self._tracker = Tracker(config.tracker, refiner, self.map)
         self._initial: InitialPose | None = None
         self._last_ns = {name: -1 for name in names}
-        self._saved_at = self._relocalized_at = -math.inf
-        self._good: TrackResult | None = None
+        self._relocalized_at = -math.inf
         self._active = threading.Event()
         self._output.publish_map(node.get_clock().now().nanoseconds)
         self._worker = threading.Thread(target=self._work, name="localize")
@@ -104,7 +102,7 @@ class Session:
     def activate(self) -> None:
         """From now on images are localized and poses published."""
         if self._initial is None:
-            self._take_known_start()
+            self.reinitialize()
         self._active.set()
 
     def deactivate(self) -> None:
@@ -116,7 +114,7 @@ class Session:
         self._active.clear()
         self._mailbox.close()
         self._worker.join(timeout=_JOIN_S)
-        self._save()
+        self._starts.save()
         for camera in self._cameras.values():
             camera.close()
         self._output.close()
@@ -124,7 +122,7 @@ class Session:
 
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes the settings of `localizer_config.LIVE` from the next image on."""
-        self._config = config
+        self._config = self._starts.config = config
         self._output.reconfigure(config)
         self._refiner.config = config.refiner
         self._along.config = config.relocalize
@@ -171,8 +169,12 @@ class Session:
             self._warn(str(error))
 
     def reinitialize(self) -> str:
-        """Starts anew from what is known without being told: the parameter or the saved pose; says which."""
-        return self._take_known_start()
+        """Starts anew, at the next image, from what is known without being told; says from what, "" if from nothing."""
+        known = self._starts.take()
+        if known is None:
+            return ""
+        self._initial = known
+        return f"starting from the {known.origin}"
 
     # -- the worker
 
@@ -216,8 +218,10 @@ class Session:
         self.health.localized(result, latency_ms)
         self._output.publish_overlay(image, mounted, frame.frame_id, result)
         # 5. for bad times
-        self._remember(result)
-        if result.state is TrackState.LOST:
+        if result.state is TrackState.TRACKING:
+            self._starts.remember(result.T_map_base, result.covariance)
+            self._along.around = result.T_map_base[:3, 3]
+        elif result.state is TrackState.LOST:
             self._relocalize(frame.stamp_ns, image, mounted)
 
     def _decoded(self, frame: Frame) -> np.ndarray:
@@ -239,7 +243,7 @@ class Session:
         self._tracker.clear()
         self._output.restart_path()
         if self._initial is None and self._config.set_initial_pose:
-            self._take_known_start()
+            self.reinitialize()
         return True
 
     def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:
@@ -261,46 +265,6 @@ class Session:
         if not self._tracker.initialized:
             self.health.refuse("waiting for initialpose")
         return self._tracker.initialized
-
-    def _take_known_start(self) -> str:
-        """A start pose from the parameters, else from the file; says which, or why there is none."""
-        c = self._config
-        if c.set_initial_pose:
-            p = c.initial_pose
-            z = p.z if p.z is not None else height_on_path(self.map.metadata.path, (p.x, p.y), 0.0)
-            pose = start.given((p.x, p.y, z, math.degrees(p.yaw)), c.initial_sigma_m, c.initial_sigma_deg)
-            self._initial = InitialPose(0, pose.T_map_base, pose.covariance, "parameter initial_pose")
-            return "starting from the parameter initial_pose"
-        if not c.save_pose_path or c.always_reset_initial_pose:
-            return ""
-        try:
-            saved = load_pose(Path(c.save_pose_path), self.map)
-        except InputError as error:
-            self._warn(str(error))
-            return ""
-        if saved is None:
-            return ""
-        pose, age_s = saved.start(), time.time() - saved.saved_at
-        self._initial = InitialPose(0, pose.T_map_base, pose.covariance, f"saved {age_s:.0f} s ago")
-        return f"starting from the pose saved {age_s:.0f} s ago"
-
-    def _remember(self, result: TrackResult) -> None:
-        if result.state is not TrackState.TRACKING:
-            return
-        self._good = result
-        self._along.around = result.T_map_base[:3, 3]
-        if time.monotonic() >= self._saved_at + 1 / self._config.save_pose_rate:
-            self._save()
-
-    def _save(self) -> None:
-        path, good = self._config.save_pose_path, self._good
-        if not path or good is None:
-            return
-        self._saved_at = time.monotonic()
-        try:
-            save_pose(Path(path), self.map, good.T_map_base, good.covariance)
-        except InputError as error:
-            self._warn(str(error))
 
     def _relocalize(self, stamp_ns: int, image: np.ndarray, mounted: MountedCamera) -> None:
         """Looks for the place of a lost robot, not too often: it takes seconds."""

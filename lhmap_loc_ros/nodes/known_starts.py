@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start poses that nobody has to send: the one in the parameters, and the last good one, kept for a restart."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..lhmap import LHMap
+from ..localization import start
+from ..localization.saved_pose import load_pose, save_pose
+from .initial_pose import InitialPose, height_on_path
+from .localizer_config import LocalizerConfig
+
+
+class KnownStarts:
+    """Takes and keeps them, by the parameters of the node."""
+
+    def __init__(self, config: LocalizerConfig, lhmap: LHMap, warn: Callable[[str], None]):
+        """`warn` is told of a file that cannot be read or written."""
+        self.config, self._map, self._warn = config, lhmap, warn
+        self._good: tuple[np.ndarray, np.ndarray] | None = None
+        self._saved_at = -math.inf
+
+    def take(self) -> InitialPose | None:
+        """That of the parameters, else the saved one, else None."""
+        c = self.config
+        if c.set_initial_pose:
+            p = c.initial_pose
+            z = p.z if p.z is not None else height_on_path(self._map.metadata.path, (p.x, p.y), 0.0)
+            pose = start.given((p.x, p.y, z, math.degrees(p.yaw)), c.initial_sigma_m, c.initial_sigma_deg)
+            return InitialPose(0, pose.T_map_base, pose.covariance, "parameter initial_pose")
+        if not c.save_pose_path or c.always_reset_initial_pose:
+            return None
+        try:
+            saved = load_pose(Path(c.save_pose_path), self._map)
+        except InputError as error:
+            self._warn(str(error))
+            return None
+        if saved is None:
+            return None
+        pose, age_s = saved.start(), time.time() - saved.saved_at
+        return InitialPose(0, pose.T_map_base, pose.covariance, f"pose saved {age_s:.0f} s ago")
+
+    def remember(self, T_map_base: np.ndarray, covariance: np.ndarray) -> None:
+        """A good pose (4, 4) and its covariance (6, 6), saved as often as the parameters say."""
+        self._good = T_map_base, covariance
+        if time.monotonic() >= self._saved_at + 1 / self.config.save_pose_rate:
+            self.save()
+
+    def save(self) -> None:
+        """Writes the last good pose, if there is one and a file is named."""
+        if not self.config.save_pose_path or self._good is None:
+            return
+        self._saved_at = time.monotonic()
+        try:
+            save_pose(Path(self.config.save_pose_path), self._map, *self._good)
+        except InputError as error:
+            self._warn(str(error))
