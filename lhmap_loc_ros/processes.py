@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,22 +37,33 @@ def _image_profiles() -> dict[str, str]:
     return {_PROFILES: str(found)}
 
 
+def _exit(number: int, _) -> None:
+    raise SystemExit(128 + number)
+
+
 class NodeProcesses:
-    """A context manager; whatever still runs at its end is ended."""
+    """A context manager; whatever still runs at its end is ended, and a SIGTERM ends it."""
 
     def __init__(self, logs: Path, domain: int):
         """Output goes to ``logs``/NAME.log; only nodes of the same ROS `domain` on this machine see each other."""
         self._logs = logs
         self._environment = {**ros_environment(domain), "PYTHONUNBUFFERED": "1"}
         self._running: dict[str, subprocess.Popen] = {}
+        self._handled = False
 
     def __enter__(self) -> NodeProcesses:
         self._logs.mkdir(parents=True, exist_ok=True)
+        # as it comes, SIGTERM ends Python at once, and the processes would run on
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _exit)
+            self._handled = True
         return self
 
     def __exit__(self, *_) -> None:
         for name in reversed(list(self._running)):
             self.end(name)
+        if self._handled:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def start(self, name: str, module: str, *arguments: str) -> None:
         """Runs ``python -m module arguments`` under a name of its own."""

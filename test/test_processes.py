@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes are watched and ended; what one of them says last is told."""
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from xml.etree import ElementTree
 
@@ -68,6 +72,25 @@ def test_a_deaf_process_is_killed(module, tmp_path):
         assert nodes.end("deaf", timeout_s=0.3) == -9
         nodes.start("kind", module("kind", "import sys; sys.exit(0)"))
         nodes.wait("kind", 30)
+
+
+def test_sigterm_ends_the_others_too(module, tmp_path):
+    module("other", "import time; print('on', flush=True); time.sleep(60)")
+    code = f"""
+import time
+from pathlib import Path
+from lhmap_loc_ros.processes import NodeProcesses
+with NodeProcesses(Path({str(tmp_path)!r}), 5) as nodes:
+    nodes.start("other", "other")
+    print(nodes.pid("other"), flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-m", module("boss", code)], stdout=subprocess.PIPE, text=True) as boss:
+        other = int(boss.stdout.readline())
+        boss.terminate()
+        assert boss.wait(20) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(other, 0)
 
 
 def test_images_go_by_the_profiles_of_the_package_unless_others_are_set_or_memory_is_short(monkeypatch):

@@ -21,6 +21,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from scipy.spatial.transform import Rotation
 
 from lhmap_loc_ros.console import ProgressBars
@@ -122,7 +123,7 @@ def main() -> None:
     a.work.mkdir(parents=True, exist_ok=True)
     lhmap, bag = prepare(a.work, a.width, a.height, a.rate)
     domain, topic = random.randint(1, 101), "/camera/image_raw"
-    rclpy.init(domain_id=domain)
+    rclpy.init(domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
     listener, samples = Listener(), []
     remaps = {"image": topic, "camera_info": "/camera/camera_info", "odometry": "/odom"}
     remapped = [word for name, to in remaps.items() for word in ("-r", f"{name}:={to}")]
