@@ -28,13 +28,13 @@ OFF_M = {"torch": 0.0, "onnxruntime": 0.001, "openvino": 0.002}
 class FakeFrames:
     """Poses off by a distance for each backend; whole refinements by ten times that."""
 
-    cases, truth = POSES, POSES
+    cases, truth, some = POSES, POSES, (0, 2)
 
-    def one_pass(self, refiner, starts):
-        return [perturb(pose, (0, 0, refiner.off_m), (0, 0, 0)) for pose in starts]
+    def one_pass(self, refiner):
+        return [perturb(pose, (0, 0, refiner.off_m), (0, 0, 0)) for pose in POSES]
 
     def whole(self, refiner, moved_m=0.0):
-        return [perturb(pose, (0, 0, 10 * refiner.off_m + moved_m), (0, 0, 0)) for pose in POSES]
+        return [perturb(POSES[k], (0, 0, 10 * refiner.off_m + moved_m), (0, 0, 0)) for k in self.some]
 
 
 def fake_refiner(config):
@@ -51,6 +51,7 @@ def test_every_choice_has_a_row_or_a_reason(tool, monkeypatch, capsys):
         "torch fp32", "torch fp32, moved", "onnxruntime fp32", "onnxruntime fp16", "openvino fp32", "openvino bf16",
     ]  # fmt: skip
     assert result["missing"] == {"tensorrt fp32": "no GPU", "tensorrt fp16": "no GPU"} and result["frames"] == 3
+    assert result["whole_frames"] == 2 and rows["openvino bf16"]["truth"]["largest_mm"] == pytest.approx(20)
     assert rows["torch fp32"]["one_pass"]["largest_mm"] == rows["torch fp32"]["whole"]["largest_mm"] == 0
     assert rows["torch fp32, moved"]["whole"]["median_mm"] == pytest.approx(1e-3)
     assert rows["openvino fp32"]["one_pass"]["median_mm"] == pytest.approx(2)

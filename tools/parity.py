@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the poses that each backend and precision leads to with those of PyTorch in single precision.
 
-    tools/parity.py MAP BAG [--truth TUM] [--frames 40] [--threads 2] [--json FILE]
+    tools/parity.py MAP BAG [--truth TUM] [--frames 40] [--whole 40] [--threads 2] [--json FILE]
 
-One pass: a single refinement at 1/4 from one and the same pose, where all get the same input. Whole: every pass of a
+One pass: a single refinement at 1/4 from the true pose, where all get the same input. Whole: every pass of a
 first image, from 1 m and 3 degrees beside the truth; there the least difference moves points to other pixels of the
 next pass's picture, so one row tells what a start 1 micrometre further on does to PyTorch itself.
 What is not available on this machine is listed with the reason.
@@ -38,7 +38,8 @@ CHOICES = [(b, p) for b in Backend if b is not Backend.AUTO for p in PRECISIONS[
 class Frames:
     """Some images of a bag, each with a piece of map and the pose to start from."""
 
-    def __init__(self, bag: Path, lhmap: LHMap, truth: Path, count: int):
+    def __init__(self, bag: Path, lhmap: LHMap, truth: Path, count: int, whole: int):
+        """`count` images, of which `whole` are refined by all passes."""
         poses, inputs = read_tum(truth), BagInputs()
         with BagReader(bag) as reader:
             setup = read_setup(reader, inputs)
@@ -50,19 +51,21 @@ class Frames:
             start = near_truth(poses, stamp, seed=int(number)).T_map_base @ setup.T_base_camera
             self.cases.append((image, lhmap.crop(start[:3, 3], RADIUS_M), start))
             self.truth.append(poses.at(stamp) @ setup.T_base_camera)
+        self.some = np.unique(np.linspace(0, len(self.cases) - 1, min(whole, len(self.cases))).astype(int))
 
     def whole(self, refiner: Refiner, moved_m: float = 0.0) -> list[np.ndarray]:
-        """The poses (4, 4) that all passes lead to, the start moved so far."""
-        starts = [perturb(start, (moved_m, 0.0, 0.0), (0.0, 0.0, 0.0)) for _, _, start in self.cases]
-        return self._refined(refiner, starts, coarse=True)
+        """The poses (4, 4) of `some` that all passes lead to, the start moved so far."""
+        cases = [self.cases[number] for number in self.some]
+        starts = [perturb(start, (moved_m, 0.0, 0.0), (0.0, 0.0, 0.0)) for _, _, start in cases]
+        return self._refined(refiner, cases, starts, coarse=True)
 
-    def one_pass(self, refiner: Refiner, starts: list[np.ndarray]) -> list[np.ndarray]:
-        """The poses after a single pass at 1/4."""
-        return self._refined(refiner, starts, coarse=False)
+    def one_pass(self, refiner: Refiner) -> list[np.ndarray]:
+        """The poses after a single pass at 1/4 from the true ones."""
+        return self._refined(refiner, self.cases, self.truth, coarse=False)
 
-    def _refined(self, refiner: Refiner, starts: list[np.ndarray], coarse: bool) -> list[np.ndarray]:
-        cases = zip(self.cases, starts, strict=True)
-        return [refiner.refine(i, self.camera, crop, pose, coarse=coarse).T_map_camera for (i, crop, _), pose in cases]
+    def _refined(self, refiner: Refiner, cases: list, starts: list[np.ndarray], coarse: bool) -> list[np.ndarray]:
+        each = zip(cases, starts, strict=True)
+        return [refiner.refine(i, self.camera, crop, pose, coarse=coarse).T_map_camera for (i, crop, _), pose in each]
 
 
 def differences(poses: list[np.ndarray], others: list[np.ndarray]) -> dict[str, float]:
@@ -78,7 +81,7 @@ def compare(frames: Frames, threads: int) -> dict:
     """A row for each choice, the reference first, and why others could not be had."""
     reference = Refiner(RefinerConfig(backend=REFERENCE[0], precision=REFERENCE[1], threads=threads, near_passes=1))
     whole = frames.whole(reference)
-    one = frames.one_pass(reference, whole)
+    one = frames.one_pass(reference)
     name = f"{REFERENCE[0].value} {REFERENCE[1].value}"
     rows, missing = [_row(frames, name, reference, one, one, whole, whole)], {}
     moved = frames.whole(reference, MOVED_M)
@@ -91,8 +94,8 @@ def compare(frames: Frames, threads: int) -> dict:
         except LhmapError as error:
             missing[name] = str(error)
             continue
-        rows.append(_row(frames, name, refiner, frames.one_pass(refiner, whole), one, frames.whole(refiner), whole))
-    return {"frames": len(frames.cases), "rows": rows, "missing": missing}
+        rows.append(_row(frames, name, refiner, frames.one_pass(refiner), one, frames.whole(refiner), whole))
+    return {"frames": len(frames.cases), "whole_frames": len(frames.some), "rows": rows, "missing": missing}
 
 
 def _row(frames: Frames, name: str, refiner: Refiner, one: list, one_expected: list, whole: list, expected: list):
@@ -101,7 +104,7 @@ def _row(frames: Frames, name: str, refiner: Refiner, one: list, one_expected: l
         "used": refiner.networks[0].backend,
         "one_pass": differences(one, one_expected),
         "whole": differences(whole, expected),
-        "truth": differences(whole, frames.truth),
+        "truth": differences(whole, [frames.truth[number] for number in frames.some]),
     }
 
 
@@ -116,7 +119,8 @@ def show(result: dict) -> None:
         [row["choice"], *both(row["one_pass"]), *both(row["whole"]), f"{row['truth']['median_mm']:.0f}"]
         for row in result["rows"]
     ]
-    print_table(f"{result['frames']} frames, poses against PyTorch fp32: median / largest", header, rows)
+    counts = f"{result['frames']} frames, {result['whole_frames']} of them whole"
+    print_table(f"{counts}, poses against PyTorch fp32: median / largest", header, rows)
     for choice, reason in result["missing"].items():
         print(f"{choice}: {reason}")
 
@@ -127,13 +131,14 @@ def main() -> None:
     parser.add_argument("bag", type=Path)
     parser.add_argument("--truth", type=Path, help="TUM file of the true poses of base_link (default: BAG.tum)")
     parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--whole", type=int, default=40)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     try:
         with LHMap.open(args.map) as lhmap:
             truth = args.truth or truth_path(args.bag)
-            result = compare(Frames(args.bag, lhmap, truth, args.frames), args.threads)
+            result = compare(Frames(args.bag, lhmap, truth, args.frames, args.whole), args.threads)
     except LhmapError as error:
         sys.exit(f"error: {error}")
     show(result)
