@@ -13,6 +13,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def summary(sent: int, listener: Listener, samples: np.ndarray) -> dict:
         "not_accounted_for": 2 * received - sum(counts.values()),
         "latency_ms": {f"p{p}": round(float(np.percentile(latency, p)), 1) for p in (50, 90, 99)},
         "stages_p50": {name: round(float(np.median(values)), 1) for name, values in listener.stages.items()},
-        "tracking_share": round(float(np.mean([s == "TRACKING" for s in listener.states])), 3),
+        "states": dict(Counter(listener.states)),
         "minutes": round(seconds[-1] / 60, 2), "cpu_cores": round((cpu[-1] - cpu[0]) / (seconds[-1] - seconds[0]), 2),
         "rss_mb_after_a_minute": round(rss[later][0], 1), "rss_mb_at_the_end": round(rss[-1], 1),
         "rss_mb_most": round(rss.max(), 1),
