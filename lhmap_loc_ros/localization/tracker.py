@@ -160,6 +160,15 @@ class Tracker:
         self._motion.odometry.clear()
         self._states.restart()
 
+    @property
+    def odometry_ns(self) -> int | None:
+        """Stamp of the newest odometry, None while there is none."""
+        return self._motion.odometry.latest_ns
+
+    def forget_odometry(self) -> None:
+        """Forget the odometry alone, as where its clock begins anew."""
+        self._motion.odometry.clear()
+
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """Take a pose of base_link in the odometry frame; raises InputError if not finite or older than the last."""
         self._motion.odometry.add(stamp_ns, T_odom_base)

@@ -247,6 +247,10 @@ class Session:
         return True
 
     def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:
+        # where a bag begins anew, its last odometry may come after the first new image, which cleared the track
+        newest_ns = self._tracker.odometry_ns
+        if newest_ns is not None and stamp_ns < newest_ns - self._config.time_jump_s * convert.SECOND_NS:
+            self._tracker.forget_odometry()
         try:
             self._tracker.add_odometry(stamp_ns, pose)
         except InputError as error:

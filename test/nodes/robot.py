@@ -153,6 +153,10 @@ class Robot(RosSide):
 
         return wait_until(says, seconds)
 
+    def last(self, key):
+        """What the status of the last image says."""
+        return {v.key: v.value for v in self.status[-1].status[0].values}[key]
+
     def figure(self, subject, key):
         """A figure of the last /diagnostics."""
         (status,) = [s for s in self.diagnostics[-1].status if s.name.endswith(subject)]
