@@ -118,7 +118,8 @@ def test_view_is_a_page_that_needs_no_network(world, tmp_path):
 def test_bench_of_maps_of_two_lengths(world):
     # the walls' map has no path; one of two poses is enough
     with LHMap.open(world / "walls.lhmap") as walls:
-        metadata = walls.metadata.model_copy(update={"path": ((1000.0, 2000.0, 5.0, 0.0), (1050.0, 2000.0, 5.0, 0.0))})
+        path = np.array([(1000.0, 2000.0, 5.0, 0.0), (1050.0, 2000.0, 5.0, 0.0)])
+        metadata = walls.metadata.model_copy(update={"path": path})
         write_map(world / "driven.lhmap", walls.all_points(), metadata)
     result = lhmap("bench", "map", world / "driven.lhmap", "--km", 0.06, "--km", 0.6, "--drive", 3, "--json")
     assert result.exit_code == 0, result.output
