@@ -12,6 +12,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from lhmap_loc_ros.processes import PROFILES, image_profiles
+
 
 def generate_launch_description():
     share = FindPackageShare("lhmap_loc_ros")
@@ -34,13 +36,10 @@ def generate_launch_description():
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
             DeclareLaunchArgument(
                 "dds_profiles",
-                default_value=EnvironmentVariable(
-                    "FASTRTPS_DEFAULT_PROFILES_FILE",
-                    default_value=PathJoinSubstitution([share, "config", "fastdds.xml"]),
-                ),
+                default_value=EnvironmentVariable(PROFILES, default_value=image_profiles()),
                 description="Fast DDS profiles; the camera driver should have the same, see docs/tuning.md",
             ),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", argument("dds_profiles")),
+            SetEnvironmentVariable(PROFILES, argument("dds_profiles")),
             Node(
                 package="lhmap_loc_ros",
                 executable="localizer_node",

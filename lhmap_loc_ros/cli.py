@@ -13,6 +13,7 @@ from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
 from .console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
+from .memory import give_back_large_arrays
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -384,6 +385,7 @@ def train(
 def main() -> None:
     """Entry point of the command."""
     show_logs()
+    give_back_large_arrays()
     app(prog_name="lhmap")
 
 

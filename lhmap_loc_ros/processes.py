@@ -15,7 +15,8 @@ from pathlib import Path
 from .errors import LhmapError
 from .share import shared_folders
 
-_PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
+PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
+"""The environment variable that names Fast DDS its profiles."""
 _SHARED_MEMORY, _LEAST_FREE = Path("/dev/shm"), 256 << 20
 
 
@@ -25,16 +26,17 @@ def ros_environment(domain: int) -> dict[str, str]:
     Images go by config/fastdds.xml, unless other profiles are set: with the defaults some are lost, all are slower.
     """
     own = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    return _image_profiles() | os.environ | own
+    profiles = image_profiles()
+    return ({PROFILES: profiles} if profiles else {}) | os.environ | own
 
 
-def _image_profiles() -> dict[str, str]:
-    """For Fast DDS; nothing where shared memory is too small (a container's is, as it comes)."""
+def image_profiles() -> str:
+    """Path of the Fast DDS profiles for images; empty where shared memory is too small, as in most containers."""
     files = (folder / "fastdds.xml" for folder in shared_folders("config"))
     found = next((file for file in files if file.is_file()), None)
     if found is None or not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free < _LEAST_FREE:
-        return {}
-    return {_PROFILES: str(found)}
+        return ""
+    return str(found)
 
 
 def _exit(number: int, _) -> None:

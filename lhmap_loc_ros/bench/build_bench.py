@@ -26,6 +26,7 @@ from ..mapping.builder import build_map
 from ..mapping.config import BuildConfig
 from ..mapping.poses import find_poses
 from ..mapping.scans import lidar_extrinsics
+from ..memory import give_back_large_arrays
 
 
 def repeat_drive(source: Path, out: Path, times: int) -> None:
@@ -121,6 +122,7 @@ def measure(bag: Path, out: Path, config: BuildConfig, workers: int = 0) -> dict
 if __name__ == "__main__":
     from ..configuration import load
 
+    give_back_large_arrays()
     source, out, workers, *configs = sys.argv[1:]
     settings = load(BuildConfig, Path(configs[0]) if configs else None)
     print(json.dumps(measure(Path(source), Path(out), settings, int(workers))))

@@ -210,6 +210,7 @@ class Session:
         mounted, image = camera.mounted, camera.rectifier(self._decoded(frame))
         result = self._tracker.process_image(frame.stamp_ns, image, mounted)
         if not self._active.is_set():
+            self.health.refuse("deactivated meanwhile")
             return
         # 4. out, the picture last: nobody waits for it
         self._output.publish_track(result)

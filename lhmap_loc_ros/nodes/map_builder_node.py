@@ -18,6 +18,7 @@ from ..errors import LhmapError
 from ..lhmap import best_points
 from ..mapping.builder import build_map
 from ..mapping.config import BuildConfig
+from ..memory import give_back_large_arrays
 from .conversions import header, map_to_cloud
 from .diagnostics import key_values
 from .localizer_output import LATCHED
@@ -111,6 +112,7 @@ def run_map_builder(argv: list[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of `ros2 run lhmap_loc_ros map_builder_node`."""
+    give_back_large_arrays()
     sys.exit(run_map_builder(sys.argv))
 
 
