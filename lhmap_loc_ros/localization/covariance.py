@@ -3,12 +3,12 @@
 
 The solver takes the errors of the matches as independent. They are not: neighbouring matches err together, by an
 amount that shows in how few of them agree and in how far the last pass still moved the pose. How much, validation
-data tells.
+data tells: of rough starts, from which some poses go astray, and of near ones, from which none does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -35,22 +35,33 @@ class CovarianceModel:
     step_power: tuple[float, ...] = (0.0,) * 6
     """(6) of the size of the last correction; positive: a pose still on the move is less sure."""
 
-    @classmethod
-    def of(cls, metadata: dict) -> CovarianceModel:
-        """That of a network's metadata, or none at all; raises ModelError for one that is damaged."""
-        values = metadata.get(METADATA_KEY)
-        if values is None:
-            return cls()
-        try:
-            numbers = np.array([[float(x) for x in values[name]] for name in cls.__dataclass_fields__])
-        except (KeyError, TypeError, ValueError):
-            numbers = np.empty(0)
-        if numbers.shape != (3, 6) or not np.isfinite(numbers).all():
-            expected = ", ".join(cls.__dataclass_fields__)
-            raise ModelError(f"metadata {METADATA_KEY!r} is {values!r}, expected six finite numbers each of {expected}")
-        return cls(*(tuple(row) for row in numbers.tolist()))
-
     def factors(self, inlier_ratio: float, step_m: float) -> np.ndarray:
         """(6) factors on the standard deviations of a pose whose last correction was `step_m` metres."""
         inliers, step = regressors(inlier_ratio, step_m)
         return np.exp(self.log_scale + inliers * np.array(self.inlier_power) + step * np.array(self.step_power))
+
+
+@dataclass(frozen=True)
+class StartCovariances:
+    """The covariance models of a network: after a rough start, and after a near one."""
+
+    rough: CovarianceModel = CovarianceModel()
+    near: CovarianceModel = CovarianceModel()
+
+    @classmethod
+    def of(cls, metadata: dict) -> StartCovariances:
+        """Those of a network's metadata, neutral if there are none; raises ModelError for damaged ones."""
+        values = metadata.get(METADATA_KEY)
+        if values is None:
+            return cls()
+        starts, names = ([f.name for f in fields(c)] for c in (cls, CovarianceModel))
+        try:
+            numbers = np.array([[[float(x) for x in values[start][name]] for name in names] for start in starts])
+        except (KeyError, TypeError, ValueError):
+            numbers = np.empty(0)
+        if numbers.shape != (2, 3, 6) or not np.isfinite(numbers).all():
+            raise ModelError(
+                f"metadata {METADATA_KEY!r} is {values!r}, expected for {' and '.join(starts)} six finite numbers "
+                f"each of {', '.join(names)}"
+            )
+        return cls(*(CovarianceModel(*map(tuple, rows)) for rows in numbers.tolist()))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..inference import Model, load_model
-from .covariance import CovarianceModel
+from .covariance import StartCovariances
 
 if TYPE_CHECKING:
     from .refine import RefinerConfig
@@ -20,7 +20,7 @@ class ModelSet(Protocol):
 
     width: int
     height: int
-    covariance: CovarianceModel
+    covariance: StartCovariances
     """What the solver's covariance is calibrated by."""
     networks: tuple[Model, ...]
     """As loaded; empty if they do not come from `inference`."""
@@ -52,7 +52,7 @@ class NetworkSet:
             _, _, self.height, self.width = self._image.inputs["image"]
         except KeyError:
             raise ModelError(f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'") from None
-        self.covariance = CovarianceModel.of(self._fine.metadata)
+        self.covariance = StartCovariances.of(self._fine.metadata)
         self.sha256 = self._fine.sha256
         self.networks: tuple[Model, ...] = (self._image, self._coarse, self._fine)
 

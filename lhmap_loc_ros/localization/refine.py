@@ -165,7 +165,8 @@ class Refiner:
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
             return Refinement(np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
-        scale = self.models.covariance.factors(fit.agreement, fit.last_step[0])
+        calibrated = self.models.covariance.rough if coarse else self.models.covariance.near
+        scale = calibrated.factors(fit.agreement, fit.last_step[0])
         return Refinement(
             T_map_camera=_shifted(fit.pose, crop.origin),
             covariance=np.linalg.inv(fit.solution.information) * np.outer(scale, scale),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits the covariance model: on frames whose true poses are known, from starts as rough and as near as in use."""
+"""Fits the covariance models: on frames whose true poses are known, from starts as rough and as near as in use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.optimize import minimize
 
+from ..errors import InputError
 from ..evaluation.protocol import LEVELS, Query, start_pose
 from ..geometry import inverse, se3_log
-from ..localization.covariance import CovarianceModel, regressors
+from ..localization.covariance import CovarianceModel, StartCovariances, regressors
 from ..localization.refine import Refiner
 from .samples import near_start
 
@@ -19,7 +20,7 @@ ONE_SIGMA = 0.6827
 COVERAGE = (ONE_SIGMA, 0.9545, 0.9973)
 """Of 1, 2 and 3 standard deviations."""
 NEAR_STARTS = 3
-"""Near starts of every frame: most poses are tracked ones."""
+"""Of every frame, besides one rough start of each level."""
 FAILED_SIGMAS = 5.0
 """An error of more counts no further: a failure is no measure of how sure the others are."""
 
@@ -36,6 +37,12 @@ class Trials:
     """(N,)"""
     step_m: np.ndarray
     """(N,) size of the last correction."""
+    rough: np.ndarray
+    """(N,) bool, from a rough start."""
+
+    def select(self, mask: np.ndarray) -> Trials:
+        """The rows where `mask` (N, bool) is set."""
+        return Trials(*(getattr(self, f.name)[mask] for f in fields(self)))
 
     @staticmethod
     def joined(parts: list[Trials]) -> Trials:
@@ -44,7 +51,7 @@ class Trials:
 
 
 def trials(refiner: Refiner, queries: Iterable[Query]) -> Trials:
-    """Refines the queries from rough starts and from near ones; its covariance model is the neutral one."""
+    """Refines the queries from rough starts and from near ones; its covariance models are the neutral ones."""
     rows = []
     for query in queries:
         truth = query.T_map_camera
@@ -55,11 +62,22 @@ def trials(refiner: Refiner, queries: Iterable[Query]) -> Trials:
             result = refiner.refine(query.image, query.camera, query.crop(start), start, coarse, search=coarse)
             if result.succeeded:
                 error = se3_log(inverse(result.T_map_camera) @ truth)
-                rows.append((error, np.sqrt(np.diag(result.covariance)), result.inlier_ratio, result.last_step[0]))
+                sigma = np.sqrt(np.diag(result.covariance))
+                rows.append((error, sigma, result.inlier_ratio, result.last_step[0], coarse))
+    if not rows:
+        return Trials(np.zeros((0, 6)), np.zeros((0, 6)), np.zeros(0), np.zeros(0), np.zeros(0, bool))
     return Trials(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def fit_covariance(data: Trials) -> CovarianceModel:
+def fit_covariances(data: Trials) -> StartCovariances:
+    """A model of the rough starts, one of the near ones; raises InputError if either is missing."""
+    for kind, found in (("rough", data.rough), ("near", ~data.rough)):
+        if not found.any():
+            raise InputError(f"calibration: no pose came out of any {kind} start, expected some of rough and near ones")
+    return StartCovariances(rough=_fit(data.select(data.rough)), near=_fit(data.select(~data.rough)))
+
+
+def _fit(data: Trials) -> CovarianceModel:
     """By maximum likelihood per axis, then scaled so that 1, 2 and 3 standard deviations hold what they should.
 
     Errors have longer tails than a Gaussian: no factor is right for all three, and the one taken is least wrong for the

@@ -111,11 +111,11 @@ def export(config: ExportConfig, out: Path) -> None:
 
 
 def _calibrate(net, config: ExportConfig):
-    """The covariance model of a flow network; raises InputError for what `lhmap evaluate` would refuse."""
+    """The covariance models of a flow network; raises InputError for what `lhmap evaluate` would refuse."""
     from ..evaluation.bag_queries import BagQueries
     from ..lhmap import LHMap
     from ..localization.refine import Refiner, RefinerConfig
-    from .calibrate import Trials, fit_covariance, trials
+    from .calibrate import Trials, fit_covariances, trials
     from .validate import TorchModelSet
 
     refiner = Refiner(RefinerConfig(), TorchModelSet(net, config.width, config.height))
@@ -124,7 +124,7 @@ def _calibrate(net, config: ExportConfig):
         with LHMap.open(run.map) as lhmap, BagQueries(run.bag, lhmap, run.truth, run.frames) as queries:
             logging.info("calibrate on %s, %d images", run.bag, len(queries))
             found.append(trials(refiner, queries))
-    return fit_covariance(Trials.joined(found))
+    return fit_covariances(Trials.joined(found))
 
 
 def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None:

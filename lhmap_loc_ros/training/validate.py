@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..evaluation.protocol import Method, Query, figures, run
-from ..localization.covariance import CovarianceModel
+from ..localization.covariance import StartCovariances
 from .shards import Shard
 
 
@@ -19,7 +19,7 @@ class TorchModelSet:
     def __init__(self, net, width: int, height: int):
         self.net, self.width, self.height = net.eval(), width, height
         self._device = next(net.parameters()).device
-        self.covariance = CovarianceModel()
+        self.covariance = StartCovariances()
         self.networks = ()
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project
 from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.localization import refine
-from lhmap_loc_ros.localization.covariance import CovarianceModel
+from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.features import View, cell_points, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
@@ -26,7 +26,7 @@ class Oracle:
     """Knows the true pose; learns the present one by listening to `render_map`."""
 
     width, height = 320, 96
-    covariance = CovarianceModel(log_scale=(np.log(3.0),) * 6)
+    covariance = StartCovariances(CovarianceModel((np.log(3.0),) * 6), CovarianceModel((np.log(2.0),) * 6))
 
     def __init__(self, monkeypatch, crop, blind=False):
         self.crop, self.blind, self.calls = crop, blind, []
@@ -89,12 +89,14 @@ def test_what_is_seen_at_the_border_does_not_move_the_pose(monkeypatch, crop):
     assert errors[1] < 1e-3 < 0.005 < errors[0]
 
 
-def test_covariance_is_scaled_by_the_models_calibration(monkeypatch, crop):
+@pytest.mark.parametrize(("coarse", "variance"), [(True, 9), (False, 4)])
+def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, coarse, variance):
     models = Oracle(monkeypatch, crop)
     refiner = refine.Refiner(refine.RefinerConfig(), models)
-    wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH).covariance
-    models.covariance = CovarianceModel()
-    np.testing.assert_allclose(wide, 9 * refiner.refine(IMAGE, CAMERA, crop, TRUTH).covariance, rtol=1e-6)
+    wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH, coarse).covariance
+    models.covariance = StartCovariances()
+    plain = refiner.refine(IMAGE, CAMERA, crop, TRUTH, coarse).covariance
+    np.testing.assert_allclose(wide, variance * plain, rtol=1e-6)
 
 
 def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):

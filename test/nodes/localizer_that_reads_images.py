@@ -2,6 +2,7 @@
 """localizer_node with a refiner that reads from an image where it was taken: python THIS [ROS arguments]."""
 
 import sys
+import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "evaluation")]
@@ -30,6 +31,8 @@ class ReadingRefiner:
     def refine(self, image, camera, crop, T_map_camera, coarse=True, search=False, keep_trace=False):
         if image[0, 0, 0] == 13:
             raise ModelError("the flow network returned values that are not finite")
+        if image[0, 0, 0] == 17:
+            time.sleep(2)
         place = place_in(image)
         if place is not None and pose_error(place @ T_BASE_CAMERA, T_map_camera)[0] < REACH_M:
             pose = place @ T_BASE_CAMERA @ se3_exp(SIGMA * self.random.standard_normal(6))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from robot import RATE, SECOND, START, Robot, picture, truth_at, write_street
 from ros_side import Process, ros_parameters, wait_until
 
@@ -41,6 +43,16 @@ def test_a_silent_camera_shows_and_the_track_goes_on_with_odometry(robot):
     assert robot.diagnosed("camera", "images come", 1.5)
 
 
+def every_image_is_accounted_for(robot):
+    figures = partial(robot.figure, "camera")
+    fates = [f"images_{fate}" for fate in ("localized", "dropped", "late", "refused")]
+    return figures("images_received") == sum(map(figures, fates))
+
+
+def change(robot, transition):
+    return robot.call(ChangeState, "/localizer_node/change_state", transition=Transition(id=transition)).success
+
+
 def test_images_dropped_late_out_of_order_and_twice_do_no_harm(robot):
     random, held = np.random.default_rng(0), []
 
@@ -62,11 +74,19 @@ def test_images_dropped_late_out_of_order_and_twice_do_no_harm(robot):
     assert {m.data for m in robot.states[before:]} <= {"TRACKING"}
     assert robot.error() < 0.5
     assert wait_until(lambda: robot.figure("camera", "images_late") > 0)
-    fates = [f"images_{fate}" for fate in ("localized", "dropped", "late", "refused")]
-    figures = partial(robot.figure, "camera")
-    assert wait_until(lambda: figures("images_received") == sum(map(figures, fates)))
+    assert wait_until(lambda: every_image_is_accounted_for(robot))
     stamps = [m.header.stamp.sec * SECOND + m.header.stamp.nanosec for m in robot.poses]
     assert np.all(np.diff(stamps) > 0)
+
+
+def test_an_image_in_work_when_it_is_deactivated_is_accounted_for_and_not_published(robot):
+    robot.drive(0.2, image=lambda stamp: np.full((48, 160, 3), 17, np.uint8))  # takes it two seconds
+    assert wait_until(lambda: not every_image_is_accounted_for(robot))
+    assert change(robot, Transition.TRANSITION_DEACTIVATE)
+    poses = len(robot.poses)
+    assert wait_until(lambda: every_image_is_accounted_for(robot)) and len(robot.poses) == poses
+    assert change(robot, Transition.TRANSITION_ACTIVATE)
+    assert robot.drive_until("TRACKING") and robot.error() < 0.5
 
 
 @pytest.mark.parametrize("value", (0, 255, 13), ids=("black", "saturated", "network not finite"))

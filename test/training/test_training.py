@@ -11,7 +11,7 @@ from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.evaluation.methods import make_method
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.inference import load_model
-from lhmap_loc_ros.localization.covariance import CovarianceModel
+from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.networks.flow import FlowNet
@@ -84,7 +84,7 @@ def test_exported_networks_say_what_torch_says(tmp_path):
     torch.manual_seed(0)
     # the files hold half precision: with weights that fit into it both sides compute the same
     net = FlowNet().eval().half().float()
-    covariance = CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6)
+    covariance = StartCovariances(near=CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6))
     export_flow(net, tmp_path, "flow", 160, 48, {"covariance": asdict(covariance)})
     export_heat(HeatNet(), tmp_path / "heat.onnx", 160, 48, {})
     onnx, own = NetworkSet(RefinerConfig(model=str(tmp_path / "flow"), threads=1)), TorchModelSet(net, 160, 48)
@@ -133,7 +133,8 @@ def test_exported_covariance_is_calibrated_on_bags_as_they_are_evaluated(tmp_pat
     (tmp_path / "export.yaml").write_text(json.dumps(config))
     train("export", tmp_path / "export.yaml", tmp_path / "models")
     calibrated = NetworkSet(RefinerConfig(model=str(tmp_path / "models" / "flow"), threads=1)).covariance
-    assert calibrated != CovarianceModel() and np.isfinite(calibrated.factors(0.5, 0.1)).all()
+    for model in (calibrated.rough, calibrated.near):
+        assert model != CovarianceModel() and np.isfinite(model.factors(0.5, 0.1)).all()
 
 
 def test_reference_networks_are_trained_and_exported_by_the_same_commands(shard_path, tmp_path):
