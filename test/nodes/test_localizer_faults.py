@@ -80,7 +80,8 @@ def test_images_dropped_late_out_of_order_and_twice_do_no_harm(robot):
 
 
 def test_an_image_in_work_when_it_is_deactivated_is_accounted_for_and_not_published(robot):
-    robot.drive(0.2, image=lambda stamp: np.full((48, 160, 3), 17, np.uint8))  # takes it two seconds
+    assert wait_until(lambda: robot.diagnostics)
+    robot.drive(0.2, image=lambda stamp: np.full((48, 160, 3), 17, np.uint8))  # each takes it two seconds
     assert wait_until(lambda: not every_image_is_accounted_for(robot))
     assert change(robot, Transition.TRANSITION_DEACTIVATE)
     poses = len(robot.poses)
