@@ -3,7 +3,7 @@
 
 The solver takes the errors of the matches as independent. They are not: neighbouring matches err together, by an
 amount that shows in how few of them agree and in how far the last pass still moved the pose. How much, validation
-data tells: of rough starts, from which some poses go astray, and of near ones, from which none does.
+data tells: of rough starts, from which some poses go astray, and of near ones, from which hardly any does.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -78,6 +80,11 @@ def set_parameter(ros, name, value):
     parameter = Parameter(name, value=value).to_parameter_msg()
     (result,) = ros.call(SetParameters, "/localizer_node/set_parameters", parameters=[parameter]).results
     return result
+
+
+def change(ros, transition):
+    """Whether localizer_node made a transition of its life cycle."""
+    return ros.call(ChangeState, "/localizer_node/change_state", transition=Transition(id=transition)).success
 
 
 def grows(received):

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from robot import RATE, SECOND, START, Robot, picture, truth_at, write_street
-from ros_side import Process, ros_parameters, wait_until
+from ros_side import Process, change, ros_parameters, wait_until
 
 from lhmap_loc_ros.lhmap import LHMap
 
@@ -47,10 +46,6 @@ def every_image_is_accounted_for(robot):
     figures = partial(robot.figure, "camera")
     fates = [f"images_{fate}" for fate in ("localized", "dropped", "late", "refused")]
     return figures("images_received") == sum(map(figures, fates))
-
-
-def change(robot, transition):
-    return robot.call(ChangeState, "/localizer_node/change_state", transition=Transition(id=transition)).success
 
 
 def test_images_dropped_late_out_of_order_and_twice_do_no_harm(robot):
@@ -104,8 +99,7 @@ def test_images_that_show_nothing_degrade_the_track_until_they_show_again(robot,
 def test_silent_odometry_is_bridged_by_constant_velocity(robot):
     robot.drive(8, odometry=False)
     assert robot.state == "TRACKING" and robot.error() < 0.5
-    motion = {v.key: v.value for v in robot.status[-1].status[0].values}["motion"]
-    assert motion == "velocity"
+    assert robot.last("motion") == "velocity"
 
 
 def test_odometry_that_jumps_is_not_followed(robot):

@@ -8,18 +8,14 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from ros_side import grows, is_silent, set_parameter, wait_until
+from lifecycle_msgs.srv import GetState
+from ros_side import change, grows, is_silent, set_parameter, wait_until
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from test_localizer_node import LATCHED, localizer, near_start, player
 from tiny_bag import START, truth_at
 
 from lhmap_loc_ros.nodes import conversions as convert
-
-
-def change(ros, transition):
-    return ros.call(ChangeState, "/localizer_node/change_state", transition=Transition(id=transition)).success
 
 
 def state(ros):
