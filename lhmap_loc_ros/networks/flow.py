@@ -213,15 +213,16 @@ def window_cost(map4: torch.Tensor, image4: torch.Tensor, radius: int) -> torch.
     if torch.is_grad_enabled():
         return _BandedCost.apply(map4, image4, radius)
     b, _, h, w = map4.shape
+    wide = w + 2 * radius
     padded = F.pad(image4, (radius,) * 4).permute(0, 2, 1, 3)
-    columns, bands = map4.permute(0, 2, 3, 1), []
+    # Column x of the map meets columns x .. x + 2r of the padded image: a diagonal band. Had the map one column more
+    # than the padded image, their products would fill rows one element longer, in which the band stands upright: only
+    # products, reshapes and slices, which every runtime has.
+    columns, bands = F.pad(map4, (0, wide + 1 - w)).permute(0, 2, 3, 1), []
     for dy in range(2 * radius + 1):
         full = torch.matmul(columns, padded[:, dy : dy + h])
-        # Column x of the map meets columns x .. x + 2r of the padded image: a diagonal band. Rows made one
-        # element longer turn it into a rectangle; only products, reshapes and a slice, which every runtime has.
-        full = F.pad(full.reshape(b, h, w * (w + 2 * radius)), (0, w))
-        bands.append(full.reshape(b, h, w, w + 2 * radius + 1)[..., : 2 * radius + 1])
-    return torch.cat(bands, 3).permute(0, 3, 1, 2)
+        bands.append(full.reshape(b, h, wide, wide + 1)[..., : 2 * radius + 1])
+    return torch.cat(bands, 3)[:, :, :w].permute(0, 3, 1, 2)
 
 
 class _BandedCost(torch.autograd.Function):
