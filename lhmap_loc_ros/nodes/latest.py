@@ -38,7 +38,7 @@ class Mailbox:
         self.received = 0
         """Images that came."""
         self.dropped = 0
-        """Images replaced by a newer one before the worker took them."""
+        """Images that no worker took: a newer one came before, or nobody wanted them any more."""
 
     def put_image(self, frame: Frame) -> None:
         """Replaces the waiting image of the same camera."""
@@ -47,6 +47,12 @@ class Mailbox:
             self.dropped += frame.camera in self._frames
             self._frames[frame.camera] = frame
             self._changed.notify_all()
+
+    def drop_images(self) -> None:
+        """Lets go of the images that wait."""
+        with self._changed:
+            self.dropped += len(self._frames)
+            self._frames.clear()
 
     def put_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """Queues a pose (4, 4) of base_link in the odometry frame."""

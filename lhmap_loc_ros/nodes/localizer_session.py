@@ -108,6 +108,7 @@ class Session:
     def deactivate(self) -> None:
         """Nothing is published until `activate`; start poses and odometry are still taken."""
         self._active.clear()
+        self._mailbox.drop_images()
 
     def close(self) -> None:
         """Ends and joins the worker, saves the pose, closes the map and takes the publishers away."""
@@ -304,5 +305,5 @@ class Session:
 
     @property
     def images(self) -> dict[str, int]:
-        """How many images came, and how many of them were not used because newer ones had come."""
+        """How many images came, and how many of them the worker never took."""
         return {"received": self._mailbox.received, "dropped": self._mailbox.dropped}
