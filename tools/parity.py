@@ -28,6 +28,7 @@ from lhmap_loc_ros.inference.choice import PRECISIONS
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
+from lhmap_loc_ros.localization.refiner_config import Geometry
 from lhmap_loc_ros.localization.start import near_truth
 
 RADIUS_M, MOVED_M = 60.0, 1e-6
@@ -79,13 +80,24 @@ def differences(poses: list[np.ndarray], others: list[np.ndarray]) -> dict[str, 
 
 def compare(frames: Frames, threads: int) -> dict:
     """A row for each choice, the reference first, and why others could not be had."""
-    reference = Refiner(RefinerConfig(backend=REFERENCE[0], precision=REFERENCE[1], threads=threads, near_passes=1))
+
+    def reference_with(geometry: Geometry) -> Refiner:
+        backend, precision = REFERENCE
+        return Refiner(
+            RefinerConfig(backend=backend, precision=precision, threads=threads, near_passes=1, geometry=geometry)
+        )
+
+    reference = reference_with(Geometry.CPU)
     whole = frames.whole(reference)
     one = frames.one_pass(reference)
     name = f"{REFERENCE[0].value} {REFERENCE[1].value}"
     rows, missing = [_row(frames, name, reference, one, one, whole, whole)], {}
     moved = frames.whole(reference, MOVED_M)
     rows.append(_row(frames, f"{name}, moved", reference, one, one, moved, whole))
+    refiner = reference_with(Geometry.DEVICE)
+    rows.append(
+        _row(frames, f"{name}, geometry too", refiner, frames.one_pass(refiner), one, frames.whole(refiner), whole)
+    )
     for backend, precision in CHOICES:
         name = f"{backend.value} {precision.value}"
         try:

@@ -14,10 +14,13 @@ from .pose import (
     to_quaternion,
     transform,
 )
-from .projection import NO_POINT, may_be_seen, project, z_buffer
+from .projection import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, may_be_seen, project, z_buffer
 
 __all__ = [
+    "MOST_REACH",
     "NO_POINT",
+    "YIELD_M",
+    "YIELD_SHARE",
     "Camera",
     "Rectifier",
     "from_quaternion",

@@ -10,11 +10,13 @@ from .camera import Camera
 
 NO_POINT = -1
 """Value of an index image where no point projects."""
-_YIELD_M, _YIELD_SHARE = 0.3, 0.02
+YIELD_M, YIELD_SHARE = 0.3, 0.02
 """A splat yields a pixel beside its own to a point that projects there, unless that lies this much deeper.
 
 Without this, ground near the camera is drawn over the ground behind it: all it shows moves up by half a splat.
 """
+MOST_REACH = 3
+"""A splat covers at most so many pixels on each side of its own."""
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
@@ -40,11 +42,11 @@ def _z_buffer(uv, depth, splat, max_depth, nearest, index):
         if not (z <= max_depth) or not (u > -1e6 and u < 1e6 and uv[i, 1] > -1e6 and uv[i, 1] < 1e6):
             continue
         # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s, for all points or for each
-        reach = min(int(0.5 * splat[i % splat.shape[0]] / z), 3)
+        reach = min(int(0.5 * splat[i % splat.shape[0]] / z), MOST_REACH)
         column, row = int(np.floor(u + 0.5)), int(np.floor(uv[i, 1] + 0.5))
         for r in range(max(row - reach, 0), min(row + reach + 1, height)):
             for c in range(max(column - reach, 0), min(column + reach + 1, width)):
-                key = z if r == row and c == column else z + _YIELD_M + _YIELD_SHARE * z
+                key = z if r == row and c == column else z + YIELD_M + YIELD_SHARE * z
                 if key < nearest[r, c]:
                     nearest[r, c] = key
                     index[r, c] = i
@@ -86,9 +88,8 @@ def may_be_seen(
     Near by: at most `reach_m` away and turned by at most `reach_deg`. All points that any such pose sees are among
     them, and some that none does.
     """
-    # a splat reaches 3 pixels beyond its point
-    aside = max(camera.cx, camera.width - 1 - camera.cx) + 4
-    above = max(camera.cy, camera.height - 1 - camera.cy) + 4
+    aside = max(camera.cx, camera.width - 1 - camera.cx) + MOST_REACH + 1
+    above = max(camera.cy, camera.height - 1 - camera.cy) + MOST_REACH + 1
     half = np.arctan(np.hypot(aside / camera.fx, above / camera.fy)) + np.radians(reach_deg)
     if half > np.radians(85):
         return np.ones(len(points), bool)

@@ -35,6 +35,8 @@ PRECISIONS = {
     Backend.OPENVINO: (Precision.FP32, Precision.BF16),
     Backend.TORCH: (Precision.FP32,),
 }
+WITH_TENSORS = (Backend.TORCH, Backend.TENSORRT, Backend.AUTO)
+"""What may take PyTorch's tensors where they are, see `Model.run_on_device`."""
 _WITH_CUDA = (Backend.ONNXRUNTIME, Backend.TENSORRT, Backend.TORCH)
 
 

@@ -7,6 +7,7 @@ import ctypes
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +48,10 @@ class CudaRun:
         """`context`: of an engine whose tensors are float32. Raises ModelError where CUDA or TensorRT fails."""
         self._cudart, self._context, self._gpu = cudart, context, gpu
         self._lock = threading.Lock()
-        self._graph = None
+        self._others_stream: int | None = None
         self._use_gpu()
         self._stream = self._checked(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
-        kept = {"stream": self._stream, "buffers": []}
+        kept = {"stream": self._stream, "buffers": [], "graphs": []}
         # released when this object goes, or the process ends
         weakref.finalize(self, _release, cudart, gpu, kept)
         self._inputs = {name: self._buffer(shape, kept) for name, shape in inputs.items()}
@@ -60,37 +61,65 @@ class CudaRun:
                 raise ModelError(f"TensorRT takes no memory for its tensor {name!r}")
         # the first runs load and compile kernels, which no graph may hold
         for _ in range(_WARM_UPS):
-            self._enqueue()
-            self._wait()
-        self._graph = kept["graph"] = self._capture()
+            self._enqueue(self._stream)
+            self._wait(self._stream)
+        self._graph = self._capture(self._enqueue, kept)
+        self._graph_on_device = self._capture(self._compute, kept)
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, in memory of their own: that of the run is written again by the next one."""
         with self._lock:
             self._use_gpu()
+            if self._others_stream is not None:
+                # the buffers may still be in use there
+                self._wait(self._others_stream)
+                self._others_stream = None
             for name, buffer in self._inputs.items():
                 np.copyto(buffer.host, inputs[name])
-            if self._graph is None:
-                self._enqueue()
-            else:
-                self._checked(self._cudart.cudaGraphLaunch(self._graph, self._stream))
-            self._wait()
+            self._launch(self._graph, self._enqueue, self._stream)
+            self._wait(self._stream)
             return {name: buffer.host.copy() for name, buffer in self._outputs.items()}
 
-    def _enqueue(self) -> None:
-        """Puts a run on the stream: copy in, compute, copy out."""
-        copy, kinds = self._cudart.cudaMemcpyAsync, self._cudart.cudaMemcpyKind
-        for b in self._inputs.values():
-            kind = kinds.cudaMemcpyHostToDevice
-            self._checked(copy(b.device_address, b.host_address, b.bytes, kind, self._stream))
-        if not self._context.execute_async_v3(int(self._stream)):
-            raise ModelError("TensorRT could not run the engine")
-        for b in self._outputs.values():
-            kind = kinds.cudaMemcpyDeviceToHost
-            self._checked(copy(b.host_address, b.device_address, b.bytes, kind, self._stream))
+    def on_device(self, inputs: dict[str, int], outputs: dict[str, int], stream: int) -> None:
+        """Puts a run on a stream of the caller's, from and to memory of the caller's on the device (addresses).
 
-    def _capture(self):
-        """The run as a graph; None where it cannot be one, then each run is put on the stream anew."""
+        Does not wait: what is put on that stream afterwards finds the outputs.
+        """
+        with self._lock:
+            self._use_gpu()
+            kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+            for name, b in self._inputs.items():
+                self._copy(b.device_address, inputs[name], b.bytes, kind, stream)
+            self._launch(self._graph_on_device, self._compute, stream)
+            for name, b in self._outputs.items():
+                self._copy(outputs[name], b.device_address, b.bytes, kind, stream)
+            self._others_stream = stream
+
+    def _launch(self, graph, enqueue: Callable[[int], None], stream: int) -> None:
+        """What the graph holds; where there is none, one by one."""
+        if graph is None:
+            enqueue(stream)
+        else:
+            self._checked(self._cudart.cudaGraphLaunch(graph, stream))
+
+    def _enqueue(self, stream: int) -> None:
+        """Puts a run on a stream: copy in, compute, copy out."""
+        kinds = self._cudart.cudaMemcpyKind
+        for b in self._inputs.values():
+            self._copy(b.device_address, b.host_address, b.bytes, kinds.cudaMemcpyHostToDevice, stream)
+        self._compute(stream)
+        for b in self._outputs.values():
+            self._copy(b.host_address, b.device_address, b.bytes, kinds.cudaMemcpyDeviceToHost, stream)
+
+    def _compute(self, stream: int) -> None:
+        if not self._context.execute_async_v3(int(stream)):
+            raise ModelError("TensorRT could not run the engine")
+
+    def _copy(self, to: int, source: int, size: int, kind, stream: int) -> None:
+        self._checked(self._cudart.cudaMemcpyAsync(to, source, size, kind, stream))
+
+    def _capture(self, enqueue: Callable[[int], None], kept: dict):
+        """What `enqueue` puts on a stream as a graph; None where it cannot be one."""
         capturable = getattr(self._context, "is_stream_capturable", None)
         if capturable is not None and not capturable(int(self._stream)):
             _log.info("the engine does not fit into a CUDA graph")
@@ -100,7 +129,7 @@ class CudaRun:
         self._checked(self._cudart.cudaStreamBeginCapture(self._stream, mode))
         problem = None
         try:
-            self._enqueue()
+            enqueue(self._stream)
         except ModelError as error:
             problem = error
         status, graph = self._cudart.cudaStreamEndCapture(self._stream)
@@ -108,6 +137,7 @@ class CudaRun:
             _log.warning("the engine runs without a CUDA graph: %s", problem or status)
             return None
         runnable = self._checked(self._cudart.cudaGraphInstantiate(graph, 0))
+        kept["graphs"].append(runnable)
         self._checked(self._cudart.cudaGraphDestroy(graph))
         return runnable
 
@@ -122,8 +152,8 @@ class CudaRun:
         values[:] = 0
         return _Buffer(values, host, device)
 
-    def _wait(self) -> None:
-        self._checked(self._cudart.cudaStreamSynchronize(self._stream))
+    def _wait(self, stream: int) -> None:
+        self._checked(self._cudart.cudaStreamSynchronize(stream))
 
     def _use_gpu(self) -> None:
         """CUDA keeps the current GPU for each thread."""
@@ -141,8 +171,8 @@ def _release(cudart, gpu: int, kept: dict) -> None:
     """Gives back what a run holds; errors have nobody to hear them any more."""
     cudart.cudaSetDevice(gpu)
     cudart.cudaStreamSynchronize(kept["stream"])
-    if kept.get("graph") is not None:
-        cudart.cudaGraphExecDestroy(kept["graph"])
+    for graph in kept["graphs"]:
+        cudart.cudaGraphExecDestroy(graph)
     for free, address in kept["buffers"]:
         free(address)
     cudart.cudaStreamDestroy(kept["stream"])

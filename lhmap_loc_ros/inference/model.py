@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,6 +93,8 @@ class Model(ABC):
     state = State.READY
     status = "loaded"
     """`state` in words, for people."""
+    tensor_device: str | None = None
+    """The device whose PyTorch tensors `run_on_device` takes: cpu, cuda:NUMBER; None if it takes none."""
     keeps_memory = True
     """What `run` needs on the CPU is kept for the next time; false for networks that are seldom run."""
 
@@ -110,15 +113,31 @@ class Model(ABC):
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, float32. Raises ModelError for a missing input, a wrong shape or type."""
+        self._check(inputs, np.float32)
+        return self._run(inputs)
+
+    def run_on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """`run` of PyTorch tensors on `tensor_device`, to tensors there; ModelError also where that is None."""
+        if self.tensor_device is None:
+            raise ModelError(f"{self.path.name}: {self.backend} takes no tensors")
+        import torch
+
+        self._check(inputs, torch.float32)
+        return self._run_on_device(inputs)
+
+    def _check(self, inputs: dict[str, Any], kind) -> None:
         for name, shape in self.inputs.items():
             value = inputs.get(name)
-            found = None if value is None else value.shape
+            found = None if value is None else tuple(value.shape)
             if found != shape:
                 raise ModelError(f"{self.path.name}: input {name!r} has shape {found}, expected {shape}")
-            if value.dtype != np.float32:
+            if value.dtype != kind:
                 raise ModelError(f"{self.path.name}: input {name!r} is {value.dtype}, expected float32")
-        return self._run(inputs)
 
     @abstractmethod
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """`run` of inputs that fit."""
+
+    def _run_on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """`run_on_device` of inputs that fit, where there is a `tensor_device`."""
+        raise NotImplementedError

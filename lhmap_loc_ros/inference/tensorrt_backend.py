@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
 
@@ -65,6 +66,9 @@ class TensorRtModel(Model):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise ModelError(f"{network.path.name}: TensorRT has no memory for it on {gpu.name}")
+        if importlib.util.find_spec("torch"):
+            self.tensor_device = f"cuda:{gpu.number}"
+        self._output_shapes = network.outputs
         self._compute = CudaRun(cudart, self._context, gpu.number, network.inputs, network.outputs)
         super().__init__(
             network.path, network.sha256, network.inputs, list(network.outputs), network.metadata,
@@ -73,6 +77,16 @@ class TensorRtModel(Model):
 
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._compute(inputs)
+
+    def _run_on_device(self, inputs):
+        import torch
+
+        device = torch.device(self.tensor_device)
+        given = {name: value.contiguous() for name, value in inputs.items()}
+        results = {name: torch.empty(shape, device=device) for name, shape in self._output_shapes.items()}
+        addresses = ({name: value.data_ptr() for name, value in tensors.items()} for tensors in (given, results))
+        self._compute.on_device(*addresses, torch.cuda.current_stream(device).cuda_stream)
+        return results
 
 
 def _check_tensors(trt, engine, network: Network) -> None:

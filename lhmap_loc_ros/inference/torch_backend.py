@@ -45,7 +45,8 @@ class TorchModel(Model):
                 f"{', '.join(network.inputs)} to {', '.join(network.outputs)}"
             )
         self._torch, self._threads = torch, threads or available_threads()
-        self._device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
+        self.tensor_device = "cpu" if gpu is None else f"cuda:{gpu}"
+        self._device = torch.device(self.tensor_device)
         self._method = getattr(_module(torch, network, kind).to(self._device), kind)
         super().__init__(
             network.path, network.sha256, network.inputs, list(network.outputs), network.metadata,
@@ -53,11 +54,14 @@ class TorchModel(Model):
         )  # fmt: skip
 
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = {name: self._torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.inputs}
+        results = self._run_on_device({name: value.to(self._device) for name, value in tensors.items()})
+        return {name: value.cpu().numpy() for name, value in results.items()}
+
+    def _run_on_device(self, inputs):
         with _settings(self._torch, self._threads):
-            values = (self._torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self.inputs)
-            results = self._method(*(value.to(self._device) for value in values))
-        results = results if isinstance(results, tuple) else (results,)
-        return {name: value.cpu().numpy() for name, value in zip(self.outputs, results, strict=True)}
+            results = self._method(*(inputs[name] for name in self.inputs))
+        return dict(zip(self.outputs, results if isinstance(results, tuple) else (results,), strict=True))
 
 
 @contextmanager

@@ -42,6 +42,7 @@ class ModelWhileBuilding(Model):
     metadata = property(lambda self: self._used.metadata)
     backend = property(lambda self: self._used.backend)
     precision = property(lambda self: self._used.precision)
+    tensor_device = property(lambda self: self._used.tensor_device)
     state = property(lambda self: self._outcome[0])
 
     @property
@@ -57,6 +58,9 @@ class ModelWhileBuilding(Model):
 
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._used.run(inputs)
+
+    def _run_on_device(self, inputs):
+        return self._used.run_on_device(inputs)
 
     def _get_ready(self) -> None:
         began = time.monotonic()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class ModelSet(Protocol):
     """What the solver's covariance is calibrated by."""
     networks: tuple[Model, ...]
     """As loaded; empty if they do not come from `inference`."""
+    tensor_device: str | None
+    """The device whose PyTorch tensors may take the place of all arrays below; None: arrays alone."""
 
     def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
@@ -56,14 +58,26 @@ class NetworkSet:
         self.sha256 = self._fine.sha256
         self.networks: tuple[Model, ...] = (self._image, self._coarse, self._fine)
 
+    @property
+    def tensor_device(self):
+        devices = {model.tensor_device for model in self.networks}
+        return devices.pop() if len(devices) == 1 else None
+
     def image(self, image):
-        out = self._image.run({"image": image[None]})
+        out = _run(self._image, {"image": image[None]})
         return out["features8"], out["features4"]
 
     def coarse(self, view, image8):
-        out = self._coarse.run({"map": view[None], "features8": image8})
+        out = _run(self._coarse, {"map": view[None], "features8": image8})
         return out["flow"][0], out["log_scale"][0]
 
     def fine(self, view, image4):
-        out = self._fine.run({"map": view[None], "features4": image4})
+        out = _run(self._fine, {"map": view[None], "features4": image4})
         return out["flow"][0], out["log_scale"][0]
+
+
+def _run(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Arrays from arrays, tensors on the model's device from such."""
+    if all(isinstance(value, np.ndarray) for value in inputs.values()):
+        return model.run(inputs)
+    return model.run_on_device(inputs)

@@ -18,6 +18,19 @@ INLIER_SIGMAS, INLIER_SCALE = 2.0, 4.0
 
 Without the second bound everything is an inlier where the network knows that it knows nothing.
 """
+GAUSS_NEWTON_STEPS = 12
+"""At most so many."""
+MOST_STEP = 3.0, 0.35
+"""One step never exceeds what the linearisation can bear: metres, radians."""
+LEAST_DEPTH_M = 0.3
+"""Points nearer than this have no part."""
+NARROW = 2.0
+"""Width of the robust kernel in the end, in scales."""
+
+
+def kernel_width(step: int) -> float:
+    """Width of the robust kernel, wide first: far outliers lose their weight only once the pose is near."""
+    return max(NARROW, 16.0 * 0.6**step)
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, H, g):
         x = T[0, 0] * px + T[0, 1] * py + T[0, 2] * pz + T[0, 3]
         y = T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]
         z = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
-        if z < 0.3:
+        if z < LEAST_DEPTH_M:
             continue
         iz = 1.0 / z
         # d(u, v)/d(point in the camera), times d(point)/d(xi) = [-I, [p]x] for T_map_camera exp(xi)
@@ -86,7 +99,6 @@ def solve_pose(
     T_map_camera: np.ndarray,
     camera: Camera,
     prior_sigma: tuple[float, float],
-    iterations: int = 12,
 ) -> Solution:
     """The pose that projects `points` (N, 3) [m, map] onto `target` (N, 2) [pixels].
 
@@ -101,17 +113,16 @@ def solve_pose(
     offset = np.zeros(6)
     H, g = np.empty((6, 6)), np.empty(6)
     inliers = 0
-    for k in range(iterations):
-        # a wide kernel first: far outliers lose their weight only once the pose is near
-        width = max(2.0, 16.0 * 0.6**k)
+    for k in range(GAUSS_NEWTON_STEPS):
+        width = kernel_width(k)
         inliers = _normal_equations(
             points, target, scale, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width, H, g
         )
         step = -np.linalg.solve(H + prior, g + prior @ offset)
-        # one step never exceeds what the linearisation can bear
-        step *= min(1.0, 3.0 / max(np.linalg.norm(step[:3]), 1e-12), 0.35 / max(np.linalg.norm(step[3:]), 1e-12))
+        metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])
+        step *= min(1.0, MOST_STEP[0] / max(metres, 1e-12), MOST_STEP[1] / max(radians, 1e-12))
         pose = pose @ se3_exp(step)
         offset += step
-        if width == 2.0 and np.linalg.norm(step[:3]) < 1e-4 and np.linalg.norm(step[3:]) < 1e-5:
+        if width == NARROW and np.linalg.norm(step[:3]) < 1e-4 and np.linalg.norm(step[3:]) < 1e-5:
             break
     return Solution(pose, H + prior, inliers / max(len(points), 1))

@@ -20,7 +20,7 @@ class TorchModelSet:
         self.net, self.width, self.height = net.eval(), width, height
         self._device = next(net.parameters()).device
         self.covariance = StartCovariances()
-        self.networks = ()
+        self.networks, self.tensor_device = (), None
 
     @torch.no_grad()
     def image(self, image):

@@ -19,18 +19,22 @@ class Status(Enum):
 
 
 OK = (Status.cudaSuccess,)
+OWN_STREAM, OTHERS_STREAM = 7, 11
 
 
 class FakeCuda:
     """The functions of cuda.bindings.runtime that are used; each returns a status and what it made."""
 
     cudaError_t = Status
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down")
+    cudaMemcpyKind = SimpleNamespace(
+        cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down", cudaMemcpyDeviceToDevice="aside"
+    )
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")
     cudaStreamNonBlocking, cudaHostAllocDefault = 1, 0
 
     def __init__(self, memory_bytes=1 << 24):
-        self.left, self.memory, self.queue, self.recording = memory_bytes, {}, [], None
+        self.left, self.memory, self.recording = memory_bytes, {}, None
+        self.queues = {OWN_STREAM: [], OTHERS_STREAM: []}
         self.launches, self.allocations, self.streams, self.graphs, self.gpu = 0, 0, 0, 0, None
 
     def cudaSetDevice(self, device):
@@ -59,15 +63,14 @@ class FakeCuda:
 
     def cudaStreamCreateWithFlags(self, flags):
         self.streams += 1
-        return Status.cudaSuccess, 7
+        return Status.cudaSuccess, OWN_STREAM
 
     def cudaStreamDestroy(self, stream):
         self.streams -= 1
         return OK
 
     def put(self, stream, work):
-        assert int(stream) == 7
-        (self.queue if self.recording is None else self.recording).append(work)
+        (self.queues[stream] if self.recording is None else self.recording).append(work)
 
     def cudaMemcpyAsync(self, dst, src, count, kind, stream):
         assert len(self.memory[dst]) == len(self.memory[src]) == count
@@ -75,9 +78,9 @@ class FakeCuda:
         return OK
 
     def cudaStreamSynchronize(self, stream):
-        for work in self.queue:
+        for work in self.queues[stream]:
             work()
-        self.queue.clear()
+        self.queues[stream].clear()
         return OK
 
     def cudaStreamBeginCapture(self, stream, mode):
@@ -103,7 +106,7 @@ class FakeCuda:
 
     def cudaGraphLaunch(self, graph, stream):
         self.launches += 1
-        self.queue += graph
+        self.queues[stream] += graph
         return OK
 
 

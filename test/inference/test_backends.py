@@ -94,6 +94,25 @@ def test_results_are_not_overwritten_by_the_next_run(inputs, backend, precision)
     np.testing.assert_array_equal(first, kept)
 
 
+@pytest.mark.parametrize(("backend", "precision"), [("torch", "fp32"), ("tensorrt", "fp32"), ("tensorrt", "fp16")])
+def test_tensors_on_the_device_give_what_arrays_give(inputs, backend, precision):
+    model = load("heat", backend, precision)
+    torch = pytest.importorskip("torch")
+    given = {"map": torch.from_numpy(inputs["heat"]).to(model.tensor_device)}
+    found = model.run_on_device(given)["heat"]
+    assert str(found.device) == model.tensor_device
+    np.testing.assert_array_equal(found.cpu(), model.run({"map": inputs["heat"]})["heat"])
+    with pytest.raises(ModelError, match="'map' is torch.float64, expected float32"):
+        model.run_on_device({"map": given["map"].double()})
+
+
+def test_a_backend_that_takes_no_tensors_says_so():
+    model = load("heat", "onnxruntime", "fp32")
+    assert model.tensor_device is None
+    with pytest.raises(ModelError, match=r"heat.onnx: ONNX Runtime.* takes no tensors"):
+        model.run_on_device({})
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch", "tensorrt"])
 def test_inputs_that_do_not_fit_are_named(backend):
     model = load("heat", backend, "fp32")

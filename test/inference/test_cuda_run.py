@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from fake_cuda import FakeContext, FakeCuda, Status
+from fake_cuda import OTHERS_STREAM, FakeContext, FakeCuda, Status
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference.cuda_run import CudaRun
@@ -42,10 +42,45 @@ def test_a_run_launches_the_graph_and_allocates_nothing(cuda):
     context = FakeContext(cuda)
     run = start(cuda, context)
     allocations, enqueued = cuda.allocations, context.enqueued
-    assert allocations == 6 and enqueued == 3  # twice to warm up, once recorded
+    assert allocations == 6 and enqueued == 4  # twice to warm up, twice recorded
     for value in range(5):
         run(numbers(value))
     assert (cuda.allocations, context.enqueued, cuda.launches) == (allocations, enqueued, 5)
+
+
+class OnDevice:
+    """Memory of somebody else's on the device."""
+
+    def __init__(self, cuda):
+        self.cuda = cuda
+        self.addresses = {name: cuda.cudaMalloc(24)[1] for name in ("a", "b", "sum")}
+
+    def run(self, run, value):
+        for name, array in numbers(value).items():
+            np.frombuffer(self.cuda.memory[self.addresses[name]], np.float32)[:] = array.ravel()
+        inputs = {name: self.addresses[name] for name in ("a", "b")}
+        run.on_device(inputs, {"sum": self.addresses["sum"]}, OTHERS_STREAM)
+
+    @property
+    def sum(self):
+        return np.frombuffer(self.cuda.memory[self.addresses["sum"]], np.float32).reshape(SHAPE)
+
+
+@pytest.mark.parametrize("capturable", [True, False])
+def test_a_run_on_the_device_reads_and_writes_there_in_the_order_of_the_others_stream(cuda, capturable):
+    run, there = start(cuda, FakeContext(cuda, capturable)), OnDevice(cuda)
+    there.run(run, 5)
+    assert not there.sum.any()  # nobody has waited yet
+    cuda.cudaStreamSynchronize(OTHERS_STREAM)
+    np.testing.assert_array_equal(there.sum, 5 + np.arange(6).reshape(SHAPE))
+    assert cuda.launches == capturable
+
+
+def test_a_run_from_memory_waits_for_one_on_the_device(cuda):
+    run, there = start(cuda, FakeContext(cuda)), OnDevice(cuda)
+    there.run(run, 5)
+    assert run(numbers(9))["sum"][0, 0] == 9
+    np.testing.assert_array_equal(there.sum, 5 + np.arange(6).reshape(SHAPE))
 
 
 def test_inputs_need_not_be_contiguous(cuda):
@@ -73,7 +108,7 @@ def test_several_threads_take_turns(cuda):
 def test_everything_is_given_back(cuda):
     run = start(cuda, FakeContext(cuda))
     run(numbers(1))
-    assert (len(cuda.memory), cuda.streams, cuda.graphs) == (6, 1, 1)
+    assert (len(cuda.memory), cuda.streams, cuda.graphs) == (6, 1, 2)
     del run
     gc.collect()
     assert (len(cuda.memory), cuda.streams, cuda.graphs) == (0, 0, 0)

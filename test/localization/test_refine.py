@@ -10,7 +10,7 @@ from lhmap_loc_ros.configuration import dump, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project
 from lhmap_loc_ros.lhmap import MapPoints
-from lhmap_loc_ros.localization import refine
+from lhmap_loc_ros.localization import passes, refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.features import View, cell_points, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
@@ -25,7 +25,7 @@ def crop():
 class Oracle:
     """Knows the true pose; learns the present one by listening to `render_map`."""
 
-    width, height = 320, 96
+    width, height, tensor_device = 320, 96, None
     covariance = StartCovariances(CovarianceModel((np.log(3.0),) * 6), CovarianceModel((np.log(2.0),) * 6))
 
     def __init__(self, monkeypatch, crop, blind=False):
@@ -36,7 +36,7 @@ class Oracle:
             self.camera, self.pose, self.points = camera, pose, points
             return self.view
 
-        monkeypatch.setattr(refine, "render_map", listen)
+        monkeypatch.setattr(passes, "render_map", listen)
 
     def image(self, image):
         assert image.shape == (3, 96, 320)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes on the device of the networks, by PyTorch: up go the image, the map and a pose, down comes the solved pose.
+
+The same steps as compiled for the CPU (`geometry.projection`, `features`, `solver`), without a wait for the device
+between them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..errors import ModelError
+from ..geometry import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
+from .features import MAP_CHANNELS
+from .passes import COARSE_CELL, FINE_CELL, LEAST_HEAT, Fit, Passes, not_finite
+from .refiner_config import Weighting
+from .solver import (
+    GAUSS_NEWTON_STEPS,
+    INLIER_SCALE,
+    INLIER_SIGMAS,
+    LEAST_DEPTH_M,
+    MOST_STEP,
+    Solution,
+    kernel_width,
+)
+
+_FAR = torch.iinfo(torch.int64).max
+_NUMBER_BITS = 32
+
+
+class DevicePasses(Passes):
+    """Drawing, matching and solving on `models.tensor_device`."""
+
+    def __init__(self, models, config, camera, clock):
+        """As of `Passes`; raises ModelError where PyTorch does not find the device."""
+        super().__init__(models, config, camera, clock)
+        self._device = torch.device(models.tensor_device)
+        if self._device.type == "cuda" and not torch.cuda.is_available():
+            raise ModelError(f"PyTorch {torch.__version__} finds no CUDA GPU")
+
+    @torch.inference_mode()
+    def take_image(self, sample):
+        self._features = dict(zip((COARSE_CELL, FINE_CELL), self.models.image(self._up(sample)), strict=True))
+
+    def take_map(self, crop):
+        self._points, self._intensity = self._up(crop.points), self._up(crop.intensity)
+        self._heat = self._up(crop.heat)
+        self._widths = self._up(self._point_widths(crop)).expand(len(crop.points))
+
+    @torch.inference_mode()
+    def run(self, cell, pose):
+        if len(self._points) < self.config.min_matches:
+            return Fit(pose)
+        T = torch.from_numpy(pose).to(self._device)
+        uv, depth = project(self._points, torch.from_numpy(inverse(pose)).to(self._device), self.camera)
+        index = z_buffer(uv, depth, self.camera, self._widths, self.config.max_depth_m)
+        owner = cell_points(uv, depth, index, cell)
+        channels = fill_channels(index, depth, self._intensity, self._points[:, 2] - T[2, 3].float())
+        network = self.models.coarse if cell == COARSE_CELL else self.models.fine
+        flow, log_scale = network(channels, self._features[cell])
+        # at the border a cell sees only part of its surroundings, and errs more
+        b = self.config.border_cells
+        owner, flow, log_scale = (x[..., b : x.shape[-2] - b, b : x.shape[-1] - b] for x in (owner, flow, log_scale))
+        known, point = (owner != NO_POINT).flatten(), owner.flatten().clamp(min=0)
+        target = torch.where(known[:, None], uv[point] + flow.flatten(1).T, 0.0)
+        scale = torch.where(known[:, None], self._scale(log_scale.flatten(1).T, self._heat[point], known), 1.0)
+        solved = solve_pose(self._points[point], target, scale, known, T, self.camera, self.config.prior)
+        finite = target.isfinite().all() & scale.isfinite().all()
+        # one copy, which waits for all of it
+        found = torch.cat([*(x.flatten() for x in solved), known.sum()[None], finite[None]]).cpu().numpy()
+        self.clock.lap("network")
+        matches = int(found[-2])
+        if matches < self.config.min_matches:
+            return Fit(pose)
+        if not found[-1]:
+            raise not_finite()
+        solution = Solution(found[:16].reshape(4, 4), found[16:52].reshape(6, 6), float(found[52]) / matches)
+        return self._fit(pose, solution, matches)
+
+    def _scale(self, log_scale, heat, known):
+        """Expected error (N, 2) [pixels] of each match, whatever it is where none is `known` (N)."""
+        weighting = self.config.weighting
+        if weighting is Weighting.UNCERTAINTY:
+            return log_scale.exp()
+        relative = torch.ones_like(heat)
+        if weighting in (Weighting.HEAT, Weighting.BOTH):
+            mean = torch.where(known, heat, 0.0).sum() / known.sum().clamp(min=1)
+            relative = (mean / heat.clamp(min=LEAST_HEAT)).sqrt()
+        if weighting is Weighting.BOTH:
+            return log_scale.exp() * relative[:, None]
+        # the mean of the two in the middle, as numpy has it
+        middle = torch.where(known[:, None], log_scale, torch.nan).nanquantile(0.5)
+        return (middle.exp() * relative)[:, None].expand(-1, 2)
+
+    def _up(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+
+
+def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, min_depth: float = 0.1):
+    """`geometry.project` of tensors: points (N, 3) float32, pose (4, 4) float64."""
+    local = points.double() @ T_camera_map[:3, :3].T + T_camera_map[:3, 3]
+    u = camera.fx * local[:, 0] / local[:, 2] + camera.cx
+    v = camera.fy * local[:, 1] / local[:, 2] + camera.cy
+    depth = local[:, 2].float()
+    uv = torch.where((depth >= min_depth)[:, None], torch.stack([u, v], 1).float(), torch.nan)
+    return uv, depth
+
+
+def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float) -> torch.Tensor:
+    """The index image (H, W) int64 of `geometry.z_buffer`; of points of the same depth the first is taken."""
+    height, width = camera.height, camera.width
+    column, row = _pixel(uv)
+    drawn = (depth <= max_depth) & (uv.abs() < 1e6).all(1)
+    reach = torch.where(drawn, (0.5 * splat_m * np.float32(camera.fx) / depth), 0.0).long().clamp(max=MOST_REACH)
+    own, beside = (_ranked(key) for key in (depth, depth + YIELD_M + YIELD_SHARE * depth))
+    # one pixel more, for all that is not drawn
+    nearest = torch.full((height * width + 1,), _FAR, device=uv.device)
+    for dr in range(-MOST_REACH, MOST_REACH + 1):
+        for dc in range(-MOST_REACH, MOST_REACH + 1):
+            r, c = row + dr, column + dc
+            there = drawn & (reach >= max(abs(dr), abs(dc))) & (r >= 0) & (r < height) & (c >= 0) & (c < width)
+            where = torch.where(there, r * width + c, height * width)
+            nearest.scatter_reduce_(0, where, own if dr == dc == 0 else beside, "amin")
+    return _number(nearest[:-1]).reshape(height, width)
+
+
+def fill_channels(index, depth, intensity, height_above) -> torch.Tensor:
+    """The network's view of the map (MAP_CHANNELS, H, W) float32, as of `features.render_map`."""
+    there, point = index != NO_POINT, index.clamp(min=0)
+    inverse_depth = 4.0 / (depth[point] + 3.0)
+    above = (height_above[point] * 0.2).clamp(-1.0, 2.0)
+    channels = torch.stack([inverse_depth, torch.ones_like(inverse_depth), intensity[point], above])
+    assert len(channels) == MAP_CHANNELS
+    return torch.where(there, channels, 0.0)
+
+
+def cell_points(uv, depth, index, cell: int) -> torch.Tensor:
+    """`features.cell_points` of an index image (H, W): (H/cell, W/cell) int64 or NO_POINT."""
+    rows, columns = index.shape[0] // cell, index.shape[1] // cell
+    index = index[: rows * cell, : columns * cell]
+    point = index.clamp(min=0)
+    # a splat may own pixels of a neighbouring cell; a point stands only for the cell it lies in
+    column, row = (x[point] // cell for x in _pixel(uv))
+    inside = (index != NO_POINT)
+    inside &= column == torch.arange(columns * cell, device=index.device) // cell
+    inside &= row == (torch.arange(rows * cell, device=index.device) // cell)[:, None]
+    ranked = torch.where(inside, _ranked(depth)[point], _FAR)
+    return _number(ranked.reshape(rows, cell, columns, cell).amin((1, 3)))
+
+
+def _pixel(uv):
+    """Column and row (N) int64; whatever they are where the position is not finite."""
+    pixel = (uv + 0.5).floor().nan_to_num(-1e6).clamp(-1e6, 1e6).long()
+    return pixel[:, 0], pixel[:, 1]
+
+
+def _ranked(key: torch.Tensor) -> torch.Tensor:
+    """Numbers (N) int64 in the order of a positive float32 key, the points' own numbers in their lower bits."""
+    order = key.float().contiguous().view(torch.int32).long() << _NUMBER_BITS
+    return order | torch.arange(len(key), device=key.device)
+
+
+def _number(ranked: torch.Tensor) -> torch.Tensor:
+    """The point's number out of what `_ranked` gave, NO_POINT where there is none."""
+    return torch.where(ranked == _FAR, NO_POINT, ranked & ((1 << _NUMBER_BITS) - 1))
+
+
+def solve_pose(points, target, scale, known, T_map_camera, camera: Camera, prior_sigma: tuple[float, float]):
+    """`solver.solve_pose` of the matches that are `known` (N): pose (4, 4), information (6, 6), number of inliers."""
+    points, target, scale = points.double(), target.double(), scale.double()
+    prior = torch.diag(torch.tensor(prior_sigma, dtype=torch.float64).repeat_interleave(3) ** -2).to(points.device)
+    pose, offset = T_map_camera, torch.zeros(6, dtype=torch.float64, device=points.device)
+    for k in range(GAUSS_NEWTON_STEPS):
+        H, g, inliers = _normal_equations(points, target, scale, known, pose, camera, kernel_width(k))
+        step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
+        size = torch.stack([step[:3].norm(), step[3:].norm()]).clamp(min=1e-12)
+        step = step * (torch.tensor(MOST_STEP, device=size.device) / size).clamp(max=1.0).min()
+        pose = pose @ _se3_exp(step)
+        offset = offset + step
+    return pose, H + prior, inliers
+
+
+def _normal_equations(points, target, scale, known, pose, camera: Camera, width: float):
+    rotation = pose[:3, :3]
+    x, y, z = ((points - pose[:3, 3]) @ rotation).unbind(1)
+    there = known & (z >= LEAST_DEPTH_M)
+    z = torch.where(there, z, 1.0)
+    x, y, zero = x / z, y / z, torch.zeros_like(z)
+    # d(u, v)/d(point in the camera), times d(point)/d(xi) = [-I, [p]x] for T_map_camera exp(xi)
+    J = torch.stack([
+        torch.stack([-1 / z, zero, x / z, x * y, -1 - x * x, y], 1) * camera.fx,
+        torch.stack([zero, -1 / z, y / z, 1 + y * y, -x * y, -x], 1) * camera.fy,
+    ], 1)  # fmt: skip
+    r = torch.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy], 1) - target
+    e = r / scale
+    inliers = (there & (e.abs().amax(1) < INLIER_SIGMAS) & (scale.amax(1) < INLIER_SCALE)).sum()
+    robust = there / (1.0 + (e * e).sum(1) / (width * width))
+    weight = robust[:, None] / (scale * scale)
+    weighted = torch.where(there[:, None, None], J * weight[..., None], 0.0).flatten(0, 1)
+    J, r = (torch.where(there[:, None, None], J, 0.0).flatten(0, 1), torch.where(there[:, None], r, 0.0).flatten())
+    return weighted.T @ J, weighted.T @ r, inliers
+
+
+def _se3_exp(xi):
+    """`geometry.se3_exp` of a tensor (6)."""
+    phi = xi[3:]
+    angle = phi.norm().clamp(min=1e-9)
+    k = torch.zeros(3, 3, dtype=xi.dtype, device=xi.device)
+    k[0, 1], k[0, 2], k[1, 2] = -phi[2], phi[1], -phi[0]
+    k = k - k.T
+    # by half angles, which lose no digits where the angle is small
+    half = torch.sin(0.5 * angle) / angle
+    a, b = torch.sin(angle) / angle, 2 * half * half
+    c = torch.where(angle < 1e-3, 1 / 6 - angle**2 / 120, (1 - a) / angle**2)
+    kk, eye = k @ k, torch.eye(3, dtype=xi.dtype, device=xi.device)
+    pose = torch.eye(4, dtype=xi.dtype, device=xi.device)
+    pose[:3, :3] = eye + a * k + b * kk
+    pose[:3, 3] = (eye + b * k + c * kk) @ xi[:3]
+    return pose

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pass of a refinement: draw the map at a pose, match it with the image, solve for a better pose."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ModelError
+from ..geometry import NO_POINT, Camera, pose_error
+from ..lhmap import MapPoints
+from .features import cell_points, point_widths, render_map
+from .refiner_config import RefinerConfig, Weighting
+from .solver import Solution, solve_pose
+
+if TYPE_CHECKING:
+    from .network_set import ModelSet
+
+COARSE_CELL, FINE_CELL = 8, 4
+LEAST_HEAT = 1e-3
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where some passes led."""
+
+    pose: np.ndarray
+    """(4, 4), T_map_camera less the crop's origin."""
+    solution: Solution | None = None
+    """Of the last pass; None where too few map points were in view."""
+    matches: int = 0
+    last_step: tuple[float, float] = (0.0, 0.0)
+    trace: tuple[np.ndarray, ...] = ()
+
+    @property
+    def agreement(self) -> float:
+        """The inlier ratio."""
+        return 0.0 if self.solution is None else self.solution.inlier_ratio
+
+
+class Clock:
+    """Adds up the time spent per step."""
+
+    def __init__(self):
+        self.spent_ms: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """Counts the time since the last lap as that of a step."""
+        now = time.perf_counter()
+        self.spent_ms[step] = self.spent_ms.get(step, 0.0) + 1e3 * (now - self._last)
+        self._last = now
+
+
+class Passes(ABC):
+    """The passes over one image in one piece of map: `take_image`, `take_map`, then `run` as often as wanted."""
+
+    def __init__(self, models: ModelSet, config: RefinerConfig, camera: Camera, clock: Clock):
+        """`camera`: of the networks' grid."""
+        self.models, self.config, self.camera, self.clock = models, config, camera, clock
+
+    @abstractmethod
+    def take_image(self, sample: np.ndarray) -> None:
+        """Encodes the image (3, H, W) float32 in [0, 1]."""
+
+    @abstractmethod
+    def take_map(self, crop: MapPoints) -> None:
+        """What is drawn."""
+
+    @abstractmethod
+    def run(self, cell: int, pose: np.ndarray) -> Fit:
+        """One pass at 1/`cell` from a pose (4, 4), T_map_camera less the crop's origin.
+
+        Without a solution where too few map points are in view. Raises ModelError where the network returns what is
+        not finite.
+        """
+
+    def _point_widths(self, crop: MapPoints) -> np.ndarray | float:
+        """Of the map points when drawn [m]."""
+        return point_widths(crop.points) if self.config.splat_m is None else self.config.splat_m
+
+    def _fit(self, before: np.ndarray, solution: Solution, matches: int) -> Fit:
+        return Fit(solution.T_map_camera, solution, matches, pose_error(solution.T_map_camera, before))
+
+
+class HostPasses(Passes):
+    """On the CPU, drawing and solving compiled by numba."""
+
+    def take_image(self, sample):
+        self._features = dict(zip((COARSE_CELL, FINE_CELL), self.models.image(sample), strict=True))
+
+    def take_map(self, crop):
+        self._crop, self._widths = crop, self._point_widths(crop)
+
+    def run(self, cell, pose):
+        crop, c = self._crop, self.config
+        view = render_map(crop.points, crop.intensity, pose, self.camera, self._widths, c.max_depth_m)
+        owner = cell_points(view, cell)
+        # at the border a cell sees only part of its surroundings, and errs more
+        b = c.border_cells
+        inner = owner[b : owner.shape[0] - b, b : owner.shape[1] - b]
+        rows, columns = (x + b for x in np.nonzero(inner != NO_POINT))
+        self.clock.lap("project")
+        if len(rows) < c.min_matches:
+            return Fit(pose)
+        network = self.models.coarse if cell == COARSE_CELL else self.models.fine
+        flow, log_scale = network(view.channels, self._features[cell])
+        self.clock.lap("network")
+        point = owner[rows, columns]
+        target = view.uv[point] + flow[:, rows, columns].T
+        scale = self._scale(log_scale[:, rows, columns].T, crop.heat[point])
+        if not (np.isfinite(target).all() and np.isfinite(scale).all()):
+            raise not_finite()
+        solution = solve_pose(crop.points[point], target, scale, pose, self.camera, c.prior)
+        self.clock.lap("solve")
+        return self._fit(pose, solution, len(rows))
+
+    def _scale(self, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
+        """Expected error (N, 2) [pixels] of each match."""
+        weighting = self.config.weighting
+        if weighting is Weighting.UNCERTAINTY:
+            return np.exp(log_scale)
+        relative = np.ones_like(heat)
+        if weighting in (Weighting.HEAT, Weighting.BOTH):
+            # heat is information, one over a squared scale
+            relative = np.sqrt(heat.mean() / np.maximum(heat, LEAST_HEAT))
+        known = np.exp(log_scale) if weighting is Weighting.BOTH else np.exp(np.median(log_scale))
+        return known * relative[:, None] * np.ones(2)
+
+
+def not_finite() -> ModelError:
+    """What a network that returns NaN or infinities gets."""
+    return ModelError("the flow network returned values that are not finite")
