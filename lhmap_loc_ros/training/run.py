@@ -6,12 +6,16 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ConfigError, InputError
 from .drives import AnyDrive
+
+Character = Literal["old town", "suburb", "campus", "village", "wooded"]
+"""Kinds of town, see `datasets.synthetic.layout.CHARACTERS`."""
 
 
 class DataConfig(BaseModel):
@@ -20,7 +24,9 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     synthetic_seeds: list[int] = Field(default_factory=list, description="worlds to generate")
-    wooded_seeds: list[int] = Field(default_factory=list, description="worlds to generate as roads between trees")
+    seeds_of: dict[Character, list[int]] = Field(
+        default_factory=dict, description="worlds to generate, by the kind of town instead of one that the seed draws"
+    )
     synthetic_name: str = "synth"
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
@@ -66,7 +72,8 @@ def make_data(config: DataConfig, out: Path) -> None:
     """Write the shards that do not exist yet."""
     from .material import synthetic_shard
 
-    worlds = [(seed, None) for seed in config.synthetic_seeds] + [(seed, "wooded") for seed in config.wooded_seeds]
+    worlds = [(seed, None) for seed in config.synthetic_seeds]
+    worlds += [(seed, character) for character, seeds in config.seeds_of.items() for seed in seeds]
     for seed, character in worlds:
         path = out / f"{config.synthetic_name}_{seed}.npz"
         if not path.exists():

@@ -16,6 +16,7 @@ from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import HeatNet
+from lhmap_loc_ros.training import material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from lhmap_loc_ros.training.export import export_flow, export_heat
 from lhmap_loc_ros.training.flow import FlowTask, FlowTrainConfig
@@ -52,6 +53,37 @@ def test_training_resumes_where_it_stopped(shard_path, tmp_path):
     assert step == 3
     # near the weights it went on from; begun anew, it would be as far from them as any other initial weights
     assert 0 < distance(before, after) < 0.1 * distance(before, FlowNet())
+
+
+def test_compiled_encoders_are_those_that_are_trained(shard_path, tmp_path, monkeypatch):
+    compiled = []
+
+    def record(function):
+        compiled.append(function.__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", record)
+    train_flow(config(shard_path, compile=True), tmp_path)
+    assert compiled == ["image", "map"]
+    net, step = load_checkpoint(tmp_path / "last.safetensors", FlowNet)
+    assert step == 2 and net.state_dict().keys() == FlowNet().state_dict().keys()
+
+
+def test_worlds_are_generated_by_seed_and_by_kind_of_town(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        material, "synthetic_shard", lambda seed, path, *_, character: made.append((seed, path.name, character))
+    )
+    settings = tmp_path / "data.yaml"
+    settings.write_text("synthetic_seeds: [7]\nseeds_of: {wooded: [3], old town: [4, 5]}\n")
+    train("data", settings, tmp_path)
+    assert made == [
+        (7, "synth_7.npz", None), (3, "synth_3.npz", "wooded"), (4, "synth_4.npz", "old town"),
+        (5, "synth_5.npz", "old town"),
+    ]  # fmt: skip
+    settings.write_text("seeds_of: {jungle: [3]}")
+    with pytest.raises(ConfigError, match="seeds_of.*jungle"):
+        train("data", settings, tmp_path)
 
 
 def test_the_best_validation_is_kept_and_a_worse_one_does_not_replace_it(shard_path, tmp_path):
