@@ -7,12 +7,13 @@ between them.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
 
 from ..errors import ModelError
 from ..geometry import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
-from .features import MAP_CHANNELS
 from .passes import COARSE_CELL, FINE_CELL, LEAST_HEAT, Fit, Passes, not_finite
 from .refiner_config import Weighting
 from .solver import (
@@ -52,8 +53,8 @@ class DevicePasses(Passes):
     def run(self, cell, pose):
         if len(self._points) < self.config.min_matches:
             return Fit(pose)
-        T = torch.from_numpy(pose).to(self._device)
-        uv, depth = project(self._points, torch.from_numpy(inverse(pose)).to(self._device), self.camera)
+        T, T_inverse = torch.from_numpy(np.stack([pose, inverse(pose)])).to(self._device)
+        uv, depth = project(self._points, T_inverse, self.camera)
         index = z_buffer(uv, depth, self.camera, self._widths, self.config.max_depth_m)
         owner = cell_points(uv, depth, index, cell)
         channels = fill_channels(index, depth, self._intensity, self._points[:, 2] - T[2, 3].float())
@@ -109,29 +110,31 @@ def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, mi
 
 def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float) -> torch.Tensor:
     """The index image (H, W) int64 of `geometry.z_buffer`; of points of the same depth the first is taken."""
-    height, width = camera.height, camera.width
+    height, width, margin = camera.height, camera.width, 2 * MOST_REACH
     column, row = _pixel(uv)
-    drawn = (depth <= max_depth) & (uv.abs() < 1e6).all(1)
-    reach = torch.where(drawn, (0.5 * splat_m * np.float32(camera.fx) / depth), 0.0).long().clamp(max=MOST_REACH)
-    own, beside = (_ranked(key) for key in (depth, depth + YIELD_M + YIELD_SHARE * depth))
-    # one pixel more, for all that is not drawn
-    nearest = torch.full((height * width + 1,), _FAR, device=uv.device)
-    for dr in range(-MOST_REACH, MOST_REACH + 1):
-        for dc in range(-MOST_REACH, MOST_REACH + 1):
-            r, c = row + dr, column + dc
-            there = drawn & (reach >= max(abs(dr), abs(dc))) & (r >= 0) & (r < height) & (c >= 0) & (c < width)
-            where = torch.where(there, r * width + c, height * width)
-            nearest.scatter_reduce_(0, where, own if dr == dc == 0 else beside, "amin")
-    return _number(nearest[:-1]).reshape(height, width)
+    drawn = (depth <= max_depth) & (column >= -MOST_REACH) & (column < width + MOST_REACH)
+    drawn &= (row >= -MOST_REACH) & (row < height + MOST_REACH)
+    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MOST_REACH).long().masked_fill(~drawn, -1)
+    # a canvas with a margin needs no look at the border; what is not drawn loses everywhere, and is spread over it
+    # because many writes to one place wait for each other
+    wide = width + 2 * margin
+    spread = torch.arange(len(depth), device=depth.device) % (height * wide)
+    place = torch.where(drawn, (row + margin) * wide + column + margin, spread + margin * wide)
+    canvas = torch.full(((height + 2 * margin) * wide,), _FAR, device=uv.device)
+    for ring in range(MOST_REACH + 1):
+        key = _ranked(depth if ring == 0 else depth + YIELD_M + YIELD_SHARE * depth).masked_fill(reach < ring, _FAR)
+        for dr, dc in product(range(-ring, ring + 1), repeat=2):
+            if max(abs(dr), abs(dc)) == ring:
+                canvas.scatter_reduce_(0, place + (dr * wide + dc), key, "amin")
+    return _number(canvas.reshape(-1, wide)[margin : margin + height, margin : margin + width])
 
 
 def fill_channels(index, depth, intensity, height_above) -> torch.Tensor:
-    """The network's view of the map (MAP_CHANNELS, H, W) float32, as of `features.render_map`."""
+    """The view of the map (4, H, W) float32 that `features.render_map` gives the networks."""
     there, point = index != NO_POINT, index.clamp(min=0)
     inverse_depth = 4.0 / (depth[point] + 3.0)
     above = (height_above[point] * 0.2).clamp(-1.0, 2.0)
     channels = torch.stack([inverse_depth, torch.ones_like(inverse_depth), intensity[point], above])
-    assert len(channels) == MAP_CHANNELS
     return torch.where(there, channels, 0.0)
 
 
@@ -169,13 +172,14 @@ def _number(ranked: torch.Tensor) -> torch.Tensor:
 def solve_pose(points, target, scale, known, T_map_camera, camera: Camera, prior_sigma: tuple[float, float]):
     """`solver.solve_pose` of the matches that are `known` (N): pose (4, 4), information (6, 6), number of inliers."""
     points, target, scale = points.double(), target.double(), scale.double()
-    prior = torch.diag(torch.tensor(prior_sigma, dtype=torch.float64).repeat_interleave(3) ** -2).to(points.device)
-    pose, offset = T_map_camera, torch.zeros(6, dtype=torch.float64, device=points.device)
+    offset, prior = points.new_zeros(6), points.new_zeros(6)
+    prior[:3], prior[3:] = (1 / sigma**2 for sigma in prior_sigma)
+    pose, prior = T_map_camera, torch.diag(prior)
     for k in range(GAUSS_NEWTON_STEPS):
         H, g, inliers = _normal_equations(points, target, scale, known, pose, camera, kernel_width(k))
         step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
-        size = torch.stack([step[:3].norm(), step[3:].norm()]).clamp(min=1e-12)
-        step = step * (torch.tensor(MOST_STEP, device=size.device) / size).clamp(max=1.0).min()
+        metres, radians = (part.norm().clamp(min=1e-12) for part in (step[:3], step[3:]))
+        step = step * torch.minimum(MOST_STEP[0] / metres, MOST_STEP[1] / radians).clamp(max=1.0)
         pose = pose @ _se3_exp(step)
         offset = offset + step
     return pose, H + prior, inliers
@@ -206,7 +210,7 @@ def _se3_exp(xi):
     """`geometry.se3_exp` of a tensor (6)."""
     phi = xi[3:]
     angle = phi.norm().clamp(min=1e-9)
-    k = torch.zeros(3, 3, dtype=xi.dtype, device=xi.device)
+    k = xi.new_zeros(3, 3)
     k[0, 1], k[0, 2], k[1, 2] = -phi[2], phi[1], -phi[0]
     k = k - k.T
     # by half angles, which lose no digits where the angle is small
