@@ -13,7 +13,6 @@ from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
 from .console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
-from .memory import give_back_large_arrays
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -88,7 +87,9 @@ def build(
     from .configuration import read_yaml, validate
     from .mapping.builder import build_map
     from .mapping.config import BuildConfig
+    from .memory import give_back_large_arrays
 
+    give_back_large_arrays()
     asked = {"poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget}
     values = {**(read_yaml(config) if config else {}), **{k: v for k, v in asked.items() if v is not None}}
     with ProgressBars() as report:
@@ -385,7 +386,6 @@ def train(
 def main() -> None:
     """Entry point of the command."""
     show_logs()
-    give_back_large_arrays()
     app(prog_name="lhmap")
 
 

@@ -109,7 +109,9 @@ def import_cloud(
     from .errors import InputError
     from .mapping.config import BuildConfig
     from .mapping.from_cloud import map_from_cloud
+    from .memory import give_back_large_arrays
 
+    give_back_large_arrays()
     if budget is not None and path is None:
         raise InputError("--budget counts bytes per kilometre of path: it needs --path FILE")
     asked = {"voxel_m": voxel, "budget_mb_per_km": budget}

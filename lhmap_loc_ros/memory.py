@@ -24,7 +24,8 @@ def give_back_large_arrays() -> None:
     """From now on arrays of more than a megabyte go back to the system when they are deleted.
 
     By itself glibc soon keeps up to 32 MB of freed arrays for later, in pieces that little fits into. For programs to
-    call at their start, not for a library; without effect where the C library is another one.
+    call at their start, not for a library, and not for training: arrays made anew in every step would come from the
+    system each time, which takes half as long again. Without effect where the C library is another one.
     """
     try:
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, _LARGE)
