@@ -58,9 +58,9 @@ def training_start(truth: np.ndarray, rng) -> np.ndarray:
     moves instead of looking at the image.
     """
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.35:
         return start_pose(truth, 1, rng)
-    size = 1.0 if kind < 0.75 else 10 ** rng.uniform(-1.0, -0.2)
+    size = 1.0 if kind < 0.65 else 10 ** rng.uniform(-1.0, -0.2)
     return perturb(truth, rng.uniform(-1.2, 1.2, 3) * size, rng.uniform(-5, 5, 3) * size)
 
 

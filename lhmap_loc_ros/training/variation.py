@@ -120,7 +120,7 @@ def thinned(points: np.ndarray, rng) -> np.ndarray:
     Half of the smaller maps are an even sample of the points; of the others one point is left in each block of
     space, so that near and far surfaces keep about as many.
     """
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return np.ones(len(points), bool)
     if rng.random() < 0.5:
         return rng.random(len(points)) < 10 ** rng.uniform(-1.4, 0)
