@@ -23,7 +23,7 @@ from lhmap_loc_ros.datasets.importing import truth_path
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.errors import LhmapError
 from lhmap_loc_ros.geometry import perturb, pose_error
-from lhmap_loc_ros.inference import Backend
+from lhmap_loc_ros.inference import Backend, Precision
 from lhmap_loc_ros.inference.choice import PRECISIONS
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
@@ -81,28 +81,26 @@ def differences(poses: list[np.ndarray], others: list[np.ndarray]) -> dict[str, 
 def compare(frames: Frames, threads: int) -> dict:
     """A row for each choice, the reference first, and why others could not be had."""
 
-    def reference_with(geometry: Geometry) -> Refiner:
-        backend, precision = REFERENCE
+    def refiner_of(backend: Backend, precision: Precision, geometry: Geometry = Geometry.AUTO) -> Refiner:
         return Refiner(
             RefinerConfig(backend=backend, precision=precision, threads=threads, near_passes=1, geometry=geometry)
         )
 
-    reference = reference_with(Geometry.CPU)
+    reference = refiner_of(*REFERENCE, Geometry.CPU)
     whole = frames.whole(reference)
     one = frames.one_pass(reference)
     name = f"{REFERENCE[0].value} {REFERENCE[1].value}"
     rows, missing = [_row(frames, name, reference, one, one, whole, whole)], {}
     moved = frames.whole(reference, MOVED_M)
     rows.append(_row(frames, f"{name}, moved", reference, one, one, moved, whole))
-    refiner = reference_with(Geometry.DEVICE)
+    refiner = refiner_of(*REFERENCE, Geometry.DEVICE)
     rows.append(
         _row(frames, f"{name}, geometry too", refiner, frames.one_pass(refiner), one, frames.whole(refiner), whole)
     )
     for backend, precision in CHOICES:
         name = f"{backend.value} {precision.value}"
         try:
-            config = RefinerConfig(backend=backend, precision=precision, threads=threads, near_passes=1)
-            refiner = Refiner(config)
+            refiner = refiner_of(backend, precision)
         except LhmapError as error:
             missing[name] = str(error)
             continue

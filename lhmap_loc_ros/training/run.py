@@ -11,11 +11,12 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ..datasets.synthetic.layout import CHARACTERS
 from ..errors import ConfigError, InputError
 from .drives import AnyDrive
 
-Character = Literal["old town", "suburb", "campus", "village", "wooded"]
-"""Kinds of town, see `datasets.synthetic.layout.CHARACTERS`."""
+Character = Literal[tuple(CHARACTERS)]
+"""Kinds of town."""
 
 
 class DataConfig(BaseModel):
