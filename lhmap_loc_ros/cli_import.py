@@ -46,11 +46,18 @@ def import_kitti(
     sequence: Annotated[str, typer.Argument(metavar="SEQUENCE", help="Name of the sequence, as in sequences/NAME.")],
     out: BagOutArgument,
     frames: FramesOption = Frames.all,
+    deskew: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(help="Scans are distorted by motion, as those of raw drives are; found out if not set."),
+    ] = None,
 ) -> None:
     """Turn a KITTI sequence into a bag."""
     from .datasets.kitti import Sequence
 
-    _import(Sequence(root, sequence), out, frames)
+    source = Sequence(root, sequence, deskew)
+    _import(source, out, frames)
+    if source.deskews:
+        typer.echo("scans: freed of their distortion by motion")
 
 
 @importing.command("kitti-raw")

@@ -2,7 +2,8 @@
 """KITTI odometry sequences.
 
 Layout read: ``ROOT/sequences/SEQ/{image_2/*.png, velodyne/*.bin, calib.txt, times.txt}`` and, for ground truth,
-``ROOT/poses/SEQ.txt`` (Geiger, Lenz, Urtasun, CVPR 2012).
+``ROOT/poses/SEQ.txt`` (Geiger, Lenz, Urtasun, CVPR 2012). The benchmark's scans are free of the distortion by the car's
+motion, those of raw drives brought into its layout are not; which they are is found by comparing them.
 
 Frames: `base_link` and `lidar` are both the Velodyne (x forward, y left, z up along its axis); `map` is
 `base_link` at the first frame of the sequence, whatever frames are imported, so that bags of even and of odd
@@ -12,6 +13,7 @@ frames share it. `camera_optical_frame` is camera 2: the offset in the fourth co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from ..geometry import inverse, make_pose
 from .camera_lidar import Calibration, read_image
 from .trajectory import Trajectory
 from .tum import read_kitti_poses
+from .velodyne import are_skewed, deskewed, twist_at
 
 EPOCH_NS = 1_317_000_000 * 10**9
 """Added to the times of a sequence, which start at 0: in ROS a stamp of zero means "latest"."""
@@ -37,7 +40,9 @@ class SequenceCalibration(Calibration):
 class Sequence:
     """A sequence on disk, a `CameraLidarDrive`; raises BagError if something is missing or damaged."""
 
-    def __init__(self, root, name: str):
+    def __init__(self, root, name: str, deskew: bool | None = None):
+        """`deskew`: whether scans need their distortion by motion taken out; None: as `velodyne.are_skewed` finds."""
+        self._deskew = deskew
         self.folder = Path(root) / "sequences" / name
         if not self.folder.is_dir():
             there = ", ".join(sorted(p.name for p in (Path(root) / "sequences").glob("*"))) or "none"
@@ -49,8 +54,21 @@ class Sequence:
         self.truth = _read_truth(self.truth_path, self.stamps, self.calibration)
         """T_map_base of every frame; None if there is no ground truth."""
 
+    @cached_property
+    def deskews(self) -> bool:
+        """Whether `scan` takes the distortion by motion out; raises BagError if it cannot, for want of poses."""
+        if self.truth is None or len(self.stamps) < 2:
+            if self._deskew:
+                raise BagError(f"{self.truth_path}: not there, but scans are freed of the motion that poses tell")
+            return False
+        return are_skewed(self._measured, self.truth, self.stamps) if self._deskew is None else self._deskew
+
     def scan(self, number: int) -> np.ndarray:
         """x, y, z [m] and reflectance [0, 1] of the points (N, 4) float32."""
+        scan = self._measured(number)
+        return deskewed(scan, twist_at(self.truth, self.stamps, number)) if self.deskews else scan
+
+    def _measured(self, number: int) -> np.ndarray:
         return read_scan(self.folder / "velodyne" / f"{number:06d}.bin")
 
     def image(self, number: int) -> np.ndarray:

@@ -21,15 +21,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import BagError
-from ..geometry import inverse, make_pose, se3_log
+from ..geometry import inverse, make_pose
 from .camera_lidar import Calibration, numbered_files, read_image
 from .kitti import read_matrices, read_scan, read_text, split_projection
 from .oxts import imu_poses, read_packets
 from .trajectory import Trajectory
 from .tum import read_trajectory
+from .velodyne import deskewed, twist_at
 
-_SWEEP_S = 0.1035
-"""Time of a turn, clockwise seen from above; measured: stamps lie this far apart, and maps are sharpest so."""
 _SLACK_NS = 50_000_000
 """How far outside a file of poses a frame may lie: half a period."""
 
@@ -68,14 +67,9 @@ class RawDrive:
     def scan(self, number: int) -> np.ndarray:
         """x, y, z [m] and reflectance [0, 1] of the points (n, 4) float32, free of motion if the truth is known."""
         scan = read_scan(self._scans[int(self.numbers[number])])
-        return scan if self.truth is None or len(self.stamps) < 2 else still(scan, self._twist(number))
-
-    def _twist(self, number: int) -> np.ndarray:
-        """Mean velocity (6) [m/s, rad/s] between the frames before and after, in the Velodyne's frame."""
-        neighbours = max(number - 1, 0), min(number + 1, len(self.stamps) - 1)
-        before, after = (self.truth.at(int(self.stamps[k])) for k in neighbours)
-        seconds = (self.stamps[neighbours[1]] - self.stamps[neighbours[0]]) * 1e-9
-        return se3_log(inverse(before) @ after) / seconds
+        if self.truth is None or len(self.stamps) < 2:
+            return scan
+        return deskewed(scan, twist_at(self.truth, self.stamps, number))
 
     def image(self, number: int) -> np.ndarray:
         """The image of camera 2 (H, W, 3) uint8 RGB."""
@@ -101,16 +95,6 @@ class RawDrive:
                 f"{len(self.stamps)} frames, {self.stamps[0]} to {self.stamps[-1]} ns"
             )
         return Trajectory(self.stamps, given.at(self.stamps))
-
-
-def still(scan: np.ndarray, twist: np.ndarray) -> np.ndarray:
-    """A scan (n, 4) as seen from a car standing at its stamp, from one of a car with a velocity (6) [m/s, rad/s]."""
-    out = scan.copy()
-    # positive to the left, which is seen before the front
-    after = -np.arctan2(scan[:, 1], scan[:, 0])[:, None].astype(float) * _SWEEP_S / (2 * np.pi)
-    turned = Rotation.from_rotvec(after * twist[3:]).apply(scan[:, :3].astype(float))
-    out[:, :3] = turned + after * twist[:3]
-    return out
 
 
 def read_calibration(folder) -> Calibration:

@@ -58,11 +58,12 @@ class KittiDrive(DatasetDrive):
     kind: Literal["kitti"] = "kitti"
     root: Path
     sequence: str
+    deskew: bool | None = Field(None, description="scans are distorted by motion; null: found out")
 
     def open(self) -> CameraLidarDrive:
         from ..datasets.kitti import Sequence
 
-        return Sequence(self.root, self.sequence)
+        return Sequence(self.root, self.sequence, self.deskew)
 
 
 class KittiRawDrive(DatasetDrive):

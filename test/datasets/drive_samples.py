@@ -50,11 +50,16 @@ def raw_sweep(frame: int) -> np.ndarray:
 
     It turns clockwise, and faces forward at the frame's stamp.
     """
-    still = seen = transform(inverse(raw_velo_pose(frame)), wall())
-    v, w = np.split(se3_log(inverse(raw_velo_pose(frame)) @ raw_velo_pose(frame + 1)), 2)
+    still = transform(inverse(raw_velo_pose(frame)), wall())
+    return skewed(still, se3_log(inverse(raw_velo_pose(frame)) @ raw_velo_pose(frame + 1)) / RAW_PERIOD_S)
+
+
+def skewed(still: np.ndarray, twist: np.ndarray) -> np.ndarray:
+    """Points (N, 3) seen from a Velodyne that stands, as one measures them that moves with a twist (6) [m/s, rad/s]."""
+    seen, (v, w) = still, np.split(twist * RAW_SWEEP_S, 2)
     for _ in range(3):
         # the direction depends on the moment, and the moment on the direction
-        late = -np.arctan2(seen[:, 1], seen[:, 0])[:, None] / (2 * np.pi) * RAW_SWEEP_S / RAW_PERIOD_S
+        late = -np.arctan2(seen[:, 1], seen[:, 0])[:, None] / (2 * np.pi)
         moved = late * v + late**2 / 2 * np.cross(w, v)
         seen = Rotation.from_rotvec(late * w).inv().apply(still - moved)
     return seen

@@ -4,11 +4,14 @@
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from lhmap_loc_ros import cli
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.importing import import_drive, truth_path
 from lhmap_loc_ros.datasets.kitti import EPOCH_NS, Sequence
 from lhmap_loc_ros.datasets.tum import read_tum, write_kitti_poses
+from lhmap_loc_ros.datasets.velodyne import deskewed, twist_at
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import inverse, make_pose, project, se3_exp, transform
 
@@ -93,6 +96,24 @@ def test_poses_in_the_bag_are_a_choice(root, tmp_path):
     assert not truth_path(bag).exists()
     with pytest.raises(BagError, match="poses are wanted"):
         import_sequence(root, "07", tmp_path / "d", with_poses=True)
+
+
+def test_the_distortion_by_motion_is_taken_out_where_it_is_asked_for(root, tmp_path):
+    truth = Sequence(root, "07").truth
+    as_it_is = Sequence(root, "07").scan(2)
+    expected = deskewed(as_it_is, twist_at(truth, truth.stamps_ns, 2))
+    assert np.abs(expected - as_it_is).max() > 0.005
+    np.testing.assert_array_equal(Sequence(root, "07", deskew=True).scan(2), expected)
+    np.testing.assert_array_equal(Sequence(root, "07", deskew=False).scan(2), as_it_is)
+    words = ["import", "kitti", str(root), "07", str(tmp_path / "bag")]
+    result = CliRunner().invoke(cli.app, [*words, "--deskew"])
+    assert result.exit_code == 0 and "freed of their distortion by motion" in result.output
+    with BagReader(tmp_path / "bag") as reader:
+        scans = [message.points for message in reader.messages(["/points"])]
+    np.testing.assert_array_equal(scans[2], expected[:, :3])
+    (root / "poses" / "07.txt").unlink()
+    result = CliRunner().invoke(cli.app, [*words[:-1], str(tmp_path / "other"), "--deskew"])
+    assert result.exit_code == 2 and "07.txt: not there, but scans are freed" in result.stderr
 
 
 def _break(root, name):
