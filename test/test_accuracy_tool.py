@@ -49,7 +49,8 @@ DATA = {"street": {"map": "w.lhmap", "bag": "w/query", "frames": "0-9999/4"}}
 
 def test_ablation_compares_on_fewer_images_and_says_how_many(tool, tmp_path):
     bench = Answers(tmp_path)
-    text = tool.ablation(bench, DATA, {"other": "runs/other"}).splitlines()
+    networks = {"other": ("--method", "flow", "--model", "runs/other")}
+    text = tool.ablation(bench, DATA, networks).splitlines()
     assert text[0] == "| variant | street (7 images) |"
     assert "| as shipped | 0.10 m / 0.30°, 95 % |" in text and "| no search | 0.20 m / 0.30°, 95 % |" in text
     assert json.loads((tmp_path / "no_search.yaml").read_text()) == {"refiner": {"restarts_m": []}}
@@ -73,11 +74,18 @@ def test_sizes_compares_heat_with_an_even_sample_at_equal_bytes_and_draws_it(too
 def test_coverage_of_all_images_counts_every_image_once(tool):
     class Bench:
         def evaluate(self, cases):
-            return [data | {"within_sigmas": {k: [data["share"]] * 6 for k in "123"}} for data, *_ in cases]
+            shares = [data["share"] / len(options) for data, _, options in cases]
+            return [
+                data | {"within_sigmas": {k: [share] * 6 for k in "123"}}
+                for (data, *_), share in zip(cases, shares, strict=True)
+            ]
 
-    groups = {"few": {"frames": 10, "share": 0.5}, "many": {"frames": 30, "share": 0.9}}
-    lines = tool.covariance(Bench(), groups).splitlines()
-    assert lines[-3] == "| all 40 images | 1 | " + " | ".join(["80 / 80 / 80"] * 6) + " |"
+    groups = {"few": {"frames": 10, "share": 1.0}, "many": {"frames": 30, "share": 1.8}}
+    lines = tool.covariance(Bench(), groups, {"other": ("--method", "flow", "--model", "x")}).splitlines()
+    assert lines[2].startswith("| few | 1 | 50 / 50 / 50")
+    assert lines[8] == "| all 40 images | 1 | " + " | ".join(["80 / 80 / 80"] * 6) + " |"
+    assert lines[11] == "| all 40 images, other | 1 | " + " | ".join(["40 / 40 / 40"] * 6) + " |"
+    assert len(lines) == 14
 
 
 def test_a_table_replaces_the_one_before_and_nothing_else(tool):

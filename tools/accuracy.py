@@ -133,24 +133,26 @@ def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> s
     return "\n".join(lines)
 
 
-def covariance(bench: Bench, groups: dict[str, dict]) -> str:
-    """Share of the errors within 1, 2 and 3 reported standard deviations, per axis."""
+def covariance(bench: Bench, groups: dict[str, dict], others: dict[str, tuple]) -> str:
+    """Share of the errors within 1, 2 and 3 reported standard deviations, per axis; of other networks over all data."""
     axes = ("right", "down", "forward", "about right", "about down", "about forward")
     lines = ["| data | level | " + " | ".join(axes) + " |", "|---" * 8 + "|"]
-    pooled, images = {level: np.zeros((3, len(axes))) for level in LEVELS}, 0
 
     def row(name, level, shares):
         cells = [" / ".join(f"{100 * share:.0f}" for share in column) for column in shares.T]
         return f"| {name} | {level} | " + " | ".join(cells) + " |"
 
-    rows = list(product(groups, LEVELS))
-    figures = bench.evaluate([(groups[name], level, ("--method", "flow")) for name, level in rows])
-    for (name, level), f in zip(rows, figures, strict=True):
-        shares = np.array([f["within_sigmas"][k] for k in "123"])
-        pooled[level] += shares * f["frames"]
-        images += f["frames"] if level == LEVELS[0] else 0
-        lines.append(row(name, level, shares))
-    lines += [row(f"all {images} images", level, pooled[level] / images) for level in LEVELS]
+    for label, method in [("", ("--method", "flow")), *((f", {name}", method) for name, method in others.items())]:
+        rows = list(product(groups, LEVELS))
+        figures = bench.evaluate([(groups[name], level, method) for name, level in rows])
+        shares = [np.array([f["within_sigmas"][k] for k in "123"]) for f in figures]
+        if not label:
+            lines += [row(name, level, share) for (name, level), share in zip(rows, shares, strict=True)]
+        for level in LEVELS:
+            of_level = [k for k, (_, of_row) in enumerate(rows) if of_row == level]
+            images = [figures[k]["frames"] for k in of_level]
+            pooled = np.average([shares[k] for k in of_level], axis=0, weights=images)
+            lines.append(row(f"all {sum(images)} images{label}", level, pooled))
     return "\n".join(lines)
 
 
@@ -181,7 +183,7 @@ def as_text(groups: dict[str, dict], rows: dict[str, tuple], figures: list[list[
     return "\n".join(lines)
 
 
-def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
+def ablation(bench: Bench, groups, networks: dict[str, tuple]) -> str:
     def setting(name: str, **refiner) -> tuple:
         path = bench.work / f"{name}.yaml"
         path.write_text(json.dumps({"refiner": refiner}))
@@ -194,7 +196,7 @@ def ablation(bench: Bench, groups, networks: dict[str, str]) -> str:
         rows[name] = (once, dict)
     for weighting, name in (("uniform", "uniform"), ("heat", "heat alone"), ("uncertainty", "uncertainty alone")):
         rows[f"weights: {name}"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
-    rows |= {name: (("--method", "flow", "--model", prefix), dict) for name, prefix in networks.items()}
+    rows |= {name: (method, dict) for name, method in networks.items()}
     return variants(bench, groups, rows, 1)
 
 
@@ -287,11 +289,12 @@ def main() -> None:
         methods["regress"] = ("--method", "regress", "--model", args.regress)
     methods["flow"] = ("--method", "flow")
     others = dict(text.split("=", 1) for text in args.flow)
-    methods |= {name: ("--method", "flow", "--model", prefix) for name, prefix in others.items()}
+    networks = {name: ("--method", "flow", "--model", prefix) for name, prefix in others.items()}
+    methods |= networks
     parts = {
         "table": lambda: table(bench, groups, methods),
-        "covariance": lambda: covariance(bench, groups),
-        "ablation": lambda: ablation(bench, groups, others),
+        "covariance": lambda: covariance(bench, groups, networks),
+        "ablation": lambda: ablation(bench, groups, networks),
         "robustness": lambda: robustness(bench, groups),
         "size": lambda: sizes(bench, groups, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
     }
