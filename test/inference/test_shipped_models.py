@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from shipped_models import LARGE, SHIPPED, SMALL
 
 from lhmap_loc_ros.bench.latency_worker import REFERENCE
 from lhmap_loc_ros.errors import ModelError
@@ -13,8 +14,9 @@ from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
 
 
-def test_flow_networks_fit_each_other_and_know_their_covariance():
-    models = NetworkSet(RefinerConfig(model="flow", threads=1))
+@pytest.mark.parametrize("name", ["flow", "flow_large"])
+def test_flow_networks_fit_each_other_and_know_their_covariance(name):
+    models = NetworkSet(RefinerConfig(model=name, threads=1))
     rng = np.random.default_rng(0)
     image = rng.random((3, models.height, models.width), np.float32)
     view = np.zeros((MAP_CHANNELS, models.height, models.width), np.float32)
@@ -46,8 +48,13 @@ def test_same_input_gives_the_same_output():
         np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_weights_are_small_enough_to_ship():
-    assert sum(path.stat().st_size for path in models_dir().glob("*.onnx")) < 10e6
+@pytest.mark.parametrize("names, limit", [(SMALL, 10e6), (LARGE, 40e6)])
+def test_weights_are_small_enough_to_ship(names, limit):
+    assert sum(find_model(name).stat().st_size for name in names) < limit
+
+
+def test_no_other_networks_are_shipped():
+    assert sorted(path.stem for path in models_dir().glob("*.onnx")) == sorted(SHIPPED)
 
 
 def test_every_model_has_a_card():
