@@ -54,13 +54,19 @@ class RosSide:
         return received
 
     def call(self, kind, name, seconds: float = 30.0, **request):
-        """The answer of a service."""
-        client = self.node.create_client(kind, name)
+        """The answer of a service.
+
+        The request is sent again where none comes: a server drops its answer to a client that it has not discovered
+        yet, though that one has discovered the server.
+        """
+        client, futures = self.node.create_client(kind, name), []
         try:
             assert wait_until(client.service_is_ready, seconds), f"no service {name}"
-            future = client.call_async(kind.Request(**request))
-            assert wait_until(future.done, seconds), f"no answer from {name}"
-            return future.result()
+            for _ in range(3):
+                futures.append(client.call_async(kind.Request(**request)))
+                if wait_until(lambda: any(future.done() for future in futures), seconds / 3):
+                    return next(future for future in futures if future.done()).result()
+            raise AssertionError(f"no answer from {name}")
         finally:
             self.node.destroy_client(client)
 
