@@ -74,10 +74,9 @@ def test_sizes_compares_heat_with_an_even_sample_at_equal_bytes_and_draws_it(too
 def test_coverage_of_all_images_counts_every_image_once(tool):
     class Bench:
         def evaluate(self, cases):
-            shares = [data["share"] / len(options) for data, _, options in cases]
             return [
-                data | {"within_sigmas": {k: [share] * 6 for k in "123"}}
-                for (data, *_), share in zip(cases, shares, strict=True)
+                data | {"within_sigmas": {k: [data["share"] / len(options)] * 6 for k in "123"}}
+                for data, _, options in cases
             ]
 
     groups = {"few": {"frames": 10, "share": 1.0}, "many": {"frames": 30, "share": 1.8}}

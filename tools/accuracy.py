@@ -142,8 +142,8 @@ def covariance(bench: Bench, groups: dict[str, dict], others: dict[str, tuple]) 
         cells = [" / ".join(f"{100 * share:.0f}" for share in column) for column in shares.T]
         return f"| {name} | {level} | " + " | ".join(cells) + " |"
 
+    rows = list(product(groups, LEVELS))
     for label, method in [("", ("--method", "flow")), *((f", {name}", method) for name, method in others.items())]:
-        rows = list(product(groups, LEVELS))
         figures = bench.evaluate([(groups[name], level, method) for name, level in rows])
         shares = [np.array([f["within_sigmas"][k] for k in "123"]) for f in figures]
         if not label:

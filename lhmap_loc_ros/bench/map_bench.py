@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LhmapError
-from ..geometry import Camera, make_pose
+from ..geometry import Camera, distance_along, make_pose
 from ..lhmap import LHMap
 from ..memory import give_back_large_arrays, resident_mb
 from .repeat import repeat_map
@@ -83,8 +83,7 @@ def measure(path: Path, drive_m: float) -> dict:
 
 def _drive(path: np.ndarray, length_m: float) -> list[np.ndarray]:
     """Camera poses T_map_camera (4, 4) a metre apart, from the start of the path; a short path is driven again."""
-    steps = np.linalg.norm(np.diff(path[:, :2], axis=0), axis=1)
-    along = np.r_[0.0, np.cumsum(steps)]
+    along = distance_along(path[:, :2])
     poses = []
     for s in np.arange(0, length_m, _STEP_M) % max(along[-1], _STEP_M):
         x, y, z = (np.interp(s, along, path[:, k]) for k in range(3))

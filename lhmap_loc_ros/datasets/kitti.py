@@ -59,7 +59,8 @@ class Sequence:
         """Whether `scan` takes the distortion by motion out; raises BagError if it cannot, for want of poses."""
         if self.truth is None or len(self.stamps) < 2:
             if self._deskew:
-                raise BagError(f"{self.truth_path}: not there, but scans are freed of the motion that poses tell")
+                found = "not there" if self.truth is None else "a single pose"
+                raise BagError(f"{self.truth_path}: {found}, but scans are freed of the motion that poses tell")
             return False
         return are_skewed(self._measured, self.truth, self.stamps) if self._deskew is None else self._deskew
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from ..geometry import inverse, se3_log, transform
+from ..geometry import distance_along, inverse, se3_log, transform
 from .trajectory import Trajectory
 
 _SWEEP_S = 0.1035
@@ -56,22 +56,20 @@ def are_skewed(read: Callable[[int], np.ndarray], truth: Trajectory, stamps: np.
     if len(stamps) < 2:
         return False
     poses = truth.at(stamps)
-    driven = np.r_[0, np.cumsum(np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1))]
+    driven = distance_along(poses[:, :3, 3])
     if driven[-1] < 2 * _APART_M:
         return False
     starts = np.searchsorted(driven, np.linspace(0, driven[-1] - _APART_M, _PAIRS))
     distances = []
     for first in np.unique(starts):
         pair = first, min(np.searchsorted(driven, driven[first] + _APART_M), len(stamps) - 1)
-        sweeps = [_compared(read(int(k))) for k in pair]
-        placed = (
+        sweeps = [(poses[k], _compared(read(int(k))), twist_at(truth, stamps, k)) for k in pair]
+        distances.append(
             [
-                transform(poses[k], deskewed(sweep, share * twist_at(truth, stamps, k)))
-                for k, sweep in zip(pair, sweeps, strict=True)
+                _distance(*(transform(pose, deskewed(points, share * twist)) for pose, points, twist in sweeps))
+                for share in (0.0, 0.5)
             ]
-            for share in (0.0, 0.5)
         )
-        distances.append([_distance(*clouds) for clouds in placed])
     as_it_is, corrected = np.mean(distances, axis=0)
     return bool(corrected < as_it_is)
 

@@ -3,6 +3,7 @@
 
 from .camera import Camera, Rectifier
 from .pose import (
+    distance_along,
     from_quaternion,
     interpolate,
     inverse,
@@ -23,6 +24,7 @@ __all__ = [
     "YIELD_SHARE",
     "Camera",
     "Rectifier",
+    "distance_along",
     "from_quaternion",
     "interpolate",
     "inverse",

@@ -91,3 +91,8 @@ def pose_error(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     delta = inverse(truth) @ estimate
     angle = Rotation.from_matrix(delta[:3, :3]).magnitude()
     return float(np.linalg.norm(delta[:3, 3])), float(np.degrees(angle))
+
+
+def distance_along(positions: np.ndarray) -> np.ndarray:
+    """Length of a polyline (N, D), N > 0, from its first point to each (N,)."""
+    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(positions, axis=0), axis=1))]

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from ..configuration import Config
 from ..errors import ModelError
-from ..geometry import Camera, inverse, make_pose, pose_error
+from ..geometry import Camera, distance_along, inverse, make_pose, pose_error
 from .manifold import carry
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _every(path: np.ndarray, spacing_m: float) -> np.ndarray:
     """A path of x, y, z, yaw (P, 4) with a pose about every `spacing_m`."""
     if len(path) < 2:
         return path
-    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1))]
+    along = distance_along(path[:, :3])
     where = np.linspace(0, along[-1], max(2, round(along[-1] / spacing_m) + 1))
     # a full turn between two poses must not be walked back
     columns = [*path[:, :3].T, np.unwrap(path[:, 3])]

@@ -13,6 +13,7 @@ import numpy as np
 from ..datasets.bag import BagReader
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
+from ..geometry import distance_along
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles
@@ -207,7 +208,7 @@ def _assemble(
 
 def _waypoints(drive: Trajectory) -> np.ndarray:
     """x, y, z and yaw of the vehicle (N, 4) every few metres."""
-    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(drive.poses[:, :3, 3], axis=0), axis=1))]
+    along = distance_along(drive.poses[:, :3, 3])
     stops = np.unique(np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, _PATH_STEP_M)))
     poses = drive.poses[stops]
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import ModelError
-from ..geometry import Camera, make_pose
+from ..geometry import Camera, distance_along, make_pose
 from ..inference import Backend, Model, load_model
 from ..localization.features import HORIZON, MAP_CHANNELS, render_map
 from .config import HeatConfig
@@ -70,8 +70,7 @@ def stops_along(path: np.ndarray, config: HeatConfig) -> list[Stop]:
     They take turns in the headings and the places beside the path of the configuration: a full round of headings at
     one place beside the path, then the next place.
     """
-    steps = np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1)
-    along = np.r_[0.0, np.cumsum(steps)]
+    along = distance_along(path[:, :3, 3])
     numbers = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, config.spacing_m))
     return [
         Stop(

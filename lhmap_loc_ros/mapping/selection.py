@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..geometry import distance_along
+
 _DIRECTIONS = 16
 
 
@@ -63,8 +65,7 @@ def stretches(path: np.ndarray, stretch_m: float, points_per_m: float) -> tuple[
 
     Where the path visits a place again, the budgets of both visits add up there.
     """
-    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    along = np.r_[0.0, np.cumsum(steps)]
+    along = distance_along(path)
     length = max(float(along[-1]), 1.0)
     count = max(1, round(length / stretch_m))
     middles = (np.arange(count) + 0.5) * length / count
