@@ -32,8 +32,11 @@ from lhmap_loc_ros.localization.refiner_config import Geometry
 from lhmap_loc_ros.localization.start import near_truth
 
 RADIUS_M, MOVED_M = 60.0, 1e-6
-REFERENCE = (Backend.TORCH, PRECISIONS[Backend.TORCH][0])
-CHOICES = [(b, p) for b in Backend if b is not Backend.AUTO for p in PRECISIONS[b] if (b, p) != REFERENCE]
+REFERENCE = (Backend.TORCH, Precision.FP32)
+CHOICES = [
+    (b, p) for b in Backend for p in PRECISIONS[b] if b is not Backend.AUTO and p is not Precision.AUTO
+    and (b, p) != REFERENCE
+]  # fmt: skip
 
 
 class Frames:

@@ -23,17 +23,21 @@ class Backend(str, Enum):
 class Precision(str, Enum):
     """What convolutions compute in; all else is single precision."""
 
+    AUTO = "auto"
+    """int8 in ONNX Runtime on a CPU where the network has such a file, else fp32."""
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+    """The file of the network for it, see `models.int8_file`."""
 
 
 PRECISIONS = {
-    Backend.AUTO: (Precision.FP32, Precision.FP16),
-    Backend.ONNXRUNTIME: (Precision.FP32, Precision.FP16),
-    Backend.TENSORRT: (Precision.FP32, Precision.FP16),
-    Backend.OPENVINO: (Precision.FP32, Precision.BF16),
-    Backend.TORCH: (Precision.FP32,),
+    Backend.AUTO: (Precision.AUTO, Precision.FP32, Precision.FP16),
+    Backend.ONNXRUNTIME: (Precision.AUTO, Precision.FP32, Precision.FP16, Precision.INT8),
+    Backend.TENSORRT: (Precision.AUTO, Precision.FP32, Precision.FP16),
+    Backend.OPENVINO: (Precision.AUTO, Precision.FP32, Precision.BF16),
+    Backend.TORCH: (Precision.AUTO, Precision.FP32),
 }
 WITH_TENSORS = (Backend.TORCH, Backend.TENSORRT, Backend.AUTO)
 """What may take PyTorch's tensors where they are, see `Model.run_on_device`."""
@@ -43,9 +47,12 @@ _WITH_CUDA = (Backend.ONNXRUNTIME, Backend.TENSORRT, Backend.TORCH)
 def check_choice(backend: Backend, precision: Precision, device: str) -> None:
     """Raises ModelError for a precision or a device that the backend does not have."""
     if precision not in PRECISIONS[backend]:
-        known = " or ".join(p.value for p in PRECISIONS[backend])
+        *others, last = (p.value for p in PRECISIONS[backend])
+        known = f"{', '.join(others)} or {last}"
         raise ModelError(f"precision {precision.value} does not go with backend {backend.value}, expected {known}")
-    gpu_number(device)
+    gpu = gpu_number(device)
+    if precision is Precision.INT8 and gpu is not None:
+        raise ModelError(f"precision int8 does not go with device {device}, expected auto or cpu")
     if device == "cpu" and backend is Backend.TENSORRT:
         raise ModelError("device cpu does not go with backend tensorrt, expected auto, cuda or cuda:NUMBER")
     if device.startswith("cuda") and backend not in (*_WITH_CUDA, Backend.AUTO):

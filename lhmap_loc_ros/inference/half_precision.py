@@ -8,6 +8,8 @@ bounded log scale), and each last convolution before these: descriptors and head
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from .model import import_onnx
@@ -53,8 +55,8 @@ def _unpack_weights(onnx, graph) -> None:
         onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(packed[n.input[0]]).astype(np.float32), n.output[0])
         for n in casts
     ]
-    unpacked = {_key(node) for node in casts}
-    _replace(graph.node, [node for node in graph.node if _key(node) not in unpacked])
+    unpacked = {key(node) for node in casts}
+    _replace(graph.node, [node for node in graph.node if key(node) not in unpacked])
     _replace(graph.initializer, [*(t for t in graph.initializer if t.name not in packed), *plain])
 
 
@@ -63,7 +65,7 @@ class _Halving:
 
     def __init__(self, onnx, graph, emulated: bool):
         self._onnx, self._graph, self._emulated = onnx, graph, emulated
-        self._half = _half_nodes(graph)
+        self._half = reduced_nodes(graph)
         """Names of the tensors that become half precision, under another name."""
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._made: set[str] = set()
@@ -75,7 +77,7 @@ class _Halving:
         for node in list(self._graph.node):
             copied = self._onnx.NodeProto()
             copied.CopyFrom(node)
-            half = _key(node) in self._half
+            half = key(node) in self._half
             carried = _CARRIED.get(node.op_type, range(len(node.input))) if half else range(len(node.input))
             converted = self._in_half if half else self._in_single
             for number in carried:
@@ -128,21 +130,21 @@ def _replace(field, values: list) -> None:
     field.extend(values)
 
 
-def _key(node) -> str:
+def key(node) -> str:
     """Tells nodes apart: a tensor has one source."""
     return node.output[0]
 
 
-def _half_nodes(graph) -> set[str]:
-    """Keys of the nodes that compute in half precision."""
+def reduced_nodes(graph, without: Collection[str] = ()) -> set[str]:
+    """Keys of the nodes that may compute in less than single precision; of convolutions those `without` may not."""
     last = _last_convolutions(graph)
-    half: set[str] = set()
+    reduced: set[str] = set()
     for node in graph.node:
-        if node.op_type == "Conv" and _key(node) not in last:
-            half.add(_key(node))
-        elif node.op_type in _CARRIED and all(node.input[k] in half for k in _CARRIED[node.op_type]):
-            half.add(_key(node))
-    return half
+        if node.op_type == "Conv" and key(node) not in last and key(node) not in without:
+            reduced.add(key(node))
+        elif node.op_type in _CARRIED and all(node.input[k] in reduced for k in _CARRIED[node.op_type]):
+            reduced.add(key(node))
+    return reduced
 
 
 def _last_convolutions(graph) -> set[str]:
@@ -151,11 +153,11 @@ def _last_convolutions(graph) -> set[str]:
     last, seen, waiting = set(), set(), [output.name for output in graph.output]
     while waiting:
         node = source.get(waiting.pop())
-        if node is None or _key(node) in seen:
+        if node is None or key(node) in seen:
             continue
-        seen.add(_key(node))
+        seen.add(key(node))
         if node.op_type == "Conv":
-            last.add(_key(node))
+            last.add(key(node))
         else:
             waiting.extend(node.input)
     return last

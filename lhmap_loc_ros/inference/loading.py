@@ -12,7 +12,7 @@ from .choice import Backend, Precision, check_choice, gpu_number
 from .cuda_run import import_cudart
 from .gpu import find_gpu
 from .model import Model, import_onnx, read_network
-from .models import find_model
+from .models import find_model, int8_file
 from .onnx_backend import OnnxModel
 from .tensorrt_package import PACKAGES, import_tensorrt
 
@@ -41,11 +41,15 @@ def load_model(
     except ValueError as error:
         raise ModelError(f"{error}, expected one of {_values(Backend)} and one of {_values(Precision)}") from None
     check_choice(backend, precision, device)
-    path = find_model(name)
+    path, gpu = find_model(name), gpu_number(device)
     if backend is Backend.AUTO:
         backend = choose(device)
-        precision = precision if backend is Backend.TENSORRT else Precision.FP32
-    return _LOADERS[backend](path, precision.value, gpu_number(device), threads, wait)
+        if precision is Precision.FP16 and backend is not Backend.TENSORRT:
+            precision = Precision.FP32
+    if precision is Precision.AUTO:
+        eight_bits = backend is Backend.ONNXRUNTIME and gpu is None and int8_file(path).is_file()
+        precision = Precision.INT8 if eight_bits else Precision.FP32
+    return _LOADERS[backend](path, precision.value, gpu, threads, wait)
 
 
 def choose(device: str) -> Backend:

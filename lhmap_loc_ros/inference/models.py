@@ -30,3 +30,12 @@ def find_model(name: str | Path) -> Path:
     if not shipped.is_file():
         raise ModelError(f"model {name} not found: neither a file nor in {shipped.parent}")
     return shipped
+
+
+INT8_OF = "int8_of"
+"""Key of this package's metadata in an int8 file: SHA-256 of the file it was made of."""
+
+
+def int8_file(path: Path) -> Path:
+    """Where the same network lies with convolutions in 8 bits, whether or not it is there."""
+    return path.parent / "int8" / path.name

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .model import Model, parse_metadata
+from .models import INT8_OF, int8_file
 
 MOST_THREADS = 4
 """More gain these small networks nothing."""
@@ -72,16 +73,24 @@ class OnnxModel(Model):
         import onnxruntime as ort
 
         content = path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
         self._session = _session(path, content, precision, _providers(gpu), threads)
+        metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map)
+        made_of = metadata.pop(INT8_OF, None)
+        if precision == "int8" and made_of != sha256:
+            raise ModelError(
+                f"{int8_file(path)} was made of a file with SHA-256 {made_of}, but {path} has {sha256}: "
+                "write both by one lhmap train export, or set precision fp32"
+            )
         # CUDA that cannot start leaves the CPU, without an error
         if gpu is not None and "CUDAExecutionProvider" not in self._session.get_providers():
             raise ModelError(f"{path}: ONNX Runtime {ort.__version__} could not start CUDA on GPU {gpu}")
         super().__init__(
             path=path,
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=sha256,
             inputs={i.name: tuple(i.shape) for i in self._session.get_inputs()},
             outputs=[o.name for o in self._session.get_outputs()],
-            metadata=parse_metadata(self._session.get_modelmeta().custom_metadata_map),
+            metadata=metadata,
             backend="ONNX Runtime, CPU" if gpu is None else f"ONNX Runtime, CUDA GPU {gpu}",
             precision=precision,
         )
@@ -107,6 +116,11 @@ def _session(path: Path, content: bytes, precision: str, providers: list, thread
         from .half_precision import to_half_precision
 
         content = to_half_precision(content, emulated=len(providers) == 1)
+    elif precision == "int8":
+        network, path = path, int8_file(path)
+        if not path.is_file():
+            raise ModelError(f"{network} has no int8 file, expected {path} (lhmap train export writes it)")
+        content = path.read_bytes()
     try:
         return ort.InferenceSession(content, _options(threads), providers=providers)
     except Exception as error:  # ONNX Runtime raises its own, unrelated exception types

@@ -48,7 +48,9 @@ class RefinerConfig(BaseModel):
         description="onnxruntime, tensorrt, openvino, torch; auto: TensorRT where a GPU is, else ONNX Runtime",
     )
     precision: Precision = Field(
-        Precision.FP32, description="of convolutions: fp32; fp16 (tensorrt, onnxruntime); bf16 (openvino)"
+        Precision.AUTO,
+        description="of convolutions: fp32; fp16 (tensorrt, onnxruntime); bf16 (openvino); int8 (onnxruntime, CPU); "
+        "auto: int8 where it goes and MODEL has such files, else fp32",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:NUMBER")
     geometry: Geometry = Field(

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import chain, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import yaml
@@ -17,6 +20,8 @@ from .drives import AnyDrive
 
 Character = Literal[tuple(CHARACTERS)]
 """Kinds of town."""
+_QUANTIZED_BY = 6
+"""At most so many images of each bag give the ranges of the values in int8 files."""
 
 
 class DataConfig(BaseModel):
@@ -66,7 +71,9 @@ class ExportConfig(BaseModel):
     name: str = Field("flow", description="prefix of the flow network's files")
     width: int = Field(320, multiple_of=16)
     height: int = Field(96, multiple_of=16)
-    calibration: list[CalibrationRun] = Field(default_factory=list, description="what calibrates the covariance")
+    calibration: list[CalibrationRun] = Field(
+        default_factory=list, description="what the covariance is calibrated on, and the ranges of int8"
+    )
 
 
 def make_data(config: DataConfig, out: Path) -> None:
@@ -89,23 +96,15 @@ def make_data(config: DataConfig, out: Path) -> None:
 
 
 def export(config: ExportConfig, out: Path) -> None:
-    """Write ONNX files, the covariance calibrated on the shards named."""
-    from ..localization.covariance import METADATA_KEY
-    from ..networks.flow import FlowNet
+    """Write ONNX files, the covariance calibrated on the bags named."""
     from ..networks.heat import HeatNet
     from ..networks.reference_heat import ReferenceHeatNet
     from ..networks.regress import RegressNet
     from .checkpoint import load_checkpoint
-    from .export import export_flow, export_heat, export_regress
+    from .export import export_heat, export_regress
 
     if config.flow:
-        net, step = load_checkpoint(config.flow, FlowNet)
-        metadata = {"step": step}
-        if config.calibration:
-            model = _calibrate(net, config)
-            metadata[METADATA_KEY] = asdict(model)
-            logging.info("covariance %s", model)
-        export_flow(net, out, config.name, config.width, config.height, metadata)
+        _export_flow(config, out)
     if config.heat:
         net, step = load_checkpoint(config.heat, HeatNet)
         export_heat(net, out / "heat.onnx", config.width, config.height, {"step": step})
@@ -118,21 +117,49 @@ def export(config: ExportConfig, out: Path) -> None:
         export_regress(net, out / f"regress_{stage}.onnx", config.width, config.height, {"step": step})
 
 
-def _calibrate(net, config: ExportConfig):
-    """The covariance models of a flow network; raises InputError for what `lhmap evaluate` would refuse."""
+def _export_flow(config: ExportConfig, out: Path) -> None:
+    """All files of the flow network or none; with bags to calibrate on, those for int8 and a covariance, too.
+
+    Raises InputError for what `lhmap evaluate` would refuse.
+    """
+    from ..networks.flow import FlowNet
+    from .checkpoint import load_checkpoint
+    from .export import export_flow
+    from .quantize import move_networks
+
+    net, step = load_checkpoint(config.flow, FlowNet)
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".export-", dir=out) as folder:
+        export_flow(net, Path(folder), config.name, config.width, config.height, {"step": step})
+        if config.calibration:
+            _fit_to_bags(str(Path(folder, config.name)), config.calibration)
+        move_networks(Path(folder), out)
+
+
+def _fit_to_bags(prefix: str, runs: list[CalibrationRun]) -> None:
+    """Makes the int8 files of exported networks, and fits the covariance of what those say."""
     from ..evaluation.bag_queries import BagQueries
+    from ..inference import Backend
     from ..lhmap import LHMap
+    from ..localization.covariance import METADATA_KEY
     from ..localization.refine import Refiner, RefinerConfig
     from .calibrate import Trials, fit_covariances, trials
-    from .validate import TorchModelSet
+    from .quantize import add_metadata, quantize_flow
 
-    refiner = Refiner(RefinerConfig(), TorchModelSet(net, config.width, config.height))
-    found = []
-    for run in config.calibration:
-        with LHMap.open(run.map) as lhmap, BagQueries(run.bag, lhmap, run.truth, run.frames) as queries:
+    with ExitStack() as stack:
+        sets = []
+        for run in runs:
+            lhmap = stack.enter_context(LHMap.open(run.map))
+            sets.append(stack.enter_context(BagQueries(run.bag, lhmap, run.truth, run.frames)))
+        quantize_flow(prefix, chain(*(islice(q, 0, None, -(-len(q) // _QUANTIZED_BY)) for q in sets)))
+        refiner = Refiner(RefinerConfig(model=prefix, backend=Backend.ONNXRUNTIME))
+        found = []
+        for run, queries in zip(runs, sets, strict=True):
             logging.info("calibrate on %s, %d images", run.bag, len(queries))
             found.append(trials(refiner, queries))
-    return fit_covariances(Trials.joined(found))
+    model = fit_covariances(Trials.joined(found))
+    logging.info("covariance %s", model)
+    add_metadata(prefix, {METADATA_KEY: asdict(model)})
 
 
 def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None:

@@ -10,7 +10,7 @@ from tiny_bag import write_bag, write_truth, write_walls
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.evaluation.methods import make_method
 from lhmap_loc_ros.geometry import pose_error
-from lhmap_loc_ros.inference import load_model
+from lhmap_loc_ros.inference import Precision, load_model
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
@@ -165,9 +165,9 @@ def nothing_moves(cell):
     return head
 
 
-def test_exported_covariance_is_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch):
-    monkeypatch.setattr(TorchModelSet, "coarse", nothing_moves(8))
-    monkeypatch.setattr(TorchModelSet, "fine", nothing_moves(4))
+def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr(NetworkSet, "coarse", nothing_moves(8))
+    monkeypatch.setattr(NetworkSet, "fine", nothing_moves(4))
     bag, truth = write_bag(tmp_path / "bag", frames=4), tmp_path / "bag.tum"
     write_truth(truth, frames=4)
     write_walls(tmp_path / "walls.lhmap")
@@ -176,9 +176,20 @@ def test_exported_covariance_is_calibrated_on_bags_as_they_are_evaluated(tmp_pat
     config = {"flow": str(tmp_path / "flow.safetensors"), "width": 160, "height": 48, "calibration": [run]}
     (tmp_path / "export.yaml").write_text(json.dumps(config))
     train("export", tmp_path / "export.yaml", tmp_path / "models")
-    calibrated = NetworkSet(RefinerConfig(model=str(tmp_path / "models" / "flow"), threads=1)).covariance
-    for model in (calibrated.rough, calibrated.near):
+    exported = RefinerConfig(model=str(tmp_path / "models" / "flow"), threads=1)
+    networks = NetworkSet(exported)
+    assert {network.precision for network in networks.networks} == {"int8"}
+    for model in (networks.covariance.rough, networks.covariance.near):
         assert model != CovarianceModel() and np.isfinite(model.factors(0.5, 0.1)).all()
+    single = exported.model_copy(update={"precision": Precision.FP32})
+    assert NetworkSet(single).covariance == networks.covariance
+    # without bags there are no ranges of values: no int8 files, those of the network before are gone
+    (tmp_path / "export.yaml").write_text(json.dumps({**config, "calibration": []}))
+    train("export", tmp_path / "export.yaml", tmp_path / "models")
+    assert {network.precision for network in NetworkSet(exported).networks} == {"fp32"}
+    assert sorted(p.name for p in (tmp_path / "models").rglob("*") if p.is_file()) == [
+        f"flow_{part}.onnx" for part in ("coarse", "fine", "image")
+    ]
 
 
 def test_reference_networks_are_trained_and_exported_by_the_same_commands(shard_path, tmp_path):
