@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks that are shipped."""
 
-SMALL = ("flow_image", "flow_coarse", "flow_fine", "heat")
-LARGE = ("flow_large_image", "flow_large_coarse", "flow_large_fine")
-SHIPPED = SMALL + LARGE
+DEFAULT = ("flow_image", "flow_coarse", "flow_fine", "heat")
+SMALL = ("flow_small_image", "flow_small_coarse", "flow_small_fine")
+SHIPPED = DEFAULT + SMALL

@@ -5,13 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-from shipped_models import LARGE, SMALL
+from shipped_models import SHIPPED
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import find_model, load_model
 from lhmap_loc_ros.inference.models import int8_file
 
-FLOW = [name for name in SMALL + LARGE if name.startswith("flow")]
+FLOW = [name for name in SHIPPED if name.startswith("flow")]
 
 
 @pytest.mark.parametrize("name", FLOW)

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from shipped_models import LARGE, SHIPPED, SMALL
+from shipped_models import DEFAULT, SHIPPED, SMALL
 
 from lhmap_loc_ros.bench.latency_worker import REFERENCE
 from lhmap_loc_ros.errors import ModelError
@@ -14,7 +14,7 @@ from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
 
 
-@pytest.mark.parametrize("name", ["flow", "flow_large"])
+@pytest.mark.parametrize("name", ["flow", "flow_small"])
 def test_flow_networks_fit_each_other_and_know_their_covariance(name):
     models = NetworkSet(RefinerConfig(model=name, threads=1))
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def test_same_input_gives_the_same_output():
         np.testing.assert_array_equal(first[name], second[name])
 
 
-@pytest.mark.parametrize("names, limit", [(SMALL, 10e6), (LARGE, 40e6)])
+@pytest.mark.parametrize("names, limit", [(SMALL, 10e6), (DEFAULT, 40e6)])
 def test_weights_are_small_enough_to_ship(names, limit):
     assert sum(find_model(name).stat().st_size for name in names) < limit
 
