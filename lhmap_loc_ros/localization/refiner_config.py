@@ -67,7 +67,7 @@ class RefinerConfig(BaseModel):
     restart_coarse_passes: int = Field(2, ge=0, le=8, description="at most so many refinements at 1/8 of a new start")
     restart_gain: float = Field(1.1, ge=1.0, description="factor on the inlier ratio that makes a new start the better")
     restart_least: float = Field(0.2, ge=0.0, le=1.0, description="inlier ratio that a new start must lead to")
-    agreement: float = Field(0.45, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
+    agreement: float = Field(0.3, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     near_settled_m: float = Field(0.05, ge=0.0, description="as settled_m for images after the first [m]")
