@@ -87,7 +87,7 @@ class DevicePasses(Passes):
         relative = torch.ones_like(heat)
         if weighting in (Weighting.HEAT, Weighting.BOTH):
             mean = torch.where(known, heat, 0.0).sum() / known.sum().clamp(min=1)
-            relative = (mean / heat.clamp(min=LEAST_HEAT)).sqrt()
+            relative = (mean.clamp(min=LEAST_HEAT) / heat.clamp(min=LEAST_HEAT)).sqrt()
         if weighting is Weighting.BOTH:
             return log_scale.exp() * relative[:, None]
         # the mean of the two in the middle, as numpy has it

@@ -127,7 +127,7 @@ class HostPasses(Passes):
         relative = np.ones_like(heat)
         if weighting in (Weighting.HEAT, Weighting.BOTH):
             # heat is information, one over a squared scale
-            relative = np.sqrt(heat.mean() / np.maximum(heat, LEAST_HEAT))
+            relative = np.sqrt(max(heat.mean(), LEAST_HEAT) / np.maximum(heat, LEAST_HEAT))
         known = np.exp(log_scale) if weighting is Weighting.BOTH else np.exp(np.median(log_scale))
         return known * relative[:, None] * np.ones(2)
 

@@ -222,6 +222,12 @@ def test_doubtful_matches_count_as_little_as_the_weighting_says(monkeypatch, cro
     assert (error[1] < 0.1) == trusted, error
 
 
+def test_map_points_without_any_heat_are_matched_all_the_same(monkeypatch, crop):
+    crop = MapPoints(crop.points, crop.intensity, np.zeros(len(crop.points)), ORIGIN)
+    refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop))
+    assert pose_error(refiner.refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera, TRUTH)[0] < 0.01
+
+
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
