@@ -130,7 +130,10 @@ def test_inputs_that_do_not_fit_are_named(backend):
     [
         ({"backend": "cuda"}, "'cuda' is not a valid Backend, expected one of auto, onnxruntime"),
         ({"precision": "int4"}, "'int4' is not a valid Precision.*fp32, fp16, bf16, int8"),
-        ({"backend": "tensorrt", "precision": "bf16"}, "bf16 does not go with .* auto, fp32 or fp16"),
+        (
+            {"backend": "tensorrt", "precision": "bf16"},
+            "bf16 does not go with backend tensorrt, expected auto, fp32 or fp16",
+        ),
         ({"backend": "openvino", "precision": "int8"}, "int8 does not go with backend openvino"),
         ({"backend": "onnxruntime", "precision": "int8", "device": "cuda"}, "int8 does not go with device cuda"),
         ({"precision": "bf16"}, "bf16 does not go with backend auto"),
