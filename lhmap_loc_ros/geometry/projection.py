@@ -36,20 +36,25 @@ def _project(points, T, fx, fy, cx, cy, min_depth, uv, depth):
 @numba.njit(cache=True, nogil=True)
 def _z_buffer(uv, depth, splat, max_depth, nearest, index):
     height, width = nearest.shape
+    alike = splat.shape[0] == 1
     for i in range(uv.shape[0]):
-        z = depth[i]
-        u = uv[i, 0]
-        if not (z <= max_depth) or not (u > -1e6 and u < 1e6 and uv[i, 1] > -1e6 and uv[i, 1] < 1e6):
+        z, u, v = depth[i], uv[i, 0], uv[i, 1]
+        # as positive conditions, which NaN fails
+        in_columns = u > -MOST_REACH - 0.5 and u < width + MOST_REACH
+        if not (z <= max_depth and in_columns and v > -MOST_REACH - 0.5 and v < height + MOST_REACH):
             continue
         # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s, for all points or for each
-        reach = min(int(0.5 * splat[i % splat.shape[0]] / z), MOST_REACH)
-        column, row = int(np.floor(u + 0.5)), int(np.floor(uv[i, 1] + 0.5))
+        reach = min(int(0.5 * splat[0 if alike else i] / z), MOST_REACH)
+        column, row = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
+        beside = z + YIELD_M + YIELD_SHARE * z
         for r in range(max(row - reach, 0), min(row + reach + 1, height)):
             for c in range(max(column - reach, 0), min(column + reach + 1, width)):
-                key = z if r == row and c == column else z + YIELD_M + YIELD_SHARE * z
-                if key < nearest[r, c]:
-                    nearest[r, c] = key
+                if beside < nearest[r, c]:
+                    nearest[r, c] = beside
                     index[r, c] = i
+        if 0 <= row < height and 0 <= column < width and z < nearest[row, column]:
+            nearest[row, column] = z
+            index[row, column] = i
     for r in range(height):
         for c in range(width):
             if index[r, c] >= 0:

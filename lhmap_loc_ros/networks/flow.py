@@ -19,6 +19,8 @@ COARSE, FINE = 8, 4
 """Cell sizes in pixels."""
 WINDOW = 4
 """The fine head looks this many cells far in each direction."""
+MOST_SPAN = 40
+"""Map cells of a row that are compared with image cells at once, all with all."""
 LOG_SCALE_RANGE = (-3.0, 4.0)
 """Bounds of the natural logarithm of a Laplace scale in pixels."""
 
@@ -212,17 +214,27 @@ def window_cost(map4: torch.Tensor, image4: torch.Tensor, radius: int) -> torch.
     """Cosine similarity of each map cell with the image cells around it (B, (2r+1)^2, h, w), rows first."""
     if torch.is_grad_enabled():
         return _BandedCost.apply(map4, image4, radius)
-    b, _, h, w = map4.shape
-    wide = w + 2 * radius
+    b, c, h, w = map4.shape
+    span = _span(w)
+    wide, starts = span + 2 * radius, range(0, w, span)
     padded = F.pad(image4, (radius,) * 4).permute(0, 2, 1, 3)
-    # Column x of the map meets columns x .. x + 2r of the padded image: a diagonal band. Had the map one column more
-    # than the padded image, their products would fill rows one element longer, in which the band stands upright: only
-    # products, reshapes and slices, which every runtime has.
-    columns, bands = F.pad(map4, (0, wide + 1 - w)).permute(0, 2, 3, 1), []
+    # Rows are cut into spans, since of the products of whole rows few are wanted. Column x of a span of the map meets
+    # columns x .. x + 2r of a wider one of the padded image: a diagonal band. Had the map one column more than the
+    # image, their products would fill rows one element longer, in which the band stands upright: only products,
+    # reshapes and slices, which every runtime has.
+    spans = torch.stack([padded[..., x : x + wide] for x in starts], 2)
+    columns = map4.permute(0, 2, 3, 1).reshape(b, h, len(starts), span, c)
+    columns, bands = F.pad(columns, (0, 0, 0, wide + 1 - span)), []
     for dy in range(2 * radius + 1):
-        full = torch.matmul(columns, padded[:, dy : dy + h])
-        bands.append(full.reshape(b, h, wide, wide + 1)[..., : 2 * radius + 1])
-    return torch.cat(bands, 3)[:, :, :w].permute(0, 3, 1, 2)
+        full = torch.matmul(columns, spans[:, dy : dy + h])
+        bands.append(full.reshape(b, h, len(starts), wide, wide + 1)[..., : 2 * radius + 1])
+    return torch.cat(bands, 4)[:, :, :, :span].reshape(b, h, w, -1).permute(0, 3, 1, 2)
+
+
+def _span(width: int) -> int:
+    """The largest part of a row that divides it and has at most `MOST_SPAN` cells, or the whole row."""
+    least = MOST_SPAN // 4
+    return next((n for n in range(min(MOST_SPAN, width), least, -1) if width % n == 0), width)
 
 
 class _BandedCost(torch.autograd.Function):

@@ -77,12 +77,13 @@ def test_cells_the_image_does_not_show_teach_only_doubt():
     assert (log_scale.grad < 0).all()
 
 
-def test_window_cost_is_the_product_with_every_shift_and_so_is_its_gradient():
+@pytest.mark.parametrize("width", [9, 47, 114])
+def test_window_cost_is_the_product_with_every_shift_and_so_is_its_gradient(width):
     torch.manual_seed(0)
-    a, b = (torch.randn(2, 5, 6, 9, requires_grad=True) for _ in range(2))
+    a, b = (torch.randn(2, 5, 6, width, requires_grad=True) for _ in range(2))
     padded = F.pad(b, (2,) * 4)
     expected = torch.stack(
-        [(a * padded[:, :, dy : dy + 6, dx : dx + 9]).sum(1) for dy in range(5) for dx in range(5)], 1
+        [(a * padded[:, :, dy : dy + 6, dx : dx + width]).sum(1) for dy in range(5) for dx in range(5)], 1
     )
     weight = torch.randn_like(expected)
     gradients = torch.autograd.grad((expected * weight).sum(), (a, b))
