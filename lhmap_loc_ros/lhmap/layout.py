@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import MapFormatError
 
 MAGIC = b"\x89LHMAP\r\n"
-VERSION = (1, 0)
+VERSION = (1, 1)
 PREAMBLE = struct.Struct("<8sHHIIIQ")
 INDEX = np.dtype(
     [
@@ -30,8 +30,6 @@ INDEX = np.dtype(
         ("reserved", "<u4"),
     ]
 )  # fmt: skip
-RAW, ZLIB = 0, 1
-BYTES_PER_POINT = 8
 _SEED = struct.Struct("<iiiII")
 
 
@@ -76,30 +74,3 @@ def tile_crc(ix: int, iy: int, z_base: int, count: int, encoding: int, data: byt
     """Checksum of a tile: its bytes and its place, so that swapped tiles are noticed."""
     return zlib.crc32(data, zlib.crc32(_SEED.pack(ix, iy, z_base, count, encoding)))
 
-
-def encode_tile(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> tuple[bytes, int]:
-    """The bytes of a tile and their encoding, from quanta (N, 3) uint16, heat and intensity (N,) uint8."""
-    # high bytes vary little: kept apart from the low ones they compress well
-    planes = [quanta.T & 0xFF, quanta.T >> 8, heat, intensity]
-    raw = b"".join(np.ascontiguousarray(plane).astype(np.uint8).tobytes() for plane in planes)
-    packed = zlib.compress(raw, 6)
-    return (packed, ZLIB) if len(packed) < len(raw) else (raw, RAW)
-
-
-def decode_tile(data: bytes, count: int, encoding: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The inverse of `encode_tile`; raises ValueError when the bytes do not hold `count` points."""
-    expected = count * BYTES_PER_POINT
-    if encoding == ZLIB:
-        stream = zlib.decompressobj()
-        try:
-            # a bound: a forged tile must not fill the memory
-            data = stream.decompress(data, expected + 1)
-        except zlib.error as error:
-            raise ValueError(str(error)) from error
-    elif encoding != RAW:
-        raise ValueError(f"encoding {encoding} found, expected {RAW} or {ZLIB}")
-    if len(data) != expected:
-        raise ValueError(f"{len(data)} bytes found, expected {expected}")
-    planes = np.frombuffer(data, np.uint8).reshape(BYTES_PER_POINT, count)
-    quanta = (planes[0:3] | planes[3:6].astype(np.uint16) << 8).T
-    return quanta, planes[6], planes[7]

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import MapFormatError
 from . import layout
+from .coding import decode_tile
 from .metadata import MapMetadata
 
 
@@ -58,7 +59,7 @@ class TileSource:
         """Tile `number` of the index; raises MapFormatError if it is damaged."""
         ix, iy, count, encoding, z_base = self.index[number][["ix", "iy", "count", "encoding", "z_base"]].tolist()
         try:
-            quanta, heat, intensity = layout.decode_tile(self.read_bytes(number), count, encoding)
+            quanta, heat, intensity = decode_tile(self.read_bytes(number), count, encoding)
         except ValueError as error:
             raise MapFormatError(f"{self.path}: tile ({ix}, {iy}) cannot be decoded: {error}") from None
         step, tile_m = self.metadata.resolution_m, self.metadata.tile_m

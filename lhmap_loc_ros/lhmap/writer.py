@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing an LHMap: sort into tiles, best heat first, quantise, compress, checksum."""
+"""Writing an LHMap: sort into tiles, quantise, compress, checksum."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from . import layout
 from .atomic import replacing
+from .coding import encode_tile
 from .metadata import MapMetadata
 from .points import MapPoints
 
@@ -95,11 +96,10 @@ def pack_tile(
     """The bytes of a tile, their encoding, and the height of its lowest point in steps.
 
     `points` (N, 3) are metres from the tile's corner, heights above the origin; `heat` and `intensity` (N,) in [0, 1].
-    Best stored heat comes first; ties keep the order they came in. Raises InputError for a tile too high.
+    Raises InputError for a tile too high.
     """
     heat, intensity = (np.round(values * 255).astype(np.uint8) for values in (heat, intensity))
-    order = np.argsort(-heat.astype(np.int16), kind="stable")
-    steps = np.round(points[order].astype(np.float64) / step)
+    steps = np.round(points.astype(np.float64) / step)
     z_base = int(steps[:, 2].min()) if len(steps) else 0
     if len(steps) and (steps[:, 2].max() - z_base > 65535 or abs(z_base) >= 2**31):
         raise InputError(
@@ -107,5 +107,5 @@ def pack_tile(
             f"a tile may be {65535 * step:g} m high at a resolution of {step} m"
         )
     quanta = (steps - (0, 0, z_base)).astype(np.uint16)
-    data, encoding = layout.encode_tile(quanta, heat[order], intensity[order])
+    data, encoding = encode_tile(quanta, heat, intensity)
     return data, encoding, z_base

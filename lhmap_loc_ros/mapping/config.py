@@ -79,6 +79,8 @@ class BuildConfig(Config):
     """Step of the stored coordinates: finer ones cost bytes, and tell cameras nothing."""
     intensity_levels: int = Field(16, ge=2, le=256)
     """How many intensities are told apart in the file."""
+    heat_levels: int = Field(16, ge=2, le=256)
+    """How many heats are told apart in the file; all of them where points are chosen."""
     min_range_m: float = Field(2.0, ge=0)
     """Nearer points are the vehicle itself."""
     max_range_m: float = Field(60.0, gt=0)

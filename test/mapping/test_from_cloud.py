@@ -36,7 +36,7 @@ def rows(path):
 def test_exported_map_comes_back_the_same(tmp_path, walls, name):
     result = lhmap("export", walls, tmp_path / name)
     assert result.exit_code == 0 and "20000 points" in result.stdout
-    (tmp_path / "fine.yaml").write_text("{resolution_m: 0.005, intensity_levels: 256}")
+    (tmp_path / "fine.yaml").write_text("{resolution_m: 0.005, intensity_levels: 256, heat_levels: 256}")
     result = lhmap("import", "cloud", tmp_path / name, tmp_path / "back.lhmap", "-c", tmp_path / "fine.yaml")
     assert result.exit_code == 0 and "20000 points" in result.stdout
     np.testing.assert_allclose(rows(tmp_path / "back.lhmap"), rows(walls), atol=0.011)

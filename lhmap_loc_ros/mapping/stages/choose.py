@@ -60,10 +60,10 @@ class PackJob:
         for path in self.choices or ():
             choice = load(path)
             keep[choice["index"][part_of(choice, self.tile)]] = True
-        steps = self.config.intensity_levels - 1
-        points, heat, intensity = data["points"][keep], heat[keep], np.round(data["intensity"][keep] * steps) / steps
-        packed, encoding, z_base = pack_tile(points, heat, intensity, self.tile, self.config.resolution_m)
-        corner = corner_of(self.tile, self.config.tile_m)
+        points, c = data["points"][keep], self.config
+        heat, intensity = _in_levels(heat[keep], c.heat_levels), _in_levels(data["intensity"][keep], c.intensity_levels)
+        packed, encoding, z_base = pack_tile(points, heat, intensity, self.tile, c.resolution_m)
+        corner = corner_of(self.tile, c.tile_m)
         save(
             self.out,
             data=np.frombuffer(packed, np.uint8),
@@ -71,3 +71,8 @@ class PackJob:
             histogram=np.histogram(heat, HEAT_BINS, (0, 1))[0],
             bounds=np.array([points.min(axis=0), points.max(axis=0)]) + corner if len(points) else np.zeros((0, 3)),
         )
+
+
+def _in_levels(values: np.ndarray, levels: int) -> np.ndarray:
+    """Values in [0, 1] rounded to so many different ones."""
+    return np.round(values * (levels - 1)) / (levels - 1)

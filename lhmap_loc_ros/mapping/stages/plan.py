@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ...datasets.trajectory import Trajectory
+from ...lhmap.coding import SORTED
 from ..config import BuildConfig
 from ..heat import stops_along
 from ..selection import stretches
@@ -156,7 +157,8 @@ class Plan:
         for tile, path in points.items():
             kept = None if choices is None else tuple(keepers[tile])
             heat = heats[tile] if heats else None
-            out = self.out("packs", tile, path, heat, kept, c.tile_m, c.resolution_m, c.intensity_levels)
+            settings = (c.tile_m, c.resolution_m, c.heat_levels, c.intensity_levels, SORTED)
+            out = self.out("packs", tile, path, heat, kept, *settings)
             jobs[tile] = PackJob(tile, path, heat, kept, c, out)
         return jobs
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiles as bytes: what goes in comes out, in a fixed order, and what no writer wrote is refused."""
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from lhmap_loc_ros.lhmap.coding import RAW, SORTED, ZLIB, decode_tile, encode_tile
+
+
+def tile(rng, n=2000, top=1250):
+    """Ground and a wall, in steps of 2 cm."""
+    xyz = rng.integers(0, top, (n, 3)).astype(np.uint16)
+    xyz[: n // 2, 2] = rng.integers(0, 10, n // 2)
+    xyz[n // 2 :, 1] = 400
+    return xyz, rng.integers(0, 16, n).astype(np.uint8) * 17, rng.integers(0, 16, n).astype(np.uint8) * 17
+
+
+def rows(quanta, heat, intensity):
+    """Points as rows in a canonical order."""
+    all_ = np.column_stack([quanta, heat, intensity]).astype(int)
+    return all_[np.lexsort(all_.T)]
+
+
+@given(data=st.data(), n=st.integers(0, 60), top=st.sampled_from([1, 30, 65535]))
+@settings(max_examples=100, deadline=None)
+def test_points_come_back_hottest_first_whatever_they_are(data, n, top):
+    quanta = data.draw(arrays.arrays(np.uint16, (n, 3), elements=st.integers(0, top)))
+    heat, intensity = (data.draw(arrays.arrays(np.uint8, n)) for _ in range(2))
+    packed, encoding = encode_tile(quanta, heat, intensity)
+    back = decode_tile(packed, n, encoding)
+    np.testing.assert_array_equal(rows(*back), rows(quanta, heat, intensity))
+    assert (np.diff(back[1].astype(int)) <= 0).all()
+
+
+def test_the_order_of_the_points_makes_no_difference():
+    quanta, heat, intensity = tile(np.random.default_rng(0))
+    shuffled = np.random.default_rng(1).permutation(len(heat))
+    assert encode_tile(quanta, heat, intensity) == encode_tile(quanta[shuffled], heat[shuffled], intensity[shuffled])
+
+
+def test_the_first_of_equally_hot_points_are_an_even_sample():
+    quanta, heat, intensity = tile(np.random.default_rng(0))
+    heat[:] = 255
+    first = decode_tile(*_encoded(quanta, heat, intensity))[0][:200]
+    for axis in (0, 1):
+        # the wall is half of the points, all at one y
+        found, expected = (np.histogram(q[:, axis], 4, (0, 1250))[0] / len(q) for q in (first, quanta))
+        np.testing.assert_allclose(found, expected, atol=0.1)
+
+
+def _encoded(quanta, heat, intensity):
+    data, encoding = encode_tile(quanta, heat, intensity)
+    return data, len(heat), encoding
+
+
+def test_sorted_points_take_three_quarters_of_the_bytes_of_rows():
+    quanta, heat, intensity = tile(np.random.default_rng(0))
+    packed = encode_tile(quanta, heat, intensity)[0]
+    assert len(packed) < 0.75 * len(zlib.compress(as_rows(quanta, heat, intensity), 9))
+
+
+def as_rows(quanta, heat, intensity) -> bytes:
+    return b"".join(part.astype(np.uint8).tobytes() for part in (quanta.T & 0xFF, quanta.T >> 8, heat, intensity))
+
+
+@pytest.mark.parametrize("encoding", (RAW, ZLIB))
+def test_the_encodings_of_version_1_0_are_read(encoding):
+    points = tile(np.random.default_rng(0))
+    data = zlib.compress(as_rows(*points)) if encoding == ZLIB else as_rows(*points)
+    for found, expected in zip(decode_tile(data, 2000, encoding), points, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for wrong in (data[:-9], data + b"123456789" if encoding == RAW else data[:100]):
+        with pytest.raises(ValueError, match="expected|incomplete"):
+            decode_tile(wrong, 2000, encoding)
+
+
+@pytest.mark.parametrize("count", (1999, 2001))
+def test_another_number_of_points_is_refused(count):
+    data, _, encoding = _encoded(*tile(np.random.default_rng(0)))
+    with pytest.raises(ValueError, match=f"expected {count}"):
+        decode_tile(data, count, encoding)
+
+
+def test_bytes_that_no_writer_wrote_are_refused():
+    data, n, encoding = _encoded(*tile(np.random.default_rng(0)))
+    with pytest.raises(ValueError, match="encoding 7 found"):
+        decode_tile(data, n, 7)
+    with pytest.raises(ValueError, match="bytes of steps found"):
+        decode_tile(data + b"\0", n, encoding)
+    for end in (0, 100, len(data) - 1):
+        with pytest.raises(ValueError, match="expected"):
+            decode_tile(data[:end], n, encoding)
+
+
+@pytest.mark.parametrize("lengths", ([49], [48, 48], [48] * 70_000))
+def test_places_outside_of_a_tile_are_refused(lengths):
+    def deflated(row: bytes) -> bytes:
+        stream = zlib.compressobj(wbits=-15)
+        return stream.compress(row) + stream.flush()
+
+    n, empty = len(lengths), deflated(bytes(len(lengths)))
+    data = deflated(bytes(lengths)) + empty + empty + b"\xff" * -(-sum(k - 1 for k in lengths) // 8)
+    with pytest.raises(ValueError, match="bits found"):
+        decode_tile(data, n, SORTED)
