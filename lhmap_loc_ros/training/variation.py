@@ -13,13 +13,21 @@ from ..geometry import Camera
 from ..localization.features import HORIZON
 from .shards import Frame
 
+OCCLUDER_M = 0.3
+"""Depth of what is put before the camera: nearer than anything of a map."""
+
 
 def varied(frame: Frame, width: int, height: int, rng) -> tuple[Frame, np.ndarray, float]:
     """The frame varied on the network's grid, its image (3, H, W) float32 in [0, 1], and a factor on points' widths."""
     if rng.random() < 0.5:
         frame = mirrored(frame)
     frame = vary_map(reframed(frame, width, height, rng), rng)
-    return frame, vary_image(frame.image, rng).transpose(2, 0, 1), rng.uniform(0.6, 1.5)
+    image = vary_image(frame.image, rng)
+    if rng.random() < 0.3:
+        image, covered = occluded(image, rng)
+        if frame.depth is not None:
+            frame = replace(frame, depth=np.where(covered, np.float32(OCCLUDER_M), frame.depth))
+    return frame, image.transpose(2, 0, 1), rng.uniform(0.6, 1.5)
 
 
 def mirrored(frame: Frame) -> Frame:
@@ -65,7 +73,7 @@ def reframed(frame: Frame, width: int, height: int, rng, vary: bool = True) -> F
 
 
 def vary_image(image: np.ndarray, rng) -> np.ndarray:
-    """Light, exposure, colour, fog, blur, noise and occlusion; (H, W, 3) uint8 to float32 in [0, 1]."""
+    """Light, exposure, colour, fog, blur and noise; (H, W, 3) uint8 to float32 in [0, 1]."""
     out = image.astype(np.float32) / 255
     h, w = out.shape[:2]
     if rng.random() < 0.35:
@@ -88,11 +96,23 @@ def vary_image(image: np.ndarray, rng) -> np.ndarray:
     if rng.random() < 0.2:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.3))
     out += rng.normal(0, rng.uniform(0, 0.04), out.shape).astype(np.float32)
-    if rng.random() < 0.15:
-        bh, bw = int(h * rng.uniform(0.1, 0.5)), int(w * rng.uniform(0.05, 0.3))
-        y, x = rng.integers(0, h - bh), rng.integers(0, w - bw)
-        out[y : y + bh, x : x + bw] = rng.uniform(0, 1, 3)
     return np.clip(out, 0, 1).astype(np.float32)
+
+
+def occluded(image: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
+    """The image (H, W, 3) behind up to four things close to the camera, and where they cover it (H, W) bool.
+
+    They are of one colour, or look like another part of the image: what passes by is no map's, and looks like the rest.
+    """
+    out, (height, width) = image.copy(), image.shape[:2]
+    covered = np.zeros((height, width), bool)
+    for _ in range(rng.integers(1, 5)):
+        h, w = int(height * rng.uniform(0.1, 0.6)), int(width * rng.uniform(0.04, 0.25))
+        y, x, from_y, from_x = (rng.integers(0, room) for room in 2 * (height - h, width - w))
+        patch = image[from_y : from_y + h, from_x : from_x + w][:, ::-1]
+        out[y : y + h, x : x + w] = patch if rng.random() < 0.5 else rng.uniform(0, 1, 3)
+        covered[y : y + h, x : x + w] = True
+    return out, covered
 
 
 def shadows(height: int, width: int, rng) -> np.ndarray:

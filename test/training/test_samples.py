@@ -71,6 +71,26 @@ def test_points_the_image_does_not_show_keep_their_flow_but_are_told_apart(shard
     np.testing.assert_array_equal(shown[:, right], known[:, right])
 
 
+def test_what_stands_close_before_the_camera_covers_pixels_and_nothing_else():
+    image = np.random.default_rng(0).random((48, 160, 3)).astype(np.float32)
+    for seed in range(20):
+        out, covered = variation.occluded(image, np.random.default_rng(seed))
+        np.testing.assert_array_equal(out[~covered], image[~covered])
+        assert 0 < covered.mean() < 0.61 and (out[covered] != image[covered]).mean() > 0.8
+
+
+def test_covered_points_count_as_not_shown(shard_path):
+    frame = Shard(shard_path).frame(0)
+    frame = replace(frame, depth=np.full(frame.image.shape[:2], np.nan, np.float32))
+    shown = []
+    for seed in range(12):
+        sample = samples.training_sample(frame, 160, 48, np.random.default_rng(seed))
+        known = np.isfinite(sample.flow4[0])
+        shown.append(sample.shown4[known].mean())
+    # where depth is unknown and nothing covers the image, all that is known is shown
+    assert max(shown) == 1.0 and 0.3 < min(shown) < 0.95 and 0.4 < np.mean(np.equal(shown, 1)) < 0.95
+
+
 def test_mirrored_and_reframed_depth_stays_with_the_picture(shard_path):
     frame = Shard(shard_path).frame(0)
     # depth that repeats the first colour shows whether both move alike
