@@ -115,7 +115,7 @@ def measure(bag: Path, out: Path, config: BuildConfig, workers: int = 0) -> dict
         "seconds": round(seconds, 1),
         "scans_per_s": round(scans / seconds, 2),
         "peak_mb": round(peak / 1e3),
-        "map_mb": round(out.stat().st_size / 1e6, 2),
+        "map_mb": round(out.stat().st_size / 1e6, 3),
     }
 
 
