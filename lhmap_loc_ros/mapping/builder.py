@@ -95,8 +95,9 @@ def points_per_m(megabytes_per_km: float) -> float:
     """How many points a metre of path a budget pays for.
 
     A point costs 3.15 bytes at 1 MB/km, index and header included, and less where tiles are fuller and places nearer
-    to each other (measured: 3.1 to 3.5 at 0.5 MB/km, 2.7 to 3.05 at 1, 1.9 to 2.25 at 8, the most on a drive of 70 m). It is the same for all places,
-    whatever else the map holds: what is mapped later must not change the tiles that are there.
+    to each other (measured: 3.1 to 3.5 at 0.5 MB/km, 2.7 to 3.05 at 1, 1.9 to 2.25 at 8, the most on a drive of 70 m).
+    It is the same for all places, whatever else the map holds: what is mapped later must not change the tiles that are
+    there.
     """
     return 1000 * megabytes_per_km / (3.15 * megabytes_per_km**-0.155)
 
