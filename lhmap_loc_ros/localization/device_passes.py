@@ -18,8 +18,8 @@ from .passes import COARSE_CELL, FINE_CELL, LEAST_HEAT, Fit, Passes, not_finite
 from .refiner_config import Weighting
 from .solver import (
     GAUSS_NEWTON_STEPS,
+    INLIER_SCALE,
     INLIER_SIGMAS,
-    INLIER_WIDTH,
     LEAST_DEPTH_M,
     MOST_STEP,
     Solution,
@@ -198,7 +198,7 @@ def _normal_equations(points, target, scale, known, pose, camera: Camera, width:
     ], 1)  # fmt: skip
     r = torch.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy], 1) - target
     e = r / scale
-    inliers = (there & (e.abs().amax(1) < INLIER_SIGMAS) & (scale.amax(1) < INLIER_WIDTH * camera.width)).sum()
+    inliers = (there & (e.abs().amax(1) < INLIER_SIGMAS) & (scale.amax(1) < INLIER_SCALE)).sum()
     robust = there / (1.0 + (e * e).sum(1) / (width * width))
     weight = robust[:, None] / (scale * scale)
     weighted = torch.where(there[:, None, None], J * weight[..., None], 0.0).flatten(0, 1)

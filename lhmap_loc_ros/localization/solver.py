@@ -13,11 +13,10 @@ import numpy as np
 
 from ..geometry import Camera, inverse, se3_exp
 
-INLIER_SIGMAS, INLIER_WIDTH = 2.0, 1 / 120
-"""An inlier is a match whose residual is below this many scales, the scale below this share of the image's width.
+INLIER_SIGMAS, INLIER_SCALE = 2.0, 4.0
+"""An inlier is a match whose residual is below this many scales, the scale below this many pixels, on both axes.
 
-On both axes. Without the second bound everything is an inlier where the network knows that it knows nothing. It goes
-with the width, so that a finer grid of the same view counts the same matches.
+Without the second bound everything is an inlier where the network knows that it knows nothing.
 """
 GAUSS_NEWTON_STEPS = 12
 """At most so many."""
@@ -47,8 +46,8 @@ class Solution:
 
 
 @numba.njit(cache=True, nogil=True)
-def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, sure, H, g):
-    """Fill H (6, 6) and g (6) of the re-weighted problem; returns the number of inliers, scales below `sure`."""
+def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, H, g):
+    """Fill H (6, 6) and g (6) of the re-weighted problem; returns the number of inliers."""
     H[:] = 0.0
     g[:] = 0.0
     inliers = 0
@@ -78,7 +77,7 @@ def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, sure, H, 
         r[0] = fx * x * iz + cx - target[i, 0]
         r[1] = fy * y * iz + cy - target[i, 1]
         e0, e1 = r[0] / scale[i, 0], r[1] / scale[i, 1]
-        if max(abs(e0), abs(e1)) < INLIER_SIGMAS and max(scale[i, 0], scale[i, 1]) < sure:
+        if max(abs(e0), abs(e1)) < INLIER_SIGMAS and max(scale[i, 0], scale[i, 1]) < INLIER_SCALE:
             inliers += 1
         robust = 1.0 / (1.0 + (e0 * e0 + e1 * e1) / (width * width))
         for k in range(2):
@@ -113,11 +112,11 @@ def solve_pose(
     pose = np.array(T_map_camera, dtype=np.float64)
     offset = np.zeros(6)
     H, g = np.empty((6, 6)), np.empty(6)
-    inliers, sure = 0, INLIER_WIDTH * camera.width
+    inliers = 0
     for k in range(GAUSS_NEWTON_STEPS):
         width = kernel_width(k)
         inliers = _normal_equations(
-            points, target, scale, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width, sure, H, g
+            points, target, scale, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width, H, g
         )
         step = -np.linalg.solve(H + prior, g + prior @ offset)
         metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])

@@ -82,16 +82,6 @@ def test_matches_that_are_not_sure_are_no_inliers_however_well_they_fit():
     assert solve_pose(points, uv, scale, TRUTH, CAMERA, PRIOR).inlier_ratio == pytest.approx(0.25)
 
 
-def test_a_finer_grid_of_the_same_view_counts_the_same_matches():
-    rng = np.random.default_rng(6)
-    points, uv = scene(rng, noise=0.3)
-    scale = rng.uniform(0.5, 5.0, uv.shape)
-    coarse = solve_pose(points, uv, scale, TRUTH, CAMERA, PRIOR)
-    finer = solve_pose(points, 2 * uv + 0.5, 2 * scale, TRUTH, CAMERA.resized(640, 192), PRIOR)
-    assert 0.1 < coarse.inlier_ratio < 0.9
-    assert finer.inlier_ratio == pytest.approx(coarse.inlier_ratio)
-
-
 def test_points_behind_the_camera_are_ignored():
     points, uv = scene(np.random.default_rng(5))
     behind = points.copy()
