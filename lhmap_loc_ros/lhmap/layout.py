@@ -73,4 +73,3 @@ def head_crc(preamble: Preamble, header_and_index: bytes) -> int:
 def tile_crc(ix: int, iy: int, z_base: int, count: int, encoding: int, data: bytes) -> int:
     """Checksum of a tile: its bytes and its place, so that swapped tiles are noticed."""
     return zlib.crc32(data, zlib.crc32(_SEED.pack(ix, iy, z_base, count, encoding)))
-
