@@ -2,7 +2,8 @@
 """Finding the place again: candidates in, a verified pose out.
 
 Whoever knows places by their looks implements `Relocalizer`; what it proposes is believed only after the refiner has
-compared the image with the map there, and found it to fit there and nowhere else.
+compared the image with the map there, and found it to fit there and nowhere else. Wrong places fit by chance, each from
+one start: a right one is where several starts lead.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from .tracker import MountedCamera
 
 
+SAME_POSE = 0.5, 2.0
+"""Refinements that end closer together than this have found the same pose [m, deg]."""
+SUPPORT = 0.7
+"""And none of them fits less well than this share of the best."""
+
+
 @dataclass(frozen=True)
 class PlacedPose:
     """A pose that the robot may have."""
@@ -43,7 +50,10 @@ class Relocalizer(Protocol):
     """Knows where an image may have been taken."""
 
     def candidates(self, image: np.ndarray, camera: Camera) -> Sequence[PlacedPose]:
-        """The best first; `image` (H, W, 3) uint8 RGB, undistorted, of `camera`."""
+        """The best first; `image` (H, W, 3) uint8 RGB, undistorted, of `camera`.
+
+        Several within some metres of each place: one alone is not believed (`RelocalizeConfig.supporters`).
+        """
 
 
 class RelocalizeConfig(Config):
@@ -54,8 +64,9 @@ class RelocalizeConfig(Config):
     spacing_m: float = Field(3.0, gt=0, le=100, description="distance between the places that are tried [m]")
     period_s: float = Field(5.0, gt=0, description="least time between two attempts [s]")
     max_candidates: int = Field(24, ge=1, le=1000, description="so many places are tried with one image, nearest first")
-    min_inlier_ratio: float = Field(0.35, ge=0, le=1, description="a place needs this share of explained matches")
+    min_inlier_ratio: float = Field(0.28, ge=0, le=1, description="a place needs this share of explained matches")
     margin: float = Field(1.15, ge=1, description="and so many times the share of the best other place")
+    supporters: int = Field(2, ge=1, le=100, description="so many of the places tried must lead to the same pose")
     apart_m: float = Field(2.0, gt=0, description="poses further apart are different places [m]")
 
 
@@ -116,11 +127,15 @@ def find_place(
     if not found:
         return None
     best = max(found, key=lambda place: place.inlier_ratio)
-    others = [p for p in found if pose_error(p.T_map_base, best.T_map_base)[0] > config.apart_m]
-    rival = max((place.inlier_ratio for place in others), default=0.0)
+    apart = [(place, *pose_error(place.T_map_base, best.T_map_base)) for place in found]
+    rival = max((place.inlier_ratio for place, metres, _ in apart if metres > config.apart_m), default=0.0)
     if best.inlier_ratio < max(config.min_inlier_ratio, config.margin * rival):
         return None
-    return best
+    support = sum(
+        place.inlier_ratio >= SUPPORT * best.inlier_ratio and metres < SAME_POSE[0] and degrees < SAME_POSE[1]
+        for place, metres, degrees in apart
+    )
+    return best if support >= config.supporters else None
 
 
 def _every(path: np.ndarray, spacing_m: float) -> np.ndarray:

@@ -30,7 +30,7 @@ class PlaceRefiner:
             metres, degrees = pose_error(T_map_camera, pose @ T_BASE_CAMERA)
             if metres < 3 and degrees < 20:
                 return Refined(pose @ T_BASE_CAMERA, np.eye(6) * 1e-3, ratio)
-        return Refined(T_map_camera, np.eye(6), 0.2)
+        return Refined(T_map_camera, np.eye(6), 0.1)
 
 
 def find(refiner, around=(60.0, 0.0, 1.0), **config):
@@ -54,7 +54,23 @@ def test_two_places_alike_are_none():
 
 
 def test_a_poor_fit_is_no_place():
-    assert find(PlaceRefiner((TRUTH, 0.3))) is None
+    assert find(PlaceRefiner((TRUTH, 0.27))) is None
+    assert find(PlaceRefiner((TRUTH, 0.29))) is not None
+
+
+def test_a_place_that_one_start_alone_leads_to_is_not_believed():
+    refiner = PlaceRefiner((TRUTH, 0.6))
+    assert find(refiner, spacing_m=5.0) is None
+    assert find(refiner, spacing_m=5.0, supporters=1) is not None
+
+
+def test_starts_that_lead_to_the_same_place_but_fit_far_less_well_do_not_support_it():
+    class Fading(PlaceRefiner):
+        def refine(self, *arguments):
+            refined = super().refine(*arguments)
+            return Refined(refined.T_map_camera, refined.covariance, refined.inlier_ratio / self.looked)
+
+    assert find(Fading((TRUTH, 0.9)), around=TRUTH[:3, 3]) is None
 
 
 def test_only_places_near_the_last_pose_are_tried_and_not_too_many():
