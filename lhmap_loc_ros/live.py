@@ -187,6 +187,7 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
         # ROS reads the null of YAML as a word
         "tracker": config.tracker.model_dump(mode="json", exclude_none=True),
         "refiner": config.refiner.model_dump(mode="json", exclude_none=True),
+        "relocalize": config.relocalize.model_dump(mode="json", exclude_none=True),
     }
     return yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False)
 

@@ -26,8 +26,11 @@ from lhmap_loc_ros.geometry import make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
 from lhmap_loc_ros.localization.manifold import sigmas
+from lhmap_loc_ros.localization.motion import SECOND_NS
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
+from lhmap_loc_ros.localization.relocalize import Recovery, RelocalizeConfig
 from lhmap_loc_ros.localization.start import near_truth
+from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig, TrackResult
 
 WRONG_M = 3.0
@@ -125,6 +128,7 @@ class Drive:
     def track(self, faults: list[Fault], seed: int) -> Iterator[tuple[int, TrackResult, float]]:
         """Number of the image, result, and position error [m], of every image that came."""
         faulty, tracker = FaultyOdometry(faults), Tracker(TrackerConfig(), self.refiner, self.lhmap)
+        recovery = Recovery(self.lhmap, self.refiner, RelocalizeConfig(), clock=lambda: stamp_ns / SECOND_NS)
         start = near_truth(self.truth, self.frames[0][0], seed)
         tracker.initialize(self.frames[0][0], start.T_map_base, start.covariance)
         for number, (stamp_ns, _) in enumerate(self.frames):
@@ -137,6 +141,12 @@ class Drive:
                 continue
             result = tracker.process_image(stamp_ns, image, self.camera)
             yield number, result, pose_error(result.T_map_base, self.truth.at(stamp_ns))[0]
+            if result.state is TrackState.TRACKING:
+                recovery.was_at(result.T_map_base)
+            elif result.state is TrackState.LOST:
+                found = recovery.look(image, self.camera, tracker.config.crop_radius_m)
+                if found is not None:
+                    tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
 
 
 def run(drive: Drive, seed: int) -> dict:

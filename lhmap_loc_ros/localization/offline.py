@@ -17,9 +17,12 @@ from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
 from .inputs import BagInputs, images, read_odometry, read_setup
+from .motion import SECOND_NS
 from .record import RunRecord
 from .refine import Refiner, RefinerConfig
+from .relocalize import Recovery, RelocalizeConfig
 from .start import StartPose
+from .states import TrackState
 from .tracker import MountedCamera, Tracker, TrackerConfig
 
 Report = Callable[[str, int, int], None]
@@ -31,6 +34,7 @@ class LocalizeConfig(Config):
     inputs: BagInputs = BagInputs()
     refiner: RefinerConfig = RefinerConfig()
     tracker: TrackerConfig = TrackerConfig()
+    relocalize: RelocalizeConfig = RelocalizeConfig()
 
 
 def localize_bag(
@@ -45,8 +49,8 @@ def localize_bag(
     """The pose at each image of a bag.
 
     `start` is the pose at the first image, or a function of its stamp [ns]. Odometry is read up to the image before
-    the image is used. The latency recorded is the time one image took. Raises BagError for a bag that lacks what
-    `config.inputs` names.
+    the image is used. A lost track looks for its place as that of `localizer_node` does. The latency recorded is the
+    time one image took. Raises BagError for a bag that lacks what `config.inputs` names.
     """
     config = config or LocalizeConfig()
     results, latency_ms = [], []
@@ -56,6 +60,7 @@ def localize_bag(
         refiner = refiner or Refiner(config.refiner)
         tracker, camera = Tracker(config.tracker, refiner, lhmap), MountedCamera(setup.camera, setup.T_base_camera)
         feed = OdometryFeed(odometry, tracker)
+        recovery = Recovery(lhmap, refiner, config.relocalize, clock=lambda: results[-1].stamp_ns / SECOND_NS)
         total = min(reader.count(config.inputs.image), max_images or np.iinfo(int).max)
         # 2. image by image
         for stamp_ns, image in images(reader, config.inputs, setup):
@@ -64,8 +69,15 @@ def localize_bag(
                 first = start(stamp_ns) if callable(start) else start
                 _check_start(first, lhmap, config.tracker)
                 tracker.initialize(stamp_ns, first.T_map_base, first.covariance)
+                recovery.was_at(first.T_map_base)
             began = time.perf_counter()
             results.append(tracker.process_image(stamp_ns, image, camera))
+            if tracker.state is TrackState.TRACKING:
+                recovery.was_at(results[-1].T_map_base)
+            elif tracker.state is TrackState.LOST:
+                found = recovery.look(image, camera, config.tracker.crop_radius_m)
+                if found is not None:
+                    tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
                 report("localize", len(results), total)

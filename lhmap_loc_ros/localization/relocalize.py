@@ -8,8 +8,9 @@ one start: a right one is where several starts lead.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +33,8 @@ SAME_POSE = 0.5, 2.0
 """Refinements that end closer together than this have found the same pose [m, deg]."""
 SUPPORT = 0.7
 """And none of them fits less well than this share of the best."""
+UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
+"""What is added to the covariance of a place found: the images to come shall confirm it."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,41 @@ def find_place(
         for place, metres, degrees in apart
     )
     return best if support >= config.supporters else None
+
+
+class Recovery:
+    """Looks for the place of a lost robot, now and then: node and offline run alike."""
+
+    def __init__(
+        self, lhmap: LHMap, refiner: Refiner, config: RelocalizeConfig, clock: Callable[[], float],
+        relocalizer: Relocalizer | None = None,
+    ):  # fmt: skip
+        """`clock` tells the time between attempts [s]. Without a `relocalizer` the mapping drive's poses are tried."""
+        self._map, self._refiner, self._clock = lhmap, refiner, clock
+        self._along = AlongPath(lhmap, config)
+        self._relocalizer = relocalizer or self._along
+        self._looked_at = -math.inf
+
+    def reconfigure(self, config: RelocalizeConfig) -> None:
+        """Takes other settings from the next attempt on."""
+        self._along.config = config
+
+    def was_at(self, T_map_base: np.ndarray) -> None:
+        """The last believed pose (4, 4)."""
+        self._along.around = T_map_base[:3, 3]
+
+    def look(
+        self, image: np.ndarray, seen_by: MountedCamera, crop_radius_m: float, going: Callable[[], bool] = lambda: True
+    ) -> PlacedPose | None:
+        """A pose to start from at this image, see `find_place`; None if there is none, or it is too early."""
+        config = self._along.config
+        if not config.enabled or self._clock() < self._looked_at + config.period_s:
+            return None
+        places = self._relocalizer.candidates(image, seen_by.camera)
+        found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)
+        # the time between two: an attempt itself may take longer
+        self._looked_at = self._clock()
+        return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 
 
 def _every(path: np.ndarray, spacing_m: float) -> np.ndarray:

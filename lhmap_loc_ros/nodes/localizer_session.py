@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from ..geometry import Camera, make_pose
 from ..inference import Model
 from ..lhmap import LHMap
 from ..localization.refine import Refiner
-from ..localization.relocalize import AlongPath, Relocalizer, find_place
+from ..localization.relocalize import Recovery, Relocalizer
 from ..localization.states import TrackState
 from ..localization.tracker import MountedCamera, Tracker
 from . import conversions as convert
@@ -78,12 +77,10 @@ class Session:
         names = config.cameras or ("",)
         self._cameras = {name: CameraInput(node, config, topic_of(name, "camera_info")) for name in names}
         self._starts = KnownStarts(config, self.map, self._warn)
-        self._along = AlongPath(self.map, config.relocalize)
-        self._relocalizer = relocalizer or self._along
+        self._recovery = Recovery(self.map, refiner, config.relocalize, time.monotonic, relocalizer)
         self._tracker = Tracker(config.tracker, refiner, self.map)
         self._initial: InitialPose | None = None
         self._last_ns = {name: -1 for name in names}
-        self._relocalized_at = -math.inf
         self._active = threading.Event()
         self._output.publish_map(node.get_clock().now().nanoseconds)
         self._worker = threading.Thread(target=self._work, name="localize")
@@ -126,7 +123,7 @@ class Session:
         self._config = self._starts.config = config
         self._output.reconfigure(config)
         self._refiner.config = config.refiner
-        self._along.config = config.relocalize
+        self._recovery.reconfigure(config.relocalize)
         self._tracker.reconfigure(config.tracker)
 
     # -- callbacks: keep what came, nothing else
@@ -222,7 +219,7 @@ class Session:
         # 5. for bad times
         if result.state is TrackState.TRACKING:
             self._starts.remember(result.T_map_base, result.covariance)
-            self._along.around = result.T_map_base[:3, 3]
+            self._recovery.was_at(result.T_map_base)
         elif result.state is TrackState.LOST:
             self._relocalize(frame.stamp_ns, image, mounted)
 
@@ -265,7 +262,7 @@ class Session:
             stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
             self._tracker.initialize(stamp_ns, initial.T_map_base, initial.covariance)
             self._output.restart_path()
-            self._along.around = initial.T_map_base[:3, 3]
+            self._recovery.was_at(initial.T_map_base)
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
         if not self._tracker.initialized:
@@ -273,19 +270,12 @@ class Session:
         return self._tracker.initialized
 
     def _relocalize(self, stamp_ns: int, image: np.ndarray, mounted: MountedCamera) -> None:
-        """Looks for the place of a lost robot, not too often: it takes seconds."""
-        c, now = self._config.relocalize, time.monotonic()
-        if not c.enabled or now < self._relocalized_at + c.period_s:
-            return
-        found = find_place(
-            self._relocalizer.candidates(image, mounted.camera), self._refiner, self.map, image, mounted,
-            self._config.tracker.crop_radius_m, c, going=lambda: self.active and self._initial is None,
-        )  # fmt: skip
-        self._relocalized_at = time.monotonic()
-        if found is None:
-            return
-        wide = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
-        self._initial = InitialPose(stamp_ns, found.T_map_base, found.covariance + wide, "relocalized")
+        """Looks for the place of a lost robot, which takes seconds; a start pose or a deactivation ends it."""
+        found = self._recovery.look(
+            image, mounted, self._config.tracker.crop_radius_m, going=lambda: self.active and self._initial is None
+        )
+        if found is not None:
+            self._initial = InitialPose(stamp_ns, found.T_map_base, found.covariance, "relocalized")
 
     def _warn(self, problem: str) -> None:
         self.health.problem = problem

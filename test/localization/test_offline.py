@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import START, KnowingRefiner, truth_at, write_bag, write_world
+from tiny_bag import SECOND, START, KnowingRefiner, truth_at, write_bag, write_world
 
+from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.errors import BagError, InputError
-from lhmap_loc_ros.geometry import pose_error
-from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.geometry import make_pose, pose_error
+from lhmap_loc_ros.lhmap import LHMap, MapMetadata, write_map
 from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.offline import LocalizeConfig, localize_bag, write_run
-from lhmap_loc_ros.localization.start import given, near_truth
+from lhmap_loc_ros.localization.refine import Refinement
+from lhmap_loc_ros.localization.start import StartPose, given, near_truth
 from lhmap_loc_ros.outputs import filling
 
 
@@ -59,6 +61,42 @@ def test_odometry_is_optional_unless_named(world, tmp_path):
     with pytest.raises(BagError, match="/wheels"):
         run(world, config=LocalizeConfig(inputs=BagInputs(odometry="/wheels")))
     assert len(run(world, config=LocalizeConfig(inputs=BagInputs(odometry="")))) == 12
+
+
+class NearRefiner(KnowingRefiner):
+    """Says nothing from more than 4 m beside the truth, however often it is asked about an image."""
+
+    image = None
+
+    def refine(self, image, camera, crop, T_map_camera, coarse=True, search=False, keep_trace=False):
+        if self.image is not None and not np.array_equal(image, self.image):
+            self.next += 1
+        self.image, number = image, self.next
+        if pose_error(T_map_camera, self.known[number])[0] > 4:
+            return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
+        found = super().refine(image, camera, crop, T_map_camera)
+        self.next = number
+        return found
+
+
+def test_a_lost_track_finds_its_place_along_the_mapped_path(world, tmp_path):
+    with LHMap.open(world / "walls.lhmap") as lhmap:
+        points = lhmap.all_points()
+        poses = [truth_at(START + k * SECOND // 6) for k in range(-12, 40)]
+        path = tuple((*T[:3, 3].tolist(), float(np.arctan2(T[1, 0], T[0, 0]))) for T in poses)
+        write_map(tmp_path / "path.lhmap", points, MapMetadata(origin=lhmap.metadata.origin, path=path))
+    beside = truth_at(START)
+    start = StartPose(beside @ make_pose(np.eye(3), (8.0, 0, 0)), np.diag([0.04] * 3 + [1e-3] * 3))
+
+    def states(**relocalize):
+        config = validate(LocalizeConfig, {"tracker": {"states": {"lost_after_s": 0.3}}, "relocalize": relocalize})
+        with LHMap.open(tmp_path / "path.lhmap") as lhmap:
+            return localize_bag(world / "bag", lhmap, start, config, refiner=NearRefiner())
+
+    record = states()
+    assert "LOST" in record.states and record.states[-1] == "TRACKING"
+    assert pose_error(record.poses[-1], truth_at(int(record.stamps_ns[-1])))[0] < 0.3
+    assert states(enabled=False).states[-1] == "LOST"
 
 
 def test_start_beside_the_map_is_an_error(world):
