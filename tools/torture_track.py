@@ -30,7 +30,6 @@ from lhmap_loc_ros.localization.motion import SECOND_NS
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
 from lhmap_loc_ros.localization.relocalize import Recovery, RelocalizeConfig
 from lhmap_loc_ros.localization.start import near_truth
-from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig, TrackResult
 
 WRONG_M = 3.0
@@ -141,12 +140,9 @@ class Drive:
                 continue
             result = tracker.process_image(stamp_ns, image, self.camera)
             yield number, result, pose_error(result.T_map_base, self.truth.at(stamp_ns))[0]
-            if result.state is TrackState.TRACKING:
-                recovery.was_at(result.T_map_base)
-            elif result.state is TrackState.LOST:
-                found = recovery.look(image, self.camera, tracker.config.crop_radius_m)
-                if found is not None:
-                    tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
+            found = recovery.after(result, image, self.camera, tracker.config.crop_radius_m)
+            if found is not None:
+                tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
 
 
 def run(drive: Drive, seed: int) -> dict:

@@ -22,7 +22,6 @@ from .record import RunRecord
 from .refine import Refiner, RefinerConfig
 from .relocalize import Recovery, RelocalizeConfig
 from .start import StartPose
-from .states import TrackState
 from .tracker import MountedCamera, Tracker, TrackerConfig
 
 Report = Callable[[str, int, int], None]
@@ -72,12 +71,9 @@ def localize_bag(
                 recovery.was_at(first.T_map_base)
             began = time.perf_counter()
             results.append(tracker.process_image(stamp_ns, image, camera))
-            if tracker.state is TrackState.TRACKING:
-                recovery.was_at(results[-1].T_map_base)
-            elif tracker.state is TrackState.LOST:
-                found = recovery.look(image, camera, config.tracker.crop_radius_m)
-                if found is not None:
-                    tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
+            found = recovery.after(results[-1], image, camera, config.tracker.crop_radius_m)
+            if found is not None:
+                tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
                 report("localize", len(results), total)

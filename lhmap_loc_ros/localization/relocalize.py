@@ -22,11 +22,12 @@ from ..configuration import Config
 from ..errors import ModelError
 from ..geometry import Camera, distance_along, inverse, make_pose, pose_error
 from .manifold import carry
+from .states import TrackState
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
     from .refine import Refiner
-    from .tracker import MountedCamera
+    from .tracker import MountedCamera, TrackResult
 
 
 SAME_POSE = 0.5, 2.0
@@ -142,7 +143,7 @@ def find_place(
 
 
 class Recovery:
-    """Looks for the place of a lost robot, now and then: node and offline run alike."""
+    """Hears of every image, and looks for the place once the robot is lost, now and then: in node and offline run."""
 
     def __init__(
         self, lhmap: LHMap, refiner: Refiner, config: RelocalizeConfig, clock: Callable[[], float],
@@ -162,12 +163,16 @@ class Recovery:
         """The last believed pose (4, 4)."""
         self._along.around = T_map_base[:3, 3]
 
-    def look(
-        self, image: np.ndarray, seen_by: MountedCamera, crop_radius_m: float, going: Callable[[], bool] = lambda: True
-    ) -> PlacedPose | None:
-        """A pose to start from at this image, see `find_place`; None if there is none, or it is too early."""
+    def after(
+        self, result: TrackResult, image: np.ndarray, seen_by: MountedCamera, crop_radius_m: float,
+        going: Callable[[], bool] = lambda: True,
+    ) -> PlacedPose | None:  # fmt: skip
+        """What to start from at this image once the track is lost, see `find_place`; None if nothing, or not yet."""
         config = self._along.config
-        if not config.enabled or self._clock() < self._looked_at + config.period_s:
+        if result.state is TrackState.TRACKING:
+            self.was_at(result.T_map_base)
+        early = self._clock() < self._looked_at + config.period_s
+        if result.state is not TrackState.LOST or not config.enabled or early:
             return None
         places = self._relocalizer.candidates(image, seen_by.camera)
         found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)

@@ -25,7 +25,7 @@ from ..lhmap import LHMap
 from ..localization.refine import Refiner
 from ..localization.relocalize import Recovery, Relocalizer
 from ..localization.states import TrackState
-from ..localization.tracker import MountedCamera, Tracker
+from ..localization.tracker import Tracker
 from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import Health
@@ -216,12 +216,15 @@ class Session:
         self._output.publish_status(result, latency_ms)
         self.health.localized(result, latency_ms)
         self._output.publish_overlay(image, mounted, frame.frame_id, result)
-        # 5. for bad times
+        # 5. for bad times; a search takes seconds, and a start pose or a deactivation ends it
         if result.state is TrackState.TRACKING:
             self._starts.remember(result.T_map_base, result.covariance)
-            self._recovery.was_at(result.T_map_base)
-        elif result.state is TrackState.LOST:
-            self._relocalize(frame.stamp_ns, image, mounted)
+        found = self._recovery.after(
+            result, image, mounted, self._config.tracker.crop_radius_m,
+            going=lambda: self.active and self._initial is None,
+        )  # fmt: skip
+        if found is not None and self._initial is None:
+            self._initial = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
 
     def _decoded(self, frame: Frame) -> np.ndarray:
         kind = Image if self._config.image_transport == "raw" else CompressedImage
@@ -268,14 +271,6 @@ class Session:
         if not self._tracker.initialized:
             self.health.refuse("waiting for initialpose")
         return self._tracker.initialized
-
-    def _relocalize(self, stamp_ns: int, image: np.ndarray, mounted: MountedCamera) -> None:
-        """Looks for the place of a lost robot, which takes seconds; a start pose or a deactivation ends it."""
-        found = self._recovery.look(
-            image, mounted, self._config.tracker.crop_radius_m, going=lambda: self.active and self._initial is None
-        )
-        if found is not None:
-            self._initial = InitialPose(stamp_ns, found.T_map_base, found.covariance, "relocalized")
 
     def _warn(self, problem: str) -> None:
         self.health.problem = problem
