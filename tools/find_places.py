@@ -42,7 +42,7 @@ class Street:
             setup = read_setup(reader, inputs)
             seen = [(stamp, image) for stamp, image in images(reader, inputs, setup) if truth.covers(stamp)]
         chosen = np.unique(np.linspace(0, len(seen) - 1, count).astype(int))
-        self.name, self.camera = bag.name, MountedCamera(setup.camera, setup.T_base_camera)
+        self.name, self.camera = str(bag), MountedCamera(setup.camera, setup.T_base_camera)
         self.images = [seen[number][1] for number in chosen]
         self.poses = [truth.at(seen[number][0]) for number in chosen]
 

@@ -7,10 +7,14 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 from pydantic import Field
 
 from ..configuration import Config
 from .motion import SECOND_NS
+
+MOST_SCATTER = 1.0, 4.0
+"""A measurement further from the pose counts as that far [m, deg]."""
 
 
 class TrackState(str, Enum):
@@ -35,6 +39,13 @@ class StateConfig(Config):
     confirmations: int = Field(3, ge=1, le=100, description="accepted images in a row that make the state TRACKING")
     tracking_sigma_m: float = Field(0.5, gt=0, description="TRACKING needs a smaller standard deviation [m]")
     tracking_sigma_deg: float = Field(2.0, gt=0, description="TRACKING needs a smaller standard deviation [deg]")
+    tracking_scatter_m: float = Field(
+        0.25,
+        gt=0,
+        description="TRACKING needs a smaller running mean of the distance from measurement to pose: at a wrong place "
+        "each image says something else [m]",
+    )
+    tracking_scatter_deg: float = Field(0.8, gt=0, description="as tracking_scatter_m, of rotation [deg]")
     degraded_after: int = Field(3, ge=1, le=100, description="images in a row not accepted that end TRACKING")
     degraded_sigma_m: float = Field(0.8, gt=0, description="TRACKING ends above this standard deviation [m]")
     degraded_sigma_deg: float = Field(3.0, gt=0, description="TRACKING ends above this standard deviation [deg]")
@@ -50,10 +61,14 @@ class StateConfig(Config):
         description="TRACKING ends when the running mean of the innovation (chi-square, 6 dof; usually near 1, as "
         "covariances are on the large side) exceeds this",
     )
+    degraded_scatter_m: float = Field(0.5, gt=0, description="TRACKING ends above this mean distance [m]")
+    degraded_scatter_deg: float = Field(1.6, gt=0, description="as degraded_scatter_m, of rotation [deg]")
     lost_rejections: int = Field(
         12, ge=1, le=1000, description="contradicting images that end in LOST; an accepted one makes up for two"
     )
-    lost_after_s: float = Field(10.0, gt=0, description="time without an accepted image that ends in LOST [s]")
+    lost_after_s: float = Field(
+        10.0, gt=0, description="time without an accepted image, or of a start not confirmed, that ends in LOST [s]"
+    )
     lost_sigma_m: float = Field(4.0, gt=0, description="LOST above this standard deviation [m]")
     lost_sigma_deg: float = Field(20.0, gt=0, description="LOST above this standard deviation [deg]")
 
@@ -73,6 +88,10 @@ class Signals:
     """What the inlier ratio of a good measurement is here; 0 while that is not known."""
     innovation: float
     """Squared Mahalanobis distance of the measurement from the prediction, no more than the gate; NaN without one."""
+    scatter_m: float
+    """Distance of the measurement from the posterior position [m]; NaN without one."""
+    scatter_deg: float
+    """The same of the rotation [deg]."""
     sigma_m: float
     """Largest standard deviation of the posterior position [m]."""
     sigma_deg: float
@@ -93,6 +112,8 @@ class StateMachine:
         self._missing_since: int | None = None
         self._inliers: float | None = None
         self._innovation = 0.0
+        self._scatter: np.ndarray | None = None
+        self._since: int | None = None
 
     def update(self, signals: Signals) -> TrackState:
         """The state after one more image."""
@@ -106,6 +127,8 @@ class StateMachine:
         return self.state
 
     def _count(self, signals: Signals) -> None:
+        if self._since is None:
+            self._since = signals.stamp_ns
         if signals.accepted:
             self._accepted += 1
             self._missed = 0
@@ -120,16 +143,20 @@ class StateMachine:
                 self._missing_since = signals.stamp_ns
         if math.isnan(signals.innovation):
             return
-        # running means over about 5 measurements: one blurred frame is no reason to worry
+        # running means over about 5 measurements: one blurred frame is no reason to worry, however far it leads
         previous = signals.inlier_ratio if self._inliers is None else self._inliers
         self._inliers = previous + 0.2 * (signals.inlier_ratio - previous)
         self._innovation += 0.2 * (signals.innovation - self._innovation)
+        scatter = np.minimum((signals.scatter_m, signals.scatter_deg), MOST_SCATTER)
+        self._scatter = scatter if self._scatter is None else self._scatter + 0.2 * (scatter - self._scatter)
 
     def _is_lost(self, signals: Signals) -> bool:
         c = self.config
         if self.state is TrackState.LOST:
             return True
-        missing = 0 if self._missing_since is None else signals.stamp_ns - self._missing_since
+        # what fits somehow keeps a start that nothing confirms as little as what does not fit at all
+        since = self._since if self.state is TrackState.INITIALIZING else self._missing_since
+        missing = 0 if since is None else signals.stamp_ns - since
         # a start pose may be as unsure as it likes: whether images confirm it is what counts
         unsure = signals.sigma_m > c.lost_sigma_m or signals.sigma_deg > c.lost_sigma_deg
         return (
@@ -147,6 +174,7 @@ class StateMachine:
             or self._inliers < self._least_inliers(signals)
             # each alone within the gate, yet all of them on the same side: the track slides away from the map
             or self._innovation > c.degraded_innovation
+            or not self._scatters_less(c.degraded_scatter_m, c.degraded_scatter_deg)
         )
 
     def _is_confirmed(self, signals: Signals) -> bool:
@@ -157,7 +185,11 @@ class StateMachine:
             and signals.sigma_deg < c.tracking_sigma_deg
             and self._inliers >= 1.3 * self._least_inliers(signals)
             and self._innovation < 0.7 * c.degraded_innovation
+            and self._scatters_less(c.tracking_scatter_m, c.tracking_scatter_deg)
         )
+
+    def _scatters_less(self, metres: float, degrees: float) -> bool:
+        return self._scatter is None or bool((self._scatter < (metres, degrees)).all())
 
     def _least_inliers(self, signals: Signals) -> float:
         """The mean inlier ratio below which images do not confirm the pose."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracks the pose of a robot through a map: odometry predicts, images correct, gates guard.
 
-The covariance shrinks only with an accepted measurement. No threads and no ROS: the node, the offline run and the
+The covariance shrinks only while TRACKING, with an accepted measurement. No threads and no ROS: the node, the offline run and the
 evaluation call this one class.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
-from ..geometry import Camera, inverse
+from ..geometry import Camera, inverse, pose_error
 from .manifold import carry, is_covariance, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
@@ -68,8 +69,8 @@ class TrackResult:
     T_map_base: np.ndarray
     """(4, 4), posterior."""
     covariance: np.ndarray
-    """(6, 6), body frame of base_link, translation [m] first, rotation [rad]: the posterior, but no less than that of
-    the image before while DEGRADED or LOST, whatever passes the gate then."""
+    """(6, 6), body frame of base_link, translation [m] first, rotation [rad]: the posterior, but unless TRACKING no
+    less than that of the image before, whatever passes the gate then."""
     T_map_odom: np.ndarray | None
     """(4, 4), or None where odometry does not reach the stamp."""
     accepted: bool
@@ -151,7 +152,7 @@ class Tracker:
         self._motion.reset()
         self._states.restart()
         self._agreement.restart()
-        self._was_accepted, self._first, self._reported = False, True, None
+        self._was_accepted, self._first, self._reported = False, True, np.array(covariance)
 
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
@@ -275,6 +276,9 @@ class Tracker:
             self._motion.observe(inverse(before) @ self._filter.pose, seconds)
 
     def _signals(self, measurement: Measurement | None, accepted: bool, innovation: float) -> Signals:
+        scatter = (math.nan, math.nan)
+        if measurement is not None:
+            scatter = pose_error(measurement.T_map_base, self._filter.pose)
         return Signals(
             self._stamp_ns,
             accepted,
@@ -282,6 +286,7 @@ class Tracker:
             inlier_ratio=float("nan") if measurement is None else measurement.inlier_ratio,
             usual_inliers=self._agreement.usual_inliers,
             innovation=float(np.minimum(innovation, self.config.measurement.gate)),
+            **dict(zip(("scatter_m", "scatter_deg"), scatter, strict=True)),
             **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),
         )
 
@@ -289,7 +294,7 @@ class Tracker:
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
         covariance = self._filter.covariance
-        if state in (TrackState.DEGRADED, TrackState.LOST) and self._reported is not None:
+        if state is not TrackState.TRACKING:
             covariance = not_below(covariance, carry(self._reported, motion.delta))
         self._reported = covariance
         return TrackResult(

@@ -8,7 +8,7 @@ import pytest
 from lhmap_loc_ros.localization.states import Signals, StateConfig, StateMachine, TrackState
 
 GOOD = {"accepted": True, "contradicts": False, "inlier_ratio": 0.5, "usual_inliers": 0.5, "innovation": 1.0,
-        "sigma_m": 0.1, "sigma_deg": 0.3}  # fmt: skip
+        "scatter_m": 0.05, "scatter_deg": 0.2, "sigma_m": 0.1, "sigma_deg": 0.3}  # fmt: skip
 
 
 class Machine(StateMachine):
@@ -54,3 +54,26 @@ def test_where_inliers_are_few_as_a_rule_they_are_enough():
     machine = Machine(StateConfig())
     assert machine.images(20, inlier_ratio=0.15, usual_inliers=0.15) is TrackState.TRACKING
     assert machine.images(30, inlier_ratio=0.08, usual_inliers=0.15) is TrackState.DEGRADED
+
+
+def test_measurements_that_scatter_confirm_no_start_however_well_they_pass():
+    for scattering in ({"scatter_m": 0.5}, {"scatter_deg": 1.5}):
+        machine = Machine(StateConfig())
+        assert machine.images(40, **scattering) is TrackState.INITIALIZING
+        assert machine.images(10) is TrackState.TRACKING
+
+
+def test_measurements_that_begin_to_scatter_degrade_and_one_alone_does_not(tracking):
+    assert tracking.images(1, scatter_m=50.0, scatter_deg=90.0) is TrackState.TRACKING
+    assert tracking.images(30, scatter_m=0.4, scatter_deg=1.2) is TrackState.TRACKING
+    assert tracking.images(30, scatter_m=0.6) is TrackState.DEGRADED
+    assert tracking.images(30, scatter_m=0.4) is TrackState.DEGRADED
+    assert tracking.images(20) is TrackState.TRACKING
+
+
+def test_a_start_that_nothing_confirms_in_time_is_lost():
+    machine = Machine(StateConfig(lost_after_s=5.0))
+    assert machine.images(45, scatter_m=0.6) is TrackState.INITIALIZING
+    assert machine.images(10, scatter_m=0.6) is TrackState.LOST
+    machine.restart()
+    assert machine.images(60, inlier_ratio=0.12) is TrackState.LOST

@@ -392,6 +392,25 @@ def test_transported_covariance_matches_samples():
     assert sigmas(np.diag(sigma**2))[0] == pytest.approx(0.2)
 
 
+def test_measurements_that_scatter_about_a_wrong_place_confirm_nothing_and_end_in_lost():
+    """As at a wrong start: each image says something else within its large covariance, so that all of them pass."""
+    drive = Drive()
+    scatter = np.random.default_rng(4)
+
+    def somewhere(result):
+        noise = se3_exp(np.array([0.8, 0.5, 0.8, 0.02, 0.03, 0.02]) * scatter.standard_normal(6))
+        result.T_map_camera = result.T_map_camera @ noise
+        result.covariance, result.inlier_ratio = np.diag([0.5**2] * 3 + [0.03**2] * 3), 0.2
+        return result
+
+    drive.refiner.fault = somewhere
+    results = drive.run(120)
+    assert np.mean([r.accepted for r in results]) > 0.9
+    assert {r.state for r in results} == {TrackState.INITIALIZING, TrackState.LOST}
+    # what nothing confirms is as unsure as it was at the start
+    assert all((sigmas(r.covariance)[0] >= 0.6) for r in results)
+
+
 def test_covariance_does_not_shrink_before_the_track_is_confirmed_again():
     drive = Drive()
     drive.run(20)
