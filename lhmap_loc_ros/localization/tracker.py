@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracks the pose of a robot through a map: odometry predicts, images correct, gates guard.
 
-The covariance shrinks only while TRACKING, with an accepted measurement. No threads and no ROS: the node, the offline run and the
-evaluation call this one class.
+The covariance shrinks only while TRACKING, with an accepted measurement. No threads and no ROS: the node, the offline
+run and the evaluation call this one class.
 """
 
 from __future__ import annotations
