@@ -11,7 +11,7 @@ from scipy.special import chdtri
 
 from ..configuration import Config
 from ..geometry import inverse, se3_log
-from .manifold import carry, is_covariance
+from .manifold import carry, is_covariance, sigmas
 
 
 class MeasurementConfig(Config):
@@ -43,6 +43,10 @@ class MeasurementConfig(Config):
     reconverge_after: int = Field(
         5, ge=2, le=1000, description="rejected measurements in a row that agree with each other and are then believed"
     )
+    reconverge_scatter_m: float = Field(
+        0.6, gt=0, description="agreeing measurements lie no further from each other, besides what odometry errs [m]"
+    )
+    reconverge_scatter_deg: float = Field(2.0, gt=0, description="as reconverge_scatter_m, of rotation [deg]")
     reconverge_inliers: float = Field(
         0.7, ge=0, le=1, description="agreeing measurements need this share of the usual inlier ratio"
     )
@@ -151,4 +155,10 @@ class Agreement:
         expected = self._last.T_map_base @ motion.delta
         difference = se3_log(inverse(expected) @ measurement.T_map_base)
         spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
-        return mahalanobis(difference, spread) <= self.config.gate
+        # at a wrong place covariances are so large that what scatters agrees
+        moved_m, moved_deg = sigmas(motion.covariance)
+        near = (
+            np.linalg.norm(difference[:3]) <= self.config.reconverge_scatter_m + 3 * moved_m
+            and np.degrees(np.linalg.norm(difference[3:])) <= self.config.reconverge_scatter_deg + 3 * moved_deg
+        )
+        return bool(near) and mahalanobis(difference, spread) <= self.config.gate
