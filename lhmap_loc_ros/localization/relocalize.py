@@ -154,14 +154,16 @@ class Recovery:
         self._along = AlongPath(lhmap, config)
         self._relocalizer = relocalizer or self._along
         self._looked_at = -math.inf
+        self._believed: np.ndarray | None = None
+        self._odometry_then: np.ndarray | None = None
 
     def reconfigure(self, config: RelocalizeConfig) -> None:
         """Takes other settings from the next attempt on."""
         self._along.config = config
 
     def was_at(self, T_map_base: np.ndarray) -> None:
-        """The last believed pose (4, 4)."""
-        self._along.around = T_map_base[:3, 3]
+        """A start pose (4, 4) for the next image."""
+        self._believed, self._odometry_then = T_map_base, None
 
     def after(
         self, result: TrackResult, image: np.ndarray, seen_by: MountedCamera, crop_radius_m: float,
@@ -169,8 +171,15 @@ class Recovery:
     ) -> PlacedPose | None:  # fmt: skip
         """What to start from at this image once the track is lost, see `find_place`; None if nothing, or not yet."""
         config = self._along.config
+        # the last believed pose, moved on by odometry: a lost robot drives on
+        odometry = None if result.T_map_odom is None else inverse(result.T_map_odom) @ result.T_map_base
         if result.state is TrackState.TRACKING:
-            self.was_at(result.T_map_base)
+            self._believed, self._odometry_then = result.T_map_base, odometry
+        elif self._odometry_then is None:
+            self._odometry_then = odometry
+        if self._believed is not None:
+            moved = np.eye(4) if odometry is None else inverse(self._odometry_then) @ odometry
+            self._along.around = (self._believed @ moved)[:3, 3]
         early = self._clock() < self._looked_at + config.period_s
         if result.state is not TrackState.LOST or not config.enabled or early:
             return None

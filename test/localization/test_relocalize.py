@@ -6,9 +6,10 @@ import pytest
 from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 
 from lhmap_loc_ros.errors import ModelError
-from lhmap_loc_ros.geometry import make_pose, pose_error
+from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
-from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, RelocalizeConfig, find_place
+from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, Recovery, RelocalizeConfig, find_place
+from lhmap_loc_ros.localization.states import TrackState
 
 PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
 TRUTH = make_pose(np.diag([-1.0, -1.0, 1.0]), (52.0, 0.5, 1.0))
@@ -118,3 +119,49 @@ def test_a_search_ends_when_it_is_told():
         candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config, going=lambda: refiner.looked < 3
     )  # fmt: skip
     assert found is None and refiner.looked == 3
+
+
+class Lost:
+    """What the tracker says of an image: LOST, or TRACKING at `believed`; odometry is that of the truth."""
+
+    def __init__(self, truth, believed=None, odometry=True):
+        self.state = TrackState.LOST if believed is None else TrackState.TRACKING
+        self.T_map_base = truth if believed is None else believed
+        # an odometry frame turned against the map
+        self.T_map_odom = self.T_map_base @ inverse(TURNED @ truth) if odometry else None
+
+
+TURNED = make_pose(np.diag([-1.0, -1.0, 1.0]), (7.0, -3.0, 0.0))
+
+
+def recovered(*results, start=None, **config):
+    """What comes of some images, 1 s apart, the place being that of the last one's truth."""
+    clock = iter(range(1000))
+    refiner = PlaceRefiner((TRUTH, 0.6))
+    recovery = Recovery(Map(), refiner, RelocalizeConfig(**config), lambda: next(clock))
+    if start is not None:
+        recovery.was_at(start)
+    return [recovery.after(result, IMAGE, MOUNTED, 60.0) for result in results]
+
+
+def at(x):
+    return make_pose(TRUTH[:3, :3], (x, 0.5, 1.0))
+
+
+def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it():
+    for images in ((Lost(at(95.0), believed=at(95.0)), Lost(at(55.0))), (Lost(at(95.0)), Lost(at(55.0)))):
+        found = recovered(*images, start=at(95.0), radius_m=15, period_s=0.1)
+        assert found[0] is None
+        assert pose_error(found[1].T_map_base, TRUTH) == pytest.approx((0, 0), abs=1e-6)
+        # images to come shall confirm it
+        assert np.sqrt(np.linalg.eigvalsh(found[1].covariance[:3, :3])[0]) >= 0.5
+    blind = [Lost(at(95.0), believed=at(95.0), odometry=False), Lost(at(55.0), odometry=False)]
+    assert recovered(*blind, radius_m=15, period_s=0.1) == [None, None]
+    assert recovered(*blind, radius_m=45, max_candidates=99, period_s=0.1)[1] is not None
+
+
+def test_it_is_looked_for_now_and_then_and_not_where_that_is_switched_off():
+    lost = [Lost(at(95.0)), *[Lost(at(55.0))] * 12]
+    found = [place is not None for place in recovered(*lost, start=at(95.0), radius_m=15, period_s=5.0)]
+    assert not any(found[:2]) and 1 <= sum(found) <= 3
+    assert not any(recovered(*lost, start=at(95.0), radius_m=15, enabled=False))
