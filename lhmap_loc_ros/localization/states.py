@@ -13,6 +13,8 @@ from pydantic import Field
 from ..configuration import Config
 from .motion import SECOND_NS
 
+ENOUGH = 3
+"""So many times the images that could have confirmed a start say that it is wrong, if none did."""
 MOST_SCATTER = 1.0, 4.0
 """A measurement further from the pose counts as that far [m, deg]."""
 
@@ -113,7 +115,8 @@ class StateMachine:
         self._inliers: float | None = None
         self._innovation = 0.0
         self._scatter: np.ndarray | None = None
-        self._since: int | None = None
+        self._started: int | None = None
+        self._images = 0
 
     def update(self, signals: Signals) -> TrackState:
         """The state after one more image."""
@@ -127,8 +130,9 @@ class StateMachine:
         return self.state
 
     def _count(self, signals: Signals) -> None:
-        if self._since is None:
-            self._since = signals.stamp_ns
+        if self._started is None:
+            self._started = signals.stamp_ns
+        self._images += 1
         if signals.accepted:
             self._accepted += 1
             self._missed = 0
@@ -154,9 +158,10 @@ class StateMachine:
         c = self.config
         if self.state is TrackState.LOST:
             return True
-        # what fits somehow keeps a start that nothing confirms as little as what does not fit at all
-        since = self._since if self.state is TrackState.INITIALIZING else self._missing_since
-        missing = 0 if since is None else signals.stamp_ns - since
+        missing = 0 if self._missing_since is None else signals.stamp_ns - self._missing_since
+        if self.state is TrackState.INITIALIZING and self._images >= ENOUGH * c.confirmations:
+            # images that pass, and yet confirm nothing, are no better than none
+            missing = signals.stamp_ns - self._started
         # a start pose may be as unsure as it likes: whether images confirm it is what counts
         unsure = signals.sigma_m > c.lost_sigma_m or signals.sigma_deg > c.lost_sigma_deg
         return (

@@ -77,3 +77,13 @@ def test_a_start_that_nothing_confirms_in_time_is_lost():
     assert machine.images(10, scatter_m=0.6) is TrackState.LOST
     machine.restart()
     assert machine.images(60, inlier_ratio=0.12) is TrackState.LOST
+
+
+def test_a_slow_camera_may_take_longer_to_confirm_a_start():
+    machine = Machine(StateConfig(lost_after_s=5.0))
+    slow = {"scatter_m": 0.6}
+    for _ in range(8):
+        machine.stamp_ns += 2_000_000_000
+        assert machine.images(1, **slow) is TrackState.INITIALIZING
+    machine.stamp_ns += 2_000_000_000
+    assert machine.images(1, **slow) is TrackState.LOST
