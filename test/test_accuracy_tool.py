@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tool that writes the tables of docs/accuracy.md, its commands answered by made-up figures."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture
-def tool(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    spec = importlib.util.spec_from_file_location("accuracy", ROOT / "tools" / "accuracy.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def tool(tmp_path, monkeypatch, load_tool):
+    module = load_tool("accuracy")
     page = tmp_path / "page.md"
     page.write_text(module.PAGE.read_text())
     monkeypatch.setattr(module, "PAGE", page)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tool that counts found places, on a street and a refiner that are made up."""
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,12 +14,8 @@ PATH = tuple((float(x), 0.0, 0.0, 0.0) for x in range(0, 100, 3))
 
 
 @pytest.fixture
-def tool():
-    path = Path(__file__).parents[1] / "tools" / "find_places.py"
-    spec = importlib.util.spec_from_file_location("find_places", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("find_places")
 
 
 class StreetRefiner:

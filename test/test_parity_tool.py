@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tool that compares the poses of backends, on poses that are made up."""
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +11,8 @@ from lhmap_loc_ros.geometry import make_pose, perturb
 
 
 @pytest.fixture
-def tool():
-    path = Path(__file__).parents[1] / "tools" / "parity.py"
-    spec = importlib.util.spec_from_file_location("parity", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("parity")
 
 
 POSES = [make_pose(np.eye(3), (x, 0, 0)) for x in (0.0, 10.0, 20.0)]
