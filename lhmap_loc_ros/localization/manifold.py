@@ -44,6 +44,11 @@ def symmetric(matrix: np.ndarray) -> np.ndarray:
     return (matrix + matrix.T) / 2
 
 
+def lengths(tangent: np.ndarray) -> tuple[float, float]:
+    """How far a tangent vector (6) leads: translation [m] and angle [deg]."""
+    return float(np.linalg.norm(tangent[:3])), float(np.degrees(np.linalg.norm(tangent[3:])))
+
+
 def sigmas(covariance: np.ndarray) -> tuple[float, float]:
     """The largest standard deviation of any direction: of translation [m] and of rotation [deg]."""
     position, rotation = (np.linalg.eigvalsh(covariance[k : k + 3, k : k + 3])[-1] for k in (0, 3))

@@ -11,7 +11,7 @@ from scipy.special import chdtri
 
 from ..configuration import Config
 from ..geometry import inverse, se3_log
-from .manifold import carry, is_covariance, sigmas
+from .manifold import carry, is_covariance, lengths, sigmas
 
 
 class MeasurementConfig(Config):
@@ -156,9 +156,7 @@ class Agreement:
         difference = se3_log(inverse(expected) @ measurement.T_map_base)
         spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
         # at a wrong place covariances are so large that what scatters agrees
-        moved_m, moved_deg = sigmas(motion.covariance)
-        near = (
-            np.linalg.norm(difference[:3]) <= self.config.reconverge_scatter_m + 3 * moved_m
-            and np.degrees(np.linalg.norm(difference[3:])) <= self.config.reconverge_scatter_deg + 3 * moved_deg
-        )
-        return bool(near) and mahalanobis(difference, spread) <= self.config.gate
+        (metres, degrees), (moved_m, moved_deg) = lengths(difference), sigmas(motion.covariance)
+        c = self.config
+        near = metres <= c.reconverge_scatter_m + 3 * moved_m and degrees <= c.reconverge_scatter_deg + 3 * moved_deg
+        return near and mahalanobis(difference, spread) <= c.gate

@@ -194,7 +194,7 @@ class StateMachine:
         )
 
     def _scatters_less(self, metres: float, degrees: float) -> bool:
-        return self._scatter is None or bool((self._scatter < (metres, degrees)).all())
+        return bool((self._scatter < (metres, degrees)).all())
 
     def _least_inliers(self, signals: Signals) -> float:
         """The mean inlier ratio below which images do not confirm the pose."""

@@ -19,7 +19,7 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, inverse, pose_error
-from .manifold import carry, is_covariance, not_below, sigmas
+from .manifold import carry, is_covariance, lengths, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
@@ -265,7 +265,7 @@ class Tracker:
 
     def _within_reach(self, difference: np.ndarray) -> bool:
         c = self.config.measurement
-        metres, degrees = np.linalg.norm(difference[:3]), np.degrees(np.linalg.norm(difference[3:]))
+        metres, degrees = lengths(difference)
         return metres <= c.reconverge_m and degrees <= c.reconverge_deg
 
     def _learn_velocity(self, before: np.ndarray, motion: Motion, stamp_ns: int, accepted: bool) -> None:
@@ -276,9 +276,9 @@ class Tracker:
             self._motion.observe(inverse(before) @ self._filter.pose, seconds)
 
     def _signals(self, measurement: Measurement | None, accepted: bool, innovation: float) -> Signals:
-        scatter = (math.nan, math.nan)
+        metres = degrees = math.nan
         if measurement is not None:
-            scatter = pose_error(measurement.T_map_base, self._filter.pose)
+            metres, degrees = pose_error(measurement.T_map_base, self._filter.pose)
         return Signals(
             self._stamp_ns,
             accepted,
@@ -286,7 +286,8 @@ class Tracker:
             inlier_ratio=float("nan") if measurement is None else measurement.inlier_ratio,
             usual_inliers=self._agreement.usual_inliers,
             innovation=float(np.minimum(innovation, self.config.measurement.gate)),
-            **dict(zip(("scatter_m", "scatter_deg"), scatter, strict=True)),
+            scatter_m=metres,
+            scatter_deg=degrees,
             **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),
         )
 
