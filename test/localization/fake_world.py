@@ -50,7 +50,7 @@ class Refined:
 class FakeRefiner:
     """Returns the true camera pose with noise of a known covariance, or what `fault` makes of it."""
 
-    SIGMA = np.array([0.08, 0.05, 0.13, 0.003, 0.004, 0.0025])
+    SIGMA = np.array([0.15, 0.1, 0.25, 0.006, 0.008, 0.005])
 
     def __init__(self, seed=0):
         self.random = np.random.default_rng(seed)
@@ -66,13 +66,25 @@ class FakeRefiner:
         return result if self.fault is None else self.fault(result)
 
 
+def of_coarse_measurements(config):
+    """The same settings, for measurements that scatter several times as much as those of the shipped networks."""
+    states = {
+        "tracking_scatter_m": 0.6, "tracking_scatter_deg": 1.6, "degraded_scatter_m": 0.9, "degraded_scatter_deg": 3.0
+    }  # fmt: skip
+    measurement = {"reconverge_scatter_m": 1.5, "reconverge_scatter_deg": 4.0}
+    return config.model_copy(update={
+        "states": config.states.model_copy(update=states),
+        "measurement": config.measurement.model_copy(update=measurement),
+    })  # fmt: skip
+
+
 class Drive:
     """Runs a tracker along the path at 10 Hz of images and 50 Hz of odometry (with drift)."""
 
     def __init__(self, config=None, seed=0, odometry=True, start=None, lhmap=None):
         self.refiner = FakeRefiner(seed)
         self.random = np.random.default_rng(seed + 1000)
-        self.tracker = Tracker(config or TrackerConfig(), self.refiner, lhmap or EmptyMap())
+        self.tracker = Tracker(of_coarse_measurements(config or TrackerConfig()), self.refiner, lhmap or EmptyMap())
         self.odometry = odometry
         self.stamp_ns = 0
         self.odom, self.odom_stamp = np.eye(4), -SECOND // 50
