@@ -35,7 +35,7 @@ DRIVES = {
 }
 """Sequence and images of the bag of odd frames (frame 121 is its image 60)."""
 LEVELS = (1, 2, 3)
-SIZES = (8, 4, 2, 1, 0.5)
+SIZES = (4, 2, 1, 0.5)
 """Budgets that are compared, MB per km."""
 SIZE_PLOT = ROOT / "docs" / "images" / "accuracy_by_size.png"
 
@@ -216,7 +216,8 @@ def budget(bench: Bench, megabytes: float | None, label: str = "shipped", **buil
 
 def sizes(bench: Bench, groups, networks: dict[str, str]) -> str:
     """Error against bytes: maps of the same scans, their points chosen by heat or evenly; draws it, too."""
-    rows = {"every point": ((), budget(bench, None))}
+    exact = {"resolution_m": 0.02}
+    rows = {"every point, to 2 cm": ((), budget(bench, None, "exact", **exact)), "every point": ((), budget(bench, None))}
     for megabytes in SIZES:
         for name, model in networks.items():
             chosen = budget(bench, megabytes, name, heat="network", heat_views={"model": model})
@@ -227,8 +228,11 @@ def sizes(bench: Bench, groups, networks: dict[str, str]) -> str:
         [bench.megabytes_per_km(change(data)["map"]) for data in groups.values()] for _, change in rows.values()
     ]
     draw_sizes(groups, list(rows), megabytes, figures)
-    full = ", ".join(f"{name} {size:.0f}" for name, size in zip(groups, megabytes[0], strict=True))
-    return f"Every point, MB/km: {full}.\n\n{as_text(groups, rows, figures)}"
+    heads = " | ".join(groups)
+    lines = [f"| MB/km | {heads} |", "|---" * (len(groups) + 1) + "|"]
+    for name, row in zip(rows, megabytes, strict=True):
+        lines.append(f"| {name} | " + " | ".join(f"{size:.2f}" for size in row) + " |")
+    return "\n".join([as_text(groups, rows, figures), "", *lines])
 
 
 def draw_sizes(groups, rows: list[str], megabytes: list[list[float]], figures: list[list[dict]]) -> None:
@@ -238,8 +242,8 @@ def draw_sizes(groups, rows: list[str], megabytes: list[list[float]], figures: l
     figure = Figure(figsize=(3 * len(groups), 3.2), layout="constrained")
     for column, (axes, name) in enumerate(zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True)):
         full = figures[0][column]["translation_median_m"]
-        axes.axhline(full, color="0.6", linestyle=":", label="every point")
-        for way in dict.fromkeys(row.partition(", ")[2] for row in rows[1:]):
+        axes.axhline(full, color="0.6", linestyle=":", label=rows[0])
+        for way in dict.fromkeys(row.partition(", ")[2] for row in rows[2:]):
             chosen = [k for k, row in enumerate(rows) if row.endswith(f", {way}")]
             errors = [figures[k][column]["translation_median_m"] for k in chosen]
             axes.plot([megabytes[k][column] for k in chosen], errors, "o-", label=way)

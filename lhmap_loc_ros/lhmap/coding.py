@@ -8,8 +8,10 @@ import zlib
 import numba
 import numpy as np
 
-RAW, ZLIB, SORTED = 0, 1, 2
-"""Encodings: rows of bytes, the same compressed, points sorted by place. `encode_tile` writes the last."""
+from . import cells
+
+RAW, ZLIB, SORTED, CELLS = 0, 1, 2, 3
+"""Encodings: rows of bytes, the same compressed, points sorted by place, cells of an octree."""
 _BYTES_PER_POINT = 8
 _CODE_BITS = 48
 _SCATTER = np.uint64(0x9E3779B97F4A7C15)
@@ -19,12 +21,14 @@ _DEFLATE = -zlib.MAX_WBITS
 def encode_tile(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> tuple[bytes, int]:
     """The bytes of a tile and their encoding, from quanta (N, 3) uint16, heat and intensity (N,) uint8.
 
-    The order of the points is not kept: decoded they come in that of `_best_first`.
+    Cells where the points are such, else, or where that takes less, points sorted by place. The order of the points is
+    not kept: decoded they come in that of `_best_first`.
     """
-    codes = _interleave(np.ascontiguousarray(quanta, np.uint16))
-    order = np.lexsort((intensity, heat, codes))
-    lengths, bits = _pack_steps(np.diff(codes[order], prepend=np.uint64(0)))
-    return b"".join([*map(_deflate, (lengths, heat[order], intensity[order])), bits.tobytes()]), SORTED
+    quanta = np.ascontiguousarray(quanta, np.uint16)
+    of_points, of_cells = _encode_sorted(quanta, heat, intensity), _encode_cells(quanta, heat, intensity)
+    if of_cells is None or len(of_points) < len(of_cells):
+        return of_points, SORTED
+    return of_cells, CELLS
 
 
 def decode_tile(data: bytes, count: int, encoding: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,16 +38,39 @@ def decode_tile(data: bytes, count: int, encoding: int) -> tuple[np.ndarray, np.
     """
     if encoding == SORTED:
         return _decode_sorted(data, count)
+    if encoding == CELLS:
+        return _decode_cells(data, count)
     expected = count * _BYTES_PER_POINT
     if encoding == ZLIB:
         data = _inflate(data, expected, zlib.MAX_WBITS)[0]
     elif encoding != RAW:
-        raise ValueError(f"encoding {encoding} found, expected {RAW}, {ZLIB} or {SORTED}")
+        raise ValueError(f"encoding {encoding} found, expected {RAW} to {CELLS}")
     if len(data) != expected:
         raise ValueError(f"{len(data)} bytes found, expected {expected}")
     planes = np.frombuffer(data, np.uint8).reshape(_BYTES_PER_POINT, count)
     quanta = (planes[0:3] | planes[3:6].astype(np.uint16) << 8).T
     return quanta, planes[6], planes[7]
+
+
+def _encode_cells(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes | None:
+    codes = _interleave(quanta >> np.uint16(cells.CELL_BITS))
+    order = np.argsort(codes, kind="stable")
+    offsets = (quanta & np.uint16(cells.CELL_STEPS - 1)).astype(np.uint8)
+    return cells.encode(codes[order], offsets[order], heat[order], intensity[order])
+
+
+def _decode_cells(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    codes, offsets, heat, intensity = cells.decode(data, count)
+    order = _best_first(codes, heat)
+    quanta = (_separate(codes) << np.uint16(cells.CELL_BITS)) + offsets
+    return quanta[order], heat[order], intensity[order]
+
+
+def _encode_sorted(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes:
+    codes = _interleave(quanta)
+    order = np.lexsort((intensity, heat, codes))
+    lengths, bits = _pack_steps(np.diff(codes[order], prepend=np.uint64(0)))
+    return b"".join([*map(_deflate, (lengths, heat[order], intensity[order])), bits.tobytes()])
 
 
 def _decode_sorted(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import MapFormatError
 
 MAGIC = b"\x89LHMAP\r\n"
-VERSION = (1, 1)
+VERSION = (1, 2)
 PREAMBLE = struct.Struct("<8sHHIIIQ")
 INDEX = np.dtype(
     [

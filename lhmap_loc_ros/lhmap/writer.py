@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from . import layout
 from .atomic import replacing
+from .cells import BLOCK_STEPS
 from .coding import encode_tile
 from .metadata import MapMetadata
 from .points import MapPoints
@@ -93,14 +94,15 @@ def _tiles(local: np.ndarray, points: MapPoints, metadata: MapMetadata) -> tuple
 def pack_tile(
     points: np.ndarray, heat: np.ndarray, intensity: np.ndarray, tile: tuple[int, int], step: float
 ) -> tuple[bytes, int, int]:
-    """The bytes of a tile, their encoding, and the height of its lowest point in steps.
+    """The bytes of a tile, their encoding, and the height of the zero of its heights in steps.
 
     `points` (N, 3) are metres from the tile's corner, heights above the origin; `heat` and `intensity` (N,) in [0, 1].
     Raises InputError for a tile too high.
     """
     heat, intensity = (np.round(values * 255).astype(np.uint8) for values in (heat, intensity))
     steps = np.round(points.astype(np.float64) / step)
-    z_base = int(steps[:, 2].min()) if len(steps) else 0
+    # blocks of cells begin at the origin's height in every tile
+    z_base = int(steps[:, 2].min()) // BLOCK_STEPS * BLOCK_STEPS if len(steps) else 0
     if len(steps) and (steps[:, 2].max() - z_base > 65535 or abs(z_base) >= 2**31):
         raise InputError(
             f"points of tile {tile} lie between {points[:, 2].min():g} and {points[:, 2].max():g} m; "

@@ -16,6 +16,7 @@ from ..errors import BagError, ConfigError, InputError
 from ..geometry import distance_along
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
+from ..lhmap.cells import BLOCK_CELLS
 from ..lhmap.writer import write_tiles
 from .config import BuildConfig
 from .heat import load_heat_model
@@ -81,7 +82,7 @@ def value_and_write(
         workers.do("heat", list(jobs.values()), report)
         heats = outs(jobs)
     if config.budget_mb_per_km is not None and drives:
-        choices = plan.choices(points, heats, drives, points_per_m(config.budget_mb_per_km))
+        choices = plan.choices(points, heats, drives, points_per_m(config))
         workers.do("select", choices, report)
     packs = plan.packs(points, heats, choices)
     workers.do("pack", list(packs.values()), report)
@@ -91,21 +92,24 @@ def value_and_write(
     return LHMap.open(out)
 
 
-def points_per_m(megabytes_per_km: float) -> float:
-    """How many points a metre of path a budget pays for.
+def points_per_m(config: BuildConfig) -> float:
+    """How many points a metre of path the budget pays for.
 
-    A point costs 3.15 bytes at 1 MB/km, index and header included, and less where tiles are fuller and places nearer
-    to each other (measured: 3.1 to 3.5 at 0.5 MB/km, 2.7 to 3.05 at 1, 1.9 to 2.25 at 8, the most on a drive of 70 m).
-    It is the same for all places, whatever else the map holds: what is mapped later must not change the tiles that are
-    there.
+    With coordinates of 2 cm a point costs up to 3.15 bytes at 1 MB/km, index and header included, as part of a voxel up
+    to 0.87, and less where tiles are fuller and places nearer to each other, as the powers say, fitted to measured
+    maps. It is the same for all places, whatever else the map holds: what is mapped later must not change the tiles
+    that are there. So it is the price of streets that take many bytes; others come out smaller.
     """
-    return 1000 * megabytes_per_km / (3.15 * megabytes_per_km**-0.155)
+    if config.resolution_m is None:
+        return 1150 * config.budget_mb_per_km**1.35
+    return 1000 / 3.15 * config.budget_mb_per_km**1.155
 
 
 def whole_tiles(config: BuildConfig) -> BuildConfig:
-    """The configuration with tiles of a whole number of voxels: no voxel lies across their border."""
-    voxels = max(1, round(config.tile_m / config.voxel_m))
-    return config.model_copy(update={"tile_m": round(voxels * config.voxel_m, 9)})
+    """The configuration with tiles of a whole number of blocks of voxels: none lies across their border."""
+    block_m = BLOCK_CELLS * config.voxel_m
+    blocks = max(1, round(config.tile_m / block_m))
+    return config.model_copy(update={"tile_m": round(blocks * block_m, 9)})
 
 
 class working_folder(AbstractContextManager):
@@ -193,7 +197,7 @@ def _assemble(
         origin=(*(base * config.tile_m).tolist(), 0.0),
         voxel_m=config.voxel_m,
         tile_m=config.tile_m,
-        resolution_m=config.resolution_m,
+        resolution_m=config.step_m,
         points=int(records["count"].sum()),
         bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()) if bounds else None,
         heat_histogram=tuple(histogram.tolist()) if bounds else (),

@@ -20,7 +20,7 @@ from .stages.gather import write_chunk
 from .stages.plan import Plan, Tile, outs
 from .stages.schedule import Report, Workers, local_workers
 from .stages.store import save
-from .stages.tiles import corner_of, luck
+from .stages.tiles import corner_of, lots
 
 
 def map_from_cloud(
@@ -45,6 +45,8 @@ def map_from_cloud(
         if found.heat is None:
             points, heats = _merged(found, plan, workers, report), None
         else:
+            # no point is merged with another
+            plan.config = plan.config.model_copy(update={"resolution_m": plan.config.step_m})
             points, heats = _as_it_is(found, plan)
         return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
 
@@ -73,7 +75,7 @@ def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Pa
         local = (cloud.xyz[members] - corner_of(tile, plan.config.tile_m)).astype(np.float32)
         voxels = np.zeros(len(members), VOXEL)
         voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.voxel_m)
-        save(points[tile], points=local, intensity=intensity[members], luck=luck(voxels))
+        save(points[tile], points=local, intensity=intensity[members], **lots(voxels))
         save(heats[tile], heat=cloud.heat[members])
     return points, heats
 

@@ -18,7 +18,8 @@ from lhmap_loc_ros.mapping.scans import lidar_extrinsics
 
 # the drive is short: neighbouring scans have to do as witnesses of what moved
 WITNESSES = {"spacing_s": 0.15}
-PLAIN = BuildConfig(heat="none", budget_mb_per_km=None, moving=WITNESSES)
+CELLS = BuildConfig(heat="none", budget_mb_per_km=None, moving=WITNESSES)
+PLAIN = CELLS.model_copy(update={"resolution_m": 0.02})
 SCANS = 20
 
 
@@ -44,13 +45,25 @@ def near_the_moving_car(points: np.ndarray) -> np.ndarray:
     return (np.abs(points[:, 1] + 2.65) < 1.0) & (points[:, 2] > 0.3) & (points[:, 0] > 2) & (points[:, 0] < 28)
 
 
-def test_points_lie_on_the_surfaces(built):
-    lhmap, _ = built
+def surface_distance(lhmap) -> np.ndarray:
     points = map_points(lhmap)
-    # but for a few of the car's last positions, which no scan has looked through
-    distance = world.surface_distance(points[np.abs(points[:, 1] + 2.65) > 1.0])
     assert len(points) > 10_000
+    # but for a few of the car's last positions, which no scan has looked through
+    return world.surface_distance(points[np.abs(points[:, 1] + 2.65) > 1.0])
+
+
+def test_points_lie_on_the_surfaces(built):
+    distance = surface_distance(built[0])
     assert np.quantile(distance, 0.99) < 0.03 and distance.max() < 0.2
+
+
+def test_cells_leave_surfaces_where_they_were_for_a_third_of_the_bytes(built, bag, tmp_path):
+    lhmap, exact = build_map(bag, tmp_path / "cells.lhmap", CELLS), built[0]
+    distance = surface_distance(lhmap)
+    assert np.quantile(distance, 0.95) < 0.015 and np.quantile(distance, 0.99) < 0.04 and distance.max() < 0.2
+    # some points meet
+    assert 0.9 * exact.metadata.points < lhmap.metadata.points < exact.metadata.points
+    assert lhmap.path.stat().st_size < exact.path.stat().st_size / 3
 
 
 def test_the_map_describes_itself(built, bag):

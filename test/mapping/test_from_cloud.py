@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
@@ -28,8 +29,7 @@ def lhmap(*arguments):
 def rows(path):
     with LHMap.open(path) as opened:
         points = opened.all_points()
-    out = np.column_stack([points.points + points.origin, points.heat, points.intensity])
-    return out[np.lexsort(out[:, :3].round(2).T)]
+    return np.column_stack([points.points + points.origin, points.heat, points.intensity])
 
 
 @pytest.mark.parametrize("name", ("walls.ply", "walls.pcd", "walls.laz", "tiles"))
@@ -39,7 +39,9 @@ def test_exported_map_comes_back_the_same(tmp_path, walls, name):
     (tmp_path / "fine.yaml").write_text("{resolution_m: 0.005, intensity_levels: 256, heat_levels: 256}")
     result = lhmap("import", "cloud", tmp_path / name, tmp_path / "back.lhmap", "-c", tmp_path / "fine.yaml")
     assert result.exit_code == 0 and "20000 points" in result.stdout
-    np.testing.assert_allclose(rows(tmp_path / "back.lhmap"), rows(walls), atol=0.011)
+    back, there = rows(tmp_path / "back.lhmap"), rows(walls)
+    for some, others in ((back, there), (there, back)):
+        assert np.abs(others[cKDTree(others).query(some)[1]] - some).max() < 0.011
 
 
 def test_coordinates_around_the_origin_fit_pcd(tmp_path, walls):
@@ -60,14 +62,14 @@ def test_foreign_cloud_is_merged_and_a_path_gives_heat_and_budget(tmp_path):
     write_cloud(tmp_path / "survey.las", Cloud(xyz + [1000, 2000, 5]))
     write_truth(tmp_path / "path.tum", frames=40)
     assert lhmap("import", "cloud", tmp_path / "survey.las", tmp_path / "plain.lhmap").exit_code == 0
-    budget = ("--path", tmp_path / "path.tum", "--budget", 1)
+    budget = ("--path", tmp_path / "path.tum", "--budget", 0.5)
     assert lhmap("import", "cloud", tmp_path / "survey.las", tmp_path / "valued.lhmap", *budget).exit_code == 0
     with LHMap.open(tmp_path / "plain.lhmap") as plain, LHMap.open(tmp_path / "valued.lhmap") as valued:
         assert 20_000 < plain.metadata.points < n and plain.metadata.heat_model is None
         assert valued.metadata.heat_model is not None and valued.metadata.path_length_m == pytest.approx(23.4, abs=0.1)
         heat = valued.all_points().heat
         assert len(heat) < plain.metadata.points / 3 and heat.std() > 0.02
-        assert valued.path.stat().st_size < 1.3 * 1e6 * valued.metadata.path_length_m / 1000
+        assert valued.path.stat().st_size < 1.3 * 0.5e6 * valued.metadata.path_length_m / 1000
 
 
 def test_wrong_requests_are_one_line_and_leave_no_file(tmp_path, walls):

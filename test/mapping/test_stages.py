@@ -20,7 +20,7 @@ from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
 
-CONFIG = BuildConfig(heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0)
+CONFIG = BuildConfig(heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0, resolution_m=0.02)
 
 
 @pytest.fixture(scope="module")

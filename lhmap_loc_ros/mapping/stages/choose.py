@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...lhmap.cells import settle
 from ...lhmap.writer import HEAT_BINS, pack_tile
 from ..config import BuildConfig
 from ..selection import select_points
@@ -32,9 +33,13 @@ class ChooseJob:
 
     def run(self) -> None:
         near = Neighbourhood.of(self.tiles, self.config.tile_m)
-        heat = np.concatenate([load(path)["heat"] for path in self.heats]) if self.heats else np.ones(len(near.points))
+        heat = np.ones(len(near.points))
+        if self.heats:
+            # those that draw a lot together are as hot as they are in the mean, so that all stay or none does
+            each, members = np.concatenate([load(path)["heat"] for path in self.heats]), np.bincount(near.lot)
+            heat = (np.bincount(near.lot, each) / members)[near.lot]
         kept = select_points(
-            near.points, heat, near.luck, self.stations - near.origin, self.budgets, self.config.fair_share,
+            near.points, heat, near.luck[near.lot], self.stations - near.origin, self.budgets, self.config.fair_share,
             self.config.heat_power, self.reach_m,
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
@@ -60,14 +65,16 @@ class PackJob:
         for path in self.choices or ():
             choice = load(path)
             keep[choice["index"][part_of(choice, self.tile)]] = True
-        points, c = data["points"][keep], self.config
-        heat, intensity = _in_levels(heat[keep], c.heat_levels), _in_levels(data["intensity"][keep], c.intensity_levels)
-        packed, encoding, z_base = pack_tile(points, heat, intensity, self.tile, c.resolution_m)
+        points, heat, intensity, c = data["points"][keep], heat[keep], data["intensity"][keep], self.config
+        if c.resolution_m is None:
+            points, heat, intensity = settle(points, heat, intensity, c.voxel_m)
+        heat, intensity = _in_levels(heat, c.heat_levels), _in_levels(intensity, c.intensity_levels)
+        packed, encoding, z_base = pack_tile(points, heat, intensity, self.tile, c.step_m)
         corner = corner_of(self.tile, c.tile_m)
         save(
             self.out,
             data=np.frombuffer(packed, np.uint8),
-            record=np.array([int(keep.sum()), z_base, encoding], np.int64),
+            record=np.array([len(points), z_base, encoding], np.int64),
             histogram=np.histogram(heat, HEAT_BINS, (0, 1))[0],
             bounds=np.array([points.min(axis=0), points.max(axis=0)]) + corner if len(points) else np.zeros((0, 3)),
         )

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ...datasets.trajectory import Trajectory
-from ...lhmap.coding import SORTED
+from ...lhmap import layout
 from ..config import BuildConfig
 from ..heat import stops_along
 from ..selection import stretches
@@ -86,7 +86,7 @@ class Plan:
             middle = (np.array(tile) + 0.5) * c.tile_m
             near = [chunks[k] for k in sorted({taken_in[i] for i in images.query_ball_point(middle, reach_of(c))})]
             settings = (c.voxel_m, c.tile_m, c.moving, c.isolation_m, c.min_neighbours)
-            out = self.out("tiles", tile, parts[tile], near, *settings)
+            out = self.out("tiles", tile, parts[tile], near, *settings, "lots")
             jobs[tile] = TileJob(tile, tuple(parts[tile]), tuple(near), c, out)
         return jobs
 
@@ -157,7 +157,7 @@ class Plan:
         for tile, path in points.items():
             kept = None if choices is None else tuple(keepers[tile])
             heat = heats[tile] if heats else None
-            settings = (c.tile_m, c.resolution_m, c.heat_levels, c.intensity_levels, SORTED)
+            settings = (c.tile_m, c.resolution_m, c.heat_levels, c.intensity_levels, layout.VERSION)
             out = self.out("packs", tile, path, heat, kept, *settings)
             jobs[tile] = PackJob(tile, path, heat, kept, c, out)
         return jobs

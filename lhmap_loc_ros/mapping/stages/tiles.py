@@ -17,7 +17,7 @@ from .store import load, save
 
 @dataclass(frozen=True)
 class TileJob:
-    """Writes the points of a tile relative to its corner, their intensity, and a number of luck for each."""
+    """Writes the points of a tile relative to its corner, their intensity, and the lots they draw."""
 
     tile: tuple[int, int]
     parts: tuple[tuple[Path, int, int], ...]
@@ -38,7 +38,7 @@ class TileJob:
         keep = find_lasting(points, corner, images, config)
         voxels, points = voxels[keep], points[keep]
         intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
-        save(self.out, points=points, intensity=intensity.astype(np.float32), luck=luck(voxels))
+        save(self.out, points=points, intensity=intensity.astype(np.float32), **lots(voxels))
 
 
 def corner_of(tile, tile_m: float) -> np.ndarray:
@@ -51,14 +51,18 @@ def reach_of(config: BuildConfig) -> float:
     return config.moving.radius_m + config.tile_m * 0.5**0.5
 
 
-def luck(voxels: np.ndarray) -> np.ndarray:
-    """Numbers (N,) in [0, 1) that look random and depend on each voxel's place alone."""
-    x = np.zeros(len(voxels), np.uint64)
+def lots(voxels: np.ndarray) -> dict[str, np.ndarray]:
+    """The lots that voxels draw, as arrays to save: those of a cube of two by two by two have one in common.
+
+    `lot` (N,) is its number in `luck` (C,): numbers in [0, 1) that look random and depend on the cube's place alone.
+    """
+    cubes, lot = np.unique(voxels["grid"] >> 1, axis=0, return_inverse=True)
+    x = np.zeros(len(cubes), np.uint64)
     for axis in range(3):
-        x = (x ^ voxels["grid"][:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ cubes[:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
         x ^= x >> np.uint64(29)
         x *= np.uint64(0xBF58476D1CE4E5B9)
-    return (x >> np.uint64(40)).astype(np.float64) / 2**24
+    return {"lot": lot.ravel().astype(np.uint32), "luck": (x >> np.uint64(40)).astype(np.float64) / 2**24}
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,10 @@ class Neighbourhood:
     """(N, 3) float32."""
     intensity: np.ndarray
     """(N,) float32."""
+    lot: np.ndarray
+    """(N,) number of the lot of each point."""
     luck: np.ndarray
-    """(N,)."""
+    """(C,) the lots."""
     ends: np.ndarray
     """(T,) where each tile's points end."""
 
@@ -90,9 +96,11 @@ class Neighbourhood:
         def column(name, dtype):
             return np.concatenate([d[name] for d in data]) if data else np.zeros(0, dtype)
 
+        firsts = np.cumsum([0, *(len(d["luck"]) for d in data)])
+        lot = np.concatenate([np.zeros(0, np.int64), *(d["lot"] + first for d, first in zip(data, firsts[:-1], strict=True))])
         return cls(
             places, origin, np.concatenate(points) if points else np.zeros((0, 3), np.float32),
-            column("intensity", np.float32), column("luck", np.float64), np.cumsum([len(p) for p in points]),
+            column("intensity", np.float32), lot, column("luck", np.float64), np.cumsum([len(p) for p in points]),
         )  # fmt: skip
 
     def by_tile(self, index: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoding 3: the occupied cells of a tile as an octree, in an arithmetic code whose odds are learned as it goes.
+
+A cell is eight steps of the coordinates wide and holds one point; eight by eight by eight cells are a block, whose points
+lie at the same place in their cells and are equally hot. One walk over the octree serves both directions.
+docs/map-format.md describes the bytes for other readers.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+CELL_BITS, BLOCK_BITS = 3, 3
+"""Binary logarithms of a cell's edge in steps and of a block's edge in cells."""
+CELL_STEPS, BLOCK_CELLS, BLOCK_STEPS = 1 << CELL_BITS, 1 << BLOCK_BITS, 1 << CELL_BITS + BLOCK_BITS
+"""The edges of a cell in steps, of a block in cells and in steps."""
+MAX_DEPTH = 9
+"""Levels of the octree: neighbours are looked up in a field of bits, which has eight times as many a level further."""
+_LEVEL_BITS = range(1, 9)
+_OCTREE, _CONTEXTS = 0, 4 * 1024
+_OFFSETS = _OCTREE + _CONTEXTS
+_HEAT = _OFFSETS + 3 * 8 * 8
+_INTENSITY = _HEAT + 16 * 256
+_MODELS = _INTENSITY + 16 * 256
+_LOW, _HIGH, _VALUE, _AT, _WRITING = range(5)
+_LIMIT = 127
+_LEAST_ODDS = 32
+
+
+def settle(
+    points: np.ndarray, heat: np.ndarray, intensity: np.ndarray, cell_m: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (N, 3), metres from a corner of the grid of blocks, heat and intensity (N,), as cells can hold them.
+
+    Each block gets the offset of points from the corners of their cells that moves its points least, so that a wall
+    stays where it was, even one along the border of two rows of cells. Points that meet in a cell become one (M, 3)
+    float64; those of a block are as hot as they are in the mean.
+    """
+    places = np.asarray(points, np.float64) / cell_m
+    blocks, block = _groups(np.floor(places / BLOCK_CELLS).astype(np.int64))
+    # within the block
+    places -= blocks[block] * BLOCK_CELLS
+    offsets = np.arange(CELL_STEPS) / CELL_STEPS
+    moved = [_means((_nearest(places, offset) + offset - places) ** 2, block) for offset in offsets]
+    offset = offsets[np.argmin(moved, axis=0)][block]
+    cells, owner = _groups(blocks[block] * BLOCK_CELLS + _nearest(places, offset))
+    columns = _means(np.column_stack([heat, intensity, block, offset]), owner)
+    block = columns[:, 2].astype(np.int64)
+    return (cells + columns[:, 3:]) * cell_m, _means(columns[:, :1], block)[block, 0], columns[:, 1]
+
+
+def _nearest(places: np.ndarray, offset) -> np.ndarray:
+    """The cells of a block (N, 3) whose places at `offset` are nearest to `places` (N, 3), both in cells."""
+    return np.clip(np.round(places - offset), 0, BLOCK_CELLS - 1).astype(np.int64)
+
+
+def _groups(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different ones of some places (N, 3) int64, and which of them each is (N,)."""
+    if not len(places):
+        return places, np.zeros(0, np.int64)
+    low = places.min(axis=0)
+    shape = places.max(axis=0) - low + 1
+    keys, number = np.unique(np.ravel_multi_index((places - low).T, shape), return_inverse=True)
+    return np.column_stack(np.unravel_index(keys, shape)) + low, number
+
+
+def _means(columns: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """The means of columns (N, K) over each group, by the number of the group of each row (N,)."""
+    counts = np.bincount(group)
+    return np.column_stack([np.bincount(group, values) / counts for values in columns.T])
+
+
+def encode(codes: np.ndarray, offsets: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes | None:
+    """The bytes of a tile; None where it does not consist of cells and blocks.
+
+    `codes` (N,) uint64 are the Morton codes of the cells, ascending; `offsets` (N, 3) uint8 the steps within the cell,
+    `heat` and `intensity` (N,) uint8.
+    """
+    depth = max(BLOCK_BITS, -(-int(codes[-1]).bit_length() // 3)) if len(codes) else BLOCK_BITS
+    blocks = codes >> np.uint64(3 * BLOCK_BITS)
+    same_block = blocks[1:] == blocks[:-1]
+    told = np.column_stack([offsets, heat])
+    if depth > MAX_DEPTH or (codes[1:] == codes[:-1]).any() or (told[1:] != told[:-1])[same_block].any():
+        return None
+    heat_bits, intensity_bits = _bits_of(heat), _bits_of(intensity)
+    first = np.flatnonzero(np.r_[True, ~same_block]) if len(codes) else np.zeros(0, np.int64)
+    of_blocks = np.column_stack([offsets[first], _levels(heat[first], heat_bits)])
+    # a decision takes at most eleven bits; every cell has `depth` nodes at the most
+    space = 2 * len(codes) * (8 * depth + 8) + 2 * len(first) * 17 + 16
+    data, state = np.zeros(space, np.uint8), np.array([0, 0xFFFFFFFF, 0, 0, 1], np.int64)
+    _walk(codes, of_blocks, _levels(intensity, intensity_bits), depth, heat_bits, intensity_bits, data, state)
+    return bytes([depth, heat_bits << 4 | intensity_bits]) + data[: state[_AT]].tobytes() + _ending(state)
+
+
+def decode(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Codes, offsets, heat and intensity as `encode` takes them; raises ValueError for bytes that do not hold `count`."""
+    if len(data) < 2:
+        raise ValueError(f"{len(data)} bytes found, expected at least 2")
+    depth, heat_bits, intensity_bits = data[0], data[1] >> 4, data[1] & 15
+    if not BLOCK_BITS <= depth <= MAX_DEPTH or heat_bits not in _LEVEL_BITS or intensity_bits not in _LEVEL_BITS:
+        raise ValueError(f"depth {depth} and levels of {heat_bits} and {intensity_bits} bits found")
+    stream = np.array(bytearray(data[2:]), np.uint8)
+    codes, of_blocks = np.zeros(count, np.uint64), np.zeros((count, 4), np.uint8)
+    intensity, state = np.zeros(count, np.uint8), np.array([0, 0xFFFFFFFF, 0, 0, 0], np.int64)
+    found = _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, stream, state)
+    if found != count:
+        raise ValueError(f"{'more' if found > count else found} cells found, expected {count}")
+    if not state[_AT] - 4 <= len(stream) <= state[_AT]:
+        raise ValueError(f"{len(stream)} bytes found, expected {state[_AT] - 4} to {state[_AT]}")
+    blocks = codes >> np.uint64(3 * BLOCK_BITS)
+    number = np.cumsum(np.r_[False, blocks[1:] != blocks[:-1]][:count])
+    of_points = of_blocks[number]
+    return codes, of_points[:, :3], _bytes_of(of_points[:, 3], heat_bits), _bytes_of(intensity, intensity_bits)
+
+
+def _bytes_of(levels: np.ndarray, bits: int) -> np.ndarray:
+    top = 2**bits - 1
+    return ((levels.astype(np.int64) * 510 + top) // (2 * top)).astype(np.uint8)
+
+
+def _levels(values: np.ndarray, bits: int) -> np.ndarray:
+    return np.round(values / 255 * (2**bits - 1)).astype(np.uint8)
+
+
+def _bits_of(values: np.ndarray) -> int:
+    """How many bits tell all the values (N,) uint8 apart that evenly spaced levels from 0 to 255 can."""
+    return next(bits for bits in _LEVEL_BITS if (_bytes_of(_levels(values, bits), bits) == values).all())
+
+
+def _ending(state: np.ndarray) -> bytes:
+    """The fewest bytes that, with zeros behind them, lie between the bounds of the code."""
+    low, high = int(state[_LOW]), int(state[_HIGH])
+    for count in range(5):
+        kept = high >> (32 - 8 * count) << (32 - 8 * count)
+        if kept >= low:
+            return kept.to_bytes(4, "big")[:count]
+    raise AssertionError("the last attempt keeps all four bytes of the upper bound")
+
+
+@numba.njit(cache=True, nogil=True)
+def _next_byte(data, state):
+    value = np.int64(data[state[_AT]]) if state[_AT] < len(data) else np.int64(0)
+    state[_VALUE] = (state[_VALUE] << 8 & 0xFFFFFFFF) | value
+    state[_AT] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _bit(bit, model, odds, seen, data, state):
+    """Writes a decision, or reads it: returns it. The odds of 1 are those so far under the model, of 65536."""
+    low, high, p = state[_LOW], state[_HIGH], odds[model]
+    span = high - low
+    middle = low + (span >> 16) * p + ((span & 0xFFFF) * p >> 16)
+    if not state[_WRITING]:
+        bit = np.int64(state[_VALUE] <= middle)
+    if bit:
+        high = middle
+        odds[model] = min(p + (65536 - p) * 2 // (2 * seen[model] + 3), 65536 - _LEAST_ODDS)
+    else:
+        low = middle + 1
+        odds[model] = max(p - p * 2 // (2 * seen[model] + 3), _LEAST_ODDS)
+    seen[model] = min(seen[model] + 1, _LIMIT)
+    while (low ^ high) & 0xFF000000 == 0:
+        if state[_WRITING]:
+            data[state[_AT]] = high >> 24
+            state[_AT] += 1
+        else:
+            _next_byte(data, state)
+        low, high = low << 8 & 0xFFFFFFFF, (high << 8 & 0xFFFFFFFF) | 255
+    state[_LOW], state[_HIGH] = low, high
+    return bit
+
+
+@numba.njit(cache=True, nogil=True)
+def _symbol(value, bits, model, odds, seen, data, state):
+    """Writes or reads a number of some bits, the first decides most: returns it."""
+    node = np.int64(1)
+    for k in range(bits - 1, -1, -1):
+        node = node << 1 | _bit(value >> k & 1, model + node, odds, seen, data, state)
+    return node - (np.int64(1) << bits)
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_set(field, edge, x, y, z):
+    """A bit of a field of `edge` places an axis, which begins at -1."""
+    place = ((x + 1) * edge + y + 1) * edge + z + 1
+    return np.int64(field[place >> 3] >> (place & 7) & 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _set(field, edge, x, y, z):
+    place = ((x + 1) * edge + y + 1) * edge + z + 1
+    field[place >> 3] |= np.uint8(1 << (place & 7))
+
+
+@numba.njit(cache=True, nogil=True)
+def _place(code, levels):
+    x, y, z = np.int64(0), np.int64(0), np.int64(0)
+    for k in range(levels):
+        x |= (code >> 3 * k & 1) << k
+        y |= (code >> 3 * k + 1 & 1) << k
+        z |= (code >> 3 * k + 2 & 1) << k
+    return x, y, z
+
+
+@numba.njit(cache=True, nogil=True)
+def _surroundings(parents, wide, children, fine, x, y, z, child):
+    """What is known around a child of the node (x, y, z) before it is: one of 1024 situations."""
+    dx, dy, dz = child & 1, child >> 1 & 1, child >> 2
+    # 1. the node's neighbours on the child's sides: beside faces, then edges and the corner
+    sx, sy, sz = x + 2 * dx - 1, y + 2 * dy - 1, z + 2 * dz - 1
+    beside = (
+        _is_set(parents, wide, sx, y, z) | _is_set(parents, wide, x, sy, z) << 1 | _is_set(parents, wide, x, y, sz) << 2
+    )
+    askew = (
+        _is_set(parents, wide, sx, sy, z) + _is_set(parents, wide, sx, y, sz) + _is_set(parents, wide, x, sy, sz)
+        + _is_set(parents, wide, sx, sy, sz)
+    )  # fmt: skip
+    # 2. cells of its own size that are known already; those to come are not set yet
+    cx, cy, cz = 2 * x + dx, 2 * y + dy, 2 * z + dz
+    before = (
+        _is_set(children, fine, cx - 1, cy, cz) | _is_set(children, fine, cx, cy - 1, cz) << 1
+        | _is_set(children, fine, cx, cy, cz - 1) << 2
+    )  # fmt: skip
+    near = (
+        _is_set(children, fine, cx - 1, cy - 1, cz) + _is_set(children, fine, cx - 1, cy, cz - 1)
+        + _is_set(children, fine, cx, cy - 1, cz - 1) + _is_set(children, fine, cx - 1, cy + 1, cz)
+        + _is_set(children, fine, cx - 1, cy, cz + 1) + _is_set(children, fine, cx, cy - 1, cz + 1)
+    )  # fmt: skip
+    return beside << 7 | min(askew, 3) << 5 | before << 2 | min(near, 3)
+
+
+@numba.njit(cache=True, nogil=True)
+def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, state):
+    """Writes what the arrays hold, or fills them with what is read; returns how many cells there are.
+
+    Stops as soon as there are more than `codes` has room for.
+    """
+    odds, seen = np.full(_MODELS, 32768, np.int64), np.zeros(_MODELS, np.int64)
+    writing = state[_WRITING]
+    if not writing:
+        for _ in range(4):
+            _next_byte(data, state)
+    # 1. the cells, level by level, nodes in the order of their codes
+    nodes = np.zeros(min(len(codes), 1), np.int64)
+    parents, wide = np.zeros(4, np.uint8), 3
+    if len(nodes):
+        _set(parents, wide, 0, 0, 0)
+    for level in range(depth):
+        finer, found = np.empty(min(8 * len(nodes), len(codes)), np.int64), 0
+        fine = 2 * (wide - 2) + 2
+        children = np.zeros((fine**3 + 7) // 8, np.uint8)
+        below, at = 3 * (depth - 1 - level), 0
+        model = _OCTREE + 1024 * min(depth - 1 - level, 3)
+        for node in nodes:
+            x, y, z = _place(node, level)
+            any_yet = False
+            for child in range(8):
+                code, bit = node << 3 | child, np.int64(0)
+                if writing:
+                    bit = np.int64(at < len(codes) and np.int64(codes[at]) >> below == code)
+                    while at < len(codes) and np.int64(codes[at]) >> below == code:
+                        at += 1
+                # a node has a child: if there was none yet, it is the last
+                if child < 7 or any_yet:
+                    situation = _surroundings(parents, wide, children, fine, x, y, z, child)
+                    bit = _bit(bit, model + situation, odds, seen, data, state)
+                else:
+                    bit = np.int64(1)
+                if bit:
+                    any_yet = True
+                    if found == len(codes):
+                        return found + 1
+                    finer[found] = code
+                    found += 1
+                    _set(children, fine, 2 * x + (child & 1), 2 * y + (child >> 1 & 1), 2 * z + (child >> 2))
+        nodes, parents, wide = finer[:found], children, fine
+    # 2. what all points of a block have in common
+    block, number = np.int64(-1), -1
+    for k in range(len(nodes)):
+        codes[k] = nodes[k]
+        if nodes[k] >> 9 == block:
+            continue
+        block, number = nodes[k] >> 9, number + 1
+        for axis in range(4):
+            last = np.int64(of_blocks[number - 1, axis]) if number else np.int64(0)
+            model, bits = _OFFSETS + (axis * 8 + last) * 8, CELL_BITS
+            if axis == 3:
+                model, bits = _HEAT + (last >> max(heat_bits - 4, 0)) * 256, heat_bits
+            of_blocks[number, axis] = _symbol(np.int64(of_blocks[number, axis]), bits, model, odds, seen, data, state)
+    # 3. the intensity of each
+    shift = max(intensity_bits - 3, 0)
+    for k in range(len(nodes)):
+        last = np.int64(intensity[k - 1]) if k else np.int64(0)
+        earlier = np.int64(intensity[k - 2]) if k > 1 else last
+        model = _INTENSITY + (last + earlier >> shift) * 256
+        intensity[k] = _symbol(np.int64(intensity[k]), intensity_bits, model, odds, seen, data, state)
+    return len(nodes)
