@@ -216,8 +216,10 @@ def budget(bench: Bench, megabytes: float | None, label: str = "shipped", **buil
 
 def sizes(bench: Bench, groups, networks: dict[str, str]) -> str:
     """Error against bytes: maps of the same scans, their points chosen by heat or evenly; draws it, too."""
-    exact = {"resolution_m": 0.02}
-    rows = {"every point, to 2 cm": ((), budget(bench, None, "exact", **exact)), "every point": ((), budget(bench, None))}
+    rows = {
+        "every point, to 2 cm": ((), budget(bench, None, "exact", resolution_m=0.02)),
+        "every point": ((), budget(bench, None)),
+    }
     for megabytes in SIZES:
         for name, model in networks.items():
             chosen = budget(bench, megabytes, name, heat="network", heat_views={"model": model})

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoding 3: the occupied cells of a tile as an octree, in an arithmetic code whose odds are learned as it goes.
 
-A cell is eight steps of the coordinates wide and holds one point; eight by eight by eight cells are a block, whose points
-lie at the same place in their cells and are equally hot. One walk over the octree serves both directions.
+A cell is eight steps of the coordinates wide and holds one point; eight by eight by eight cells are a block, whose
+points lie at the same place in their cells and are equally hot. One walk over the octree serves both directions.
 docs/map-format.md describes the bytes for other readers.
 """
 
@@ -94,7 +94,7 @@ def encode(codes: np.ndarray, offsets: np.ndarray, heat: np.ndarray, intensity: 
 
 
 def decode(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Codes, offsets, heat and intensity as `encode` takes them; raises ValueError for bytes that do not hold `count`."""
+    """Codes, offsets, heat and intensity as `encode` takes them; raises ValueError for bytes without `count` cells."""
     if len(data) < 2:
         raise ValueError(f"{len(data)} bytes found, expected at least 2")
     depth, heat_bits, intensity_bits = data[0], data[1] >> 4, data[1] & 15

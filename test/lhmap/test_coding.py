@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lhmap_loc_ros.lhmap.coding import RAW, SORTED, ZLIB, decode_tile, encode_tile
+from lhmap_loc_ros.lhmap import coding
+from lhmap_loc_ros.lhmap.cells import BLOCK_CELLS, CELL_STEPS, settle
+from lhmap_loc_ros.lhmap.coding import CELLS, RAW, SORTED, ZLIB, decode_tile, encode_tile
 
 
 def tile(rng, n=2000, top=1250):
@@ -107,3 +109,81 @@ def test_places_outside_of_a_tile_are_refused(lengths):
     data = deflated(bytes(lengths)) + empty + empty + b"\xff" * -(-sum(k - 1 for k in lengths) // 8)
     with pytest.raises(ValueError, match="bits found"):
         decode_tile(data, n, SORTED)
+
+
+# --- cells ----------------------------------------------------------------------------------------------------
+
+
+def settled_tile(points, heat, intensity, levels=(4, 4)):
+    """Points (N, 3), in cells, as what `encode_tile` takes, of heats and intensities of so many bits."""
+    settled, *values = settle(points, heat, intensity, 1.0)
+    tops = [2**bits - 1 for bits in levels]
+    values = [np.round(np.round(v * top) / top * 255).astype(np.uint8) for v, top in zip(values, tops, strict=True)]
+    return np.round(settled * CELL_STEPS).astype(np.uint16), *values
+
+
+def street(rng, n=4000):
+    """Ground that rises, and a wall, with noise, in cells."""
+    xyz = rng.uniform(0, 250, (n, 3))
+    xyz[: n // 2, 2] = xyz[: n // 2, 0] / 40 + rng.normal(0, 0.2, n // 2) + 2
+    xyz[n // 2 :, 1] = 80.0 + rng.normal(0, 0.2, n - n // 2)
+    return xyz
+
+
+@given(data=st.data(), n=st.integers(1, 80), reach=st.sampled_from([1.0, 9.0, 60.0, 511.0]), bits=st.integers(1, 8))
+@settings(max_examples=100, deadline=None)
+def test_cells_come_back_whatever_is_in_them(data, n, reach, bits):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    tile = settled_tile(rng.uniform(0, reach, (n, 3)), rng.random(n), rng.random(n), (bits, 9 - bits))
+    packed = coding._encode_cells(*tile)
+    back = decode_tile(packed, len(tile[0]), CELLS)
+    np.testing.assert_array_equal(rows(*back), rows(*tile))
+    assert (np.diff(back[1].astype(int)) <= 0).all()
+
+
+def test_a_street_of_cells_takes_a_third_of_the_bytes_of_sorted_points():
+    rng = np.random.default_rng(0)
+    points = street(rng, 60_000)
+    heat, intensity = np.round(points[:, 0] / 250, 1), (points[:, 1] > 79) * 0.5
+    tile = settled_tile(points, heat, intensity)
+    packed, encoding = encode_tile(*tile)
+    as_bytes = [(values * 255).astype(np.uint8) for values in (heat, intensity)]
+    exact = encode_tile((points * CELL_STEPS).astype(np.uint16), *as_bytes)
+    assert encoding == CELLS and exact[1] == SORTED
+    assert len(packed) / len(tile[0]) < len(exact[0]) / len(points) / 3
+
+
+def test_points_settle_near_where_they_were_and_walls_on_the_border_of_cells_stay():
+    points = street(np.random.default_rng(0))
+    points[2000:, 1] = 80 + np.random.default_rng(1).normal(0, 1e-6, 2000)
+    settled, heat, intensity = settle(points, np.ones(4000), np.ones(4000), 1.0)
+    wall = settled[settled[:, 2] > 12]
+    assert np.abs(wall[:, 1] - 80).max() <= 1 / CELL_STEPS
+    assert len(settled) == len(np.unique(np.floor(settled), axis=0)) and (heat == 1).all() and (intensity == 1).all()
+    blocks, block = np.unique(np.floor(settled / BLOCK_CELLS), axis=0, return_inverse=True)
+    for k in range(len(blocks)):
+        assert (np.ptp(settled[block.ravel() == k] % 1, axis=0) < 1e-9).all()
+    assert len(settle(points[:0], np.ones(0), np.ones(0), 1.0)[0]) == 0
+
+
+@given(data=st.binary(max_size=200), count=st.integers(0, 500))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_decoded_or_refused(data, count):
+    try:
+        points = decode_tile(data, count, CELLS)
+    except ValueError as error:
+        assert "found" in str(error)
+    else:
+        assert [len(part) for part in points] == [count] * 3
+
+
+def test_cells_cut_short_or_too_many_are_refused():
+    tile = settled_tile(street(np.random.default_rng(0)), np.ones(4000), np.ones(4000))
+    count, (packed, encoding) = len(tile[0]), encode_tile(*tile)
+    assert encoding == CELLS
+    for wrong in (count - 1, count + 1):
+        with pytest.raises(ValueError, match=f"expected {wrong}"):
+            decode_tile(packed, wrong, encoding)
+    for other in (packed[:1], packed[: len(packed) // 2], packed + b"12345", b"\x0a" + packed[1:]):
+        with pytest.raises(ValueError, match="found"):
+            decode_tile(other, count, encoding)

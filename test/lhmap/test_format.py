@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, best_points, layout, write_map
+from lhmap_loc_ros.lhmap.cells import settle
+from lhmap_loc_ros.lhmap.coding import CELLS, SORTED
 
 ORIGINS = [(0.0, 0.0, 0.0), (455_123.4, 5_428_765.25, 112.0)]
 
@@ -276,7 +278,24 @@ def test_moved_origin_is_the_same_map():
     np.testing.assert_allclose(moved.points + moved.origin, points.points + points.origin, atol=1e-4)
 
 
-def test_the_reader_in_the_documentation_works(map_file):
+@pytest.fixture(scope="module")
+def cells_file(tmp_path_factory):
+    """A map of cells of 0.1 m: ground and a wall, over the borders of tiles and below zero."""
+    rng = np.random.default_rng(0)
+    xyz = rng.uniform((-4, -3, -0.3), (4, 3, -0.28), (4000, 3))
+    xyz[:1500, 1:] = np.column_stack([np.full(1500, 1.03), rng.uniform(-0.3, 2, 1500)])
+    xyz, heat, intensity = settle(xyz, rng.integers(0, 4, 4000) / 3, rng.integers(0, 16, 4000) / 15, 0.1)
+    path = tmp_path_factory.mktemp("map") / "cells.lhmap"
+    levels = np.round(heat * 3) / 3, np.round(intensity * 15) / 15
+    write_map(path, MapPoints(xyz, levels[1], levels[0], np.zeros(3)), MapMetadata(tile_m=25.6, resolution_m=0.0125))
+    return path
+
+
+@pytest.mark.parametrize("kind, encoding", (("map_file", SORTED), ("cells_file", CELLS)))
+def test_the_reader_in_the_documentation_works(request, kind, encoding):
+    map_file = request.getfixturevalue(kind)
+    with LHMap.open(map_file) as lhmap:
+        assert (lhmap.index["encoding"] == encoding).all()
     page = (Path(__file__).parents[2] / "docs" / "map-format.md").read_text()
     code = page.split("```python\n")[1].split("```")[0]
     scope: dict = {}

@@ -63,8 +63,8 @@ def test_it_starts_again_where_it_was_switched_off(world, ros, tmp_path):
     saved = tmp_path / "state" / "pose.json"
     poses = ros.collect(PoseWithCovarianceStamped, "pose")
     states = ros.collect(String, "state", LATCHED)
-    # slowly: the drive begins anew the second time, and the saved pose must not be far from there; nor may it end before
-    # a busy machine has shown three poses
+    # slowly: the drive begins anew the second time, and the saved pose must not be far from there; nor may it end
+    # before a busy machine has shown three poses
     slowly = ("--rate", "0.2")
     with localizer(world, save_pose_path=saved, save_pose_rate=50.0, **near_start()) as node, player(world, *slowly):
         assert wait_until(lambda: "TRACKING" in [m.data for m in states], 60)

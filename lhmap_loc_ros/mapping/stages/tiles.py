@@ -96,11 +96,12 @@ class Neighbourhood:
         def column(name, dtype):
             return np.concatenate([d[name] for d in data]) if data else np.zeros(0, dtype)
 
-        firsts = np.cumsum([0, *(len(d["luck"]) for d in data)])
-        lot = np.concatenate([np.zeros(0, np.int64), *(d["lot"] + first for d, first in zip(data, firsts[:-1], strict=True))])
+        firsts = np.cumsum([0, *(len(d["luck"]) for d in data)])[:-1]
+        drawn = [d["lot"] + first for d, first in zip(data, firsts, strict=True)]
         return cls(
             places, origin, np.concatenate(points) if points else np.zeros((0, 3), np.float32),
-            column("intensity", np.float32), lot, column("luck", np.float64), np.cumsum([len(p) for p in points]),
+            column("intensity", np.float32), np.concatenate(drawn) if drawn else np.zeros(0, np.int64),
+            column("luck", np.float64), np.cumsum([len(p) for p in points]),
         )  # fmt: skip
 
     def by_tile(self, index: np.ndarray) -> dict[str, np.ndarray]:
