@@ -70,7 +70,7 @@ def bench_build(
 def bench_latency(
     maps: Annotated[
         Optional[list[Path]],  # noqa: UP045
-        typer.Option("--map", "-m", help="A map; repeat it. If not set, maps of a simulated street, of 5 and 1 MB/km."),
+        typer.Option("--map", "-m", help="A map; repeat it. If not set, maps of a simulated street, of two sizes."),
     ] = None,
     bag: Annotated[
         Optional[Path],  # noqa: UP045
@@ -105,7 +105,7 @@ def bench_latency(
         raise InputError("--map and --bag belong together, and one of them is missing")
     with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
         if not maps:
-            maps, bag = _simulated_street(Path(folder), report, budgets=(5.0, 1.0))
+            maps, bag = _simulated_street(Path(folder), report, budgets=(None, 0.5))
         ways = [
             refiner
             for name in backend or ["auto"]
@@ -129,15 +129,15 @@ def _backend(name: str) -> dict[str, str]:
     return {"backend": backend, **({"precision": precision} if precision else {})}
 
 
-def _simulated_street(folder: Path, report, budgets: tuple[float, ...] = (5.0,)) -> tuple[list[Path], Path]:
-    """Maps of a simulated street, one a budget [MB/km], and the bag of images of another drive there."""
+def _simulated_street(folder: Path, report, budgets: tuple[float | None, ...] = (None,)) -> tuple[list[Path], Path]:
+    """Maps of a simulated street, one a budget [MB/km], None for the usual, and the bag of images of a drive there."""
     from .datasets.synthetic.simulate import simulate
     from .mapping.builder import build_map
     from .mapping.config import BuildConfig
 
     simulate(folder / "street", seed=0, length=160.0, report=report)
-    maps = [folder / f"street_{budget:g}.lhmap" for budget in budgets]
+    maps = [folder / f"street_{budget or 'usual'}.lhmap" for budget in budgets]
     for path, budget in zip(maps, budgets, strict=True):
-        config = BuildConfig().model_copy(update={"budget_mb_per_km": budget})
+        config = BuildConfig() if budget is None else BuildConfig().model_copy(update={"budget_mb_per_km": budget})
         build_map(folder / "street" / "mapping", path, config, report=report, work=folder / "work").close()
     return maps, folder / "street" / "query"

@@ -54,13 +54,13 @@ def test_sizes_compares_heat_with_an_even_sample_at_equal_bytes_and_draws_it(too
     monkeypatch.setattr(tool, "SIZE_PLOT", tmp_path / "sizes.png")
     bench = Answers(tmp_path)
     text = tool.sizes(bench, DATA, {"shipped": "heat"}).splitlines()
-    assert text[0] == "Every point, MB/km: street 42."
+    assert "| every point, to 2 cm | 42.00 |" in text and "| 1 MB/km, even sample | 1.00 |" in text
     assert "| 1 MB/km, heat: shipped | 0.10 m / 0.30°, 95 % |" in text
     assert "| 1 MB/km, even sample | 0.20 m / 0.30°, 95 % |" in text
-    assert len(text) == 5 + 2 * len(tool.SIZES) and (tmp_path / "sizes.png").stat().st_size > 1000
+    assert len(text) == 1 + 2 * (4 + 2 * len(tool.SIZES)) and (tmp_path / "sizes.png").stat().st_size > 1000
     built = [words for words in bench.asked if words[:2] == ("build", "w/mapping")]
     settings = [json.loads((tmp_path / words[words.index("-c") + 1]).read_text()) for words in built]
-    assert settings[0] == {"budget_mb_per_km": None}
+    assert settings[:2] == [{"budget_mb_per_km": None, "resolution_m": 0.02}, {"budget_mb_per_km": None}]
     assert {"budget_mb_per_km": 0.5, "heat": "none"} in settings
 
 

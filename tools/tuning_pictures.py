@@ -27,7 +27,7 @@ from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 
 SEED, LENGTH_M, FRAME = 11, 180.0, 60
-BUDGETS = (8.0, 1.0)
+BUDGETS = (2.0, 0.25)
 FAULTS = [Fault("black", 40, 52, 1.0), Fault("jump", 85, 85, 0.5), Fault("kidnapped", 120, 160, 1.0)]
 
 
