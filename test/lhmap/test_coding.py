@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lhmap_loc_ros.lhmap import coding
-from lhmap_loc_ros.lhmap.cells import BLOCK_CELLS, CELL_STEPS, settle
+from lhmap_loc_ros.lhmap.cells import BLOCK_CELLS, CELL_STEPS
 from lhmap_loc_ros.lhmap.coding import CELLS, RAW, SORTED, ZLIB, decode_tile, encode_tile
+from lhmap_loc_ros.mapping.settling import settle
 
 
 def tile(rng, n=2000, top=1250):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, best_points, layout, write_map
-from lhmap_loc_ros.lhmap.cells import settle
 from lhmap_loc_ros.lhmap.coding import CELLS, SORTED
+from lhmap_loc_ros.mapping.settling import settle
 
 ORIGINS = [(0.0, 0.0, 0.0), (455_123.4, 5_428_765.25, 112.0)]
 

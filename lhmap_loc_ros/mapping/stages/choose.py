@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...lhmap.cells import settle
 from ...lhmap.writer import HEAT_BINS, pack_tile
 from ..config import BuildConfig
 from ..selection import select_points
+from ..settling import settle
 from .store import load, save
 from .tiles import Neighbourhood, corner_of, part_of
 
