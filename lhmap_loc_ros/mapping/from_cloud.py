@@ -41,12 +41,14 @@ def map_from_cloud(
         raise InputError(f"{source}: no points found, expected a map")
     drives = [] if drive is None else [drive]
     with working_folder(out, None) as folder, local_workers() as workers:
-        plan = Plan(folder, config.model_copy(update={"moving": MovingConfig(enabled=False)}))
+        settings = {"moving": MovingConfig(enabled=False)}
+        if found.heat is not None:
+            # coordinates of their own, so that no point is merged with another
+            settings["resolution_m"] = config.step_m
+        plan = Plan(folder, config.model_copy(update=settings))
         if found.heat is None:
             points, heats = _merged(found, plan, workers, report), None
         else:
-            # no point is merged with another
-            plan.config = plan.config.model_copy(update={"resolution_m": plan.config.step_m})
             points, heats = _as_it_is(found, plan)
         return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
 
