@@ -18,8 +18,7 @@ CELL_STEPS, BLOCK_CELLS, BLOCK_STEPS = 1 << CELL_BITS, 1 << BLOCK_BITS, 1 << CEL
 MAX_DEPTH = 9
 """Levels of the octree: neighbours are looked up in a field of bits, which has eight times as many a level further."""
 _LEVEL_BITS = range(1, 9)
-_OCTREE, _CONTEXTS = 0, 4 * 1024
-_OFFSETS = _OCTREE + _CONTEXTS
+_OFFSETS = 4 * 1024
 _HEAT = _OFFSETS + 3 * 8 * 8
 _INTENSITY = _HEAT + 16 * 256
 _MODELS = _INTENSITY + 16 * 256
@@ -35,16 +34,13 @@ def encode(codes: np.ndarray, offsets: np.ndarray, heat: np.ndarray, intensity: 
     `heat` and `intensity` (N,) uint8.
     """
     depth = max(BLOCK_BITS, -(-int(codes[-1]).bit_length() // 3)) if len(codes) else BLOCK_BITS
-    blocks = codes >> np.uint64(3 * BLOCK_BITS)
-    same_block = blocks[1:] == blocks[:-1]
-    told = np.column_stack([offsets, heat])
-    if depth > MAX_DEPTH or (codes[1:] == codes[:-1]).any() or (told[1:] != told[:-1])[same_block].any():
+    begins, told = _block_begins(codes), np.column_stack([offsets, heat])
+    if depth > MAX_DEPTH or (codes[1:] == codes[:-1]).any() or (told[1:] != told[:-1])[~begins[1:]].any():
         return None
     heat_bits, intensity_bits = _bits_of(heat), _bits_of(intensity)
-    first = np.flatnonzero(np.r_[True, ~same_block]) if len(codes) else np.zeros(0, np.int64)
-    of_blocks = np.column_stack([offsets[first], _levels(heat[first], heat_bits)])
+    of_blocks = np.column_stack([offsets[begins], _levels(heat[begins], heat_bits)])
     # a decision takes at most eleven bits; every cell has `depth` nodes at the most
-    space = 2 * len(codes) * (8 * depth + 8) + 2 * len(first) * 17 + 16
+    space = 2 * len(codes) * (8 * depth + 8) + 2 * len(of_blocks) * 17 + 16
     data, state = np.zeros(space, np.uint8), np.array([0, 0xFFFFFFFF, 0, 0, 1], np.int64)
     _walk(codes, of_blocks, _levels(intensity, intensity_bits), depth, heat_bits, intensity_bits, data, state)
     return bytes([depth, heat_bits << 4 | intensity_bits]) + data[: state[_AT]].tobytes() + _ending(state)
@@ -65,10 +61,14 @@ def decode(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray,
         raise ValueError(f"{'more' if found > count else found} cells found, expected {count}")
     if not state[_AT] - 4 <= len(stream) <= state[_AT]:
         raise ValueError(f"{len(stream)} bytes found, expected {state[_AT] - 4} to {state[_AT]}")
-    blocks = codes >> np.uint64(3 * BLOCK_BITS)
-    number = np.cumsum(np.r_[False, blocks[1:] != blocks[:-1]][:count])
-    of_points = of_blocks[number]
+    of_points = of_blocks[np.cumsum(_block_begins(codes)) - 1]
     return codes, of_points[:, :3], _bytes_of(of_points[:, 3], heat_bits), _bytes_of(intensity, intensity_bits)
+
+
+def _block_begins(codes: np.ndarray) -> np.ndarray:
+    """Whether each of some cells, in the order of their codes (N,), is the first of its block."""
+    blocks = codes >> np.uint64(3 * BLOCK_BITS)
+    return np.r_[True, blocks[1:] != blocks[:-1]][: len(codes)]
 
 
 def _bytes_of(levels: np.ndarray, bits: int) -> np.ndarray:
@@ -151,7 +151,8 @@ def _set(field, edge, x, y, z):
 
 
 @numba.njit(cache=True, nogil=True)
-def _place(code, levels):
+def place_of(code, levels):
+    """x, y and z of a Morton code of so many bits each."""
     x, y, z = np.int64(0), np.int64(0), np.int64(0)
     for k in range(levels):
         x |= (code >> 3 * k & 1) << k
@@ -208,9 +209,9 @@ def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, s
         fine = 2 * (wide - 2) + 2
         children = np.zeros((fine**3 + 7) // 8, np.uint8)
         below, at = 3 * (depth - 1 - level), 0
-        model = _OCTREE + 1024 * min(depth - 1 - level, 3)
+        model = 1024 * min(depth - 1 - level, 3)
         for node in nodes:
-            x, y, z = _place(node, level)
+            x, y, z = place_of(node, level)
             any_yet = False
             for child in range(8):
                 code, bit = node << 3 | child, np.int64(0)
@@ -236,9 +237,9 @@ def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, s
     block, number = np.int64(-1), -1
     for k in range(len(nodes)):
         codes[k] = nodes[k]
-        if nodes[k] >> 9 == block:
+        if nodes[k] >> 3 * BLOCK_BITS == block:
             continue
-        block, number = nodes[k] >> 9, number + 1
+        block, number = nodes[k] >> 3 * BLOCK_BITS, number + 1
         for axis in range(4):
             last = np.int64(of_blocks[number - 1, axis]) if number else np.int64(0)
             model, bits = _OFFSETS + (axis * 8 + last) * 8, CELL_BITS

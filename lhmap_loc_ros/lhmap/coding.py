@@ -178,9 +178,5 @@ def _separate(codes):
     """The inverse of `_interleave`."""
     quanta = np.zeros((len(codes), 3), np.uint16)
     for i in range(len(codes)):
-        for axis in range(3):
-            value = np.uint64(0)
-            for k in range(16):
-                value |= ((codes[i] >> np.uint64(3 * k + axis)) & np.uint64(1)) << np.uint64(k)
-            quanta[i, axis] = value
+        quanta[i, 0], quanta[i, 1], quanta[i, 2] = cells.place_of(np.int64(codes[i]), 16)
     return quanta

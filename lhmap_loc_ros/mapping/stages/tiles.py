@@ -11,6 +11,7 @@ import numpy as np
 from ..cleaning import find_lasting
 from ..cloud import merge_voxels
 from ..config import BuildConfig
+from ..settling import groups
 from .gather import read_images, read_voxels
 from .store import load, save
 
@@ -56,13 +57,13 @@ def lots(voxels: np.ndarray) -> dict[str, np.ndarray]:
 
     `lot` (N,) is its number in `luck` (C,): numbers in [0, 1) that look random and depend on the cube's place alone.
     """
-    cubes, lot = np.unique(voxels["grid"] >> 1, axis=0, return_inverse=True)
+    cubes, lot = groups(voxels["grid"].astype(np.int64) >> 1)
     x = np.zeros(len(cubes), np.uint64)
     for axis in range(3):
         x = (x ^ cubes[:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
         x ^= x >> np.uint64(29)
         x *= np.uint64(0xBF58476D1CE4E5B9)
-    return {"lot": lot.ravel().astype(np.uint32), "luck": (x >> np.uint64(40)).astype(np.float64) / 2**24}
+    return {"lot": lot.astype(np.uint32), "luck": (x >> np.uint64(40)).astype(np.float64) / 2**24}
 
 
 @dataclass(frozen=True)
