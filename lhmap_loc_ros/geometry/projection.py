@@ -17,6 +17,7 @@ Without this, ground near the camera is drawn over the ground behind it: all it 
 """
 MOST_REACH = 3
 """A splat covers at most so many pixels on each side of its own."""
+_EMPTY, _NUMBER = np.uint64(2**64 - 1), np.uint64(2**32 - 1)
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
@@ -34,31 +35,52 @@ def _project(points, T, fx, fy, cx, cy, min_depth, uv, depth):
 
 
 @numba.njit(cache=True, nogil=True)
+def _rank(depth, point):
+    """A number in the order of the depths, with the point's own in its lower bits: the lesser of two is drawn."""
+    return np.uint64(np.float32(depth).view(np.uint32)) << np.uint64(32) | np.uint64(point)
+
+
+@numba.njit(cache=True, nogil=True)
+def _spread(canvas, row, column, reach, rank):
+    for r in range(row - reach, row + reach + 1):
+        for c in range(column - reach, column + reach + 1):
+            canvas[r, c] = min(canvas[r, c], rank)
+
+
+@numba.njit(cache=True, nogil=True)
 def _z_buffer(uv, depth, splat, max_depth, nearest, index):
-    height, width = nearest.shape
-    alike = splat.shape[0] == 1
+    # beside the image a margin of MOST_REACH, for points drawn over the border from outside, and one for what they draw
+    rows, columns = nearest.shape[0] + 2 * MOST_REACH, nearest.shape[1] + 2 * MOST_REACH
+    canvas = np.full((rows + 2 * MOST_REACH, columns + 2 * MOST_REACH), _EMPTY)
     for i in range(uv.shape[0]):
-        z, u, v = depth[i], uv[i, 0], uv[i, 1]
+        z, column, row = depth[i], uv[i, 0] + (MOST_REACH + 0.5), uv[i, 1] + (MOST_REACH + 0.5)
         # as positive conditions, which NaN fails
-        in_columns = u > -MOST_REACH - 0.5 and u < width + MOST_REACH
-        if not (z <= max_depth and in_columns and v > -MOST_REACH - 0.5 and v < height + MOST_REACH):
-            continue
-        # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s, for all points or for each
-        reach = min(int(0.5 * splat[0 if alike else i] / z), MOST_REACH)
-        column, row = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
-        beside = z + YIELD_M + YIELD_SHARE * z
-        for r in range(max(row - reach, 0), min(row + reach + 1, height)):
-            for c in range(max(column - reach, 0), min(column + reach + 1, width)):
-                if beside < nearest[r, c]:
-                    nearest[r, c] = beside
-                    index[r, c] = i
-        if 0 <= row < height and 0 <= column < width and z < nearest[row, column]:
-            nearest[row, column] = z
-            index[row, column] = i
-    for r in range(height):
-        for c in range(width):
-            if index[r, c] >= 0:
-                nearest[r, c] = depth[index[r, c]]
+        if 0 < z <= max_depth and column >= 0 and column < columns and row >= 0 and row < rows:
+            r, c = int(row) + MOST_REACH, int(column) + MOST_REACH
+            canvas[r, c] = min(canvas[r, c], _rank(z, i))
+    # what another point hides at its own pixel would be hidden beside it, too
+    own, alike = canvas.copy(), splat.shape[0] == 1
+    for row in range(MOST_REACH, rows + MOST_REACH):
+        for column in range(MOST_REACH, columns + MOST_REACH):
+            if own[row, column] == _EMPTY:
+                continue
+            i = np.int64(own[row, column] & _NUMBER)
+            # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s, for all points or for each
+            reach = int(min(0.5 * splat[0 if alike else i] / depth[i], MOST_REACH))
+            rank = _rank(depth[i] + YIELD_M + YIELD_SHARE * depth[i], i)
+            # constants, so that the loops are unrolled: half the time
+            if reach == MOST_REACH:
+                _spread(canvas, row, column, MOST_REACH, rank)
+            elif reach == 2:
+                _spread(canvas, row, column, 2, rank)
+            elif reach == 1:
+                _spread(canvas, row, column, 1, rank)
+    for row in range(nearest.shape[0]):
+        for column in range(nearest.shape[1]):
+            rank = canvas[row + 2 * MOST_REACH, column + 2 * MOST_REACH]
+            if rank != _EMPTY:
+                index[row, column] = np.int64(rank & _NUMBER)
+                nearest[row, column] = depth[index[row, column]]
 
 
 def project(

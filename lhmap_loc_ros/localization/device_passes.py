@@ -114,18 +114,21 @@ def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float)
     column, row = _pixel(uv)
     drawn = (depth <= max_depth) & (column >= -MOST_REACH) & (column < width + MOST_REACH)
     drawn &= (row >= -MOST_REACH) & (row < height + MOST_REACH)
-    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MOST_REACH).long().masked_fill(~drawn, -1)
+    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MOST_REACH).long()
     # a canvas with a margin needs no look at the border; what is not drawn loses everywhere, and is spread over it
     # because many writes to one place wait for each other
     wide = width + 2 * margin
     spread = torch.arange(len(depth), device=depth.device) % (height * wide)
     place = torch.where(drawn, (row + margin) * wide + column + margin, spread + margin * wide)
     canvas = torch.full(((height + 2 * margin) * wide,), _FAR, device=uv.device)
-    for ring in range(MOST_REACH + 1):
-        key = _ranked(depth if ring == 0 else depth + YIELD_M + YIELD_SHARE * depth).masked_fill(reach < ring, _FAR)
-        for dr, dc in product(range(-ring, ring + 1), repeat=2):
-            if max(abs(dr), abs(dc)) == ring:
-                canvas.scatter_reduce_(0, place + (dr * wide + dc), key, "amin")
+    canvas.scatter_reduce_(0, place, _ranked(depth).masked_fill(~drawn, _FAR), "amin")
+    # what another point hides at its own pixel would be hidden beside it, too
+    reach.masked_fill_(_number(canvas[place]) != torch.arange(len(depth), device=depth.device), -1)
+    key = _ranked(depth + YIELD_M + YIELD_SHARE * depth)
+    for dr, dc in product(range(-MOST_REACH, MOST_REACH + 1), repeat=2):
+        ring = max(abs(dr), abs(dc))
+        if ring > 0:
+            canvas.scatter_reduce_(0, place + (dr * wide + dc), key.masked_fill(reach < ring, _FAR), "amin")
     return _number(canvas.reshape(-1, wide)[margin : margin + height, margin : margin + width])
 
 

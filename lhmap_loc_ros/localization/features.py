@@ -98,15 +98,15 @@ def point_widths(points: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_channels(index, depth, intensity, height_above, channels):
+def _fill_channels(index, nearest, points, intensity, height, channels):
     for row in range(index.shape[0]):
         for column in range(index.shape[1]):
             i = index[row, column]
             if i >= 0:
-                channels[0, row, column] = 4.0 / (depth[i] + 3.0)
+                channels[0, row, column] = 4.0 / (nearest[row, column] + 3.0)
                 channels[1, row, column] = 1.0
                 channels[2, row, column] = intensity[i]
-                channels[3, row, column] = min(max(height_above[i] * 0.2, -1.0), 2.0)
+                channels[3, row, column] = min(max((points[i, 2] - height) * 0.2, -1.0), 2.0)
 
 
 def render_map(
@@ -128,9 +128,9 @@ def render_map(
     T_camera_map[:3, :3] = rotation.T
     T_camera_map[:3, 3] = -rotation.T @ position
     uv, depth = project(points, T_camera_map, camera)
-    _, index = z_buffer(uv, depth, camera, splat_m, max_depth)
+    nearest, index = z_buffer(uv, depth, camera, splat_m, max_depth)
     channels = np.zeros((MAP_CHANNELS, camera.height, camera.width), dtype=np.float32)
-    _fill_channels(index, depth, intensity, points[:, 2] - np.float32(position[2]), channels)
+    _fill_channels(index, nearest, points, intensity, np.float32(position[2]), channels)
     return MapView(channels, uv, depth, index)
 
 
@@ -143,9 +143,8 @@ def _cell_points(uv, depth, index, cell, owner):
             if i < 0:
                 continue
             # a splat may own pixels of a neighbouring cell; a point stands only for the cell it lies in
-            if int(np.floor(uv[i, 0] + 0.5)) // cell != column // cell:
-                continue
-            if int(np.floor(uv[i, 1] + 0.5)) // cell != row // cell:
+            right, down = uv[i, 0] + 0.5 - column // cell * cell, uv[i, 1] + 0.5 - row // cell * cell
+            if not (0 <= right < cell and 0 <= down < cell):
                 continue
             best = owner[row // cell, column // cell]
             if best < 0 or depth[i] < depth[best]:
