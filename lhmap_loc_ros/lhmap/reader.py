@@ -9,22 +9,45 @@ import numpy as np
 from ..errors import MapFormatError
 from .cache import TileCache
 from .points import MapPoints
-from .source import Tile, TileSource, tile_key
+from .source import VALUE_STEP, Tile, TileSource, tile_key
+
+_GOLDEN = np.uint32(2654435769)
+"""The golden section of 32 bits: its multiples are spread evenly, however many there are."""
+
+FULL_DENSITY_M = 25.0
+"""So far from its centre a crop has all points; beyond, their density falls with the square of the distance."""
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(points, heat, intensity, shift, cx, cy, radius2, start, out_points, out_heat, out_intensity):
-    """Appends the points within the radius of (cx, cy) behind `start`; returns the new end."""
-    for i in range(points.shape[0]):
-        x, y = points[i, 0] + shift[0], points[i, 1] + shift[1]
-        if (x - cx) ** 2 + (y - cy) ** 2 <= radius2:
-            out_points[start, 0] = x
-            out_points[start, 1] = y
-            out_points[start, 2] = points[i, 2] + shift[2]
-            out_heat[start] = heat[i]
-            out_intensity[start] = intensity[i]
-            start += 1
-    return start
+def _near(quanta, step, shift, radius2, dense2, chosen):
+    """Fills `chosen` with the numbers of a tile's points within the radius, thinned from `dense2` on; returns how many.
+
+    `shift` leads from the crop's centre to the tile. Of consecutive points, which are neighbours where there are many,
+    a sequence without clusters tells which stay.
+    """
+    keep = np.empty(quanta.shape[1], np.uint8)
+    for i in range(quanta.shape[1]):
+        x, y = np.float32(quanta[0, i]) * step + shift[0], np.float32(quanta[1, i]) * step + shift[1]
+        distance2 = x * x + y * y
+        luck = np.float32(np.uint32(np.uint32(i) * _GOLDEN))
+        keep[i] = (distance2 <= radius2) & (luck * distance2 < dense2)
+    count = 0
+    for i in range(quanta.shape[1]):
+        # written in any case, and over if it does not stay: a branch that none can foresee takes longer
+        chosen[count] = i
+        count += keep[i]
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(quanta, heat, intensity, step, shift, chosen, start, points, heats, intensities):
+    """Writes the chosen points of a tile behind `start`."""
+    for k in range(chosen.shape[0]):
+        i, at = chosen[k], start + k
+        for axis in range(3):
+            points[at, axis] = np.float32(quanta[axis, i]) * step + shift[axis]
+        heats[at] = np.float32(heat[i]) * VALUE_STEP
+        intensities[at] = np.float32(intensity[i]) * VALUE_STEP
 
 
 class LHMap:
@@ -42,7 +65,7 @@ class LHMap:
         self._cache = TileCache(source, cache_bytes)
 
     @classmethod
-    def open(cls, path, cache_bytes: int = 12 << 20) -> LHMap:
+    def open(cls, path, cache_bytes: int = 6 << 20) -> LHMap:
         """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory besides those prefetched last.
 
         Raises MapFormatError, naming what was found and expected, for a file that is missing, foreign,
@@ -62,13 +85,19 @@ class LHMap:
         self.close()
 
     def crop(
-        self, center, radius: float, max_points: int | None = None, damaged: list[MapFormatError] | None = None
+        self,
+        center,
+        radius: float,
+        max_points: int | None = None,
+        damaged: list[MapFormatError] | None = None,
+        full_density_m: float = FULL_DENSITY_M,
     ) -> MapPoints:
         """The points at most `radius` metres from `center` (3,) in the horizontal plane, map frame.
 
-        Their origin is the corner of the tile below the centre. With `max_points`, only that many points of
-        the greatest heat. The same crop always lists its points in the same order. Raises MapFormatError for a
-        damaged tile; with a list `damaged`, leaves it out and adds the error to the list.
+        Beyond `full_density_m` they are thinned, so that a camera at the centre sees far surfaces as dense as near
+        ones; infinity gives all. Their origin is the corner of the tile below the centre. With `max_points`, only that
+        many points of the greatest heat. The same crop always lists its points in the same order. Raises
+        MapFormatError for a damaged tile; with a list `damaged`, leaves it out and adds the error to the list.
         """
         center = np.asarray(center, dtype=np.float64)
         size, base = self.metadata.tile_m, np.array(self.metadata.origin)
@@ -81,16 +110,19 @@ class LHMap:
                 if damaged is None:
                     raise
                 damaged.append(error)
-        n = sum(len(tile.points) for tile in tiles)
-        points, heat, intensity = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-        cx, cy = center[:2] - origin[:2]
-        end = 0
+        step, radius2 = np.float32(self.metadata.resolution_m), np.float32(radius**2)
+        dense2 = np.float32(min(full_density_m, radius) ** 2 * 2.0**32)
+        chosen, ends = np.empty(sum(map(len, tiles)), np.int32), [0]
         for tile in tiles:
+            shift = (tile.corner - center).astype(np.float32)
+            ends.append(ends[-1] + _near(tile.quanta, step, shift, radius2, dense2, chosen[ends[-1] :]))
+        n = ends[-1]
+        points, heat, intensity = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+        for tile, start, end in zip(tiles, ends, ends[1:], strict=False):
             shift = (tile.corner - origin).astype(np.float32)
-            end = _gather(
-                tile.points, tile.heat, tile.intensity, shift, cx, cy, radius**2, end, points, heat, intensity
-            )
-        out = MapPoints(points[:end], intensity[:end], heat[:end], origin)
+            stored = tile.quanta, tile.heat_steps, tile.intensity_steps
+            _gather(*stored, step, shift, chosen[start:end], start, points, heat, intensity)
+        out = MapPoints(points, intensity, heat, origin)
         return out if max_points is None else best_points(out, max_points)
 
     def prefetch(self, center, radius: float) -> None:

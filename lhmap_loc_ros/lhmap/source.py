@@ -17,23 +17,46 @@ from . import layout
 from .coding import decode_tile
 from .metadata import MapMetadata
 
+VALUE_STEP = np.float32(1 / 255)
+"""Of heat and intensity, as they are stored."""
+
 
 @dataclass(frozen=True)
 class Tile:
-    """A decoded tile, best heat first."""
+    """A decoded tile, best heat first, in the integers of the file, which take less than half the memory of floats."""
 
-    points: np.ndarray
-    """(N, 3) float32, metres from the tile's corner and its base height."""
-    heat: np.ndarray
-    """(N,) float32 in [0, 1]."""
-    intensity: np.ndarray
-    """(N,) float32 in [0, 1]."""
+    quanta: np.ndarray
+    """(3, N) uint16, steps from the tile's corner and its base height."""
+    heat_steps: np.ndarray
+    """(N,) uint8."""
+    intensity_steps: np.ndarray
+    """(N,) uint8."""
+    step_m: float
+    """Of the quanta, metres."""
     corner: np.ndarray
     """(3,) float64, metres in the map frame."""
 
+    def __len__(self) -> int:
+        return len(self.heat_steps)
+
+    @property
+    def points(self) -> np.ndarray:
+        """(N, 3) float32, metres from the corner."""
+        return np.ascontiguousarray(self.quanta.T, np.float32) * np.float32(self.step_m)
+
+    @property
+    def heat(self) -> np.ndarray:
+        """(N,) float32 in [0, 1]."""
+        return self.heat_steps * VALUE_STEP
+
+    @property
+    def intensity(self) -> np.ndarray:
+        """(N,) float32 in [0, 1]."""
+        return self.intensity_steps * VALUE_STEP
+
     @property
     def bytes(self) -> int:
-        return self.points.nbytes + self.heat.nbytes + self.intensity.nbytes
+        return self.quanta.nbytes + self.heat_steps.nbytes + self.intensity_steps.nbytes
 
 
 class TileSource:
@@ -64,9 +87,7 @@ class TileSource:
             raise MapFormatError(f"{self.path}: tile ({ix}, {iy}) cannot be decoded: {error}") from None
         step, tile_m = self.metadata.resolution_m, self.metadata.tile_m
         corner = np.array(self.metadata.origin) + (ix * tile_m, iy * tile_m, z_base * step)
-        scale = np.float32(1 / 255)
-        points = np.ascontiguousarray(quanta, np.float32) * np.float32(step)
-        return Tile(points, heat * scale, intensity * scale, corner)
+        return Tile(np.ascontiguousarray(quanta.T), heat, intensity, step, corner)
 
     def read_bytes(self, number: int) -> bytes:
         """Tile `number` as it is stored; raises MapFormatError if it is damaged."""

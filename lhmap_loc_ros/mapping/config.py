@@ -94,7 +94,7 @@ class BuildConfig(Config):
     heat: Literal["network", "none"] = "network"
     """none gives all points the same heat: then the budget keeps an even sample."""
     heat_views: HeatConfig = HeatConfig()
-    budget_mb_per_km: float | None = Field(2.0, gt=0)
+    budget_mb_per_km: float | None = Field(3.0, gt=0)
     """Bytes of map per kilometre driven; None keeps every point."""
     stretch_m: float = Field(10.0, gt=0)
     """Each stretch of path of this length gets its own share of the budget."""

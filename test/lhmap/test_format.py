@@ -56,7 +56,7 @@ def test_round_trip_within_quantisation(tmp_path_factory, seed, n, tile, resolut
 @settings(max_examples=60, deadline=None)
 def test_crop_equals_brute_force(map_file, seed, x, y, radius):
     with LHMap.open(map_file) as lhmap:
-        everything, crop = lhmap.all_points(), lhmap.crop((x, y, 3.0), radius)
+        everything, crop = lhmap.all_points(), lhmap.crop((x, y, 3.0), radius, full_density_m=np.inf)
     rows = in_order(everything)
     distance = np.hypot(rows[:, 0] - x, rows[:, 1] - y)
     got = in_order(crop)
@@ -64,6 +64,24 @@ def test_crop_equals_brute_force(map_file, seed, x, y, radius):
     assert (distance < radius - 1e-4).sum() <= len(got) <= (distance < radius + 1e-4).sum()
     if len(got) == (distance < radius).sum():
         np.testing.assert_allclose(got, rows[distance < radius], atol=1e-4)
+
+
+def test_crop_thins_what_is_far_so_that_a_camera_sees_it_as_dense_as_what_is_near(tmp_path):
+    rng = np.random.default_rng(2)
+    n = 60000
+    ground = np.column_stack([rng.uniform(-50, 50, (n, 2)), np.zeros(n)]).astype(np.float32)
+    same = np.full(n, 0.5, np.float32)
+    write_map(tmp_path / "m.lhmap", MapPoints(ground, same, same, np.zeros(3)), MapMetadata())
+    with LHMap.open(tmp_path / "m.lhmap") as lhmap:
+        full, thin = (lhmap.crop((0, 0, 0), 50, full_density_m=reach) for reach in (np.inf, 10.0))
+    assert {tuple(p) for p in thin.points} <= {tuple(p) for p in full.points}
+    rings = np.array([0, 10, 15, 20, 30, 40, 50])
+    distances = (np.hypot(*(crop.points + crop.origin)[:, :2].T) for crop in (full, thin))
+    of_full, of_thin = (np.histogram(distance, rings)[0] for distance in distances)
+    assert of_thin[0] == of_full[0]
+    # the mean of (10 / d)^2 over a ring
+    share = 2 * 10**2 * np.log(rings[2:] / rings[1:-1]) / (rings[2:] ** 2 - rings[1:-1] ** 2)
+    np.testing.assert_allclose(of_thin[1:] / of_full[1:], share, rtol=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +175,7 @@ def test_metadata_and_info(map_file):
 def test_crop_of_empty_places(tmp_path, map_file):
     with LHMap.open(map_file) as lhmap:
         assert len(lhmap.crop((1e7, -1e7, 0), 100)) == 0
-        assert len(lhmap.crop((0, 0, 0), 1e9)) == 3000
+        assert len(lhmap.crop((0, 0, 0), 1e9, full_density_m=np.inf)) == 3000
     write_map(tmp_path / "empty", MapPoints.empty(), MapMetadata())
     with LHMap.open(tmp_path / "empty") as lhmap:
         assert len(lhmap.crop((0, 0, 0), 10)) == 0 == len(lhmap.all_points())
