@@ -42,7 +42,7 @@ def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs 
             f"the poses span {first:.3f} to {last:.3f} s"
         )
     T_map_camera = pose[0] @ setup.T_base_camera
-    crop = lhmap.crop(T_map_camera[:3, 3], 70.0)
+    crop = lhmap.crop(T_map_camera[:3, 3], 70.0, full_density_m=np.inf)
     _, data = cv2.imencode(suffix, draw_overlay(image, setup.camera, crop, T_map_camera)[:, :, ::-1])
     with replacing(out) as file:
         file.write(data.tobytes())

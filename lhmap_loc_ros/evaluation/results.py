@@ -76,7 +76,7 @@ def _pictures(reader: BagReader, inputs: BagInputs, comparison: Comparison, lhma
         if image is None:
             continue
         T_map_camera = record.poses[k] @ setup.T_base_camera
-        crop = lhmap.crop(T_map_camera[:3, 3], 70.0)
+        crop = lhmap.crop(T_map_camera[:3, 3], 70.0, full_density_m=np.inf)
         caption = f"{comparison.seconds[k]:.1f} s: {metres[k]:.2f} m, {degrees[k]:.2f}° off, {record.states[k]}"
         out.append(Picture(draw_overlay(image, setup.camera, crop, T_map_camera), caption))
     return out

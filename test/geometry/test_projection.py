@@ -45,6 +45,32 @@ def test_z_buffer_keeps_the_nearest_point_of_every_pixel(seed):
     np.testing.assert_array_equal(depth[index[hit]], nearest[hit])
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_nearest_point_of_a_pixel_yields_beside_it_to_what_is_hardly_deeper(seed):
+    widths = np.random.default_rng(seed).uniform(0.1, 3.0, 400).astype(np.float32)
+    uv, depth = project(cloud(seed), np.eye(4), CAMERA)
+    own, drawn = {}, {}
+
+    def draw(canvas, pixel, key, point):
+        canvas[pixel] = min(canvas.get(pixel, (np.inf, 0)), (np.float32(key), point))
+
+    for point in np.flatnonzero(np.isfinite(uv[:, 0])):
+        column, row = np.floor(uv[point] + 0.5).astype(int).tolist()
+        if -3 <= column < 67 and -3 <= row < 35:
+            draw(own, (row, column), depth[point], point)
+    for (row, column), (z, point) in own.items():
+        reach = min(int(0.5 * widths[point] * np.float32(CAMERA.fx) / z), 3)
+        for r in range(row - reach, row + reach + 1):
+            for c in range(column - reach, column + reach + 1):
+                draw(drawn, (r, c), z if (r, c) == (row, column) else z + 0.3 + 0.02 * float(z), point)
+    expected = np.full((32, 64), NO_POINT)
+    for (row, column), (_, point) in drawn.items():
+        if 0 <= row < 32 and 0 <= column < 64:
+            expected[row, column] = point
+    np.testing.assert_array_equal(z_buffer(uv, depth, CAMERA, widths)[1], expected)
+
+
 def test_near_points_cover_more_pixels_than_far_ones():
     points = np.array([[-1.0, 0, 4], [5.0, 0, 20]], np.float32)
     _, index = z_buffer(*project(points, np.eye(4), CAMERA), CAMERA, splat_m=0.5)
