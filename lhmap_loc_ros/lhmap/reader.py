@@ -110,19 +110,7 @@ class LHMap:
                 if damaged is None:
                     raise
                 damaged.append(error)
-        step, radius2 = np.float32(self.metadata.resolution_m), np.float32(radius**2)
-        dense2 = np.float32(min(full_density_m, radius) ** 2 * 2.0**32)
-        chosen, ends = np.empty(sum(map(len, tiles)), np.int32), [0]
-        for tile in tiles:
-            shift = (tile.corner - center).astype(np.float32)
-            ends.append(ends[-1] + _near(tile.quanta, step, shift, radius2, dense2, chosen[ends[-1] :]))
-        n = ends[-1]
-        points, heat, intensity = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-        for tile, start, end in zip(tiles, ends, ends[1:], strict=False):
-            shift = (tile.corner - origin).astype(np.float32)
-            stored = tile.quanta, tile.heat_steps, tile.intensity_steps
-            _gather(*stored, step, shift, chosen[start:end], start, points, heat, intensity)
-        out = MapPoints(points, intensity, heat, origin)
+        out = self._cut(tiles, center, radius, full_density_m, origin)
         return out if max_points is None else best_points(out, max_points)
 
     def prefetch(self, center, radius: float) -> None:
@@ -174,6 +162,22 @@ class LHMap:
                 "max": int(counts.max(initial=0)),
             },
         }
+
+    def _cut(self, tiles: list[Tile], center, radius: float, full_density_m: float, origin) -> MapPoints:
+        """The points of tiles that a crop keeps."""
+        step, radius2 = np.float32(self.metadata.resolution_m), np.float32(radius**2)
+        dense2 = np.float32(min(full_density_m, radius) ** 2 * 2.0**32)
+        chosen, ends = np.empty(sum(map(len, tiles)), np.int32), [0]
+        for tile in tiles:
+            shift = (tile.corner - center).astype(np.float32)
+            ends.append(ends[-1] + _near(tile.quanta, step, shift, radius2, dense2, chosen[ends[-1] :]))
+        n = ends[-1]
+        points, heat, intensity = np.empty((n, 3), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+        for tile, start, end in zip(tiles, ends, ends[1:], strict=False):
+            shift = (tile.corner - origin).astype(np.float32)
+            stored = tile.quanta, tile.heat_steps, tile.intensity_steps
+            _gather(*stored, step, shift, chosen[start:end], start, points, heat, intensity)
+        return MapPoints(points, intensity, heat, origin)
 
     def _tiles_near(self, center: np.ndarray, radius: float) -> np.ndarray:
         """Numbers of the tiles whose square comes within `radius` of `center` (2,), metres from the origin."""
