@@ -52,19 +52,20 @@ def bag_shard(
     spacing_m: float = 0.5,
     inputs: BagInputs | None = None,
     points_topic: str = "/points",
+    width: int = WIDTH,
 ) -> None:
     """A shard of the images of a bag in a map, best one that another run made.
 
     `truth` is a TUM file of base_link in the map, ``<bag>.tum`` if None. `frames` (see `frame_numbers`) limits which
     images are used; of these, one is taken every `spacing_m` metres or 5 degrees, where its pose is known and the map
-    reaches. The depth of what an image shows comes from the bag's scans, if there are any on `points_topic`; else it
+    reaches, at most `width` pixels wide. The depth of what an image shows comes from the bag's scans, if there are any on `points_topic`; else it
     is unknown. Raises InputError for files that cannot be used and if no image is left.
     """
     inputs = inputs or BagInputs()
     truth = truth_path(bag) if truth is None else truth
     T_map_base = read_tum(truth)
     with BagReader(bag) as reader, LHMap.open(map_path) as lhmap:
-        views = _views(reader, inputs, T_map_base, lhmap, frames, spacing_m)
+        views = _views(reader, inputs, T_map_base, lhmap, frames, spacing_m, width)
         if not views:
             raise InputError(
                 f"{bag}: no image of {inputs.image} among the frames {frames!r} has a pose in {truth} with "
@@ -81,7 +82,13 @@ def bag_shard(
 
 
 def _views(
-    reader: BagReader, inputs: BagInputs, T_map_base: Trajectory, lhmap: LHMap, frames: str, spacing_m: float
+    reader: BagReader,
+    inputs: BagInputs,
+    T_map_base: Trajectory,
+    lhmap: LHMap,
+    frames: str,
+    spacing_m: float,
+    width: int,
 ) -> list[_View]:
     """The images to learn from, small and undistorted."""
     setup = read_setup(reader, inputs)
@@ -96,7 +103,7 @@ def _views(
             continue
         if len(lhmap.crop(pose[:3, 3], _AROUND_M)) < _LEAST_POINTS:
             continue
-        image, camera = shrink(image, setup.camera, WIDTH)
+        image, camera = shrink(image, setup.camera, width)
         views.append(_View(stamp_ns, image, camera, pose, unknown_depth(camera)))
     return views
 

@@ -14,7 +14,8 @@ from ..configuration import Config
 from ..datasets.camera_lidar import CameraLidarDrive
 from ..localization.inputs import BagInputs
 
-Write = Callable[[Path], None]
+Write = Callable[[Path, int], None]
+"""Writes a shard to a path, its images at most so many pixels wide."""
 
 
 class Source(Config):
@@ -44,10 +45,10 @@ class DatasetDrive(Source):
         return {f"{self.name}_{queries}": self._writer(queries) for queries in self.queries}
 
     def _writer(self, queries: Literal["odd", "even"]) -> Write:
-        def write(path: Path) -> None:
+        def write(path: Path, width: int) -> None:
             from .material import drive_shard
 
-            drive_shard(self.open(), path, self.frames, queries)
+            drive_shard(self.open(), path, self.frames, queries, width=width)
 
         return write
 
@@ -108,11 +109,11 @@ class BagDrive(Source):
         """One shard."""
         return {self.name: self._write}
 
-    def _write(self, path: Path) -> None:
+    def _write(self, path: Path, width: int) -> None:
         from .bag_material import bag_shard
 
         where = (self.truth, self.frames, self.spacing_m, self.inputs, self.points_topic)
-        bag_shard(self.bag, self.map, path, *where)
+        bag_shard(self.bag, self.map, path, *where, width=width)
 
 
 AnyDrive = Annotated[Union[KittiDrive, KittiRawDrive, Argoverse2Drive, BagDrive], Field(discriminator="kind")]  # noqa: UP007

@@ -15,23 +15,30 @@ from ..datasets.frames import frame_numbers
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
+from ..lhmap.cells import BLOCK_CELLS
 from ..mapping.cleaning import find_lasting
 from ..mapping.cloud import VoxelCloud
 from ..mapping.config import BuildConfig
 from ..mapping.moving import RangeImage, Thinner
 from ..mapping.scans import PlacedScan
+from ..mapping.settling import settle
 from .shards import shrink, write_shard
 
 WIDTH = 640
-"""Wider images are shrunk to this many pixels."""
-SYNTHETIC_SIZE = 600, 180
-"""Width and height of rendered images [pixels]."""
+"""Wider images are shrunk to this many pixels unless another width is asked for; synthetic ones are rendered so wide."""
+SYNTHETIC_ASPECT = 0.3
+"""Height over width of rendered images."""
 OWN_SCAN_NS = 100_000_000
 """A scan further than this from an image tells nothing about it: what moves is elsewhere by then."""
 
 
 def drive_shard(
-    drive: CameraLidarDrive, out: Path, frames: str = "all", queries: Literal["odd", "even"] = "odd", voxel=0.1
+    drive: CameraLidarDrive,
+    out: Path,
+    frames: str = "all",
+    queries: Literal["odd", "even"] = "odd",
+    voxel: float = 0.1,
+    width: int = WIDTH,
 ) -> None:
     """A shard of a drive: odd frames in the map of the even ones, or the other way round.
 
@@ -54,13 +61,12 @@ def drive_shard(
     for k, pose in zip(chosen, poses, strict=True):
         image = drive.image(k)
         camera = Camera(image.shape[1], image.shape[0], K[0, 0], K[1, 1], K[0, 2], K[1, 2])
-        image, camera = shrink(image, camera, WIDTH)
+        image, camera = shrink(image, camera, width)
         images.append(image)
         cameras.append(camera)
         near = apart[k] <= OWN_SCAN_NS
         depths.append(shown_depth(_placed(drive, own[k]).points, pose, camera) if near else unknown_depth(camera))
-    xyz = points.points + points.origin.astype(np.float32)
-    write_shard(out, images, cameras, poses, depths, xyz, points.intensity)
+    write_shard(out, images, cameras, poses, depths, *_as_stored(points, voxel))
 
 
 def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
@@ -74,6 +80,14 @@ def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
             beams.append(RangeImage.of(scan))
     points = cloud.to_points()
     return points.select(find_lasting(points.points, points.origin, beams, config))
+
+
+def _as_stored(points: MapPoints, voxel: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 3) float32 [m] and intensities (N) as a map of such voxels holds them: each block of them settled."""
+    corner = voxel * BLOCK_CELLS * np.floor(points.points.min(axis=0) / (voxel * BLOCK_CELLS))
+    heat = np.ones(len(points))
+    settled, _, intensity = settle(points.points - corner, heat, points.intensity, voxel)
+    return (settled + corner + points.origin).astype(np.float32), intensity.astype(np.float32)
 
 
 def _placed(drive: CameraLidarDrive, number: int) -> PlacedScan:
@@ -100,8 +114,14 @@ def unknown_depth(camera: Camera) -> np.ndarray:
 
 
 def synthetic_shard(
-    seed: int, out: Path, length: float = 240.0, images: int = 160, voxel=0.1, character: str | None = None
-):
+    seed: int,
+    out: Path,
+    length: float = 240.0,
+    images: int = 160,
+    voxel: float = 0.1,
+    character: str | None = None,
+    width: int = WIDTH,
+) -> None:
     """A shard of a synthetic world: mapped on one day, seen on two others from anywhere on the road.
 
     Camera height, pitch, roll, heading, lateral position and field of view vary widely: a network that meets
@@ -124,7 +144,7 @@ def synthetic_shard(
         scan = sample_lidar_scan(world, a, b, time=0.2 * k, azimuths=1024)
         cloud.add(deskew(scan, a, b), scan.intensity)
     points = cloud.to_points()
-    width, height = SYNTHETIC_SIZE
+    height = round(SYNTHETIC_ASPECT * width)
     pictures, cameras, poses, depths = [], [], [], []
     for day in (1, 2):
         world = World.generate(seed, length, day, character)
@@ -142,5 +162,4 @@ def synthetic_shard(
             depths.append(world.depth_image(pose, k, width, height, time=time))
             cameras.append(camera)
             poses.append(pose)
-    xyz = points.points + points.origin.astype(np.float32)
-    write_shard(out, pictures, cameras, poses, depths, xyz, points.intensity, seed)
+    write_shard(out, pictures, cameras, poses, depths, *_as_stored(points, voxel), seed)

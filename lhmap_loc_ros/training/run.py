@@ -36,6 +36,9 @@ class DataConfig(BaseModel):
     synthetic_name: str = "synth"
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
+    image_width: int = Field(
+        640, ge=64, description="wider images are shrunk to so many pixels, worlds rendered so wide; some more than the grid"
+    )
     drives: list[AnyDrive] = Field(default_factory=list, description="drives of any kind, named by `kind`")
 
     @model_validator(mode="after")
@@ -86,13 +89,15 @@ def make_data(config: DataConfig, out: Path) -> None:
         path = out / f"{config.synthetic_name}_{seed}.npz"
         if not path.exists():
             logging.info("world %d", seed)
-            synthetic_shard(seed, path, config.length, config.images, character=character)
+            synthetic_shard(
+                seed, path, config.length, config.images, character=character, width=config.image_width
+            )
     for drive in config.drives:
         for name, write in drive.shards().items():
             path = out / f"{name}.npz"
             if not path.exists():
                 logging.info("%s", name)
-                write(path)
+                write(path, config.image_width)
 
 
 def export(config: ExportConfig, out: Path) -> None:

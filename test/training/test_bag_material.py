@@ -67,7 +67,7 @@ def drive(tmp_path):
         files = {"bag": tmp_path / "bag", "map": tmp_path / "wall.lhmap", **settings}
         drive = BagDrive(kind="bag", name="own", **files)
         ((name, write),) = drive.shards().items()
-        write(tmp_path / f"{name}.npz")
+        write(tmp_path / f"{name}.npz", 640)
         return Shard(tmp_path / "own.npz")
 
     return make
