@@ -124,7 +124,7 @@ def test_pose_error_is_what_the_solver_would_make_of_the_displacements():
         lambda points, uv: rng.normal(0, 0.4, uv.shape),
     ):
         found, solved = pose_error_case(displace)
-        assert found == pytest.approx(solved, rel=0.1, abs=2e-3)
+        assert found == pytest.approx(solved, rel=0.1, abs=5e-3)
 
 
 def test_errors_in_common_cost_more_than_errors_that_cancel():
