@@ -48,7 +48,7 @@ def bench_map(source: Path, kilometres: list[float], drive_m: float = 300.0, rep
 
 def measure(path: Path, drive_m: float) -> dict:
     """Opens a map and drives along its path with the localizer's own crop, prefetch and refinement."""
-    from ..localization.refine import Refiner, RefinerConfig
+    from ..localization.refine import Refiner, RefinerConfig, StartKind
     from ..localization.tracker import TrackerConfig
 
     refiner, tracker = Refiner(RefinerConfig()), TrackerConfig()
@@ -69,7 +69,7 @@ def measure(path: Path, drive_m: float) -> dict:
             crop = lhmap.crop(pose[:3, 3], tracker.crop_radius_m)
             cropped.append(time.perf_counter() - began)
             lhmap.prefetch(pose[:3, 3], tracker.crop_radius_m + tracker.prefetch_m)
-            refiner.refine(image, camera, crop, pose, coarse=False)
+            refiner.refine(image, camera, crop, pose, StartKind.NEAR)
         return {
             "tiles": len(lhmap.index),
             "bytes_per_km": round(path.stat().st_size / lhmap.metadata.path_length_m * 1000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..errors import InputError
 from ..localization.network_set import ModelSet
-from ..localization.refine import Refiner, RefinerConfig
+from ..localization.refine import Refiner, RefinerConfig, StartKind
 from ..localization.regressor import Regressor, RegressorConfig
 from .protocol import Estimate, Method
 
@@ -29,7 +29,7 @@ class Flow:
 
     def localize(self, image, camera, crop, start) -> Estimate:
         """Every pass of a refinement that begins with the coarse ones, and where beginning anew led."""
-        result = self._refiner.refine(image, camera, crop, start, search=True, keep_trace=True)
+        result = self._refiner.refine(image, camera, crop, start, StartKind.SEARCHED, keep_trace=True)
         if not result.succeeded:
             return Estimate(())
         return Estimate(result.trace, result.covariance)

@@ -14,9 +14,9 @@ from ..lhmap import MapPoints
 from .features import View
 from .network_set import ModelSet, NetworkSet
 from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, HostPasses, Passes
-from .refiner_config import Geometry, RefinerConfig
+from .refiner_config import Geometry, RefinerConfig, StartKind
 
-__all__ = ["Refinement", "Refiner", "RefinerConfig"]
+__all__ = ["Refinement", "Refiner", "RefinerConfig", "StartKind"]
 ROUGH_REACH, NEAR_REACH = (12.0, 25.0), (4.0, 12.0)
 """How far refinements may lead from a rough and from a near start [m, deg]: beyond it map points are missing."""
 
@@ -66,15 +66,13 @@ class Refiner:
         camera: Camera,
         crop: MapPoints,
         T_map_camera: np.ndarray,
-        coarse: bool = True,
-        search: bool = False,
+        start: StartKind = StartKind.ROUGH,
         keep_trace: bool = False,
     ) -> Refinement:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
-        `coarse` starts with passes that match over the whole image; without them the start must be within
-        some 16 pixels of the network's grid. `search` begins anew from other distances where image and map do not
-        agree after them, which takes several times as long. Raises InputError for an image of the wrong size.
+        A near start must be within some 16 pixels of the network's grid; the others begin with passes that match over
+        the whole image, see `StartKind`. Raises InputError for an image of the wrong size.
         """
         # 1. the image, once
         clock = Clock()
@@ -86,23 +84,24 @@ class Refiner:
         # 2. the points that any pose within reach may see, which is a third of them
         local = np.array(T_map_camera, dtype=np.float64)
         local[:3, 3] -= crop.origin
-        reach = ROUGH_REACH if coarse else NEAR_REACH
+        reach = NEAR_REACH if start is StartKind.NEAR else ROUGH_REACH
         crop = crop.select(may_be_seen(crop.points, inverse(local), view.camera, *reach))
         passes.take_map(crop)
         clock.lap("project")
         # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
         c = self.config
-        settled = (c.settled_m, c.settled_deg) if search else (c.near_settled_m, c.near_settled_deg)
-        fit = self._descend(self._cells(coarse), passes, local, settled)
+        searched = start is StartKind.SEARCHED
+        settled = (c.settled_m, c.settled_deg) if searched else (c.near_settled_m, c.near_settled_deg)
+        fit = self._descend(self._cells(start), passes, local, settled)
         trace = list(fit.trace)
-        if search and fit.solution is not None:
+        if searched and fit.solution is not None:
             fit, moved = self._search(fit, passes, local)
             trace += [fit.pose] * moved
         poses = tuple(_shifted(pose, crop.origin) for pose in trace) if keep_trace else ()
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
             return Refinement(np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
-        calibrated = self.models.covariance.rough if coarse else self.models.covariance.near
+        calibrated = self.models.covariance.near if start is StartKind.NEAR else self.models.covariance.rough
         scale = calibrated.factors(fit.agreement, fit.last_step[0])
         return Refinement(
             T_map_camera=_shifted(fit.pose, crop.origin),
@@ -155,12 +154,14 @@ class Refiner:
                 fit, moved = best, True
         return fit, moved
 
-    def _cells(self, coarse: bool) -> list[int]:
+    def _cells(self, start: StartKind) -> list[int]:
         """Cell size of each pass."""
         c = self.config
-        if not coarse:
-            return [FINE_CELL] * c.near_passes
-        return [COARSE_CELL] * c.coarse_passes + [FINE_CELL] * c.fine_passes
+        coarse, fine = {
+            StartKind.NEAR: (0, c.near_passes),
+            StartKind.DOUBTFUL: (c.doubtful_coarse_passes, c.doubtful_fine_passes),
+        }.get(start, (c.coarse_passes, c.fine_passes))
+        return [COARSE_CELL] * coarse + [FINE_CELL] * fine
 
     def _ignorance(self) -> np.ndarray:
         """The covariance of the prior alone."""

@@ -23,6 +23,20 @@ class Geometry(str, Enum):
     """By PyTorch, on the device of the networks."""
 
 
+class StartKind(str, Enum):
+    """How far a start pose may be off, and so what a refinement does."""
+
+    NEAR = "near"
+    """That of a track: passes at 1/4, up to `near_passes`."""
+    DOUBTFUL = "doubtful"
+    """That of a track which the last image did not confirm: `doubtful_coarse_passes`, then `doubtful_fine_passes`. A
+    robot on the move gets its pose in time, and the next image goes on from there."""
+    ROUGH = "rough"
+    """Up to metres and ten degrees: `coarse_passes` over the whole image, then `fine_passes`."""
+    SEARCHED = "searched"
+    """As rough; where image and map do not agree after that, new starts from other distances, several times as long."""
+
+
 class Weighting(str, Enum):
     """What the weight of a match comes from."""
 
@@ -61,6 +75,13 @@ class RefinerConfig(BaseModel):
     coarse_passes: int = Field(5, ge=1, le=8, description="at most so many refinements at 1/8 where the start is rough")
     fine_passes: int = Field(6, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     near_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
+    doubtful_coarse_passes: int = Field(
+        1,
+        ge=0,
+        le=8,
+        description="at most so many refinements at 1/8 of a tracked pose that fitted badly",
+    )
+    doubtful_fine_passes: int = Field(2, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     restarts_m: tuple[float, ...] = Field(
         (1.5, 3.0), description="search: how much nearer and further to begin anew, in turn, without agreement [m]"
     )

@@ -23,6 +23,7 @@ from .manifold import carry, is_covariance, lengths, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
+from .refiner_config import StartKind
 from .states import Signals, StateConfig, StateMachine, TrackState
 
 if TYPE_CHECKING:
@@ -221,14 +222,21 @@ class Tracker:
         """The refinement, or None and the reason."""
         if len(crop.points) < self.config.min_crop_points:
             return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
-        # later, a robot on the move would leave the next images too far behind
-        passes = {"coarse": self._needs_coarse(), "search": self._first and self.config.search}
-        self._first = False
+        start, self._first = self._start(), False
         try:
-            return self._refiner.refine(image, camera, crop, T_map_camera, **passes), ""
+            return self._refiner.refine(image, camera, crop, T_map_camera, start), ""
         except (ModelError, np.linalg.LinAlgError) as error:
             # one image that upsets the network must not end the drive; the state tells if it goes on
             return None, str(error)
+
+    def _start(self) -> StartKind:
+        """How far the prediction may be off."""
+        if not self._needs_coarse():
+            return StartKind.NEAR
+        if self._first and self.config.search:
+            # later, a robot on the move would leave the next images too far behind
+            return StartKind.SEARCHED
+        return StartKind.DOUBTFUL if self.state is TrackState.TRACKING else StartKind.ROUGH
 
     def _needs_coarse(self) -> bool:
         if self.config.coarse is not CoarsePass.AUTO:

@@ -58,8 +58,9 @@ def bag_shard(
 
     `truth` is a TUM file of base_link in the map, ``<bag>.tum`` if None. `frames` (see `frame_numbers`) limits which
     images are used; of these, one is taken every `spacing_m` metres or 5 degrees, where its pose is known and the map
-    reaches, at most `width` pixels wide. The depth of what an image shows comes from the bag's scans, if there are any on `points_topic`; else it
-    is unknown. Raises InputError for files that cannot be used and if no image is left.
+    reaches, shrunk to `width` pixels if it is wider. The depth of what an image shows comes from the bag's scans, if
+    there are any on `points_topic`; else it is unknown. Raises InputError for files that cannot be used and if no image
+    is left.
     """
     inputs = inputs or BagInputs()
     truth = truth_path(bag) if truth is None else truth

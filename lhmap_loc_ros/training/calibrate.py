@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..evaluation.protocol import LEVELS, Query, start_pose
 from ..geometry import inverse, se3_log
 from ..localization.covariance import CovarianceModel, StartCovariances, regressors
-from ..localization.refine import Refiner
+from ..localization.refine import Refiner, StartKind
 from .samples import near_start
 
 ONE_SIGMA = 0.6827
@@ -55,15 +55,15 @@ def trials(refiner: Refiner, queries: Iterable[Query]) -> Trials:
     rows = []
     for query in queries:
         truth = query.T_map_camera
-        starts = [(start_pose(truth, level, query.number), True) for level in LEVELS]
+        starts = [(start_pose(truth, level, query.number), StartKind.SEARCHED) for level in LEVELS]
         rng = np.random.default_rng([9, query.number])
-        starts += [(near_start(truth, rng), False) for _ in range(NEAR_STARTS)]
-        for start, coarse in starts:
-            result = refiner.refine(query.image, query.camera, query.crop(start), start, coarse, search=coarse)
+        starts += [(near_start(truth, rng), StartKind.NEAR) for _ in range(NEAR_STARTS)]
+        for pose, start in starts:
+            result = refiner.refine(query.image, query.camera, query.crop(pose), pose, start)
             if result.succeeded:
                 error = se3_log(inverse(result.T_map_camera) @ truth)
                 sigma = np.sqrt(np.diag(result.covariance))
-                rows.append((error, sigma, result.inlier_ratio, result.last_step[0], coarse))
+                rows.append((error, sigma, result.inlier_ratio, result.last_step[0], start is not StartKind.NEAR))
     if not rows:
         return Trials(np.zeros((0, 6)), np.zeros((0, 6)), np.zeros(0), np.zeros(0), np.zeros(0, bool))
     return Trials(*(np.array(column) for column in zip(*rows, strict=True)))

@@ -92,7 +92,7 @@ def _matchable(truth, shown, cell: int) -> torch.Tensor:
 @torch.autocast("cuda", enabled=False)
 @torch.autocast("cpu", enabled=False)
 def pose_errors(flow, log_scale, truth, rays, focal) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """How far the solved pose misses, each (B): pixels (RMS over the cells of what it moves their points), metres, degrees.
+    """How far the solved pose misses, each (B): pixels (RMS of what it moves the cells' points), metres, degrees.
 
     The likelihood takes the errors of the cells as independent; what they share decides the pose. One step of
     the solver is linear in the displacement, so the error of the pose is the solution for the error of the

@@ -25,7 +25,7 @@ from ..mapping.settling import settle
 from .shards import shrink, write_shard
 
 WIDTH = 640
-"""Wider images are shrunk to this many pixels unless another width is asked for; synthetic ones are rendered so wide."""
+"""Wider images are shrunk to so many pixels, and synthetic ones rendered so wide, unless another width is asked for."""
 SYNTHETIC_ASPECT = 0.3
 """Height over width of rendered images."""
 OWN_SCAN_NS = 100_000_000

@@ -19,8 +19,7 @@ from ..inference.half_precision import key, reduced_nodes, with_plain_weights
 from ..inference.model import METADATA_KEY, parse_metadata
 from ..inference.models import INT8_OF, int8_file
 from ..localization.network_set import NetworkSet
-from ..localization.refine import Refiner
-from ..localization.refiner_config import RefinerConfig
+from ..localization.refine import Refiner, RefinerConfig, StartKind
 from .export import forget_origin
 
 Inputs = dict[str, np.ndarray]
@@ -62,7 +61,7 @@ def quantize_flow(prefix: str, queries: Iterable[Query]) -> None:
     refiner = Refiner(config, models)
     for query in queries:
         start = start_pose(query.T_map_camera, ROUGH, query.number)
-        refiner.refine(query.image, query.camera, query.crop(start), start, True, search=True)
+        refiner.refine(query.image, query.camera, query.crop(start), start, StartKind.SEARCHED)
     for part, given in models.given.items():
         quantize(Path(f"{prefix}_{part}.onnx"), given[:: -(-len(given) // MOST)])
 

@@ -37,7 +37,7 @@ class DataConfig(BaseModel):
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
     image_width: int = Field(
-        640, ge=64, description="wider images are shrunk to so many pixels, worlds rendered so wide; some more than the grid"
+        640, ge=64, description="wider images are shrunk to so many pixels; worlds are rendered so wide"
     )
     drives: list[AnyDrive] = Field(default_factory=list, description="drives of any kind, named by `kind`")
 

@@ -96,7 +96,7 @@ class KnowingRefiner:
         self.known = [truth_at(int(s)) @ T_BASE_CAMERA for s in stamps]
         self.next = 0
 
-    def refine(self, image, camera, crop, T_map_camera, coarse=True, search=False, keep_trace=False):
+    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
         pose = self.known[self.next] @ se3_exp(self.SIGMA * self.random.standard_normal(6))
         self.next += 1
         return Refinement(pose, np.diag(self.SIGMA**2), 0.8, 400, (0.01, 0.1))

@@ -56,11 +56,10 @@ class FakeRefiner:
         self.random = np.random.default_rng(seed)
         self.stamp_ns = 0
         self.fault = None
-        self.coarse, self.searched = [], []
+        self.starts = []
 
-    def refine(self, image, camera, crop, T_map_camera, coarse=True, search=False, keep_trace=False):
-        self.coarse.append(coarse)
-        self.searched.append(search)
+    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+        self.starts.append(start)
         noise = se3_exp(self.SIGMA * self.random.standard_normal(6))
         result = Refined(truth(self.stamp_ns) @ T_BASE_CAMERA @ noise, np.diag(self.SIGMA**2))
         return result if self.fault is None else self.fault(result)

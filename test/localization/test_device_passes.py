@@ -10,7 +10,7 @@ from lhmap_loc_ros.errors import ConfigError, ModelError
 from lhmap_loc_ros.geometry import Camera, inverse, perturb, pose_error, project, se3_exp
 from lhmap_loc_ros.localization import features, solver
 from lhmap_loc_ros.localization.covariance import StartCovariances
-from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
+from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig, StartKind
 
 torch = pytest.importorskip("torch", reason="backend torch is not installed")
 from lhmap_loc_ros.localization import device_passes as device
@@ -75,15 +75,15 @@ def test_the_exponential_is_that_of_the_compiled_code(xi):
 
 
 @pytest.mark.parametrize("weighting", ("uniform", "uncertainty", "heat", "both"))
-@pytest.mark.parametrize("coarse", (True, False))
-def test_a_pass_of_the_shipped_networks_ends_at_the_same_pose(coarse, weighting):
+@pytest.mark.parametrize("kind", (StartKind.ROUGH, StartKind.NEAR))
+def test_a_pass_of_the_shipped_networks_ends_at_the_same_pose(kind, weighting):
     pytest.importorskip("onnx", reason="backend torch is not installed")
     crop, start = wall(20000), perturb(TRUTH, (0.1, -0.1, 0.2), (0.3, 0.5, -0.2))
     crop.heat[:] = np.random.default_rng(1).uniform(0.1, 1, len(crop.heat))
     image = np.random.default_rng(2).integers(0, 255, IMAGE.shape, np.uint8)
     one = {"backend": "torch", "weighting": weighting, "coarse_passes": 1, "fine_passes": 1, "near_passes": 1}
     found, expected = (
-        Refiner(RefinerConfig(geometry=geometry, **one)).refine(image, CAMERA, crop, start, coarse)
+        Refiner(RefinerConfig(geometry=geometry, **one)).refine(image, CAMERA, crop, start, kind)
         for geometry in ("device", "cpu")
     )
     metres, degrees = pose_error(found.T_map_camera, expected.T_map_camera)

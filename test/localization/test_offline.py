@@ -68,7 +68,7 @@ class NearRefiner(KnowingRefiner):
 
     image = None
 
-    def refine(self, image, camera, crop, T_map_camera, coarse=True, search=False, keep_trace=False):
+    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
         if self.image is not None and not np.array_equal(image, self.image):
             self.next += 1
         self.image, number = image, self.next

@@ -14,7 +14,7 @@ from lhmap_loc_ros.localization import passes, refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.features import View, cell_points, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
-from lhmap_loc_ros.localization.refine import RefinerConfig
+from lhmap_loc_ros.localization.refine import RefinerConfig, StartKind
 
 
 @pytest.fixture
@@ -89,20 +89,32 @@ def test_what_is_seen_at_the_border_does_not_move_the_pose(monkeypatch, crop):
     assert errors[1] < 1e-3 < 0.005 < errors[0]
 
 
-@pytest.mark.parametrize(("coarse", "variance"), [(True, 9), (False, 4)])
-def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, coarse, variance):
+@pytest.mark.parametrize(
+    ("start", "variance"), [(StartKind.ROUGH, 9), (StartKind.DOUBTFUL, 9), (StartKind.NEAR, 4)]
+)
+def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, start, variance):
     models = Oracle(monkeypatch, crop)
     refiner = refine.Refiner(refine.RefinerConfig(), models)
-    wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH, coarse).covariance
+    wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH, start).covariance
     models.covariance = StartCovariances()
-    plain = refiner.refine(IMAGE, CAMERA, crop, TRUTH, coarse).covariance
+    plain = refiner.refine(IMAGE, CAMERA, crop, TRUTH, start).covariance
     np.testing.assert_allclose(wide, variance * plain, rtol=1e-6)
 
 
 def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
-    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, coarse=False)
+    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(
+        IMAGE, CAMERA, crop, TRUTH, StartKind.NEAR
+    )
     assert models.calls == ["4"]
+
+
+def test_a_doubtful_start_takes_no_longer_than_it_may(monkeypatch, crop):
+    models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
+    monkeypatch.setattr(models, "_match", lambda cell, _: models.calls.append(cell) or _noise(random, models, cell))
+    config = refine.RefinerConfig(doubtful_coarse_passes=1, doubtful_fine_passes=2)
+    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.DOUBTFUL)
+    assert models.calls == [8, 4, 4]
 
 
 def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypatch, crop):
@@ -118,7 +130,9 @@ def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypat
     monkeypatch.setattr(models, "_match", blind_from_afar)
     refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=3, fine_passes=4, splat_m=0.2), models)
     start = perturb(TRUTH, (0.1, 0, -1.8), (1, -2, 1))
-    lost, found = (refiner.refine(IMAGE, CAMERA, crop, start, search=search) for search in (False, True))
+    lost, found = (
+        refiner.refine(IMAGE, CAMERA, crop, start, kind) for kind in (StartKind.ROUGH, StartKind.SEARCHED)
+    )
     assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3
     assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01 and found.inlier_ratio > 0.99
 
@@ -127,7 +141,7 @@ def test_search_goes_nowhere_with_an_image_that_shows_nothing(monkeypatch, crop)
     models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
     monkeypatch.setattr(models, "_match", lambda cell, _: _noise(random, models, cell))
     refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=3, fine_passes=4), models)
-    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, search=True, keep_trace=True)
+    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED, keep_trace=True)
     assert result.inlier_ratio < 0.2 and len(result.trace) == 7  # that of a single start
 
 
@@ -138,7 +152,7 @@ def _noise(random, models, cell):
 
 def test_search_ends_where_image_and_map_agree(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
-    refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, TRUTH, search=True)
+    refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED)
     assert models.calls == ["8", "4"]
 
 

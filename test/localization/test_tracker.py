@@ -10,6 +10,7 @@ from lhmap_loc_ros.configuration import dump, load, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
 from lhmap_loc_ros.localization.manifold import sigmas
+from lhmap_loc_ros.localization.refiner_config import StartKind
 from lhmap_loc_ros.localization.tracker import CoarsePass, MountedCamera, Tracker, TrackerConfig, TrackState
 
 # the fake refiner's errors are independent and its covariance is true
@@ -257,16 +258,16 @@ def test_map_to_odom_closes_the_chain():
 def test_coarse_pass_only_until_tracking():
     drive = Drive()
     drive.run(30)
-    assert drive.refiner.coarse[0] and not drive.refiner.coarse[-1]
+    assert drive.refiner.starts[1] is StartKind.ROUGH and drive.refiner.starts[-1] is StartKind.NEAR
     drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
     drive.run(30)
-    assert all(drive.refiner.coarse)
+    assert StartKind.NEAR not in drive.refiner.starts
     drive = Drive(TrackerConfig(coarse=CoarsePass.NEVER))
     drive.run(5)
-    assert not any(drive.refiner.coarse)
+    assert set(drive.refiner.starts) == {StartKind.NEAR}
 
 
-def test_coarse_pass_after_an_image_that_fits_less_well_than_usual():
+def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive = Drive()
     drive.run(20)
 
@@ -279,19 +280,20 @@ def test_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive.refiner.fault = None
     drive.run(2)
     assert drive.tracker.state is TrackState.TRACKING
-    assert drive.refiner.coarse[-4:] == [False, True, True, False]
+    near, doubtful = StartKind.NEAR, StartKind.DOUBTFUL
+    assert drive.refiner.starts[-4:] == [near, doubtful, doubtful, near]
 
 
 def test_search_on_the_first_image_after_an_initial_pose_alone():
     drive = Drive()
     drive.run(3)
-    assert drive.refiner.searched == [True, False, False]
+    assert drive.refiner.starts == [StartKind.SEARCHED, StartKind.ROUGH, StartKind.ROUGH]
     drive.tracker.initialize(drive.stamp_ns, np.eye(4), np.eye(6))
     drive.step()
-    assert drive.refiner.searched[-1]
+    assert drive.refiner.starts[-1] is StartKind.SEARCHED
     drive = Drive(TrackerConfig(search=False))
     drive.run(2)
-    assert not any(drive.refiner.searched)
+    assert StartKind.SEARCHED not in drive.refiner.starts
 
 
 def test_unsure_start_is_not_lost_before_it_was_tried():
@@ -432,9 +434,9 @@ def test_other_settings_hold_from_the_next_image_on():
     drive.run(20)
     drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}, "coarse": "always"}))
     result = drive.step()
-    assert not result.accepted and drive.refiner.coarse[-1]
+    assert not result.accepted and drive.refiner.starts[-1] is StartKind.DOUBTFUL
     drive.tracker.reconfigure(TrackerConfig())
-    assert drive.step().accepted and not drive.refiner.coarse[-1]
+    assert drive.step().accepted and drive.refiner.starts[-1] is StartKind.NEAR
 
 
 def test_velocity_is_that_of_the_robot():
