@@ -87,7 +87,7 @@ def bench_latency(
     ] = None,
     backend: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="onnxruntime, tensorrt, openvino or torch, with :fp16 or :bf16 behind it; repeat it."),
+        typer.Option(help="onnxruntime, tensorrt, openvino or torch, with a precision as :bf16 behind it; repeat it."),
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of the networks; 0: as by default.")] = 0,
     plot: Annotated[

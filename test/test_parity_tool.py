@@ -43,7 +43,7 @@ def test_every_choice_has_a_row_or_a_reason(tool, monkeypatch, capsys):
     rows = {row["choice"]: row for row in result["rows"]}
     assert list(rows) == [
         "torch fp32", "torch fp32, moved", "torch fp32, geometry too", "onnxruntime fp32", "onnxruntime fp16",
-        "onnxruntime int8", "openvino fp32", "openvino bf16",
+        "onnxruntime int8", "openvino fp32", "openvino bf16", "openvino int8",
     ]  # fmt: skip
     assert result["missing"] == {"tensorrt fp32": "no GPU", "tensorrt fp16": "no GPU"} and result["frames"] == 3
     assert result["whole_frames"] == 2 and rows["openvino bf16"]["truth"]["largest_mm"] == pytest.approx(20)

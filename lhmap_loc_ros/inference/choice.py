@@ -24,7 +24,7 @@ class Precision(str, Enum):
     """What convolutions compute in; all else is single precision."""
 
     AUTO = "auto"
-    """int8 in ONNX Runtime on a CPU where the network has such a file, else fp32."""
+    """int8 in ONNX Runtime or OpenVINO on a CPU where the network has such a file, else fp32."""
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
@@ -36,9 +36,11 @@ PRECISIONS = {
     Backend.AUTO: (Precision.AUTO, Precision.FP32, Precision.FP16),
     Backend.ONNXRUNTIME: (Precision.AUTO, Precision.FP32, Precision.FP16, Precision.INT8),
     Backend.TENSORRT: (Precision.AUTO, Precision.FP32, Precision.FP16),
-    Backend.OPENVINO: (Precision.AUTO, Precision.FP32, Precision.BF16),
+    Backend.OPENVINO: (Precision.AUTO, Precision.FP32, Precision.BF16, Precision.INT8),
     Backend.TORCH: (Precision.AUTO, Precision.FP32),
 }
+WITH_INT8 = (Backend.ONNXRUNTIME, Backend.OPENVINO)
+"""What computes int8 files, on a CPU."""
 WITH_TENSORS = (Backend.TORCH, Backend.TENSORRT, Backend.AUTO)
 """What may take PyTorch's tensors where they are, see `Model.run_on_device`."""
 _WITH_CUDA = (Backend.ONNXRUNTIME, Backend.TENSORRT, Backend.TORCH)

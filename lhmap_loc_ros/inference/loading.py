@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from ..errors import ModelError
-from .choice import Backend, Precision, check_choice, gpu_number
+from .choice import WITH_INT8, Backend, Precision, check_choice, gpu_number
 from .cuda_run import import_cudart
 from .gpu import find_gpu
 from .model import Model, import_onnx, read_network
@@ -47,7 +47,7 @@ def load_model(
         if precision is Precision.FP16 and backend is not Backend.TENSORRT:
             precision = Precision.FP32
     if precision is Precision.AUTO:
-        eight_bits = backend is Backend.ONNXRUNTIME and gpu is None and int8_file(path).is_file()
+        eight_bits = backend in WITH_INT8 and gpu is None and int8_file(path).is_file()
         precision = Precision.INT8 if eight_bits else Precision.FP32
     return _LOADERS[backend](path, precision.value, gpu, threads, wait)
 

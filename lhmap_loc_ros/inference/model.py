@@ -109,7 +109,7 @@ class Model(ABC):
         self.backend = backend
         """What computes, with its device: "ONNX Runtime, CPU"."""
         self.precision = precision
-        """fp32, fp16 or bf16."""
+        """fp32, fp16, bf16 or int8."""
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, float32. Raises ModelError for a missing input, a wrong shape or type."""

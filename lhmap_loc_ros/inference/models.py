@@ -39,3 +39,20 @@ INT8_OF = "int8_of"
 def int8_file(path: Path) -> Path:
     """Where the same network lies with convolutions in 8 bits, whether or not it is there."""
     return path.parent / "int8" / path.name
+
+
+def existing_int8_file(path: Path) -> Path:
+    """That file; raises ModelError if it is not there."""
+    file = int8_file(path)
+    if not file.is_file():
+        raise ModelError(f"{path} has no int8 file, expected {file} (lhmap train export writes it)")
+    return file
+
+
+def check_int8_file(path: Path, sha256: str, made_of: str | None) -> None:
+    """Raises ModelError unless the int8 file of a network was made of it, the file with that SHA-256."""
+    if made_of != sha256:
+        raise ModelError(
+            f"{int8_file(path)} was made of a file with SHA-256 {made_of}, but {path} has {sha256}: "
+            "write both by one lhmap train export, or set precision fp32"
+        )

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .model import Model, parse_metadata
-from .models import INT8_OF, int8_file
+from .models import INT8_OF, check_int8_file, existing_int8_file
 
 MOST_THREADS = 4
 """More gain these small networks nothing."""
@@ -77,11 +77,8 @@ class OnnxModel(Model):
         self._session = _session(path, content, precision, _providers(gpu), threads)
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map)
         made_of = metadata.pop(INT8_OF, None)
-        if precision == "int8" and made_of != sha256:
-            raise ModelError(
-                f"{int8_file(path)} was made of a file with SHA-256 {made_of}, but {path} has {sha256}: "
-                "write both by one lhmap train export, or set precision fp32"
-            )
+        if precision == "int8":
+            check_int8_file(path, sha256, made_of)
         # CUDA that cannot start leaves the CPU, without an error
         if gpu is not None and "CUDAExecutionProvider" not in self._session.get_providers():
             raise ModelError(f"{path}: ONNX Runtime {ort.__version__} could not start CUDA on GPU {gpu}")
@@ -117,9 +114,7 @@ def _session(path: Path, content: bytes, precision: str, providers: list, thread
 
         content = to_half_precision(content, emulated=len(providers) == 1)
     elif precision == "int8":
-        network, path = path, int8_file(path)
-        if not path.is_file():
-            raise ModelError(f"{network} has no int8 file, expected {path} (lhmap train export writes it)")
+        path = existing_int8_file(path)
         content = path.read_bytes()
     try:
         return ort.InferenceSession(content, _options(threads), providers=providers)

@@ -8,11 +8,12 @@ import threading
 import numpy as np
 
 from ..errors import ModelError
-from .model import Model, Network
+from .model import Model, Network, read_network
+from .models import INT8_OF, check_int8_file, existing_int8_file
 from .onnx_backend import available_threads
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
-"""By precision, what OpenVINO calls it."""
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""By precision, what OpenVINO computes in where the network does not say: an int8 file does."""
 
 
 class OpenVinoModel(Model):
@@ -31,10 +32,11 @@ class OpenVinoModel(Model):
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         core = openvino.Core()
+        used_file = _int8(network) if precision == "int8" else network
         try:
-            compiled = core.compile_model(core.read_model(network.content, b""), "CPU", settings)
+            compiled = core.compile_model(core.read_model(used_file.content, b""), "CPU", settings)
         except RuntimeError as error:
-            raise ModelError(f"{network.path}: OpenVINO cannot use it: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"{used_file.path}: OpenVINO cannot use it: {str(error).splitlines()[0]}") from error
         used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if used != _HINTS[precision]:
             raise ModelError(f"precision {precision} asked for, but OpenVINO uses {used}: this CPU does not have it")
@@ -48,6 +50,13 @@ class OpenVinoModel(Model):
         results = self._requests.get().infer(inputs)
         # the request's own memory is written again by its next run
         return {name: np.array(results[name]) for name in self.outputs}
+
+
+def _int8(network: Network) -> Network:
+    """The same network with convolutions in 8 bits; raises ModelError where there is none that was made of it."""
+    found = read_network(existing_int8_file(network.path))
+    check_int8_file(network.path, network.sha256, found.metadata.get(INT8_OF))
+    return found
 
 
 class _PerThread:

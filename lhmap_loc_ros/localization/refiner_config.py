@@ -63,7 +63,7 @@ class RefinerConfig(BaseModel):
     )
     precision: Precision = Field(
         Precision.AUTO,
-        description="of convolutions: fp32; fp16 (tensorrt, onnxruntime); bf16 (openvino); int8 (onnxruntime, CPU); "
+        description="of convolutions: fp32; fp16 (tensorrt, onnxruntime); bf16 (openvino); int8 (those two, CPU); "
         "auto: int8 where it goes and MODEL has such files, else fp32",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:NUMBER")

@@ -134,7 +134,7 @@ def test_inputs_that_do_not_fit_are_named(backend):
             {"backend": "tensorrt", "precision": "bf16"},
             "bf16 does not go with backend tensorrt, expected auto, fp32 or fp16",
         ),
-        ({"backend": "openvino", "precision": "int8"}, "int8 does not go with backend openvino"),
+        ({"backend": "torch", "precision": "int8"}, "int8 does not go with backend torch"),
         ({"backend": "onnxruntime", "precision": "int8", "device": "cuda"}, "int8 does not go with device cuda"),
         ({"precision": "bf16"}, "bf16 does not go with backend auto"),
         ({"device": "tpu"}, "device 'tpu' is unknown"),

@@ -33,10 +33,13 @@ def test_all_convolutions_are_in_8_bits_but_the_first_and_the_last(name):
         assert values.dtype == np.int8 and np.abs(values.astype(int)).max() <= 64
 
 
-def test_they_say_what_single_precision_says(inputs):
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_they_say_what_single_precision_says(backend, inputs):
+    pytest.importorskip(backend)
+
     def answers(precision):
-        image = load_model("flow_image", "onnxruntime", precision, threads=1).run({"image": inputs["image"]})
-        fine = load_model("flow_fine", "onnxruntime", precision, threads=1)
+        image = load_model("flow_image", backend, precision, threads=1).run({"image": inputs["image"]})
+        fine = load_model("flow_fine", backend, precision, threads=1)
         return {**image, **fine.run({"map": inputs["map"], "features4": image["features4"]})}
 
     expected, found = answers("fp32"), answers("int8")
@@ -46,28 +49,32 @@ def test_they_say_what_single_precision_says(inputs):
         assert 0 < np.quantile(difference, share) < tolerance, name
 
 
-def test_auto_takes_them_where_they_are_and_names_the_network(tmp_path):
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_auto_takes_them_where_they_are_and_names_the_network(backend, tmp_path):
+    pytest.importorskip(backend)
     shipped = find_model("flow_fine")
-    quick, exact = (load_model("flow_fine", "onnxruntime", p, threads=1) for p in ("auto", "fp32"))
+    quick, exact = (load_model("flow_fine", backend, p, threads=1) for p in ("auto", "fp32"))
     assert (quick.precision, exact.precision) == ("int8", "fp32")
     for name in ("path", "sha256", "inputs", "outputs", "metadata", "backend"):
         assert getattr(quick, name) == getattr(exact, name), name
     alone = shutil.copy(shipped, tmp_path / "flow_fine.onnx")
-    assert load_model(alone, "onnxruntime", "auto", threads=1).precision == "fp32"
-    assert load_model("heat", "onnxruntime", "auto", threads=1).precision == "fp32"
+    assert load_model(alone, backend, "auto", threads=1).precision == "fp32"
+    assert load_model("heat", backend, "auto", threads=1).precision == "fp32"
 
 
-def test_a_file_that_is_missing_damaged_or_of_other_weights_is_named(tmp_path):
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_file_that_is_missing_damaged_or_of_other_weights_is_named(backend, tmp_path):
+    pytest.importorskip(backend)
     network = tmp_path / "flow_fine.onnx"
     shutil.copy(find_model("flow_fine"), network)
     with pytest.raises(ModelError, match=r"flow_fine.onnx has no int8 file, expected .*int8/flow_fine.onnx"):
-        load_model(network, "onnxruntime", "int8")
+        load_model(network, backend, "int8")
     int8_file(network).parent.mkdir()
     whole = int8_file(find_model("flow_fine")).read_bytes()
     int8_file(network).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match="int8/flow_fine.onnx is not a usable ONNX network"):
-        load_model(network, "onnxruntime", "auto")
+        load_model(network, backend, "auto")
     int8_file(network).write_bytes(whole)
     shutil.copy(find_model("flow_coarse"), network)
     with pytest.raises(ModelError, match=r"int8/flow_fine.onnx was made of a file with SHA-256 [0-9a-f]{64}, but .*"):
-        load_model(network, "onnxruntime", "auto")
+        load_model(network, backend, "auto")
