@@ -25,6 +25,7 @@ from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
 from .refiner_config import StartKind
 from .states import Signals, StateConfig, StateMachine, TrackState
+from .surroundings import Surroundings
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -43,6 +44,9 @@ class TrackerConfig(Config):
     """All about tracking; one part per stage."""
 
     crop_radius_m: float = Field(60.0, gt=1, le=1000, description="the map is cropped this far around the camera [m]")
+    crop_reuse_m: float = Field(
+        4.0, ge=0, le=100, description="and so much farther, so that a crop serves until the camera has gone so far [m]"
+    )
     prefetch_m: float = Field(40.0, ge=0, le=1000, description="so far beyond it the map is read in the background [m]")
     min_crop_points: int = Field(200, ge=1, description="with fewer map points around, images are not used")
     coarse: CoarsePass = Field(
@@ -111,7 +115,7 @@ class Tracker:
 
     def __init__(self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap):
         self.config = config
-        self._refiner, self._map = refiner, lhmap
+        self._refiner, self._map, self._surroundings = refiner, lhmap, Surroundings(lhmap)
         self._motion = MotionModel(config.motion)
         self._states = StateMachine(config.states)
         self._agreement = Agreement(config.measurement)
@@ -187,9 +191,9 @@ class Tracker:
         self._filter.predict(motion)
         # 2. The piece of the map around it.
         T_map_camera = self._filter.pose @ seen_by.T_base_camera
-        damaged: list[LhmapError] = []
-        crop = self._map.crop(T_map_camera[:3, 3], self.config.crop_radius_m, damaged=damaged)
-        self._map.prefetch(T_map_camera[:3, 3], self.config.crop_radius_m + self.config.prefetch_m)
+        c, position = self.config, T_map_camera[:3, 3]
+        crop, damaged = self._surroundings.around(position, c.crop_radius_m, c.crop_reuse_m)
+        self._map.prefetch(position, c.crop_radius_m + c.crop_reuse_m + c.prefetch_m)
         clock.lap("crop")
         # 3. What the image says against that piece of map.
         refinement, problem = self._refine(image, seen_by.camera, crop, T_map_camera)
