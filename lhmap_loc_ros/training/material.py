@@ -83,7 +83,12 @@ def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
 
 
 def _as_stored(points: MapPoints, voxel: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) float32 [m] and intensities (N) as a map of such voxels holds them: each block of them settled."""
+    """Points (N, 3) float32 [m] and intensities (N) as a map of such voxels holds them: each block of them settled.
+
+    Raises InputError where there are none.
+    """
+    if not len(points):
+        raise InputError("no point of the scans is left for the map, expected some within 80 m of their poses")
     corner = voxel * BLOCK_CELLS * np.floor(points.points.min(axis=0) / (voxel * BLOCK_CELLS))
     heat = np.ones(len(points))
     settled, _, intensity = settle(points.points - corner, heat, points.intensity, voxel)
