@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from ..geometry import distance_along
 
 _DIRECTIONS = 16
+PLANE_CUBES = 9
+"""Of a cube on a plane, the cubes of the plane among the 27 around it and itself."""
 
 
 def select_points(
@@ -58,6 +62,25 @@ def select_points(
             members = members[_share(direction, budget, fair_share)]
         kept.append(members)
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+
+
+def company(cubes: np.ndarray) -> np.ndarray:
+    """How much of a surface is around each of some cubes (C, 3) int: (C,), 1 as on a plane, 1/9 of one alone.
+
+    What says where a cube is takes the fewer bytes, the more of its neighbours are there.
+    """
+    if not len(cubes):
+        return np.zeros(0)
+    cubes = cubes - cubes.min(axis=0) + 1
+    shape = cubes.max(axis=0) + 2
+    keys = np.ravel_multi_index(cubes.T, shape)
+    order = np.argsort(keys)
+    known, count = keys[order], np.zeros(len(keys))
+    for step in product((-1, 0, 1), repeat=3):
+        wanted = known + (step[0] * shape[1] + step[1]) * shape[2] + step[2]
+        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        count[order] += known[at] == wanted
+    return np.minimum(count / PLANE_CUBES, 1.0)
 
 
 def stretches(path: np.ndarray, stretch_m: float, points_per_m: float) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.mapping.cloud import VoxelCloud, merge_voxels
 from lhmap_loc_ros.mapping.grid import TileGroups
 from lhmap_loc_ros.mapping.noise import find_isolated
-from lhmap_loc_ros.mapping.selection import select_points, stretches
+from lhmap_loc_ros.mapping.selection import company, select_points, stretches
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300), voxel=st.sampled_from([0.1, 0.25, 1.0]),
@@ -135,6 +135,19 @@ def test_heat_power_goes_from_an_even_sample_to_the_strict_order():
     shares = [hot_share(power) for power in (0.0, 1.0, 3.0, None)]
     assert shares[0] == pytest.approx(0.25, abs=0.05) and shares[-1] == 1.0
     assert shares[0] + 0.15 < shares[1] < shares[2] - 0.1 < 0.95
+
+
+def test_a_plane_has_more_company_than_a_line_and_that_more_than_a_cube_alone():
+    x, y = (n.ravel() for n in np.meshgrid(np.arange(-3, 4), np.arange(5)))
+    plane = np.column_stack([x, y, np.zeros_like(x)])
+    line, alone = [(0, 20, z) for z in range(5)], [(40, 40, 40)]
+    cubes = np.concatenate([plane, line, alone])[np.random.default_rng(0).permutation(len(plane) + 6)]
+    found = dict(zip(map(tuple, cubes.tolist()), company(cubes), strict=True))
+    assert found[0, 2, 0] == 1 and found[-3, 0, 0] == pytest.approx(4 / 9)
+    assert found[0, 20, 2] == pytest.approx(3 / 9) and found[40, 40, 40] == pytest.approx(1 / 9)
+    # what fills space has no more than a plane
+    assert company(np.array(list(np.ndindex(3, 3, 3)))).max() == 1
+    assert len(company(np.zeros((0, 3), int))) == 0
 
 
 def test_stretches_chosen_some_at_a_time_keep_what_they_keep_together():

@@ -18,7 +18,9 @@ from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
+from lhmap_loc_ros.mapping.stages.choose import ChooseJob
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
+from lhmap_loc_ros.mapping.stages.tiles import lots
 
 CONFIG = BuildConfig(heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0, resolution_m=0.02)
 
@@ -156,3 +158,21 @@ def test_bench_drives_on_where_the_drive_ended(bag, tmp_path):
     once, thrice = json.loads(result.stdout)
     assert (once["scans"], thrice["scans"]) == (12, 36) and once["peak_mb"] > 50 < thrice["peak_mb"]
     assert 2.7 < thrice["km"] / once["km"] < 3.6
+
+
+def test_of_equally_hot_points_those_of_surfaces_come_first(tmp_path):
+    rng = np.random.default_rng(0)
+    plane = np.column_stack([*(n.ravel() for n in np.meshgrid(np.arange(64), np.arange(64))), np.zeros(4096)])
+    grid = np.concatenate([plane, rng.integers((0, 0, 10), (250, 250, 50), (4096, 3))]).astype(np.int64)
+    points = (0.1 * grid + 0.05).astype(np.float32)
+    save(tmp_path / "tile", points=points, intensity=np.zeros(len(points), np.float32), **lots({"grid": grid}))
+    save(tmp_path / "heat", heat=np.ones(len(points), np.float32))
+
+    def share_of_plane(**settings):
+        middle, tiles = np.array([[12.0, 12.0, 0.0]]), (((0, 0), tmp_path / "tile"),)
+        config = BuildConfig(fair_share=0.0, **settings)
+        ChooseJob(middle, np.array([2000]), 50.0, tiles, (tmp_path / "heat",), config, tmp_path / "kept").run()
+        return np.mean(load(tmp_path / "kept")["index"] < len(plane))
+
+    assert share_of_plane(company_power=0.0) == pytest.approx(0.5, abs=0.1)
+    assert share_of_plane(company_power=1.0) > 0.7

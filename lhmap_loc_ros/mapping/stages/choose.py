@@ -10,10 +10,10 @@ import numpy as np
 
 from ...lhmap.writer import HEAT_BINS, pack_tile
 from ..config import BuildConfig
-from ..selection import select_points
+from ..selection import company, select_points
 from ..settling import settle
 from .store import load, save
-from .tiles import Neighbourhood, corner_of, part_of
+from .tiles import LOT_VOXELS, Neighbourhood, corner_of, part_of
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,19 @@ class ChooseJob:
         if self.heats:
             # those that draw a lot together are as hot as they are in the mean, so that all stay or none does
             each, members = np.concatenate([load(path)["heat"] for path in self.heats]), np.bincount(near.lot)
-            heat = (np.bincount(near.lot, each) / members)[near.lot]
+            heat = (np.bincount(near.lot, each) / members * self._thrift(near))[near.lot]
         kept = select_points(
             near.points, heat, near.luck[near.lot], self.stations - near.origin, self.budgets, self.config.fair_share,
             self.config.heat_power, self.reach_m,
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
+
+    def _thrift(self, near: Neighbourhood) -> np.ndarray:
+        """A factor (C,) on the heat of those that draw a lot together: less where they take more bytes a point."""
+        c, first = self.config, np.zeros(len(near.luck), np.int64)
+        first[near.lot] = np.arange(len(near.lot))
+        cubes = np.floor((near.points[first] + near.origin) / (LOT_VOXELS * c.voxel_m)).astype(np.int64)
+        return company(cubes) ** c.company_power
 
 
 @dataclass(frozen=True)

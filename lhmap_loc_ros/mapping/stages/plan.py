@@ -140,7 +140,7 @@ class Plan:
                 continue
             allowed = np.where(np.isin(around, own), budgets[around], 0)
             valued = tuple(heats[tile] for tile, _ in near) if heats else ()
-            settings = (c.tile_m, c.fair_share, c.heat_power)
+            settings = (c.tile_m, c.voxel_m, c.fair_share, c.heat_power, c.company_power)
             out = self.out("choices", stations[around], allowed, reach, near, valued, *settings)
             jobs.append(ChooseJob(stations[around], allowed, reach, near, valued, c, out))
         return jobs

@@ -52,12 +52,16 @@ def reach_of(config: BuildConfig) -> float:
     return config.moving.radius_m + config.tile_m * 0.5**0.5
 
 
+LOT_VOXELS = 2
+"""Edge of the cubes that stay or go as a whole, in voxels."""
+
+
 def lots(voxels: np.ndarray) -> dict[str, np.ndarray]:
     """The lots that voxels draw, as arrays to save: those of a cube of two by two by two have one in common.
 
     `lot` (N,) is its number in `luck` (C,): numbers in [0, 1) that look random and depend on the cube's place alone.
     """
-    cubes, lot = groups(voxels["grid"].astype(np.int64) >> 1)
+    cubes, lot = groups(voxels["grid"].astype(np.int64) // LOT_VOXELS)
     x = np.zeros(len(cubes), np.uint64)
     for axis in range(3):
         x = (x ^ cubes[:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
