@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..networks.flow import FINE, WINDOW
 from ..networks.heat import LOG_SCALE_RANGE
-from .losses import pose_errors
+from .losses import pose_error_px
 
 
 def heat_solver_loss(
@@ -35,12 +35,12 @@ def heat_solver_loss(
         truth = torch.where(inside, truth4, torch.nan)
     doubt = cell_doubt(heat_net, view)
     # heat exp(-2 doubt) on a weight exp(-2 log_scale): the logarithms add
-    pose, _, _ = pose_errors(flow, log_scale.float() + doubt, truth, rays4, focal)
+    pose = pose_error_px(flow, log_scale.float() + doubt, truth, rays4, focal)
     cells = rays4[:, 2:] > 0
     mean = ((-2 * doubt).exp() * cells).sum() / cells.sum().clamp(min=1)
     loss = pose.log1p().mean() + budget * (mean / share).log().square()
     with torch.no_grad():
-        without, _, _ = pose_errors(flow, log_scale, truth, rays4, focal)
+        without = pose_error_px(flow, log_scale, truth, rays4, focal)
     figures = {"pose_px": pose.mean(), "pose_px_without_heat": without.mean(), "mean_heat": mean}
     return loss, {k: float(v.detach()) for k, v in figures.items()}
 

@@ -14,8 +14,6 @@ from ..networks.flow import COARSE, FINE, WINDOW
 _REFINER = RefinerConfig()
 PRIOR_INFORMATION = [_REFINER.prior_sigma_m**-2] * 3 + [math.radians(_REFINER.prior_sigma_deg) ** -2] * 3
 """Of the start pose: what the solver falls back on."""
-USUAL_M, USUAL_DEG = 0.1, 0.3
-"""Errors of a pose below which less is not worth more."""
 
 
 def laplace_nll(flow: torch.Tensor, log_scale: torch.Tensor, truth: torch.Tensor, shown=None) -> torch.Tensor:
@@ -91,8 +89,8 @@ def _matchable(truth, shown, cell: int) -> torch.Tensor:
 
 @torch.autocast("cuda", enabled=False)
 @torch.autocast("cpu", enabled=False)
-def pose_errors(flow, log_scale, truth, rays, focal) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """How far the solved pose misses, each (B): pixels (RMS of what it moves the cells' points), metres, degrees.
+def pose_error_px(flow, log_scale, truth, rays, focal) -> torch.Tensor:
+    """How far the solved pose misses, in pixels: (B), the RMS over the cells of what it moves their points.
 
     The likelihood takes the errors of the cells as independent; what they share decides the pose. One step of
     the solver is linear in the displacement, so the error of the pose is the solution for the error of the
@@ -115,19 +113,7 @@ def pose_errors(flow, log_scale, truth, rays, focal) -> tuple[torch.Tensor, torc
         gradient = gradient + (weighted * e.unsqueeze(2)).sum(1)
     xi = torch.linalg.solve(information, gradient.unsqueeze(2))
     moved = ((J_u @ xi) ** 2 + (J_v @ xi) ** 2).squeeze(2) * known.flatten(1)
-    pixels = (moved.sum(1) / known.flatten(1).sum(1).clamp(min=1) + 1e-4).sqrt()
-    metres, radians = ((part.square().sum((1, 2)) + 1e-10).sqrt() for part in (xi[:, :3], xi[:, 3:]))
-    return pixels, metres, torch.rad2deg(radians)
-
-
-def pose_cost(flow, log_scale, truth, rays, focal) -> torch.Tensor:
-    """What a solved pose that misses costs (B), see `pose_errors`.
-
-    Pixels alone hardly tell an error along the viewing direction, which moves few points. Logarithms: one hopeless
-    view must not drown the others.
-    """
-    pixels, metres, degrees = pose_errors(flow, log_scale, truth, rays, focal)
-    return pixels.log1p() + 0.5 * ((metres / USUAL_M).log1p() + (degrees / USUAL_DEG).log1p())
+    return (moved.sum(1) / known.flatten(1).sum(1).clamp(min=1) + 1e-4).sqrt()
 
 
 def flow_loss(net, batch, regression: float = 0.3, pose: float = 0.0):
@@ -155,12 +141,13 @@ def flow_loss(net, batch, regression: float = 0.3, pose: float = 0.0):
             epe = error[torch.isfinite(error)].median()
         figures |= {"nll8": nll8, "nll4": nll4, "fine_error_px": epe}
         if pose > 0:
-            pose8 = pose_cost(flow8, scale8, truth8, batch.rays8, batch.focal)
-            pose4 = pose_cost(flow4, scale4, torch.where(inside, truth4, torch.nan), batch.rays4, batch.focal)
+            pose8 = pose_error_px(flow8, scale8, truth8, batch.rays8, batch.focal)
+            pose4 = pose_error_px(flow4, scale4, torch.where(inside, truth4, torch.nan), batch.rays4, batch.focal)
             # the fine head is asked for poses near by alone, where most points lie inside its window
             known = torch.isfinite(truth4).all(1)
             near = ((inside[:, 0] & known).sum((1, 2)) > 0.8 * known.sum((1, 2))).float()
-            pose8, pose4 = pose8.mean(), (pose4 * near).sum() / near.sum().clamp(min=1)
+            # logarithms: one hopeless view must not drown the others
+            pose8, pose4 = pose8.log1p().mean(), (pose4.log1p() * near).sum() / near.sum().clamp(min=1)
             loss = loss + pose * (pose8 + pose4)
             figures |= {"pose8": pose8, "pose4": pose4}
     return loss, {k: float(v.detach()) for k, v in figures.items()}

@@ -15,13 +15,11 @@ from ..datasets.frames import frame_numbers
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
-from ..lhmap.cells import BLOCK_CELLS
 from ..mapping.cleaning import find_lasting
 from ..mapping.cloud import VoxelCloud
 from ..mapping.config import BuildConfig
 from ..mapping.moving import RangeImage, Thinner
 from ..mapping.scans import PlacedScan
-from ..mapping.settling import settle
 from .shards import shrink, write_shard
 
 WIDTH = 640
@@ -66,7 +64,8 @@ def drive_shard(
         cameras.append(camera)
         near = apart[k] <= OWN_SCAN_NS
         depths.append(shown_depth(_placed(drive, own[k]).points, pose, camera) if near else unknown_depth(camera))
-    write_shard(out, images, cameras, poses, depths, *_as_stored(points, voxel))
+    xyz = points.points + points.origin.astype(np.float32)
+    write_shard(out, images, cameras, poses, depths, xyz, points.intensity)
 
 
 def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
@@ -80,19 +79,6 @@ def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
             beams.append(RangeImage.of(scan))
     points = cloud.to_points()
     return points.select(find_lasting(points.points, points.origin, beams, config))
-
-
-def _as_stored(points: MapPoints, voxel: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) float32 [m] and intensities (N) as a map of such voxels holds them: each block of them settled.
-
-    Raises InputError where there are none.
-    """
-    if not len(points):
-        raise InputError("no point of the scans is left for the map, expected some within 80 m of their poses")
-    corner = voxel * BLOCK_CELLS * np.floor(points.points.min(axis=0) / (voxel * BLOCK_CELLS))
-    heat = np.ones(len(points))
-    settled, _, intensity = settle(points.points - corner, heat, points.intensity, voxel)
-    return (settled + corner + points.origin).astype(np.float32), intensity.astype(np.float32)
 
 
 def _placed(drive: CameraLidarDrive, number: int) -> PlacedScan:
@@ -167,4 +153,5 @@ def synthetic_shard(
             depths.append(world.depth_image(pose, k, width, height, time=time))
             cameras.append(camera)
             poses.append(pose)
-    write_shard(out, pictures, cameras, poses, depths, *_as_stored(points, voxel), seed)
+    xyz = points.points + points.origin.astype(np.float32)
+    write_shard(out, pictures, cameras, poses, depths, xyz, points.intensity, seed)

@@ -15,9 +15,6 @@ from .shards import Frame
 
 OCCLUDER_M = 0.3
 """Depth of what is put before the camera: nearer than anything of a map."""
-_CUBE_M, _PART_M = 0.2, 1.6
-"""Edges of what a smaller map keeps or leaves as a whole, and of the parts of space that are about as hot."""
-_SLOTS = 1 << 16
 
 
 def varied(frame: Frame, width: int, height: int, rng) -> tuple[Frame, np.ndarray, float]:
@@ -140,30 +137,18 @@ def fog(height: int, width: int, rng) -> np.ndarray:
 def thinned(points: np.ndarray, rng) -> np.ndarray:
     """Which of the points (N, 3) a map of another budget would keep (N,) bool: often all, else 4 to 100 %.
 
-    A third of the smaller maps are an even sample of the points; of another third one point is left in each block of
-    space, so that near and far surfaces keep about as many; the others keep cubes as a whole, as the builder does,
-    more of them in some parts of space than in others, as hot and cold ones are.
+    Half of the smaller maps are an even sample of the points; of the others one point is left in each block of
+    space, so that near and far surfaces keep about as many.
     """
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return np.ones(len(points), bool)
-    kind = rng.random()
-    if kind < 1 / 3:
+    if rng.random() < 0.5:
         return rng.random(len(points)) < 10 ** rng.uniform(-1.4, 0)
-    if kind < 2 / 3:
-        blocks = _blocks(points, 10 ** rng.uniform(-0.8, -0.2))
-        order = rng.permutation(len(points))
-        keep = np.zeros(len(points), bool)
-        keep[order[np.unique(blocks[order], return_index=True)[1]]] = True
-        return keep
-    share = 10 ** rng.uniform(-1.2, -0.1)
-    parts = share * np.exp(rng.normal(0, 0.7, _SLOTS))
-    kept = rng.random(_SLOTS)
-    return kept[_blocks(points, _CUBE_M) % _SLOTS] < parts[_blocks(points, _PART_M) % _SLOTS]
-
-
-def _blocks(points: np.ndarray, edge: float) -> np.ndarray:
-    """A number for each point (N,) int64, the same for those of one block of space."""
-    return np.floor(points / edge).astype(np.int64) @ (73856093, 19349663, 83492791)
+    blocks = np.floor(points / 10 ** rng.uniform(-0.8, -0.2)).astype(np.int64) @ (73856093, 19349663, 83492791)
+    order = rng.permutation(len(points))
+    keep = np.zeros(len(points), bool)
+    keep[order[np.unique(blocks[order], return_index=True)[1]]] = True
+    return keep
 
 
 def vary_map(frame: Frame, rng) -> Frame:
