@@ -96,12 +96,12 @@ def points_per_m(config: BuildConfig) -> float:
     """How many points a metre of path the budget pays for.
 
     With coordinates of 2 cm a point costs up to 3.15 bytes at 1 MB/km, index and header included, as part of a voxel up
-    to 0.87, and less where tiles are fuller and places nearer to each other, as the powers say, fitted to measured
+    to 0.91, and less where tiles are fuller and places nearer to each other, as the powers say, fitted to measured
     maps. It is the same for all places, whatever else the map holds: what is mapped later must not change the tiles
     that are there. So it is the price of streets that take many bytes; others come out smaller.
     """
     if config.resolution_m is None:
-        return 1150 * config.budget_mb_per_km**1.35
+        return 1100 * config.budget_mb_per_km**1.33
     return 1000 / 3.15 * config.budget_mb_per_km**1.155
 
 

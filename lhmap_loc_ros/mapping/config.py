@@ -98,6 +98,8 @@ class BuildConfig(Config):
     """Bytes of map per kilometre driven; None keeps every point."""
     stretch_m: float = Field(10.0, gt=0)
     """Each stretch of path of this length gets its own share of the budget."""
+    beyond_m: float = Field(20.0, ge=0, le=1000)
+    """So far beyond the ends of a drive there are stretches with a share of its budget: its last views see them."""
     heat_power: float | None = Field(0.7, ge=0, le=16)
     """How strictly the hottest points come first, see `selection`; None: strictly."""
     company_power: float = Field(1.0, ge=0, le=16)

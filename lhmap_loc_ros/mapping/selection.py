@@ -11,6 +11,8 @@ from scipy.spatial import cKDTree
 from ..geometry import distance_along
 
 _DIRECTIONS = 16
+_HEADING_M = 5.0
+"""The last metres of a path tell where it would lead on."""
 PLANE_CUBES = 9
 """Of a cube on a plane, the cubes of the plane among the 27 around it and itself."""
 
@@ -30,10 +32,10 @@ def select_points(
     `points` (N, 3) and the `stations` (S, 3) are in the same frame; `luck` (N,) are numbers in [0, 1) that look random,
     the same at every build. The rule:
 
-    1. The path is cut into stretches, whose middles are the stations; a point belongs to the stretch nearest to it
-       horizontally, if that is not further than `reach_m`. Each stretch may keep its budget (S,) of points; what a
-       stretch does not need is left unused, so none is paid for by another. Of stretches with the budget 0 nothing is
-       kept.
+    1. The path is cut into stretches, with some more beyond its ends, whose middles are the stations; a point belongs
+       to the stretch nearest to it horizontally, if that is not further than `reach_m`. Each stretch may keep its
+       budget (S,) of points; what a stretch does not need is left unused, so none is paid for by another. Of stretches
+       with the budget 0 nothing is kept.
     2. Around its middle a stretch has 16 directions. `fair_share` of its budget is dealt evenly over them,
        the hottest points first; what a direction cannot use goes to the others.
     3. The rest goes to the hottest points of the stretch that are left.
@@ -83,17 +85,30 @@ def company(cubes: np.ndarray) -> np.ndarray:
     return np.minimum(count / PLANE_CUBES, 1.0)
 
 
-def stretches(path: np.ndarray, stretch_m: float, points_per_m: float) -> tuple[np.ndarray, np.ndarray]:
+def stretches(
+    path: np.ndarray, stretch_m: float, points_per_m: float, beyond_m: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Middles of the stretches (S, 3) and their budgets (S,) int, at least one stretch.
 
-    Where the path visits a place again, the budgets of both visits add up there.
+    Beyond both ends of the path there are more of them, straight on, as far as `beyond_m`: the last views see that far.
+    All share what the path pays for. Where the path visits a place again, the budgets of both visits add up there.
     """
     along = distance_along(path)
     length = max(float(along[-1]), 1.0)
     count = max(1, round(length / stretch_m))
-    middles = (np.arange(count) + 0.5) * length / count
-    stations = np.column_stack([np.interp(middles, along, path[:, k]) for k in range(3)])
-    return stations, np.full(count, max(1, round(points_per_m * length / count)))
+
+    def at(distances) -> np.ndarray:
+        return np.column_stack([np.interp(distances, along, path[:, k]) for k in range(3)])
+
+    stations = [at((np.arange(count) + 0.5) * length / count)]
+    for end, inside in ((0.0, _HEADING_M), (length, length - _HEADING_M)):
+        end, inside = at([end, np.clip(inside, 0.0, length)])
+        reach = np.linalg.norm(end - inside)
+        if reach > 0:
+            steps = (np.arange(round(beyond_m / stretch_m)) + 0.5) * stretch_m
+            stations.append(end + steps[:, None] * (end - inside) / reach)
+    stations = np.concatenate(stations)
+    return stations, np.full(len(stations), max(1, round(points_per_m * length / len(stations))))
 
 
 def _share(direction: np.ndarray, budget: int, fair_share: float) -> np.ndarray:

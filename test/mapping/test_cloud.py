@@ -137,6 +137,18 @@ def test_heat_power_goes_from_an_even_sample_to_the_strict_order():
     assert shares[0] + 0.15 < shares[1] < shares[2] - 0.1 < 0.95
 
 
+def test_what_lies_beyond_the_ends_of_a_path_has_a_share_of_its_budget():
+    bend = np.concatenate([PATH, [(100, 1, 0), (100, 10, 0)]])
+    inside, whole = stretches(bend, 10.0, 30)
+    stations, shared = stretches(bend, 10.0, 30, 20.0)
+    np.testing.assert_array_equal(stations[: len(inside)], inside)
+    beyond = [(-5, 0, 0), (-15, 0, 0), (100, 15, 0), (100, 25, 0)]
+    np.testing.assert_allclose(stations[len(inside) :], beyond, atol=1e-6)
+    assert shared.sum() == pytest.approx(whole.sum(), rel=0.01) and np.ptp(shared) == 0
+    # who stood still was heading nowhere
+    assert len(stretches(np.zeros((3, 3)), 10.0, 30, 20.0)[0]) == 1
+
+
 def test_a_plane_has_more_company_than_a_line_and_that_more_than_a_cube_alone():
     x, y = (n.ravel() for n in np.meshgrid(np.arange(-3, 4), np.arange(5)))
     plane = np.column_stack([x, y, np.zeros_like(x)])

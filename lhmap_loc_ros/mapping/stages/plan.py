@@ -126,7 +126,7 @@ class Plan:
     ) -> list[ChooseJob]:
         """Some stretches each."""
         c = self.config
-        parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, per_m) for drive in drives]
+        parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, per_m, c.beyond_m) for drive in drives]
         stations = np.concatenate([s for s, _ in parts])
         budgets = np.concatenate([b for _, b in parts])
         reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _Tiles(points, c.tile_m)
