@@ -72,7 +72,9 @@ def test_compiled_encoders_are_those_that_are_trained(shard_path, tmp_path, monk
 def test_worlds_are_generated_by_seed_and_by_kind_of_town(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(
-        material, "synthetic_shard", lambda seed, path, *_, character: made.append((seed, path.name, character))
+        material,
+        "synthetic_shard",
+        lambda seed, path, *_, character, width: made.append((seed, path.name, character)),
     )
     settings = tmp_path / "data.yaml"
     settings.write_text("synthetic_seeds: [7]\nseeds_of: {wooded: [3], old town: [4, 5]}\n")
