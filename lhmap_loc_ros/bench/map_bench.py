@@ -52,6 +52,8 @@ def measure(path: Path, drive_m: float) -> dict:
     from ..localization.tracker import TrackerConfig
 
     refiner, tracker = Refiner(RefinerConfig()), TrackerConfig()
+    # a crop of every image, as if none served for several
+    radius = tracker.crop_radius_m + tracker.crop_reuse_m
     opened = []
     for _ in range(_OPENINGS):
         began = time.perf_counter()
@@ -62,13 +64,13 @@ def measure(path: Path, drive_m: float) -> dict:
     cropped = []
     with LHMap.open(path) as lhmap:
         poses = _drive(lhmap.metadata.path, drive_m)
-        lhmap.crop(poses[0][:3, 3], tracker.crop_radius_m)  # compiles, and reads what `initialpose` has to wait for
+        lhmap.crop(poses[0][:3, 3], radius)  # compiles, and reads what `initialpose` has to wait for
         waited = lhmap.tiles_waited_for
         for pose in poses:
             began = time.perf_counter()
-            crop = lhmap.crop(pose[:3, 3], tracker.crop_radius_m)
+            crop = lhmap.crop(pose[:3, 3], radius)
             cropped.append(time.perf_counter() - began)
-            lhmap.prefetch(pose[:3, 3], tracker.crop_radius_m + tracker.prefetch_m)
+            lhmap.prefetch(pose[:3, 3], radius + tracker.prefetch_m)
             refiner.refine(image, camera, crop, pose, StartKind.NEAR)
         return {
             "tiles": len(lhmap.index),

@@ -63,8 +63,8 @@ class RefinerConfig(BaseModel):
     )
     precision: Precision = Field(
         Precision.AUTO,
-        description="of convolutions: fp32; fp16 (tensorrt, onnxruntime); bf16 (openvino); int8 (those two, CPU); "
-        "auto: int8 where it goes and MODEL has such files, else fp32",
+        description="of convolutions: fp32; fp16 (tensorrt, onnxruntime); bf16 (openvino); int8 (onnxruntime "
+        "and openvino, CPU); auto: int8 where it goes and MODEL has such files, else fp32",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:NUMBER")
     geometry: Geometry = Field(
@@ -76,10 +76,7 @@ class RefinerConfig(BaseModel):
     fine_passes: int = Field(6, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     near_passes: int = Field(3, ge=1, le=8, description="at most so many refinements at 1/4 where the start is near")
     doubtful_coarse_passes: int = Field(
-        1,
-        ge=0,
-        le=8,
-        description="at most so many refinements at 1/8 of a tracked pose that fitted badly",
+        1, ge=0, le=8, description="at most so many refinements at 1/8 of a tracked pose that fitted badly"
     )
     doubtful_fine_passes: int = Field(2, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     restarts_m: tuple[float, ...] = Field(
