@@ -77,12 +77,13 @@ def company(cubes: np.ndarray) -> np.ndarray:
     shape = cubes.max(axis=0) + 2
     keys = np.ravel_multi_index(cubes.T, shape)
     order = np.argsort(keys)
-    known, count = keys[order], np.zeros(len(keys))
+    known, count, out = keys[order], np.zeros(len(keys), np.int64), np.empty(len(keys))
     for step in product((-1, 0, 1), repeat=3):
         wanted = known + (step[0] * shape[1] + step[1]) * shape[2] + step[2]
         at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        count[order] += known[at] == wanted
-    return np.minimum(count / PLANE_CUBES, 1.0)
+        count += known[at] == wanted
+    out[order] = np.minimum(count / PLANE_CUBES, 1.0)
+    return out
 
 
 def stretches(
