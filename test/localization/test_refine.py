@@ -89,9 +89,7 @@ def test_what_is_seen_at_the_border_does_not_move_the_pose(monkeypatch, crop):
     assert errors[1] < 1e-3 < 0.005 < errors[0]
 
 
-@pytest.mark.parametrize(
-    ("start", "variance"), [(StartKind.ROUGH, 9), (StartKind.DOUBTFUL, 9), (StartKind.NEAR, 4)]
-)
+@pytest.mark.parametrize(("start", "variance"), [(StartKind.ROUGH, 9), (StartKind.DOUBTFUL, 9), (StartKind.NEAR, 4)])
 def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, start, variance):
     models = Oracle(monkeypatch, crop)
     refiner = refine.Refiner(refine.RefinerConfig(), models)
@@ -103,9 +101,7 @@ def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatc
 
 def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
-    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(
-        IMAGE, CAMERA, crop, TRUTH, StartKind.NEAR
-    )
+    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.NEAR)
     assert models.calls == ["4"]
 
 
