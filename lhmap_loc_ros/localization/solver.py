@@ -45,51 +45,56 @@ class Solution:
     """Share of the matches that are inliers, in [0, 1]."""
 
 
-@numba.njit(cache=True, nogil=True)
-def _normal_equations(points, target, scale, T, fx, fy, cx, cy, width, H, g):
-    """Fill H (6, 6) and g (6) of the re-weighted problem; returns the number of inliers."""
-    H[:] = 0.0
-    g[:] = 0.0
-    inliers = 0
-    J = np.zeros((2, 6))
-    r = np.zeros(2)
-    for i in range(points.shape[0]):
-        px, py, pz = points[i, 0], points[i, 1], points[i, 2]
-        x = T[0, 0] * px + T[0, 1] * py + T[0, 2] * pz + T[0, 3]
-        y = T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]
-        z = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
-        if z < LEAST_DEPTH_M:
-            continue
-        iz = 1.0 / z
+# Two functions of plain loops over columns, whose sums may be taken in any order: compilers turn them into vector
+# instructions, which they do not with one loop that adds up all of H, and it takes a quarter of the time.
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _linearise(points, target, scale, T, fx, fy, cx, cy, width, J, weight, r):
+    """Fill the Jacobian J (6, 2N), weights and residuals (2N) of points (3, N), all of u before all of v.
+
+    Returns the number of inliers.
+    """
+    n = points.shape[1]
+    inliers, narrow = 0, 1.0 / (width * width)
+    for i in range(n):
+        px, py, pz = points[0, i], points[1, i], points[2, i]
+        depth = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
+        seen = 1.0 if depth >= LEAST_DEPTH_M else 0.0
+        iz = 1.0 / max(depth, LEAST_DEPTH_M)
+        x = (T[0, 0] * px + T[0, 1] * py + T[0, 2] * pz + T[0, 3]) * iz
+        y = (T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]) * iz
         # d(u, v)/d(point in the camera), times d(point)/d(xi) = [-I, [p]x] for T_map_camera exp(xi)
-        J[0, 0] = -fx * iz
-        J[0, 1] = 0.0
-        J[0, 2] = fx * x * iz * iz
-        J[0, 3] = fx * x * y * iz * iz
-        J[0, 4] = -fx * (1.0 + x * x * iz * iz)
-        J[0, 5] = fx * y * iz
-        J[1, 0] = 0.0
-        J[1, 1] = -fy * iz
-        J[1, 2] = fy * y * iz * iz
-        J[1, 3] = fy * (1.0 + y * y * iz * iz)
-        J[1, 4] = -fy * x * y * iz * iz
-        J[1, 5] = -fy * x * iz
-        r[0] = fx * x * iz + cx - target[i, 0]
-        r[1] = fy * y * iz + cy - target[i, 1]
-        e0, e1 = r[0] / scale[i, 0], r[1] / scale[i, 1]
-        if max(abs(e0), abs(e1)) < INLIER_SIGMAS and max(scale[i, 0], scale[i, 1]) < INLIER_SCALE:
+        J[0, i], J[0, n + i] = -fx * iz, 0.0
+        J[1, i], J[1, n + i] = 0.0, -fy * iz
+        J[2, i], J[2, n + i] = fx * x * iz, fy * y * iz
+        J[3, i], J[3, n + i] = fx * x * y, fy * (1.0 + y * y)
+        J[4, i], J[4, n + i] = -fx * (1.0 + x * x), -fy * x * y
+        J[5, i], J[5, n + i] = fx * y, -fy * x
+        r[i], r[n + i] = fx * x + cx - target[0, i], fy * y + cy - target[1, i]
+        su, sv = scale[0, i], scale[1, i]
+        eu, ev = r[i] / su, r[n + i] / sv
+        if seen > 0.0 and max(abs(eu), abs(ev)) < INLIER_SIGMAS and max(su, sv) < INLIER_SCALE:
             inliers += 1
-        robust = 1.0 / (1.0 + (e0 * e0 + e1 * e1) / (width * width))
-        for k in range(2):
-            w = robust / (scale[i, k] * scale[i, k])
-            for a in range(6):
-                g[a] += w * J[k, a] * r[k]
-                for b in range(a + 1):
-                    H[a, b] += w * J[k, a] * J[k, b]
-    for a in range(6):
-        for b in range(a):
-            H[b, a] = H[a, b]
+        robust = seen / (1.0 + (eu * eu + ev * ev) * narrow)
+        weight[i], weight[n + i] = robust / (su * su), robust / (sv * sv)
     return inliers
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _normal_equations(J, weight, r, H, g):
+    """Fill H (6, 6) and g (6) of the weighted problem; J (6, M), weights and residuals (M)."""
+    weighted = np.empty(J.shape[1])
+    for a in range(6):
+        for i in range(J.shape[1]):
+            weighted[i] = weight[i] * J[a, i]
+        total = 0.0
+        for i in range(J.shape[1]):
+            total += weighted[i] * r[i]
+        g[a] = total
+        for b in range(a + 1):
+            total = 0.0
+            for i in range(J.shape[1]):
+                total += weighted[i] * J[b, i]
+            H[a, b] = H[b, a] = total
 
 
 def solve_pose(
@@ -105,19 +110,20 @@ def solve_pose(
     `scale` (N, 2) [pixels] is the expected error per axis. `prior_sigma` (metres, radians) is a weak prior
     around the start pose: it decides nothing where the matches do, and keeps the pose where they cannot.
     """
-    points = np.ascontiguousarray(points, dtype=np.float64)
-    target = np.ascontiguousarray(target, dtype=np.float64)
-    scale = np.ascontiguousarray(scale, dtype=np.float64)
+    points, target, scale = (np.ascontiguousarray(x.T, dtype=np.float64) for x in (points, target, scale))
     prior = np.diag(np.repeat(1.0 / np.square(prior_sigma), 3))
     pose = np.array(T_map_camera, dtype=np.float64)
     offset = np.zeros(6)
+    rows = 2 * points.shape[1]
+    J, weight, r = np.empty((6, rows)), np.empty(rows), np.empty(rows)
     H, g = np.empty((6, 6)), np.empty(6)
     inliers = 0
     for k in range(GAUSS_NEWTON_STEPS):
         width = kernel_width(k)
-        inliers = _normal_equations(
-            points, target, scale, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width, H, g
+        inliers = _linearise(
+            points, target, scale, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width, J, weight, r
         )
+        _normal_equations(J, weight, r, H, g)
         step = -np.linalg.solve(H + prior, g + prior @ offset)
         metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])
         step *= min(1.0, MOST_STEP[0] / max(metres, 1e-12), MOST_STEP[1] / max(radians, 1e-12))
@@ -125,4 +131,4 @@ def solve_pose(
         offset += step
         if width == NARROW and np.linalg.norm(step[:3]) < 1e-4 and np.linalg.norm(step[3:]) < 1e-5:
             break
-    return Solution(pose, H + prior, inliers / max(len(points), 1))
+    return Solution(pose, H + prior, inliers / max(points.shape[1], 1))
