@@ -297,17 +297,21 @@ def _expected_flow(similarity: torch.Tensor, h: int, w: int):
     Returns the displacement in pixels (B, 2, h, w), the probability mass of the 3x3 cells and the largest
     probability (B, 1, h, w).
     """
-    probability = torch.softmax(similarity, dim=2)
-    best, where = probability.max(dim=2)
+    probability = torch.softmax(similarity, dim=2).unflatten(2, (h, w))
     columns, rows = (torch.arange(n, device=similarity.device) for n in (w, h))
-    column, row = where % w, torch.div(where, w, rounding_mode="floor")
-    # the neighbourhood as a mask by distance, one per axis: no gather, so that every exporter handles it
-    near_u = ((columns - column.unsqueeze(2)).abs() < 2).to(probability.dtype)
-    near_v = ((rows - row.unsqueeze(2)).abs() < 2).to(probability.dtype)
-    local = (probability.unflatten(2, (h, w)) * near_v.unsqueeze(3) * near_u.unsqueeze(2)).flatten(2)
+    best, row = probability.amax(3).max(2)
+    # rows of the neighbourhood by products with masks: no gather, so that every exporter handles it, and far fewer
+    # numbers than masks of the whole image
+    away = (rows - row.unsqueeze(2)).abs()
+    own, near = (away == 0).to(probability.dtype), (away < 2).to(probability.dtype)
+    masks = torch.stack([own, near, near * rows.to(probability.dtype)], 2)
+    own_row, near_rows, times_row = _matmul32(masks, probability).unbind(2)
+    near_rows, times_row = (
+        x * ((columns - own_row.argmax(2, keepdim=True)).abs() < 2).to(probability.dtype) for x in (near_rows, times_row)
+    )
+    mass = near_rows.sum(2)
+    where_to = torch.stack([(near_rows * columns.to(probability.dtype)).sum(2), times_row.sum(2)], 2)
     cells = torch.stack([columns.repeat(h), rows.repeat_interleave(w)], 1).to(probability.dtype)
-    mass = local.sum(2)
-    where_to = _matmul32(local, cells) / mass.clamp(min=1e-8).unsqueeze(2)
-    flow = (where_to - cells).transpose(1, 2) * COARSE
+    flow = (where_to / mass.clamp(min=1e-8).unsqueeze(2) - cells).transpose(1, 2) * COARSE
     shape = (-1, 1, h, w)
     return flow.reshape(-1, 2, h, w), mass.view(shape), best.view(shape)
