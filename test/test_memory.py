@@ -24,3 +24,24 @@ def test_large_arrays_go_back_when_they_are_deleted():
     held, left = map(float, out.split())
     assert held > 180
     assert left < 20
+
+
+REPEATING = """
+import resource
+import numpy as np
+from lhmap_loc_ros.memory import give_back_large_arrays
+give_back_large_arrays()
+def image_after_image(images):
+    for _ in range(images):
+        parts = [np.ones(n) for n in (60_000, 120_000, 200_000)]
+image_after_image(5)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+image_after_image(100)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_arrays_that_every_image_needs_are_not_fetched_from_the_system_each_time():
+    out = subprocess.run([sys.executable, "-c", REPEATING], capture_output=True, text=True, check=True).stdout
+    pages_each_time = 100 * 3_040_000 // 4096
+    assert int(out) < pages_each_time / 50
