@@ -23,11 +23,11 @@ def resident_mb() -> float:
 def give_back_large_arrays() -> None:
     """From now on arrays of more than two megabytes go back to the system when they are deleted.
 
-    By itself glibc soon keeps up to 32 MB of freed arrays for later, in pieces that little fits into. Of smaller ones it
-    keeps 16 MB: what every image needs, the system would hand out again page by page, which takes as long as drawing
-    the map. For programs to call at their start, not for a library, and not for training: arrays made anew in every step
-    would come from the system each time, which takes half as long again. Without effect where the C library is another
-    one.
+    By itself glibc soon keeps up to 32 MB of freed arrays for later, in pieces that little fits into. Of smaller ones
+    it keeps 16 MB: what every image needs, the system would hand out again page by page, which takes as long as drawing
+    the map. For programs to call at their start, not for a library, and not for training: arrays made anew in every
+    step would come from the system each time, which takes half as long again. Without effect where the C library is
+    another one.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
+from ..geometry import distance_along
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Trajectory:
 
     @property
     def length_m(self) -> float:
-        """Distance driven, metres: the sum of the steps between poses."""
-        return float(np.linalg.norm(np.diff(self.poses[:, :3, 3], axis=0), axis=1).sum())
+        """Distance driven, metres; standing adds nothing."""
+        return float(distance_along(self.poses[:, :3, 3])[-1])
 
     def covers(self, stamps_ns, slack_ns: int = 0) -> np.ndarray:
         """Which stamps lie within the trajectory, or at most `slack_ns` outside of it: bool, same shape."""

@@ -8,10 +8,14 @@ right, in the frame of the body: ``T * exp(xi)``.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
+
+STANDING_M = 0.2
+"""A vehicle that came no further than this stands."""
 
 
 def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
@@ -94,5 +98,25 @@ def pose_error(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def distance_along(positions: np.ndarray) -> np.ndarray:
-    """Length of a polyline (N, D), N > 0, from its first point to each (N,)."""
-    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(positions, axis=0), axis=1))]
+    """Distance driven from the first position of a path (N, D), N > 0, to each (N,).
+
+    Poses of a vehicle that stands jitter: what stays within `STANDING_M` adds up to no more than that.
+    """
+    out = np.empty(len(positions))
+    _drive_along(np.ascontiguousarray(positions, dtype=np.float64), STANDING_M, out)
+    return out
+
+
+@numba.njit(cache=True)
+def _drive_along(positions, standing, out):
+    driven, counted = 0.0, 0
+    for i in range(positions.shape[0]):
+        square = 0.0
+        for k in range(positions.shape[1]):
+            square += (positions[i, k] - positions[counted, k]) ** 2
+        away = np.sqrt(square)
+        out[i] = driven + away
+        if i > 0:
+            out[i] = max(out[i], out[i - 1])
+        if away >= standing:
+            driven, counted = driven + away, i

@@ -306,9 +306,8 @@ def _expected_flow(similarity: torch.Tensor, h: int, w: int):
     own, near = (away == 0).to(probability.dtype), (away < 2).to(probability.dtype)
     masks = torch.stack([own, near, near * rows.to(probability.dtype)], 2)
     own_row, near_rows, times_row = _matmul32(masks, probability).unbind(2)
-    near_rows, times_row = (
-        x * ((columns - own_row.argmax(2, keepdim=True)).abs() < 2).to(probability.dtype) for x in (near_rows, times_row)
-    )
+    beside = ((columns - own_row.argmax(2, keepdim=True)).abs() < 2).to(probability.dtype)
+    near_rows, times_row = near_rows * beside, times_row * beside
     mass = near_rows.sum(2)
     where_to = torch.stack([(near_rows * columns.to(probability.dtype)).sum(2), times_row.sum(2)], 2)
     cells = torch.stack([columns.repeat(h), rows.repeat_interleave(w)], 1).to(probability.dtype)

@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import (
+    distance_along,
     from_quaternion,
     interpolate,
     inverse,
@@ -80,3 +81,28 @@ def test_pose_that_is_not_finite_is_refused(translation, quaternion):
 def test_quaternion_of_norm_zero_is_refused():
     with pytest.raises(InputError, match="norm zero"):
         from_quaternion((0, 0, 0), (0, 0, 0, 0))
+
+
+@settings(deadline=None)
+@given(arrays(float, (20, 3), elements=st.floats(-30, 30)))
+def test_distance_along_is_the_sum_of_steps_that_a_vehicle_drives(corners):
+    driven = corners[:1]
+    for corner in corners:
+        if np.linalg.norm(corner - driven[-1]) >= 0.2:
+            driven = np.vstack([driven, corner])
+    steps = np.linalg.norm(np.diff(driven, axis=0), axis=1)
+    np.testing.assert_allclose(distance_along(driven), np.r_[0, np.cumsum(steps)], atol=1e-9)
+
+
+def test_distance_along_grows_with_each_pose_of_a_slow_drive():
+    x = np.linspace(0, 10, 2001)
+    np.testing.assert_allclose(distance_along(np.column_stack([x, 0 * x])), x, atol=1e-9)
+
+
+def test_a_vehicle_that_stands_drives_nowhere_though_its_poses_jitter():
+    rng = np.random.default_rng(0)
+    drive = np.column_stack([np.arange(0, 50, 0.5), np.zeros(100), np.zeros(100)])
+    stop = drive[40] + rng.normal(0, 0.02, (3000, 3))
+    along = distance_along(np.vstack([drive[:41], stop, drive[41:]]))
+    assert along[-1] == pytest.approx(49.5, abs=0.2)
+    assert (np.diff(along) >= 0).all()
