@@ -16,6 +16,8 @@ from .model import import_onnx
 
 _CARRIED = {"LeakyRelu": (0,), "Resize": (0,), "Add": (0, 1)}
 """Operators that stay in half precision between convolutions, and which of their inputs carry values."""
+_GOES_ON = "context"
+"""Outputs whose names begin so go into convolutions of another network."""
 
 
 def with_plain_weights(content: bytes) -> bytes:
@@ -150,7 +152,8 @@ def reduced_nodes(graph, without: Collection[str] = ()) -> set[str]:
 def _last_convolutions(graph) -> set[str]:
     """Keys of the convolutions from which a way leads to an output that meets no other one."""
     source = {name: node for node in graph.node for name in node.output}
-    last, seen, waiting = set(), set(), [output.name for output in graph.output]
+    results = [output.name for output in graph.output if not output.name.startswith(_GOES_ON)]
+    last, seen, waiting = set(), set(), results
     while waiting:
         node = source.get(waiting.pop())
         if node is None or key(node) in seen:

@@ -95,6 +95,8 @@ class Model(ABC):
     """`state` in words, for people."""
     tensor_device: str | None = None
     """The device whose PyTorch tensors `run_on_device` takes: cpu, cuda:NUMBER; None if it takes none."""
+    cpu_threads = 0
+    """How many threads of the CPU it computes with; 0: it is elsewhere, or `run` takes turns."""
     keeps_memory = True
     """What `run` needs on the CPU is kept for the next time; false for networks that are seldom run."""
 

@@ -37,7 +37,7 @@ def _options(threads: int):
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or available_threads()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # a spinning pool would take the cores from decoding, projection and the middleware
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -74,7 +74,9 @@ class OnnxModel(Model):
 
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
+        threads = threads or available_threads()
         self._session = _session(path, content, precision, _providers(gpu), threads)
+        self.cpu_threads = threads if gpu is None else 0
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map)
         made_of = metadata.pop(INT8_OF, None)
         if precision == "int8":

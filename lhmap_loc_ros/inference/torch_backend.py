@@ -2,7 +2,7 @@
 """PyTorch, to compare with: the modules that were trained, with the weights of the ONNX file.
 
 It takes no operator from the file, so it tells what export, conversion and other backends change. It knows the shipped
-kinds of network: flow (image, coarse, fine) and heat.
+kinds of network: flow (image, map, coarse, fine) and heat.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _TEMPERATURE = "exp"
 """The constant that the export makes of exp(log_temperature)."""
 _KINDS = {
     (("image",), ("features8", "features4")): "image",
-    (("map", "features8"), ("flow", "log_scale")): "coarse",
-    (("map", "features4"), ("flow", "log_scale")): "fine",
+    (("map",), ("map8", "context8", "map4", "context4")): "map",
+    (("map8", "context8", "features8"), ("flow", "log_scale")): "coarse",
+    (("map4", "context4", "features4"), ("flow", "log_scale")): "fine",
     (("map",), ("heat",)): "forward",
 }
 """Method of the module, by inputs and outputs of the file."""
@@ -81,7 +82,7 @@ def _module(torch, network: Network, kind: str):
     weights = _weights(torch, network)
     temperature = weights.pop(_TEMPERATURE, None)
     try:
-        module = _heat(weights) if kind == "forward" else _flow(weights, "image" if kind == "image" else "map")
+        module = _heat(weights) if kind == "forward" else _flow(weights, network.inputs)
         _fold_normalization(torch, module)
         # a file holds what its method uses, and no more: what is used and not there shows
         for parameter in module.parameters():
@@ -102,14 +103,17 @@ def _finite(results) -> bool:
     return all(bool(value.isfinite().all()) for value in (results if isinstance(results, tuple) else (results,)))
 
 
-def _flow(weights: dict, side: str):
+def _flow(weights: dict, inputs: dict):
     from ..networks.flow import FlowNet
 
     sizes = {name: value.shape[0] for name, value in weights.items()}
-    widths = [sizes[f"{side}_encoder.{part}.weight"] for part in ("to2.0.0", "to4.0.0", "to8.0.0", "to16.0.0")]
-    # a head uses one of the two descriptors; the size of the other does not matter
-    dims = [sizes.get(f"{side}_encoder.out{cell}.weight", 1) for cell in (8, 4)]
-    net = FlowNet(widths, dims, (sizes["stem.to4.0.0.weight"],))
+    side = next((side for side in ("image", "map") if side in inputs), None)
+    if side:
+        widths = [sizes[f"{side}_encoder.{part}.weight"] for part in ("to2.0.0", "to4.0.0", "to8.0.0", "to16.0.0")]
+        dims = [sizes[f"{side}_encoder.out{cell}.weight"] for cell in (8, 4)]
+        return FlowNet(widths, dims, (sizes["stem.to4.0.0.weight"],))
+    # a head has no encoders, whose sizes do not matter
+    net = FlowNet((1, 1, inputs.get("context8", (1, 2))[1] - 1, 1), (1, 1), (1,))
     # the exporter gave the heads more channels, of zeros
     if any(name in weights and weights[name].shape != value.shape for name, value in net.state_dict().items()):
         net.pad_heads()

@@ -59,7 +59,7 @@ class DevicePasses(Passes):
         owner = cell_points(uv, depth, index, cell)
         channels = fill_channels(index, depth, self._intensity, self._points[:, 2] - T[2, 3].float())
         network = self.models.coarse if cell == COARSE_CELL else self.models.fine
-        flow, log_scale = network(channels, self._features[cell])
+        flow, log_scale = network(self.models.map(channels), self._features[cell])
         # at the border a cell sees only part of its surroundings, and errs more
         b = self.config.border_cells
         owner, flow, log_scale = (x[..., b : x.shape[-2] - b, b : x.shape[-1] - b] for x in (owner, flow, log_scale))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three networks of the refiner."""
+"""The networks of the refiner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ModelSet(Protocol):
-    """The three networks of the refiner."""
+    """The networks of the refiner."""
 
     width: int
     height: int
@@ -26,15 +26,20 @@ class ModelSet(Protocol):
     """As loaded; empty if they do not come from `inference`."""
     tensor_device: str | None
     """The device whose PyTorch tensors may take the place of all arrays below; None: arrays alone."""
+    at_once: bool
+    """`image` and `map` gain from running at the same time, in two threads."""
 
     def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
 
-    def coarse(self, view: np.ndarray, image8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Displacement and log Laplace scale (2, H/8, W/8) [pixels] of a map view (C, H, W)."""
+    def map(self, view: np.ndarray, beside: bool = False) -> Any:
+        """A map view (C, H, W) encoded; `beside`: while another thread encodes the image."""
 
-    def fine(self, view: np.ndarray, image4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Displacement and log Laplace scale (2, H/4, W/4) [pixels] of a map view (C, H, W)."""
+    def coarse(self, encoded: Any, image8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement and log Laplace scale (2, H/8, W/8) [pixels] of an encoded map view."""
+
+    def fine(self, encoded: Any, image4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement and log Laplace scale (2, H/4, W/4) [pixels] of an encoded map view."""
 
 
 class NetworkSet:
@@ -42,12 +47,18 @@ class NetworkSet:
 
     def __init__(self, config: RefinerConfig, wait: bool = True):
         """Without `wait` TensorRT engines are built in the background, see `load_model`; raises ModelError."""
-        self._image, self._coarse, self._fine = (
-            load_model(
-                f"{config.model}_{part}", config.backend, config.precision, config.device, config.threads, wait
-            )
-            for part in ("image", "coarse", "fine")
-        )
+
+        def load(part: str, threads: int = config.threads) -> Model:
+            name = f"{config.model}_{part}"
+            return load_model(name, config.backend, config.precision, config.device, threads, wait)
+
+        self._map, self._coarse, self._fine = map(load, ("map", "coarse", "fine"))
+        # image and first map view are encoded at once, each on its share of the cores: networks this small gain less
+        # from the second thread than from the first
+        threads = self._map.cpu_threads
+        self.at_once = threads > 1
+        self._map_beside = load("map", threads // 2) if self.at_once else self._map
+        self._image = load("image", threads - threads // 2) if self.at_once else load("image")
         # its matrix of all cells against all is by far the largest thing there is, and rough starts are rare
         self._coarse.keeps_memory = False
         try:
@@ -56,7 +67,7 @@ class NetworkSet:
             raise ModelError(f"{self._image.path} has inputs {list(self._image.inputs)}, expected 'image'") from None
         self.covariance = StartCovariances.of(self._fine.metadata)
         self.sha256 = self._fine.sha256
-        self.networks: tuple[Model, ...] = (self._image, self._coarse, self._fine)
+        self.networks: tuple[Model, ...] = (self._image, self._map, self._coarse, self._fine)
 
     @property
     def tensor_device(self):
@@ -67,13 +78,26 @@ class NetworkSet:
         out = _run(self._image, {"image": image[None]})
         return out["features8"], out["features4"]
 
-    def coarse(self, view, image8):
-        out = _run(self._coarse, {"map": view[None], "features8": image8})
+    def map(self, view, beside=False):
+        return _run(self._map_beside if beside else self._map, {"map": view[None]})
+
+    def coarse(self, encoded, image8):
+        out = _run(self._coarse, self.coarse_inputs(encoded, image8))
         return out["flow"][0], out["log_scale"][0]
 
-    def fine(self, view, image4):
-        out = _run(self._fine, {"map": view[None], "features4": image4})
+    def fine(self, encoded, image4):
+        out = _run(self._fine, self.fine_inputs(encoded, image4))
         return out["flow"][0], out["log_scale"][0]
+
+    @staticmethod
+    def coarse_inputs(encoded, image8) -> dict[str, Any]:
+        """What the coarse network is given."""
+        return {"map8": encoded["map8"], "context8": encoded["context8"], "features8": image8}
+
+    @staticmethod
+    def fine_inputs(encoded, image4) -> dict[str, Any]:
+        """What the fine network is given."""
+        return {"map4": encoded["map4"], "context4": encoded["context4"], "features4": image4}
 
 
 def _run(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:

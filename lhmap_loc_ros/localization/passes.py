@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,11 +89,23 @@ class Passes(ABC):
         return Fit(solution.T_map_camera, solution, matches, pose_error(solution.T_map_camera, before))
 
 
+@cache
+def _encoder() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="encode")
+
+
 class HostPasses(Passes):
-    """On the CPU, drawing and solving compiled by numba."""
+    """On the CPU, drawing and solving compiled by numba.
+
+    Where that is quicker, another thread encodes the image while the first pass draws and encodes the map.
+    """
 
     def take_image(self, sample):
-        self._features = dict(zip((COARSE_CELL, FINE_CELL), self.models.image(sample), strict=True))
+        if self.models.at_once:
+            self._features = _encoder().submit(self.models.image, sample)
+        else:
+            self._features = Future()
+            self._features.set_result(self.models.image(sample))
 
     def take_map(self, crop):
         self._crop, self._widths = crop, self._point_widths(crop)
@@ -107,8 +121,12 @@ class HostPasses(Passes):
         self.clock.lap("project")
         if len(rows) < c.min_matches:
             return Fit(pose)
-        network = self.models.coarse if cell == COARSE_CELL else self.models.fine
-        flow, log_scale = network(view.channels, self._features[cell])
+        encoded = self.models.map(view.channels, beside=not self._features.done())
+        self.clock.lap("network")
+        features8, features4 = self._features.result()
+        self.clock.lap("encode")
+        coarse = cell == COARSE_CELL
+        flow, log_scale = self.models.coarse(encoded, features8) if coarse else self.models.fine(encoded, features4)
         self.clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T

@@ -38,7 +38,8 @@ class Refinement:
     trace: tuple[np.ndarray, ...] = ()
     """The pose after each pass, where asked for."""
     timings_ms: dict[str, float] = field(default_factory=dict)
-    """Time spent per step: encode, project, network, solve [ms]; on a device all of a pass is network."""
+    """Time spent per step: encode (the image; what is left of it once the map is drawn and encoded), project, network,
+    solve [ms]. On a device all of a pass is network."""
     passes: int = 0
     """How often the map was drawn and matched."""
 

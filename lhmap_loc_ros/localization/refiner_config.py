@@ -55,7 +55,7 @@ class RefinerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_coarse/_fine.onnx")
+    model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_map/_coarse/_fine.onnx")
     threads: int = Field(0, ge=0, le=64, description="CPU threads of the networks; 0: one a core, at most 4")
     backend: Backend = Field(
         Backend.AUTO,

@@ -9,6 +9,8 @@ distribution per axis.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,6 +21,8 @@ COARSE, FINE = 8, 4
 """Cell sizes in pixels."""
 WINDOW = 4
 """The fine head looks this many cells far in each direction."""
+CONTEXT4 = 32
+"""Channels of the fine head's context."""
 MOST_SPAN = 40
 """Map cells of a row that are compared with image cells at once, all with all."""
 LOG_SCALE_RANGE = (-3.0, 4.0)
@@ -116,8 +120,21 @@ def _bounded_log_scale(raw: torch.Tensor) -> torch.Tensor:
     return low + (high - low) * torch.sigmoid(raw)
 
 
+class MapFeatures(NamedTuple):
+    """What the heads need of a map view."""
+
+    map8: torch.Tensor
+    """(B, D8, H/8, W/8) descriptors."""
+    context8: torch.Tensor
+    """(B, C8 + 1, H/8, W/8) what the coarse head sees besides; last the share of valid pixels."""
+    map4: torch.Tensor
+    """(B, D4, H/4, W/4) descriptors."""
+    context4: torch.Tensor
+    """(B, CONTEXT4, H/4, W/4) what the fine head sees besides."""
+
+
 class FlowNet(nn.Module):
-    """The whole network; `image`, `coarse` and `fine` are exported as three ONNX files.
+    """The whole network; `image`, `map`, `coarse` and `fine` are exported as four ONNX files.
 
     Inputs: image (B, 3, H, W) RGB in [0, 1]; map view (B, MAP_CHANNELS, H, W) of
     `localization.features.render_map`. H and W are multiples of 16.
@@ -132,9 +149,9 @@ class FlowNet(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor([2.7, 2.7]))
         self.coarse_head = nn.Sequential(_conv(widths[2] + 5, 64), _conv(64, 48), nn.Conv2d(48, 4, 3, 1, 1))
         cost = (2 * WINDOW + 1) ** 2
-        self.fine_context = nn.Conv2d(widths[1], 32, 1)
+        self.fine_context = nn.Conv2d(widths[1], CONTEXT4, 1)
         self.fine_head = nn.Sequential(
-            _conv(cost + 32 + 2, 80), _conv(80, 64), _conv(64, 48, dilation=2), nn.Conv2d(48, 4, 3, 1, 1)
+            _conv(cost + CONTEXT4 + 2, 80), _conv(80, 64), _conv(64, 48, dilation=2), nn.Conv2d(48, 4, 3, 1, 1)
         )
 
     def image(self, rgb: torch.Tensor):
@@ -146,10 +163,11 @@ class FlowNet(nn.Module):
         f8, f4, _, _ = self.image_encoder(x, self.stem(contrast))
         return f8, f4
 
-    def map(self, view: torch.Tensor):
-        """Map features: matching at 1/8, at 1/4, and the context of both heads."""
+    def map(self, view: torch.Tensor) -> MapFeatures:
+        """What both heads need of a map view."""
         contrast = local_contrast(view[:, 2:3], view[:, 1:2])
-        return self.map_encoder(torch.cat([view, contrast], 1), self.stem(contrast))
+        map8, map4, x8, x4 = self.map_encoder(torch.cat([view, contrast], 1), self.stem(contrast))
+        return MapFeatures(map8, torch.cat([x8, view_share(view, COARSE)], 1), map4, self.fine_context(x4))
 
     def pad_heads(self, multiple: int = 16) -> None:
         """Gives the heads' inputs zero channels up to a multiple, for export: runtimes compute blocks of channels.
@@ -167,34 +185,31 @@ class FlowNet(nn.Module):
         scale = self.log_temperature[0].exp()
         return torch.bmm(map8.flatten(2).transpose(1, 2), image8.flatten(2)) * scale
 
-    def coarse(self, view: torch.Tensor, image8: torch.Tensor):
+    def coarse(self, map8: torch.Tensor, context8: torch.Tensor, image8: torch.Tensor):
         """Displacement (B, 2, H/8, W/8) [pixels] and log scale (B, 2, H/8, W/8) of every map cell."""
-        encoded = self.map(view)
-        return self.coarse_of(view, encoded, self.similarity(encoded[0], image8))
+        return self.coarse_of(context8, self.similarity(map8, image8))
 
-    def coarse_of(self, view: torch.Tensor, encoded, similarity: torch.Tensor):
-        """`coarse` of an encoded map view and its similarity (B, map cells, image cells)."""
-        map8, _, context8, _ = encoded
-        flow, mass, best = _expected_flow(similarity.float(), map8.shape[-2], map8.shape[-1])
-        out = self.coarse_head(_joined([context8, flow / 8, mass, best, view_share(view, COARSE)], self.coarse_head))
+    def coarse_of(self, context8: torch.Tensor, similarity: torch.Tensor):
+        """`coarse` of a similarity (B, map cells, image cells)."""
+        flow, mass, best = _expected_flow(similarity.float(), context8.shape[-2], context8.shape[-1])
+        x8, share = context8[:, :-1], context8[:, -1:]
+        out = self.coarse_head(_joined([x8, flow / 8, mass, best, share], self.coarse_head))
         return flow + out[:, :2], _bounded_log_scale(out[:, 2:])
 
-    def fine(self, view: torch.Tensor, image4: torch.Tensor):
+    def fine(self, map4: torch.Tensor, context4: torch.Tensor, image4: torch.Tensor):
         """Displacement (B, 2, H/4, W/4) [pixels] and log scale (B, 2, H/4, W/4) of every map cell."""
-        encoded = self.map(view)
-        return self.fine_of(encoded, self.fine_cost(encoded, image4))
+        return self.fine_of(context4, self.fine_cost(map4, image4))
 
-    def fine_cost(self, encoded, image4: torch.Tensor) -> torch.Tensor:
+    def fine_cost(self, map4: torch.Tensor, image4: torch.Tensor) -> torch.Tensor:
         """Scaled cosine similarity (B, window cells, H/4, W/4)."""
-        return window_cost(encoded[1], image4, WINDOW) * self.log_temperature[1].exp()
+        return window_cost(map4, image4, WINDOW) * self.log_temperature[1].exp()
 
-    def fine_of(self, encoded, cost: torch.Tensor):
-        """`fine` of an encoded map view and its window cost."""
-        context4 = encoded[3]
+    def fine_of(self, context4: torch.Tensor, cost: torch.Tensor):
+        """`fine` of a window cost."""
         # window cells last, as they come from `window_cost`: a softmax across planes is far slower
         probability = torch.softmax(cost.permute(0, 2, 3, 1), dim=3)
         expected = _matmul32(probability, _window_offsets(WINDOW, probability)).permute(0, 3, 1, 2) * FINE
-        out = self.fine_head(_joined([cost * 0.1, self.fine_context(context4), expected / FINE], self.fine_head))
+        out = self.fine_head(_joined([cost * 0.1, context4, expected / FINE], self.fine_head))
         return expected + FINE * out[:, :2], _bounded_log_scale(out[:, 2:])
 
 

@@ -38,7 +38,8 @@ class _Part(nn.Module):
         self.net, self.method = net, method
 
     def forward(self, *inputs):
-        return getattr(self.net, self.method)(*inputs)
+        result = getattr(self.net, self.method)(*inputs)
+        return result if isinstance(result, torch.Tensor) else tuple(result)
 
 
 def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list[str], path: Path, metadata: dict):
@@ -92,16 +93,19 @@ def _store_in_half_precision(model: onnx.ModelProto) -> None:
 
 
 def export_flow(net, out: Path, name: str, width: int, height: int, metadata: dict) -> list[Path]:
-    """Write NAME_image, NAME_coarse and NAME_fine.onnx to the folder `out`."""
+    """Write NAME_image, NAME_map, NAME_coarse and NAME_fine.onnx to the folder `out`."""
     net = copy.deepcopy(net).cpu().eval()
     net.pad_heads()
     image, view = torch.rand(1, 3, height, width), torch.rand(1, MAP_CHANNELS, height, width)
     with torch.no_grad():
         features8, features4 = net.image(image)
+        encoded = net.map(view)._asdict()
+    of_coarse, of_fine = ({k: encoded[k] for k in names} for names in (("map8", "context8"), ("map4", "context4")))
     parts = [
         ("image", {"image": image}, ["features8", "features4"]),
-        ("coarse", {"map": view, "features8": features8}, ["flow", "log_scale"]),
-        ("fine", {"map": view, "features4": features4}, ["flow", "log_scale"]),
+        ("map", {"map": view}, list(encoded)),
+        ("coarse", {**of_coarse, "features8": features8}, ["flow", "log_scale"]),
+        ("fine", {**of_fine, "features4": features4}, ["flow", "log_scale"]),
     ]
     paths = []
     for method, inputs, outputs in parts:

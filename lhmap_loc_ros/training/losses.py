@@ -121,15 +121,15 @@ def flow_loss(net, batch, regression: float = 0.3, pose: float = 0.0):
     view, truth8, truth4 = batch.view, batch.flow8, batch.flow4
     image8, image4 = net.image(batch.image)
     encoded = net.map(view)
-    similarity = net.similarity(encoded[0], image8)
-    cost = net.fine_cost(encoded, image4)
+    similarity = net.similarity(encoded.map8, image8)
+    cost = net.fine_cost(encoded.map4, image4)
     match8, share8 = coarse_matching(similarity, _matchable(truth8, batch.shown8, COARSE))
     match4, share4 = fine_matching(cost, _matchable(truth4, batch.shown4, FINE))
     loss = match8 + match4
     figures = {"match8": match8, "match4": match4, "matched8": share8, "matched4": share4}
     if regression > 0:
-        flow8, scale8 = net.coarse_of(view, encoded, similarity)
-        flow4, scale4 = net.fine_of(encoded, cost)
+        flow8, scale8 = net.coarse_of(encoded.context8, similarity)
+        flow4, scale4 = net.fine_of(encoded.context4, cost)
         # beyond its window the fine head can only say that it does not know
         inside = (truth4.abs() < FINE * (WINDOW + 1)).all(1, keepdim=True)
         nll8 = laplace_nll(flow8.float(), scale8.float(), truth8, batch.shown8)

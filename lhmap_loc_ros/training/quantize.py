@@ -24,7 +24,9 @@ from .export import forget_origin
 
 Inputs = dict[str, np.ndarray]
 """What a network is given, by name."""
-PARTS = ("image", "coarse", "fine")
+PARTS = ("image", "map", "coarse", "fine")
+RAW = ("image", "map")
+"""Inputs that are no results of another network."""
 ROUGH = 1
 """Level of the start errors: passes from far and from near."""
 MOST = 48
@@ -42,17 +44,21 @@ class RecordingSet(NetworkSet):
         self.given["image"].append({"image": image[None]})
         return super().image(image)
 
-    def coarse(self, view, image8):
-        self.given["coarse"].append({"map": view[None], "features8": image8})
-        return super().coarse(view, image8)
+    def map(self, view, beside=False):
+        self.given["map"].append({"map": view[None]})
+        return super().map(view, beside)
 
-    def fine(self, view, image4):
-        self.given["fine"].append({"map": view[None], "features4": image4})
-        return super().fine(view, image4)
+    def coarse(self, encoded, image8):
+        self.given["coarse"].append(self.coarse_inputs(encoded, image8))
+        return super().coarse(encoded, image8)
+
+    def fine(self, encoded, image4):
+        self.given["fine"].append(self.fine_inputs(encoded, image4))
+        return super().fine(encoded, image4)
 
 
 def quantize_flow(prefix: str, queries: Iterable[Query]) -> None:
-    """Writes the int8 files of the networks PREFIX_image, PREFIX_coarse and PREFIX_fine.onnx.
+    """Writes the int8 files of the networks PREFIX_image, PREFIX_map, PREFIX_coarse and PREFIX_fine.onnx.
 
     The ranges of the values are those that refining the queries from rough starts leads to.
     """
@@ -70,7 +76,7 @@ def quantize(path: Path, given: list[Inputs]) -> None:
     """Writes the int8 file of a network, scaled for the values that the inputs `given` lead to.
 
     In 8 bits are the convolutions that half precision takes, too, and what carries their results on, but for the
-    first one on each way from an input: the inverse depth of a map view has more than 256 steps that matter.
+    first one on each way from image or map view: the inverse depth of a map view has more than 256 steps that matter.
     Weights have 7 bits, one scale for each output channel: processors without VNNI add two products in 16 bits, which
     8 bits would overflow.
     """
@@ -155,8 +161,8 @@ def _quantized(graph) -> list[str]:
 
 
 def _first_convolutions(graph) -> set[str]:
-    """Keys of the convolutions that no other one comes before."""
-    first, after = set(), set()
+    """Keys of the convolutions that no other one comes before, in this network or in one whose results it takes."""
+    first, after = set(), {value.name for value in graph.input if value.name not in RAW}
     for node in graph.node:
         follows = any(name in after for name in node.input)
         if node.op_type == "Conv" and not follows:

@@ -20,19 +20,23 @@ class TorchModelSet:
         self.net, self.width, self.height = net.eval(), width, height
         self._device = next(net.parameters()).device
         self.covariance = StartCovariances()
-        self.networks, self.tensor_device = (), None
+        self.networks, self.tensor_device, self.at_once = (), None, False
 
     @torch.no_grad()
     def image(self, image):
         return self.net.image(self._tensor(image))
 
     @torch.no_grad()
-    def coarse(self, view, image8):
-        return self._arrays(self.net.coarse(self._tensor(view), image8))
+    def map(self, view, beside=False):
+        return self.net.map(self._tensor(view))
 
     @torch.no_grad()
-    def fine(self, view, image4):
-        return self._arrays(self.net.fine(self._tensor(view), image4))
+    def coarse(self, encoded, image8):
+        return self._arrays(self.net.coarse(encoded.map8, encoded.context8, image8))
+
+    @torch.no_grad()
+    def fine(self, encoded, image4):
+        return self._arrays(self.net.fine(encoded.map4, encoded.context4, image4))
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array[None]).to(self._device)

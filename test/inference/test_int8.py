@@ -39,8 +39,10 @@ def test_they_say_what_single_precision_says(backend, inputs):
 
     def answers(precision):
         image = load_model("flow_image", backend, precision, threads=1).run({"image": inputs["image"]})
+        encoded = load_model("flow_map", backend, precision, threads=1).run({"map": inputs["map"]})
         fine = load_model("flow_fine", backend, precision, threads=1)
-        return {**image, **fine.run({"map": inputs["map"], "features4": image["features4"]})}
+        given = {"map4": encoded["map4"], "context4": encoded["context4"], "features4": image["features4"]}
+        return {**image, **fine.run(given)}
 
     expected, found = answers("fp32"), answers("int8")
     # where several places fit a cell alike the flow may take another: its median counts, pixels

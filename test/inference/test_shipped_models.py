@@ -21,8 +21,8 @@ def test_flow_networks_fit_each_other_and_know_their_covariance(name):
     image = rng.random((3, models.height, models.width), np.float32)
     view = np.zeros((MAP_CHANNELS, models.height, models.width), np.float32)
     view[:, ::2, ::2] = rng.random(view[:, ::2, ::2].shape, np.float32)
-    image8, image4 = models.image(image)
-    for cell, (flow, log_scale) in ((8, models.coarse(view, image8)), (4, models.fine(view, image4))):
+    (image8, image4), encoded = models.image(image), models.map(view)
+    for cell, (flow, log_scale) in ((8, models.coarse(encoded, image8)), (4, models.fine(encoded, image4))):
         assert flow.shape == log_scale.shape == (2, models.height // cell, models.width // cell)
         assert np.isfinite(flow).all() and np.isfinite(log_scale).all()
     for model in (models.covariance.rough, models.covariance.near):

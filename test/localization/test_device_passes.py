@@ -96,6 +96,7 @@ class Networks:
     """Say the same of every cell."""
 
     width, height, networks, tensor_device, covariance = 480, 144, (), "cpu", StartCovariances()
+    at_once = False
 
     def __init__(self, flow):
         self.flow = flow
@@ -103,10 +104,13 @@ class Networks:
     def image(self, image):
         return None, None
 
-    def coarse(self, view, image8):
+    def map(self, view):
+        return view
+
+    def coarse(self, encoded, image8):
         return torch.full((2, 18, 60), self.flow), torch.zeros(2, 18, 60)
 
-    def fine(self, view, image4):
+    def fine(self, encoded, image4):
         return torch.full((2, 36, 120), self.flow), torch.zeros(2, 36, 120)
 
 

@@ -25,7 +25,7 @@ def crop():
 class Oracle:
     """Knows the true pose; learns the present one by listening to `render_map`."""
 
-    width, height, tensor_device = 320, 96, None
+    width, height, tensor_device, at_once = 320, 96, None, True
     covariance = StartCovariances(CovarianceModel((np.log(3.0),) * 6), CovarianceModel((np.log(2.0),) * 6))
 
     def __init__(self, monkeypatch, crop, blind=False):
@@ -53,10 +53,13 @@ class Oracle:
         flow[:, r, c] = np.nan_to_num((uv - self.view.uv)[owner[r, c]].T, nan=500.0)
         return flow, np.full_like(flow, np.nan if self.blind else -2.0)
 
-    def coarse(self, view, image8):
+    def map(self, view, beside):
+        return view
+
+    def coarse(self, encoded, image8):
         return self._match(8, image8)
 
-    def fine(self, view, image4):
+    def fine(self, encoded, image4):
         return self._match(4, image4)
 
 
@@ -263,9 +266,9 @@ def test_backends_and_precisions_can_be_chosen():
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
-def test_the_chosen_backend_computes_all_three_networks(backend):
+def test_the_chosen_backend_computes_all_networks(backend):
     for package in {"openvino": ("openvino", "onnx"), "torch": ("torch", "onnx")}.get(backend, ()):
         pytest.importorskip(package)
     networks = NetworkSet(RefinerConfig(backend=backend, threads=1)).networks
     words = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}[backend]
-    assert len(networks) == 3 and all(words in network.backend for network in networks)
+    assert len(networks) == 4 and all(words in network.backend for network in networks)

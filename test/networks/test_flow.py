@@ -18,8 +18,11 @@ def test_heads_with_channels_of_zeros_say_the_same():
     image, view = torch.rand(1, 3, 48, 160), torch.rand(1, MAP_CHANNELS, 48, 160)
     with torch.no_grad():
         features8, features4 = net.image(image)
-        for method, features in (("coarse", features8), ("fine", features4)):
-            results = (getattr(which, method)(view, features) for which in (net, padded))
+        encoded = net.map(view)
+        for method, inputs in (
+            ("coarse", (encoded.map8, encoded.context8, features8)), ("fine", (encoded.map4, encoded.context4, features4))
+        ):  # fmt: skip
+            results = (getattr(which, method)(*inputs) for which in (net, padded))
             for one, other in zip(*results, strict=True):
                 torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
@@ -31,9 +34,8 @@ def test_expected_displacement_is_exact_under_half_precision():
     # every cell matches the one three to the left
     cells = torch.arange(240)
     similarity[0, cells, (cells // 60) * 60 + (cells % 60 - 3).clamp(min=0)] = 50.0
-    encoded = (torch.zeros(1, 96, 4, 60), None, torch.zeros(1, 96, 4, 60), None)
     for parameter in net.coarse_head[-1].parameters():
         torch.nn.init.zeros_(parameter)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        flow, _ = net.coarse_of(torch.zeros(1, MAP_CHANNELS, 32, 480), encoded, similarity)
+        flow, _ = net.coarse_of(torch.zeros(1, 97, 4, 60), similarity)
     torch.testing.assert_close(flow[0, 0, :, 10:-10], torch.full((4, 40), -24.0))

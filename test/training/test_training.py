@@ -128,8 +128,8 @@ def test_exported_networks_say_what_torch_says(tmp_path):
     image, view = rng.random((3, 48, 160), np.float32), rng.random((4, 48, 160), np.float32)
     for method in ("coarse", "fine"):
         cell = 0 if method == "coarse" else 1
-        found = getattr(onnx, method)(view, onnx.image(image)[cell])
-        expected = getattr(own, method)(view, own.image(image)[cell])
+        found = getattr(onnx, method)(onnx.map(view), onnx.image(image)[cell])
+        expected = getattr(own, method)(own.map(view), own.image(image)[cell])
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, atol=5e-3)
     with pytest.raises(ModelError, match=r"\(1, 4, 10, 10\).*\(1, 4, 48, 160\)"):
@@ -160,7 +160,7 @@ def test_impossible_setting_is_named(tmp_path):
 def nothing_moves(cell):
     """What a head says that leaves the start where it is; an untrained one may lead out of the map."""
 
-    def head(self, view, image):
+    def head(self, encoded, image):
         flow = np.zeros((2, self.height // cell, self.width // cell), np.float32)
         return flow, np.zeros_like(flow)
 
@@ -190,7 +190,7 @@ def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path
     train("export", tmp_path / "export.yaml", tmp_path / "models")
     assert {network.precision for network in NetworkSet(exported).networks} == {"fp32"}
     assert sorted(p.name for p in (tmp_path / "models").rglob("*") if p.is_file()) == [
-        f"flow_{part}.onnx" for part in ("coarse", "fine", "image")
+        f"flow_{part}.onnx" for part in ("coarse", "fine", "image", "map")
     ]
 
 
