@@ -33,27 +33,43 @@ MOST = 48
 """Inputs of each network that are kept; the ranges of its values hardly change with more."""
 
 
+class Sampled:
+    """Of all inputs that are added, at most `MOST`, evenly spread."""
+
+    def __init__(self):
+        self.kept: list[Inputs] = []
+        self._added, self._every = 0, 1
+
+    def add(self, inputs: Inputs) -> None:
+        """Keeps the inputs, if it is their turn."""
+        if self._added % self._every == 0:
+            if len(self.kept) == MOST:
+                self.kept, self._every = self.kept[::2], 2 * self._every
+            self.kept.append(inputs)
+        self._added += 1
+
+
 class RecordingSet(NetworkSet):
-    """The networks of the refiner, which keep what they are given."""
+    """The networks of the refiner, which keep some of what they are given."""
 
     def __init__(self, config: RefinerConfig):
         super().__init__(config)
-        self.given: dict[str, list[Inputs]] = {part: [] for part in PARTS}
+        self.given = {part: Sampled() for part in PARTS}
 
     def image(self, image):
-        self.given["image"].append({"image": image[None]})
+        self.given["image"].add({"image": image[None]})
         return super().image(image)
 
     def map(self, view, beside=False):
-        self.given["map"].append({"map": view[None]})
+        self.given["map"].add({"map": view[None]})
         return super().map(view, beside)
 
     def coarse(self, encoded, image8):
-        self.given["coarse"].append(self.coarse_inputs(encoded, image8))
+        self.given["coarse"].add(self.coarse_inputs(encoded, image8))
         return super().coarse(encoded, image8)
 
     def fine(self, encoded, image4):
-        self.given["fine"].append(self.fine_inputs(encoded, image4))
+        self.given["fine"].add(self.fine_inputs(encoded, image4))
         return super().fine(encoded, image4)
 
 
@@ -69,7 +85,7 @@ def quantize_flow(prefix: str, queries: Iterable[Query]) -> None:
         start = start_pose(query.T_map_camera, ROUGH, query.number)
         refiner.refine(query.image, query.camera, query.crop(start), start, StartKind.SEARCHED)
     for part, given in models.given.items():
-        quantize(Path(f"{prefix}_{part}.onnx"), given[:: -(-len(given) // MOST)])
+        quantize(Path(f"{prefix}_{part}.onnx"), given.kept)
 
 
 def quantize(path: Path, given: list[Inputs]) -> None:

@@ -19,9 +19,8 @@ def test_heads_with_channels_of_zeros_say_the_same():
     with torch.no_grad():
         features8, features4 = net.image(image)
         encoded = net.map(view)
-        for method, inputs in (
-            ("coarse", (encoded.map8, encoded.context8, features8)), ("fine", (encoded.map4, encoded.context4, features4))
-        ):  # fmt: skip
+        of_coarse, of_fine = (encoded.map8, encoded.context8, features8), (encoded.map4, encoded.context4, features4)
+        for method, inputs in (("coarse", of_coarse), ("fine", of_fine)):
             results = (getattr(which, method)(*inputs) for which in (net, padded))
             for one, other in zip(*results, strict=True):
                 torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)

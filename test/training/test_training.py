@@ -21,6 +21,7 @@ from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, sa
 from lhmap_loc_ros.training.export import export_flow, export_heat
 from lhmap_loc_ros.training.flow import FlowTask, FlowTrainConfig
 from lhmap_loc_ros.training.heat import HeatTask, HeatTrainConfig
+from lhmap_loc_ros.training.quantize import MOST, Sampled
 from lhmap_loc_ros.training.run import train
 from lhmap_loc_ros.training.shards import Shard
 from lhmap_loc_ros.training.trainer import fit
@@ -165,6 +166,16 @@ def nothing_moves(cell):
         return flow, np.zeros_like(flow)
 
     return head
+
+
+@pytest.mark.parametrize("given", [5, MOST, MOST + 1, 500])
+def test_ranges_of_int8_come_from_few_inputs_of_all_that_there_were(given):
+    sampled = Sampled()
+    for number in range(given):
+        sampled.add({"number": number})
+    kept = [inputs["number"] for inputs in sampled.kept]
+    assert min(given, MOST // 2) <= len(kept) <= MOST
+    assert len(set(np.diff(kept))) == 1 and given - kept[-1] <= kept[1] - kept[0]
 
 
 def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch):
