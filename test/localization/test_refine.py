@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The refiner around networks that know the answer: everything but the networks is real."""
 
+import threading
+
 import numpy as np
 import pytest
 import yaml
@@ -172,6 +174,30 @@ def test_image_of_another_size_is_refused(monkeypatch, crop):
 def test_network_that_returns_nan_is_an_error(monkeypatch, crop):
     with pytest.raises(ModelError, match="not finite"):
         refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop, blind=True)).refine(IMAGE, CAMERA, crop, TRUTH)
+
+
+def test_image_and_first_map_view_are_encoded_at_once_and_failures_are_told(monkeypatch, crop):
+    models = Oracle(monkeypatch, crop)
+    drawn = threading.Event()
+
+    def map_view(view, beside):
+        drawn.set()
+        return view
+
+    def image(image):
+        # waits for the other thread: one after the other they would never end
+        assert drawn.wait(10)
+        raise ModelError("out of memory")
+
+    monkeypatch.setattr(models, "map", map_view)
+    monkeypatch.setattr(models, "image", image)
+    with pytest.raises(ModelError, match="out of memory"):
+        refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, TRUTH)
+
+
+def test_one_thread_encodes_one_after_the_other():
+    config = refine.RefinerConfig(backend="onnxruntime", threads=1)
+    assert not NetworkSet(config).at_once and NetworkSet(config.model_copy(update={"threads": 3})).at_once
 
 
 @pytest.mark.parametrize("size", [(1242, 375), (640, 192), (1280, 960), (800, 120), (160, 48)])
