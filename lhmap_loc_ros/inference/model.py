@@ -96,7 +96,7 @@ class Model(ABC):
     tensor_device: str | None = None
     """The device whose PyTorch tensors `run_on_device` takes: cpu, cuda:NUMBER; None if it takes none."""
     cpu_threads = 0
-    """How many threads of the CPU it computes with; 0: it is elsewhere, or `run` takes turns."""
+    """How many threads of the CPU it computes with; 0: none, or its threads get in the way of another network's."""
     keeps_memory = True
     """What `run` needs on the CPU is kept for the next time; false for networks that are seldom run."""
 

@@ -25,11 +25,10 @@ class OpenVinoModel(Model):
             import openvino
         except ImportError:
             raise ModelError("backend openvino needs OpenVINO: pip install openvino onnx") from None
-        self.cpu_threads = threads or available_threads()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": self.cpu_threads,
+            "INFERENCE_NUM_THREADS": threads or available_threads(),
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         core = openvino.Core()

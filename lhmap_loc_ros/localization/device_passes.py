@@ -41,8 +41,9 @@ class DevicePasses(Passes):
             raise ModelError(f"PyTorch {torch.__version__} finds no CUDA GPU")
 
     @torch.inference_mode()
-    def take_image(self, sample):
-        self._features = dict(zip((COARSE_CELL, FINE_CELL), self.models.image(self._up(sample)), strict=True))
+    def take_image(self, image, view):
+        features = self.models.image(self._up(view.sample(image)))
+        self._features = dict(zip((COARSE_CELL, FINE_CELL), features, strict=True))
 
     def take_map(self, crop):
         self._points, self._intensity = self._up(crop.points), self._up(crop.intensity)

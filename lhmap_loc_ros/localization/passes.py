@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ModelError
 from ..geometry import NO_POINT, Camera, pose_error
 from ..lhmap import MapPoints
-from .features import cell_points, point_widths, render_map
+from .features import View, cell_points, point_widths, render_map
 from .refiner_config import RefinerConfig, Weighting
 from .solver import Solution, solve_pose
 
@@ -66,8 +66,8 @@ class Passes(ABC):
         self.models, self.config, self.camera, self.clock = models, config, camera, clock
 
     @abstractmethod
-    def take_image(self, sample: np.ndarray) -> None:
-        """Encodes the image (3, H, W) float32 in [0, 1]."""
+    def take_image(self, image: np.ndarray, view: View) -> None:
+        """Brings an image (H, W, 3) uint8 RGB onto the networks' grid and encodes it."""
 
     @abstractmethod
     def take_map(self, crop: MapPoints) -> None:
@@ -100,12 +100,12 @@ class HostPasses(Passes):
     Where that is quicker, another thread encodes the image while the first pass draws and encodes the map.
     """
 
-    def take_image(self, sample):
+    def take_image(self, image, view):
         if self.models.at_once:
-            self._features = _encoder().submit(self.models.image, sample)
+            self._features = _encoder().submit(lambda: self.models.image(view.sample(image)))
         else:
             self._features = Future()
-            self._features.set_result(self.models.image(sample))
+            self._features.set_result(self.models.image(view.sample(image)))
 
     def take_map(self, crop):
         self._crop, self._widths = crop, self._point_widths(crop)

@@ -80,7 +80,7 @@ class Refiner:
         camera.check_image(image)
         view = View.of(camera, self.models.width, self.models.height)
         passes = self._passes(view.camera, clock)
-        passes.take_image(view.sample(image))
+        passes.take_image(image, view)
         clock.lap("encode")
         # 2. the points that any pose within reach may see, which is a third of them
         local = np.array(T_map_camera, dtype=np.float64)
