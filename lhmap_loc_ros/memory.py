@@ -10,6 +10,7 @@ from .errors import LhmapError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE, _KEPT = 2 << 20, 16 << 20
+_MADV_DONTNEED = 4
 
 
 def resident_mb() -> float:
@@ -33,5 +34,23 @@ def give_back_large_arrays() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    except (OSError, AttributeError):
+        pass
+
+
+def give_back_compiler() -> None:
+    """Takes the code of numba's compiler, some 50 MB of a file, out of this process's memory.
+
+    For programs to call once all they need is compiled. Should anything be compiled later, the system reads it again.
+    Without effect where there is no such system call.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        mappings = Path("/proc/self/maps").read_text().splitlines()
+        for places, mode, *_ in (line.split() for line in mappings if "libllvmlite" in line):
+            # code is never written to: what is dropped is in the file
+            if mode.startswith("r-x"):
+                first, end = (int(place, 16) for place in places.split("-"))
+                libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_DONTNEED)
     except (OSError, AttributeError):
         pass

@@ -45,3 +45,20 @@ def test_arrays_that_every_image_needs_are_not_fetched_from_the_system_each_time
     out = subprocess.run([sys.executable, "-c", REPEATING], capture_output=True, text=True, check=True).stdout
     pages_each_time = 100 * 3_040_000 // 4096
     assert int(out) < pages_each_time / 50
+
+
+COMPILING = """
+import numba
+from lhmap_loc_ros.memory import give_back_compiler, resident_mb
+assert numba.njit(lambda x: x + 1)(1) == 2
+before = resident_mb()
+give_back_compiler()
+after = resident_mb()
+assert numba.njit(lambda x: x + 2)(1) == 3
+print(before - after)
+"""
+
+
+def test_the_compiler_is_given_back_and_comes_again_when_needed():
+    out = subprocess.run([sys.executable, "-c", COMPILING], capture_output=True, text=True, check=True).stdout
+    assert float(out) > 10

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import LhmapError
 from ..geometry import Camera, distance_along, make_pose
 from ..lhmap import LHMap
-from ..memory import give_back_large_arrays, resident_mb
+from ..memory import give_back_compiler, give_back_large_arrays, resident_mb
 from .repeat import repeat_map
 
 _STEP_M, _OPENINGS = 1.0, 7
@@ -66,12 +66,15 @@ def measure(path: Path, drive_m: float) -> dict:
         poses = _drive(lhmap.metadata.path, drive_m)
         lhmap.crop(poses[0][:3, 3], radius)  # compiles, and reads what `initialpose` has to wait for
         waited = lhmap.tiles_waited_for
-        for pose in poses:
+        for number, pose in enumerate(poses):
             began = time.perf_counter()
             crop = lhmap.crop(pose[:3, 3], radius)
             cropped.append(time.perf_counter() - began)
             lhmap.prefetch(pose[:3, 3], radius + tracker.prefetch_m)
             refiner.refine(image, camera, crop, pose, StartKind.NEAR)
+            if number == 0:
+                # as the node does when it has warmed up
+                give_back_compiler()
         return {
             "tiles": len(lhmap.index),
             "bytes_per_km": round(path.stat().st_size / lhmap.metadata.path_length_m * 1000),

@@ -32,8 +32,8 @@ class ModelSet(Protocol):
     def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
 
-    def map(self, view: np.ndarray, beside: bool = False) -> Any:
-        """A map view (C, H, W) encoded; `beside`: while another thread encodes the image."""
+    def map(self, view: np.ndarray) -> Any:
+        """A map view (C, H, W) encoded."""
 
     def coarse(self, encoded: Any, image8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Displacement and log Laplace scale (2, H/8, W/8) [pixels] of an encoded map view."""
@@ -53,11 +53,9 @@ class NetworkSet:
             return load_model(name, config.backend, config.precision, config.device, threads, wait)
 
         self._map, self._coarse, self._fine = map(load, ("map", "coarse", "fine"))
-        # image and first map view are encoded at once, each on its share of the cores: networks this small gain less
-        # from the second thread than from the first
+        # networks this small gain far less from a second thread than from a second core of their own
         threads = self._map.cpu_threads
         self.at_once = threads > 1
-        self._map_beside = load("map", threads // 2) if self.at_once else self._map
         self._image = load("image", threads - threads // 2) if self.at_once else load("image")
         # its matrix of all cells against all is by far the largest thing there is, and rough starts are rare
         self._coarse.keeps_memory = False
@@ -78,8 +76,8 @@ class NetworkSet:
         out = _run(self._image, {"image": image[None]})
         return out["features8"], out["features4"]
 
-    def map(self, view, beside=False):
-        return _run(self._map_beside if beside else self._map, {"map": view[None]})
+    def map(self, view):
+        return _run(self._map, {"map": view[None]})
 
     def coarse(self, encoded, image8):
         out = _run(self._coarse, self.coarse_inputs(encoded, image8))

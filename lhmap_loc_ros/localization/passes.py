@@ -121,7 +121,7 @@ class HostPasses(Passes):
         self.clock.lap("project")
         if len(rows) < c.min_matches:
             return Fit(pose)
-        encoded = self.models.map(view.channels, beside=not self._features.done())
+        encoded = self.models.map(view.channels)
         self.clock.lap("network")
         features8, features4 = self._features.result()
         self.clock.lap("encode")

@@ -26,6 +26,7 @@ from ..localization.refine import Refiner
 from ..localization.relocalize import Recovery, Relocalizer
 from ..localization.states import TrackState
 from ..localization.tracker import Tracker
+from ..memory import give_back_compiler
 from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import Health
@@ -49,6 +50,7 @@ def warm_up(refiner: Refiner, lhmap: LHMap, radius_m: float) -> None:
     crop = lhmap.crop((x, y, z), radius_m)
     refiner.refine(image, camera, crop, pose)
     draw_overlay(image, camera, crop, pose)
+    give_back_compiler()
 
 
 def topic_of(camera: str, name: str) -> str:

@@ -60,9 +60,9 @@ class RecordingSet(NetworkSet):
         self.given["image"].add({"image": image[None]})
         return super().image(image)
 
-    def map(self, view, beside=False):
+    def map(self, view):
         self.given["map"].add({"map": view[None]})
-        return super().map(view, beside)
+        return super().map(view)
 
     def coarse(self, encoded, image8):
         self.given["coarse"].add(self.coarse_inputs(encoded, image8))

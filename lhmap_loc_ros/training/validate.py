@@ -27,7 +27,7 @@ class TorchModelSet:
         return self.net.image(self._tensor(image))
 
     @torch.no_grad()
-    def map(self, view, beside=False):
+    def map(self, view):
         return self.net.map(self._tensor(view))
 
     @torch.no_grad()

@@ -55,7 +55,7 @@ class Oracle:
         flow[:, r, c] = np.nan_to_num((uv - self.view.uv)[owner[r, c]].T, nan=500.0)
         return flow, np.full_like(flow, np.nan if self.blind else -2.0)
 
-    def map(self, view, beside):
+    def map(self, view):
         return view
 
     def coarse(self, encoded, image8):
@@ -180,7 +180,7 @@ def test_image_and_first_map_view_are_encoded_at_once_and_failures_are_told(monk
     models = Oracle(monkeypatch, crop)
     drawn = threading.Event()
 
-    def map_view(view, beside):
+    def map_view(view):
         drawn.set()
         return view
 
