@@ -32,7 +32,7 @@ from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.processes import NodeProcesses
 
-SAMPLE_S = 5.0
+SAMPLE_S = 1.0
 NODES = "lhmap_loc_ros.nodes"
 
 
@@ -40,7 +40,7 @@ class Listener:
     """Hears what the node says of each image, and of all of them."""
 
     def __init__(self):
-        self.latency_ms, self.states, self.counts, self.stages = [], [], {}, {}
+        self.latency_ms, self.heard_at, self.states, self.counts, self.stages = [], [], [], {}, {}
         self._node = rclpy.create_node("endurance")
         self._node.create_subscription(DiagnosticArray, "status", self._on_status, QoSProfile(depth=1000))
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -56,6 +56,7 @@ class Listener:
 
     def _on_status(self, message):
         values = {v.key: v.value for v in message.status[0].values}
+        self.heard_at.append(time.monotonic())
         self.latency_ms.append(float(values["latency_ms"]))
         self.states.append(values["state"])
         for name in ("crop_ms", "refine_ms", "total_ms"):
@@ -137,10 +138,10 @@ def main() -> None:
         while not listener.latency_ms:
             nodes.check("localizer", "player")
             time.sleep(0.1)
-        pid, end, began = nodes.pid("localizer"), time.monotonic() + 60 * a.minutes, time.monotonic()
+        pid, end = nodes.pid("localizer"), time.monotonic() + 60 * a.minutes
         while time.monotonic() < end:
             nodes.check("localizer", "player")
-            samples.append((time.monotonic() - began, *process_state(pid)))
+            samples.append((time.monotonic(), *process_state(pid)))
             time.sleep(SAMPLE_S)
         nodes.end("player")
         time.sleep(3)  # one more of the diagnostics, which come every second
@@ -155,22 +156,33 @@ def main() -> None:
 
 
 def summary(sent: int, listener: Listener, samples: np.ndarray) -> dict:
-    """What became of the images, and what it took."""
+    """What became of the images, and what it took.
+
+    Resident memory swings by the arrays of the image at work, so that its growth is that of medians: of each tenth of
+    the time after the first minute, in which caches fill.
+    """
     counts, latency = listener.counts, np.array(listener.latency_ms)
     received = counts["images_received"]
-    seconds, rss, cpu = samples.T
-    # the first minute fills caches
-    later = seconds > min(60.0, seconds[-1] / 2)
+    times, rss, cpu = samples.T
+    tenths = np.linspace(min(times[0] + 60, times.mean()), times[-1], 11)
+    rss_by_tenth = medians(times, rss, tenths)
     return {
         "images_sent": sent, "lost_on_the_way": sent - received, **counts,
         "not_accounted_for": 2 * received - sum(counts.values()),
         "latency_ms": {f"p{p}": round(float(np.percentile(latency, p)), 1) for p in (50, 90, 99)},
+        "latency_ms_by_tenth": medians(np.array(listener.heard_at), latency, tenths),
         "stages_p50": {name: round(float(np.median(values)), 1) for name, values in listener.stages.items()},
         "states": dict(Counter(listener.states)),
-        "minutes": round(seconds[-1] / 60, 2), "cpu_cores": round((cpu[-1] - cpu[0]) / (seconds[-1] - seconds[0]), 2),
-        "rss_mb_after_a_minute": round(rss[later][0], 1), "rss_mb_at_the_end": round(rss[-1], 1),
-        "rss_mb_most": round(rss.max(), 1),
+        "minutes": round((times[-1] - times[0]) / 60, 2), "cpu_cores": round(np.ptp(cpu) / np.ptp(times), 2),
+        "rss_mb_by_tenth": rss_by_tenth, "rss_mb_most": round(rss.max(), 1),
+        "rss_growth_percent": round(100 * (rss_by_tenth[-1] / rss_by_tenth[0] - 1), 2),
     }  # fmt: skip
+
+
+def medians(times: np.ndarray, values: np.ndarray, borders: np.ndarray) -> list[float]:
+    """The median of the values between each two borders of time."""
+    first = np.searchsorted(times, borders)
+    return [round(float(np.median(values[i:j])), 1) for i, j in zip(first[:-1], first[1:], strict=True)]
 
 
 if __name__ == "__main__":

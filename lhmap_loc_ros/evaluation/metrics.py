@@ -94,8 +94,3 @@ def anchored(odometry: Trajectory, stamps_ns: np.ndarray, truth: np.ndarray) -> 
         first = np.flatnonzero(covered)[0]
         poses[covered] = truth[first] @ inverse(poses[first]) @ poses[covered]
     return poses, covered
-
-
-def path_length(poses: np.ndarray) -> float:
-    """Length [m] of the path through poses (N, 4, 4)."""
-    return float(np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1).sum())

@@ -200,6 +200,11 @@ class FlowNet(nn.Module):
         """Displacement (B, 2, H/4, W/4) [pixels] and log scale (B, 2, H/4, W/4) of every map cell."""
         return self.fine_of(context4, self.fine_cost(map4, image4))
 
+    def fine_matches(self, rgb: torch.Tensor, view: torch.Tensor):
+        """`fine` of an image and a map view as they come."""
+        encoded = self.map(view)
+        return self.fine(encoded.map4, encoded.context4, self.image(rgb)[1])
+
     def fine_cost(self, map4: torch.Tensor, image4: torch.Tensor) -> torch.Tensor:
         """Scaled cosine similarity (B, window cells, H/4, W/4)."""
         return window_cost(map4, image4, WINDOW) * self.log_temperature[1].exp()

@@ -60,9 +60,7 @@ class HeatTask:
 def heat_loss(heat: HeatNet, flow_net: FlowNet, image, view, truth4) -> torch.Tensor:
     """Negative log-likelihood of the flow network's errors under the scale predicted from the map alone."""
     with torch.no_grad():
-        _, image4 = flow_net.image(image)
-        encoded = flow_net.map(view)
-        flow, _ = flow_net.fine(encoded.map4, encoded.context4, image4)
+        flow, _ = flow_net.fine_matches(image, view)
         # a point never found is no worse than one found a window away
         error = (flow.float() - truth4).clamp(-4 * FINE, 4 * FINE)
     log_scale = F.avg_pool2d(heat.log_scale(view).float(), 2).expand(-1, 2, -1, -1)

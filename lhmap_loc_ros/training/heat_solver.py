@@ -28,9 +28,7 @@ def heat_solver_loss(
     evaluation mode.
     """
     with torch.no_grad():
-        _, image4 = flow_net.image(image)
-        encoded = flow_net.map(view)
-        flow, log_scale = flow_net.fine(encoded.map4, encoded.context4, image4)
+        flow, log_scale = flow_net.fine_matches(image, view)
         # beyond its window the fine head can only miss, whatever the point is worth
         inside = (truth4.abs() < FINE * (WINDOW + 1)).all(1, keepdim=True)
         truth = torch.where(inside, truth4, torch.nan)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lhmap_loc_ros.localization.features import MAP_CHANNELS
-from lhmap_loc_ros.networks.flow import FINE, MapFeatures
+from lhmap_loc_ros.networks.flow import FINE
 from lhmap_loc_ros.networks.heat import HeatNet
 from lhmap_loc_ros.training.heat_solver import cell_doubt, heat_solver_loss
 
@@ -14,13 +14,7 @@ HEIGHT, WIDTH = 48, 96
 class BadOnTheDark:
     """A flow network that finds bright points and misses dark ones, all of them the same way."""
 
-    def image(self, image):
-        return None, image
-
-    def map(self, view):
-        return MapFeatures(None, None, view, None)
-
-    def fine(self, view, context4, image4):
+    def fine_matches(self, image, view):
         dark = torch.nn.functional.avg_pool2d(view[:, 2:3], FINE) < 0.5
         flow = torch.where(dark, 6.0, 0.0).expand(-1, 2, -1, -1)
         return flow, torch.zeros_like(flow)
