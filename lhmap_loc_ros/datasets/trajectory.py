@@ -57,6 +57,12 @@ class Trajectory:
         stamps = np.asarray(stamps_ns, dtype=np.int64)
         return (stamps >= self.stamps_ns[0] - slack_ns) & (stamps <= self.stamps_ns[-1] + slack_ns)
 
+    def between(self, first_ns: int, last_ns: int) -> Trajectory:
+        """The poses from one stamp to another, and those next to them on either side, to interpolate with."""
+        start = max(int(np.searchsorted(self.stamps_ns, first_ns, side="right")) - 1, 0)
+        stop = int(np.searchsorted(self.stamps_ns, last_ns)) + 1
+        return Trajectory(self.stamps_ns[start:stop], self.poses[start:stop])
+
     def at(self, stamps_ns) -> np.ndarray:
         """The poses (..., 4, 4) at stamps (...): straight lines and even turns between the known poses.
 

@@ -69,7 +69,7 @@ class BuildConfig(Config):
     poses: Literal["auto", "file", "tf", "odometry", "icp"] = "auto"
     """Where poses come from; auto takes the first there is of file, TF, odometry, and else runs kiss-icp."""
     poses_file: Path | None = None
-    """A TUM or KITTI file of the poses of `base_frame` in `map_frame`."""
+    """A TUM or KITTI file of the poses of `base_frame` in `map_frame`; a bag takes those around its scans."""
 
     chunk_s: float = Field(10.0, gt=0)
     """Bags are merged in pieces of so many seconds; one core holds one piece."""

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from ..datasets.bag import BagReader
-from ..datasets.messages import Transform
+from ..datasets.messages import Scan, Transform
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_trajectory
 from ..errors import BagError, ConfigError, InputError
@@ -44,16 +44,29 @@ def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, re
 
 
 def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
+    """The poses around the bag's scans: the file may hold those of a whole run, of which the bag is a part."""
     if config.poses_file is None:
         raise ConfigError("poses_file: not given, but poses is 'file'")
-    stamps = [scan.stamp_ns for scan in bag.messages([config.points_topic])]
+    stamps, bounds = [], []
+    for scan in bag.messages([config.points_topic]):
+        stamps.append(scan.stamp_ns)
+        bounds += _bounds(scan)
+    if not stamps:
+        raise BagError(f"{bag.path}: {config.points_topic} holds no message, expected scans")
     trajectory = read_trajectory(config.poses_file, stamps)
     if not trajectory.covers(np.array(stamps, dtype=np.int64)).any():
         raise InputError(
             f"{config.poses_file}: poses from {trajectory.stamps_ns[0]} to {trajectory.stamps_ns[-1]} ns do not "
             f"meet the scans of {bag.path}, {stamps[0]} to {stamps[-1]} ns"
         )
-    return trajectory
+    return trajectory.between(min(bounds), max(bounds))
+
+
+def _bounds(scan: Scan) -> tuple[int, int]:
+    """When a scan's first and last points were measured, nanoseconds."""
+    if scan.offsets_ns is None or not len(scan.offsets_ns):
+        return scan.stamp_ns, scan.stamp_ns
+    return scan.stamp_ns + int(scan.offsets_ns.min()), scan.stamp_ns + int(scan.offsets_ns.max())
 
 
 def trajectory_from_tf(bag: BagReader, topic: str, parent: str, child: str) -> Trajectory | None:

@@ -112,6 +112,17 @@ def stretches(
     return stations, np.full(len(stations), max(1, round(points_per_m * length / len(stations))))
 
 
+def without_twins(stations: np.ndarray, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Stations (S, 3) each place once, in their order, with the budgets (S,) of all that are there.
+
+    Of two stretches at one place, as of a run that two bags hold, either could be the nearest to a point, which would
+    be lost where it is counted to the one whose budget is not asked for.
+    """
+    _, first, place = np.unique(stations[:, :2], axis=0, return_index=True, return_inverse=True)
+    kept = np.sort(first)
+    return stations[kept], np.bincount(place.ravel(), budgets).astype(budgets.dtype)[np.argsort(first)]
+
+
 def _share(direction: np.ndarray, budget: int, fair_share: float) -> np.ndarray:
     """Which of some points, hottest first, to keep: (N,) bool. `direction` (N,) is in 0..15."""
     quota = _level(np.bincount(direction, minlength=_DIRECTIONS), int(budget * fair_share))

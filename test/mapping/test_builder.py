@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps built from a street whose every surface is known."""
 
+import shutil
+
 import box_world as world
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import write_kitti_poses, write_tum
 from lhmap_loc_ros.errors import BagError, ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import pose_error
@@ -158,6 +162,32 @@ def test_two_bags_make_one_map(bag, tmp_path):
     points = map_points(lhmap)
     assert np.quantile(world.surface_distance(points), 0.99) < 0.03
     assert near_the_moving_car(points).sum() < 10
+
+
+def test_bags_of_one_run_take_their_parts_of_its_file_of_poses(tmp_path):
+    parts = [world.write_bag(tmp_path / str(k), 5, with_car=False, tf=False, first=5 * k) for k in range(2)]
+    write_tum(tmp_path / "run.tum", world.trajectory(10))
+    lhmap = build_map(parts, tmp_path / "m", PLAIN.model_copy(update={"poses_file": tmp_path / "run.tum"}))
+    stamps = np.linspace(world.START, world.START + 10 * world.SWEEP_NS, 101).astype(np.int64)
+    whole = Trajectory(stamps, world.pose_at(stamps))
+    assert lhmap.metadata.path_length_m == pytest.approx(whole.length_m, abs=0.1)
+    drives = []
+    for part in parts:
+        with BagReader(part) as reader:
+            drives.append(find_poses(reader, BuildConfig(poses_file=tmp_path / "run.tum"), world.T_BASE_LIDAR)[0])
+    # from the last pose before the first point to the first one after the last point
+    borders = world.START + np.array([[0, 5], [5, 10]]) * world.SWEEP_NS
+    np.testing.assert_array_equal([[d.stamps_ns[0], d.stamps_ns[-1]] for d in drives], borders)
+
+
+def test_bags_over_the_very_same_poses_lose_no_points(bag, tmp_path):
+    config = BuildConfig(heat="none", budget_mb_per_km=5.0, stretch_m=0.7, moving={"enabled": False})
+    twin = shutil.copytree(bag, tmp_path / "twin")
+    once, twice = build_map(bag, tmp_path / "1", config), build_map([bag, twin], tmp_path / "2", config)
+    a, b = map_points(once), map_points(twice)
+    # the path driven twice pays twice
+    assert twice.metadata.points > 1.3 * once.metadata.points > 100
+    assert cKDTree(b).query(a)[0].max() < 0.2
 
 
 def test_the_budget_bounds_the_file(bag, tmp_path):

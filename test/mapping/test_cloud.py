@@ -10,7 +10,7 @@ from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.mapping.cloud import VoxelCloud, merge_voxels
 from lhmap_loc_ros.mapping.grid import TileGroups
 from lhmap_loc_ros.mapping.noise import find_isolated
-from lhmap_loc_ros.mapping.selection import company, select_points, stretches
+from lhmap_loc_ros.mapping.selection import company, select_points, stretches, without_twins
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300), voxel=st.sampled_from([0.1, 0.25, 1.0]),
@@ -173,6 +173,13 @@ def test_stretches_chosen_some_at_a_time_keep_what_they_keep_together():
         parts.append(select_points(points, heat, luck, stations, np.where(own, budgets, 0), 0.5, 0.7, reach_m=25.0))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), together)
     assert np.abs(points[together, 1]).max() <= 25
+
+
+def test_stretches_at_one_place_are_one_with_the_budgets_of_all():
+    stations = np.array([(5.0, 1, 0), (0, 0, 0), (5, 1, 0.2), (-3, 0, 0), (0, 0, 0)])
+    places, budgets = without_twins(stations, np.array([1, 10, 100, 1000, 10_000]))
+    np.testing.assert_array_equal(places, stations[[0, 1, 3]])
+    assert budgets.tolist() == [101, 10_010, 1000] and budgets.dtype == np.int64
 
 
 def test_clouds_merged_in_pieces_are_the_cloud_merged_at_once():

@@ -15,7 +15,7 @@ from ...datasets.trajectory import Trajectory
 from ...lhmap import layout
 from ..config import BuildConfig
 from ..heat import stops_along
-from ..selection import stretches
+from ..selection import stretches, without_twins
 from .choose import ChooseJob, PackJob
 from .gather import GatherJob
 from .store import key_of, load, save
@@ -91,8 +91,8 @@ class Plan:
         return jobs
 
     def views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], sha256: str) -> list[ViewJob]:
-        """Some stops along the paths each."""
-        c, jobs, tiles = self.config, [], _Tiles(points, self.config.tile_m)
+        """Some stops along the paths each; those that several bags hold are looked from once."""
+        c, jobs, tiles = self.config, {}, _Tiles(points, self.config.tile_m)
         for drive in drives:
             stops = stops_along(drive.poses, c.heat_views)
             for first in range(0, len(stops), VIEWS_PER_JOB):
@@ -104,8 +104,8 @@ class Plan:
                 # what their values are worth is the next stage's matter
                 settings = c.heat_views.model_dump(mode="json", exclude={"full_scale"})
                 out = self.out("views", looks, near, c.tile_m, settings, sha256)
-                jobs.append(ViewJob(some, near, c, sha256, out))
-        return jobs
+                jobs[out] = ViewJob(some, near, c, sha256, out)
+        return list(jobs.values())
 
     def heats(self, points: dict[Tile, Path], views: Sequence[ViewJob]) -> dict[Tile, HeatJob]:
         """One job for each tile."""
@@ -127,8 +127,7 @@ class Plan:
         """Some stretches each."""
         c = self.config
         parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, per_m, c.beyond_m) for drive in drives]
-        stations = np.concatenate([s for s, _ in parts])
-        budgets = np.concatenate([b for _, b in parts])
+        stations, budgets = without_twins(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _Tiles(points, c.tile_m)
         for first in range(0, len(stations), STRETCHES_PER_JOB):
             own = np.arange(first, min(first + STRETCHES_PER_JOB, len(stations)))
