@@ -55,10 +55,11 @@ def map_from_cloud(
 
 def _merged(cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
     """Tiles of a cloud that is as dense as its maker liked."""
-    voxels = VoxelCloud(plan.config.voxel_m)
+    c = plan.config
+    voxels = VoxelCloud(c.voxel_m)
     voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
-    chunk = plan.out("cloud")
-    write_chunk(chunk, voxels.voxels(), [], 1, plan.config)
+    chunk = plan.out("cloud", cloud.xyz, cloud.intensity, c.voxel_m, c.tile_m)
+    write_chunk(chunk, voxels.voxels(), [], 1, c)
     tiles = plan.tiles([chunk])
     workers.do("clean", list(tiles.values()), report)
     return outs(tiles)
@@ -73,12 +74,13 @@ def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Pa
     points, heats = {}, {}
     for members in np.split(order, cuts):
         tile = tuple(tiles[members[0]].tolist())
-        points[tile], heats[tile] = plan.out("points", tile), plan.out("heats", tile)
         local = (cloud.xyz[members] - corner_of(tile, plan.config.tile_m)).astype(np.float32)
         voxels = np.zeros(len(members), VOXEL)
         voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.voxel_m)
-        save(points[tile], points=local, intensity=intensity[members], **lots(voxels))
-        save(heats[tile], heat=cloud.heat[members])
+        found, heat = {"points": local, "intensity": intensity[members], **lots(voxels)}, cloud.heat[members]
+        points[tile], heats[tile] = plan.out("points", tile, found), plan.out("heats", tile, heat)
+        save(points[tile], **found)
+        save(heats[tile], heat=heat)
     return points, heats
 
 

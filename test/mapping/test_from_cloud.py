@@ -72,6 +72,24 @@ def test_foreign_cloud_is_merged_and_a_path_gives_heat_and_budget(tmp_path):
         assert valued.path.stat().st_size < 1.3 * 0.5e6 * valued.metadata.path_length_m / 1000
 
 
+@pytest.mark.parametrize("heat", (None, np.ones(3000, np.float32)))
+def test_a_cloud_does_not_go_on_with_what_was_begun_of_another(tmp_path, monkeypatch, heat):
+    rng = np.random.default_rng(0)
+    for name, side in (("a", 1.0), ("b", 5.0)):
+        xyz = rng.uniform((0, side, 0), (8, side + 0.01, 4), (3000, 3))
+        write_cloud(tmp_path / f"{name}.ply", Cloud(xyz, np.full(3000, 0.4, np.float32), heat))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lhmap_loc_ros.mapping.builder._assemble", interrupted)
+        assert lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m.lhmap").exit_code == 130
+    assert (tmp_path / "m.lhmap.work").exists()
+    assert lhmap("import", "cloud", tmp_path / "b.ply", tmp_path / "m.lhmap").exit_code == 0
+    assert rows(tmp_path / "m.lhmap")[:, 1] == pytest.approx(5.0, abs=0.1)
+
+
 def test_wrong_requests_are_one_line_and_leave_no_file(tmp_path, walls):
     write_cloud(tmp_path / "empty.ply", Cloud(np.zeros((0, 3))))
     (tmp_path / "there").mkdir()
