@@ -76,10 +76,10 @@ class Trajectory:
         i = np.clip(np.searchsorted(self.stamps_ns, flat, side="right") - 1, 0, len(self) - 2)
         t0, t1 = self.stamps_ns[i], self.stamps_ns[i + 1]
         w = (flat - t0) / (t1 - t0)
-        turn = Rotation.from_matrix(self.poses[:-1, :3, :3]).inv() * Rotation.from_matrix(self.poses[1:, :3, :3])
+        before, after = (Rotation.from_matrix(self.poses[k, :3, :3]) for k in (i, i + 1))
+        turn = (before.inv() * after).as_rotvec()
         out = np.tile(np.eye(4), (len(flat), 1, 1))
-        rotation = Rotation.from_matrix(self.poses[i, :3, :3]) * Rotation.from_rotvec(turn.as_rotvec()[i] * w[:, None])
-        out[:, :3, :3] = rotation.as_matrix()
+        out[:, :3, :3] = (before * Rotation.from_rotvec(turn * w[:, None])).as_matrix()
         p0, p1 = self.poses[i, :3, 3], self.poses[i + 1, :3, 3]
         out[:, :3, 3] = p0 + w[:, None] * (p1 - p0)
         return out.reshape(*wanted.shape, 4, 4)

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
+from lhmap_loc_ros.datasets import trajectory as trajectory_module
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import (
     read_kitti_poses,
@@ -46,6 +48,33 @@ def test_between_poses(seed, w):
     near = pose_error(trajectory.poses[1], pose)
     np.testing.assert_allclose(near, (w * position, w * turn), atol=1e-4)
     np.testing.assert_allclose(trajectory.at(trajectory.stamps_ns), trajectory.poses, atol=1e-12)
+
+
+def test_poses_around_a_span():
+    trajectory = random_trajectory(2, 6)
+    stamps = trajectory.stamps_ns
+    np.testing.assert_array_equal(trajectory.between(stamps[2], stamps[3]).stamps_ns, stamps[2:4])
+    part = trajectory.between(stamps[2] + 1, stamps[3] + 1)
+    np.testing.assert_array_equal(part.stamps_ns, stamps[2:5])
+    np.testing.assert_array_equal(part.poses, trajectory.poses[2:5])
+    np.testing.assert_array_equal(trajectory.between(stamps[0] - 9, stamps[-1] + 9).stamps_ns, stamps)
+
+
+def test_a_pose_costs_the_same_of_any_number_of_poses(monkeypatch):
+    trajectory, turned = random_trajectory(3, 500), []
+
+    class Counting:
+        from_rotvec = Rotation.from_rotvec
+
+        @staticmethod
+        def from_matrix(matrix):
+            turned.append(len(matrix))
+            return Rotation.from_matrix(matrix)
+
+    expected = trajectory.at(trajectory.stamps_ns[40:43])
+    monkeypatch.setattr(trajectory_module, "Rotation", Counting)
+    np.testing.assert_array_equal(trajectory.at(trajectory.stamps_ns[40:43]), expected)
+    assert max(turned) == 3
 
 
 def test_covers_and_length():
