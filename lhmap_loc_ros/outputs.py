@@ -27,7 +27,9 @@ def filling(folder) -> Iterator[Path]:
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        # inside one that is there: it may be a disk of its own, and what it lies in somebody else's
+        beside = folder if folder.exists() else folder.parent
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=beside))
         yield temporary
         folder.mkdir(exist_ok=True)
         for path in sorted(temporary.iterdir()):

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Point cloud files: what is written is read again, by us and by the libraries others use; what is wrong is named."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -45,6 +48,24 @@ def test_utm_coordinates_are_refused_by_pcd_and_leave_no_file(tmp_path):
     with pytest.raises(InputError, match="float32.*around-origin"):
         write_cloud(tmp_path / "a.pcd", cloud(origin=(455_123.4, 5_428_765.25, 112.0)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("to", ("a.ply", "new/a.ply"))
+def test_nothing_is_written_outside_of_a_clouds_folder(tmp_path, monkeypatch, to):
+    """What a home folder or a disk's mount point lies in belongs to others, or to another disk."""
+    home, places = tmp_path / "home", []
+    home.mkdir()
+    mkdtemp = tempfile.mkdtemp
+
+    def remembered(*arguments, dir, **options):
+        places.append(Path(dir))
+        return mkdtemp(*arguments, dir=dir, **options)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", remembered)
+    write_cloud(home / to, cloud(5))
+    write_tiles(home, {(0.0, 0.0): cloud(5)}.items(), 25.0)
+    assert places == [home, home] and not [path for path in home.rglob("*") if path.name.endswith(".part")]
+    assert len(read_cloud(home / to)) == len(read_cloud(home)) == 5
 
 
 def test_tiles_are_written_and_read_as_autoware_does(tmp_path):

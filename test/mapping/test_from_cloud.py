@@ -74,10 +74,9 @@ def test_foreign_cloud_is_merged_and_a_path_gives_heat_and_budget(tmp_path):
 
 @pytest.mark.parametrize("heat", (None, np.ones(3000, np.float32)))
 def test_a_cloud_does_not_go_on_with_what_was_begun_of_another(tmp_path, monkeypatch, heat):
-    rng = np.random.default_rng(0)
+    wall = np.random.default_rng(0).uniform((0, 0.04, 0), (8, 0.06, 4), (3000, 3))
     for name, side in (("a", 1.0), ("b", 5.0)):
-        xyz = rng.uniform((0, side, 0), (8, side + 0.01, 4), (3000, 3))
-        write_cloud(tmp_path / f"{name}.ply", Cloud(xyz, np.full(3000, 0.4, np.float32), heat))
+        write_cloud(tmp_path / f"{name}.ply", Cloud(wall + (0, side, 0), np.full(3000, 0.4, np.float32), heat))
 
     def interrupted(*_):
         raise KeyboardInterrupt
