@@ -95,7 +95,8 @@ def build(
     with ProgressBars() as report:
         lhmap = build_map(bags, out, validate(BuildConfig, values, str(config or "options")), report, work, scheduler)
     facts = lhmap.info()
-    typer.echo(f"{out}: {facts['points']} points, {facts['bytes'] / 1e6:.2f} MB, {facts['path_length_m']:.0f} m driven")
+    size = f"{facts['points']} points, {facts['bytes'] / 1e6:.2f} MB, {facts['path_length_m']:.0f} m driven"
+    typer.echo(f"{out}: {size}, poses by {facts['build']['poses']}")
 
 
 @app.command()

@@ -51,9 +51,10 @@ def build_map(
     # a missing network should not show after minutes of work
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
     with working_folder(out, work) as folder, _workers(scheduler) as workers:
+        # 1. where the vehicle was; the map tells which source of poses it was made with
+        drives, recordings, origin = _open_drives(bags, config, folder, report)
+        config = config.model_copy(update={"poses": origin})
         plan = Plan(folder, config)
-        # 1. where the vehicle was
-        drives, recordings = _open_drives(bags, config, folder, report)
         # 2. scans, merged piece by piece
         chunks = [job for recording in recordings for job in plan.gather(recording)]
         workers.do("merge", chunks, report)
@@ -138,9 +139,9 @@ def _workers(scheduler: str | None) -> AbstractContextManager[Workers]:
 
 def _open_drives(
     bags: list[Path], config: BuildConfig, work: Path, report: Report
-) -> tuple[list[Trajectory], list[Recording]]:
-    """The vehicle's trajectory in each bag, and the bags as the stages see them."""
-    drives, recordings = [], []
+) -> tuple[list[Trajectory], list[Recording], str]:
+    """The vehicle's trajectory in each bag, the bags as the stages see them, and where all poses came from."""
+    drives, recordings, origin = [], [], config.poses
     for path in bags:
         with BagReader(path, config.intensity_scale) as reader:
             reader.require(config.points_topic)
@@ -156,7 +157,7 @@ def _open_drives(
             moved = lidar_trajectory(trajectory, T_base_lidar)
             scale = reader.scale_of(config.points_topic)
             recordings.append(Recording(path, fingerprint, reader.span_ns, moved, scale))
-    return drives, recordings
+    return drives, recordings, origin
 
 
 def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -> tuple[Trajectory, str]:

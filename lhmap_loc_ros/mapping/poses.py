@@ -31,12 +31,15 @@ def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, re
     if source == "file":
         return _from_file(bag, config), source
     if source == "tf" or (source == "auto" and config.tf_topic in bag.topics):
-        trajectory = trajectory_from_tf(bag, config.tf_topic, config.map_frame, config.base_frame)
+        trajectory = trajectory_from_tf(
+            bag, config.tf_topic, config.map_frame, config.base_frame, config.tf_static_topic
+        )
         if trajectory is not None:
             return trajectory, "tf"
         if source == "tf":
             raise BagError(
-                f"{bag.path}: {config.tf_topic} has no transforms from {config.map_frame} to {config.base_frame}"
+                f"{bag.path}: {config.tf_topic} has no transforms from {config.map_frame} to {config.base_frame}, "
+                f"with those of {config.tf_static_topic} neither"
             )
     if source == "odometry" or (source == "auto" and config.odometry_topic in bag.topics):
         return bag.odometry(config.odometry_topic), "odometry"
@@ -69,20 +72,22 @@ def _bounds(scan: Scan) -> tuple[int, int]:
     return scan.stamp_ns + int(scan.offsets_ns.min()), scan.stamp_ns + int(scan.offsets_ns.max())
 
 
-def trajectory_from_tf(bag: BagReader, topic: str, parent: str, child: str) -> Trajectory | None:
+def trajectory_from_tf(
+    bag: BagReader, topic: str, parent: str, child: str, static_topic: str | None = None
+) -> Trajectory | None:
     """The poses of `child` in `parent` from a TF topic, through frames between them if need be; None if apart.
 
-    They are taken at the times of the last moving link; the other links are interpolated.
+    Where no link of `topic` leads up from a frame, one of `static_topic` does, if the bag has it; one at least must be
+    of `topic`. The poses are taken at the times of the last moving link; the other links are interpolated.
     """
-    links: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = defaultdict(list)
-    for message in bag.messages([topic]):
-        assert isinstance(message, Transform)
-        links[message.frame, message.child].append((message.stamp_ns, message.pose))
-    chain = _chain(list(links), parent, child)
-    if chain is None:
+    moving = _links(bag, topic)
+    fixed = _links(bag, static_topic) if static_topic in bag.topics else {}
+    # a frame that moves may have been announced as fixed before
+    chain = _chain([*fixed, *moving], parent, child)
+    if chain is None or not any(link in moving for link in chain):
         return None
-    edges = [Trajectory.sorted(*zip(*links[link], strict=True)) for link in chain]
-    stamps = max(edges, key=len).stamps_ns
+    edges = [_edge(moving[link] if link in moving else fixed[link][-1:]) for link in chain]
+    stamps = max((edge for edge, link in zip(edges, chain, strict=True) if link in moving), key=len).stamps_ns
     for edge in edges:
         stamps = stamps[edge.covers(stamps)] if len(edge) > 1 else stamps
     if not len(stamps):
@@ -93,8 +98,21 @@ def trajectory_from_tf(bag: BagReader, topic: str, parent: str, child: str) -> T
     return Trajectory(stamps, poses)
 
 
+def _links(bag: BagReader, topic: str) -> dict[tuple[str, str], list[tuple[int, np.ndarray]]]:
+    """Stamps and poses by parent and child."""
+    links = defaultdict(list)
+    for message in bag.messages([topic]):
+        assert isinstance(message, Transform)
+        links[message.frame, message.child].append((message.stamp_ns, message.pose))
+    return links
+
+
+def _edge(stamped: list[tuple[int, np.ndarray]]) -> Trajectory:
+    return Trajectory.sorted(*zip(*stamped, strict=True))
+
+
 def _chain(links: list[tuple[str, str]], parent: str, child: str) -> list[tuple[str, str]] | None:
-    """The links that lead from the child up to the parent, topmost first; every frame has one parent."""
+    """The links that lead from the child up to the parent, topmost first; a frame's parent is that of its last link."""
     parents = {c: p for p, c in links}
     chain: list[tuple[str, str]] = []
     while child != parent:

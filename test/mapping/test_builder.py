@@ -10,10 +10,11 @@ from scipy.spatial import cKDTree
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import write_kitti_poses, write_tum
 from lhmap_loc_ros.errors import BagError, ConfigError, InputError, ModelError
-from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.geometry import pose_error, se3_exp
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
@@ -74,6 +75,7 @@ def test_the_map_describes_itself(built, bag):
     lhmap, stages = built
     info = lhmap.info()
     assert info["frame"] == "map" and info["sources"] == ["drive"] and info["build"]["heat"] == "none"
+    assert info["build"]["poses"] == "tf"
     assert info["heat_model"] is None and info["points"] == len(map_points(lhmap))
     assert info["path_length_m"] == pytest.approx(world.trajectory(SCANS).length_m, abs=0.01)
     path = np.array(lhmap.metadata.path)
@@ -140,6 +142,43 @@ def test_poses_from_every_source(tmp_path):
                 assert pose_error(found.at(stamp), world.pose_at(stamp))[0] < 0.01
         kitti, _ = find_poses(reader, BuildConfig(poses_file=tmp_path / "k.txt"), world.T_BASE_LIDAR)
     np.testing.assert_array_equal(kitti.stamps_ns, stamps)
+
+
+def write_moves(path, links, fixed, odometry_child=None):
+    """A bag of one scan and two moments of a drive: {(parent, child): moves?} and the transforms that do not move."""
+    moves = [se3_exp([k, 0.5, 0, 0, 0, 0.3]) for k in (1, 2)]
+    with BagWriter(path) as writer:
+        writer.tf_static(world.START, {("base_link", "lidar"): world.T_BASE_LIDAR, **fixed})
+        for k, pose in enumerate(moves):
+            if links:
+                writer.tf(world.START + k * world.SWEEP_NS, dict.fromkeys(links, pose))
+            if odometry_child is not None:
+                writer.odometry("/odom", world.START + k * world.SWEEP_NS, "odom", odometry_child, pose)
+        writer.points("/points", world.START + world.SWEEP_NS, "lidar", np.ones((200, 3)))
+    return path, np.array(moves)
+
+
+def poses_of(path, **settings):
+    with BagReader(path) as reader:
+        trajectory, origin = find_poses(reader, BuildConfig(**settings), world.T_BASE_LIDAR)
+    return trajectory.poses, origin
+
+
+def test_poses_by_tf_go_through_frames_that_do_not_move(tmp_path):
+    above, below, wrong = se3_exp([7, 8, 0, 0, 0, 1]), se3_exp([0.1, 0, 0.3, 0, 0.2, 0]), se3_exp([9, 9, 9, 0, 0, 0])
+    fixed = {("map", "odom"): above, ("base_footprint", "base_link"): below}
+    path, moves = write_moves(tmp_path / "a", [("odom", "base_footprint")], fixed)
+    poses, origin = poses_of(path)
+    assert origin == "tf"
+    np.testing.assert_allclose(poses, above @ moves @ below, atol=1e-9)
+    # what moves counts, whatever was announced as fixed before
+    path, moves = write_moves(tmp_path / "b", [("odom", "base_link")], {**fixed, ("odom", "base_link"): wrong})
+    np.testing.assert_allclose(poses_of(path)[0], above @ moves, atol=1e-9)
+    # transforms that never move are no drive
+    path, _ = write_moves(tmp_path / "c", [("elsewhere", "else")], {("map", "base_link"): wrong}, "base_link")
+    assert poses_of(path)[1] == "odometry"
+    with pytest.raises(BagError, match="/tf has no transforms from map to base_link, with those of /tf_static neither"):
+        poses_of(path, poses="tf")
 
 
 def test_poses_from_the_scans_alone(tmp_path):
