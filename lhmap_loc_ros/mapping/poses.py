@@ -10,6 +10,7 @@ import numpy as np
 from ..datasets.bag import BagReader
 from ..datasets.messages import Scan, Transform
 from ..datasets.trajectory import Trajectory
+from ..datasets.transforms import TransformTree
 from ..datasets.tum import read_trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..geometry import inverse
@@ -42,7 +43,7 @@ def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, re
                 f"with those of {config.tf_static_topic} neither"
             )
     if source == "odometry" or (source == "auto" and config.odometry_topic in bag.topics):
-        return bag.odometry(config.odometry_topic), "odometry"
+        return trajectory_from_odometry(bag, config), "odometry"
     return poses_by_icp(bag, config, T_base_lidar, report), "icp"
 
 
@@ -121,6 +122,34 @@ def _chain(links: list[tuple[str, str]], parent: str, child: str) -> list[tuple[
         chain.insert(0, (parents[child], child))
         child = parents[child]
     return chain or None
+
+
+def trajectory_from_odometry(bag: BagReader, config: BuildConfig) -> Trajectory:
+    """The poses of the base frame in that of the odometry, whichever frame of the vehicle the odometry is of.
+
+    Messages that name no child are of the base frame. Raises BagError if there are none, or no static transform leads
+    from the child to the base frame.
+    """
+    poses = {message.stamp_ns: message for message in bag.messages([config.odometry_topic])}
+    if not poses:
+        raise BagError(f"{bag.path}: {config.odometry_topic} holds no message, expected odometry")
+    to_base = {child: _to_base(bag, config, child) for child in {message.child for message in poses.values()}}
+    return Trajectory.sorted(poses, [message.pose @ to_base[message.child] for message in poses.values()])
+
+
+def _to_base(bag: BagReader, config: BuildConfig, child: str) -> np.ndarray:
+    """T_child_base (4, 4)."""
+    if child in ("", config.base_frame):
+        return np.eye(4)
+    there = config.tf_static_topic in bag.topics
+    tree = bag.static_transforms(config.tf_static_topic) if there else TransformTree(str(bag.path))
+    try:
+        return tree.lookup(child, config.base_frame)
+    except BagError as error:
+        raise BagError(
+            f"{bag.path}: {config.odometry_topic} tells the poses of {child!r}, expected those of "
+            f"{config.base_frame!r} (base_frame) or a static transform between them: {error}"
+        ) from None
 
 
 def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> Trajectory:

@@ -181,6 +181,20 @@ def test_poses_by_tf_go_through_frames_that_do_not_move(tmp_path):
         poses_of(path, poses="tf")
 
 
+def test_odometry_of_another_frame_of_the_vehicle(tmp_path):
+    behind = se3_exp([-1.5, 0.2, 0, 0, 0, 0.4])
+    path, moves = write_moves(tmp_path / "a", [], {("base_link", "imu"): behind}, "imu")
+    np.testing.assert_allclose(poses_of(path)[0], moves @ np.linalg.inv(behind), atol=1e-9)
+    for child in ("base_link", ""):
+        path, moves = write_moves(tmp_path / f"b{child}", [], {}, child)
+        np.testing.assert_allclose(poses_of(path)[0], moves, atol=1e-9)
+    path, _ = write_moves(tmp_path / "c", [], {}, "wheels")
+    with pytest.raises(BagError, match="/odom tells the poses of 'wheels', expected those of 'base_link'"):
+        poses_of(path)
+    with pytest.raises(BagError, match="/odom tells the poses of 'wheels'"):
+        poses_of(path, tf_static_topic="/none")
+
+
 def test_poses_from_the_scans_alone(tmp_path):
     pytest.importorskip("kiss_icp")
     bag = world.write_bag(tmp_path / "b", 8, tf=False, with_car=False, rings=48)
