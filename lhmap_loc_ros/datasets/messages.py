@@ -32,6 +32,13 @@ class Scan(Stamped):
     offsets_ns: np.ndarray | None
     """(N,) int64, when each point was measured, relative to the stamp; None where the sensor does not tell."""
 
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """When the first and the last point were measured, nanoseconds; the stamp where that is not known."""
+        if self.offsets_ns is None or not len(self.offsets_ns):
+            return self.stamp_ns, self.stamp_ns
+        return self.stamp_ns + int(self.offsets_ns.min()), self.stamp_ns + int(self.offsets_ns.max())
+
 
 @dataclass(frozen=True)
 class Image(Stamped):

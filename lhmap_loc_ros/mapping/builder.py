@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -22,11 +23,13 @@ from .config import BuildConfig
 from .heat import load_heat_model
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
+from .stages.gather import GatherJob
 from .stages.plan import Plan, Recording, Tile, outs
 from .stages.schedule import Report, Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
 
 _PATH_STEP_M = 5.0
+_log = logging.getLogger(__name__)
 
 
 def build_map(
@@ -58,11 +61,7 @@ def build_map(
         # 2. scans, merged piece by piece
         chunks = [job for recording in recordings for job in plan.gather(recording)]
         workers.do("merge", chunks, report)
-        if not any(load(job.out)["scans"] for job in chunks):
-            raise BagError(
-                f"no scan on {config.points_topic} has points in range at a time with a known pose: "
-                + ", ".join(str(b) for b in bags)
-            )
+        _check_scans(chunks, config, bags)
         # 3. tiles without what moved
         tiles = plan.tiles([job.out for job in chunks])
         workers.do("clean", list(tiles.values()), report)
@@ -158,6 +157,21 @@ def _open_drives(
             scale = reader.scale_of(config.points_topic)
             recordings.append(Recording(path, fingerprint, reader.span_ns, moved, scale))
     return drives, recordings, origin
+
+
+def _check_scans(chunks: Sequence[GatherJob], config: BuildConfig, bags: list[Path]) -> None:
+    """Says how many scans have been left out; raises BagError if all were."""
+    placed, left_out = np.sum([load(job.out, "scans")["scans"] for job in chunks], axis=0)
+    if not placed:
+        raise BagError(
+            f"no scan on {config.points_topic} has points in range at a time with a known pose: "
+            + ", ".join(str(b) for b in bags)
+        )
+    if left_out:
+        _log.warning(
+            "%d of %d scans are left out: no point in range, before or after the poses, or where those are more than "
+            "max_gap_s (%g s) apart", left_out, placed + left_out, config.max_gap_s,
+        )  # fmt: skip
 
 
 def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -> tuple[Trajectory, str]:

@@ -71,6 +71,10 @@ class BuildConfig(Config):
     poses_file: Path | None = None
     """A TUM or KITTI file of the poses of `base_frame` in `map_frame`; a bag takes those around its scans."""
 
+    max_gap_s: float = Field(2.0, gt=0)
+    """Where poses are further apart than this, and the vehicle moved meanwhile, scans between them are left out,
+    seconds."""
+
     chunk_s: float = Field(10.0, gt=0)
     """Bags are merged in pieces of so many seconds; one core holds one piece."""
     voxel_m: float = Field(0.1, gt=0, le=2)

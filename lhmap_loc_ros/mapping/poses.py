@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from ..datasets.bag import BagReader
-from ..datasets.messages import Scan, Transform
+from ..datasets.messages import Transform
 from ..datasets.trajectory import Trajectory
 from ..datasets.transforms import TransformTree
 from ..datasets.tum import read_trajectory
@@ -54,7 +54,7 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
     stamps, bounds = [], []
     for scan in bag.messages([config.points_topic]):
         stamps.append(scan.stamp_ns)
-        bounds += _bounds(scan)
+        bounds += scan.span_ns
     if not stamps:
         raise BagError(f"{bag.path}: {config.points_topic} holds no message, expected scans")
     trajectory = read_trajectory(config.poses_file, stamps)
@@ -64,13 +64,6 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
             f"meet the scans of {bag.path}, {stamps[0]} to {stamps[-1]} ns"
         )
     return trajectory.between(min(bounds), max(bounds))
-
-
-def _bounds(scan: Scan) -> tuple[int, int]:
-    """When a scan's first and last points were measured, nanoseconds."""
-    if scan.offsets_ns is None or not len(scan.offsets_ns):
-        return scan.stamp_ns, scan.stamp_ns
-    return scan.stamp_ns + int(scan.offsets_ns.min()), scan.stamp_ns + int(scan.offsets_ns.max())
 
 
 def trajectory_from_tf(

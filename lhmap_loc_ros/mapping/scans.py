@@ -17,6 +17,8 @@ from .config import BuildConfig
 
 _KNOTS = 33
 _SLACK_NS = 150_000_000
+_STOOD_M, _STOOD_RAD = 1.0, 0.35
+"""A vehicle that is no further from where it was was there or on its way, however long it took: keyframes of SLAM."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class ScanSource:
     ):  # fmt: skip
         """`start_ns` and `stop_ns` bound the time of recording."""
         self._bag, self._config, self._bounds = bag, config, (start_ns, stop_ns)
+        self._gaps = gaps(T_map_lidar, config.max_gap_s)
         self.trajectory = T_map_lidar
         """Poses of the LiDAR in the map frame."""
 
@@ -85,15 +88,16 @@ class ScanSource:
         return self._bag.count(self._config.points_topic)
 
     def __iter__(self) -> Iterator[PlacedScan | None]:
-        """Every scan in the map frame, None for one the trajectory does not cover or that has no points."""
+        """Every scan in the map frame, None for one whose pose is not known or that has no points in range."""
         for scan in self._bag.messages([self._config.points_topic], *self._bounds):
             yield self._placed(in_range(scan, self._config.min_range_m, self._config.max_range_m))
 
     def _placed(self, scan: Scan) -> PlacedScan | None:
-        middle = scan.stamp_ns
-        if scan.offsets_ns is not None and len(scan.points):
-            middle += (int(scan.offsets_ns.min()) + int(scan.offsets_ns.max())) // 2
+        first, last = scan.span_ns
+        middle = (first + last) // 2
         if not len(scan.points) or not self.trajectory.covers(middle, _SLACK_NS):
+            return None
+        if ((self._gaps[:, 0] < last) & (self._gaps[:, 1] > first)).any():
             return None
         T_map_lidar = self.trajectory.at(middle)
         if scan.offsets_ns is None:
@@ -103,6 +107,19 @@ class ScanSource:
         else:
             points = place_points(scan.points, scan.offsets_ns, scan.stamp_ns, self.trajectory)
         return PlacedScan(scan.stamp_ns, points, scan.intensity, T_map_lidar)
+
+
+def gaps(trajectory: Trajectory, max_gap_s: float) -> np.ndarray:
+    """From when to when (G, 2) a drive is not known, nanoseconds: longer than `max_gap_s`, the vehicle elsewhere after.
+
+    Evenly interpolated, scans of such a time would smear: who lost its poses for half a minute may have stopped in it.
+    """
+    before = np.flatnonzero(np.diff(trajectory.stamps_ns) > max_gap_s * 1e9)
+    a, b = trajectory.poses[before], trajectory.poses[before + 1]
+    came = np.linalg.norm(b[:, :3, 3] - a[:, :3, 3], axis=1)
+    turned = np.arccos(np.clip((np.einsum("nij,nij->n", a[:, :3, :3], b[:, :3, :3]) - 1) / 2, -1, 1))
+    before = before[(came > _STOOD_M) | (turned > _STOOD_RAD)]
+    return np.column_stack([trajectory.stamps_ns[before], trajectory.stamps_ns[before + 1]])
 
 
 def in_range(scan: Scan, least: float, most: float) -> Scan:

@@ -19,7 +19,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.poses import find_poses
-from lhmap_loc_ros.mapping.scans import lidar_extrinsics
+from lhmap_loc_ros.mapping.scans import gaps, lidar_extrinsics
 
 # the drive is short: neighbouring scans have to do as witnesses of what moved
 WITNESSES = {"spacing_s": 0.15}
@@ -206,6 +206,28 @@ def test_poses_from_the_scans_alone(tmp_path):
     distance, angle = pose_error(moved, world.pose_at(found.stamps_ns[-1]))
     # few features and few scans: what counts is that frames and times are those of kiss-icp
     assert distance < 0.5 and angle < 2.5
+
+
+@pytest.mark.parametrize("settings, left_out", [({"max_gap_s": 0.3}, 4), ({}, 0)])
+def test_scans_where_the_poses_are_far_apart_are_left_out(bag, tmp_path, caplog, settings, left_out):
+    """Poses of 1 Hz are few, those of a vehicle that drove on without any for longer are gone."""
+    drive = world.trajectory(SCANS)
+    start, stop = world.START + np.array([12, 16]) * world.SWEEP_NS
+    known = (drive.stamps_ns <= start) | (drive.stamps_ns >= stop)
+    write_tum(tmp_path / "t.tum", Trajectory(drive.stamps_ns[known], drive.poses[known]))
+    config = PLAIN.model_copy(update={"poses_file": tmp_path / "t.tum", **settings})
+    build_map(bag, tmp_path / "m", config)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [words.split(" are left out")[0] for words in said] == [f"{left_out} of 20 scans"] * bool(left_out)
+
+
+def test_who_stands_for_long_has_poses_all_the_time():
+    stamps = np.array([0, 1, 6, 12, 40]) * 10**9
+    poses = np.array([se3_exp([x, 0, 0, 0, 0, turn]) for x, turn in ((0, 0), (8, 0), (8.1, 0.1), (8.2, 0.6), (9, 0.6))])
+    drive = Trajectory(stamps, poses)
+    np.testing.assert_array_equal(gaps(drive, 2.0), [[6 * 10**9, 12 * 10**9]])  # it turned
+    np.testing.assert_array_equal(gaps(drive, 0.9), [[0, 10**9], [6 * 10**9, 12 * 10**9]])
+    assert gaps(drive, 6.0).shape == (0, 2)
 
 
 def test_two_bags_make_one_map(bag, tmp_path):

@@ -34,20 +34,26 @@ class GatherJob:
         drive = load(self.trajectory)
         trajectory = Trajectory(drive["stamps"], drive["poses"])
         cloud, images, thinner = VoxelCloud(self.config.voxel_m), [], Thinner(self.config.moving)
-        placed = 0
+        placed = left_out = 0
         with BagReader(self.bag, self.config.intensity_scale) as reader:
             for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
                 if scan is None:
+                    left_out += 1
                     continue
                 placed += 1
                 cloud.add(scan.points, scan.intensity)
                 if self.config.moving.enabled and thinner.wants(scan):
                     images.append(RangeImage.of(scan))
-        write_chunk(self.out, cloud.voxels(), images, placed, self.config)
+        write_chunk(self.out, cloud.voxels(), images, placed, self.config, left_out)
 
 
-def write_chunk(out: Path, voxels: np.ndarray, images: list[RangeImage], scans: int, config: BuildConfig) -> None:
-    """Writes a piece of a recording: its voxels tile after tile beside `out`, and then `out`."""
+def write_chunk(
+    out: Path, voxels: np.ndarray, images: list[RangeImage], scans: int, config: BuildConfig, left_out: int = 0
+) -> None:
+    """Writes a piece of a recording: its voxels tile after tile beside `out`, and then `out`.
+
+    It has been made of so many `scans`, without those `left_out`.
+    """
     tiles = np.floor((voxels["grid"][:, :2] + 0.5) * (config.voxel_m / config.tile_m)).astype(np.int32)
     order = np.lexsort((tiles[:, 0], tiles[:, 1]))
     voxels, tiles = voxels[order], tiles[order]
@@ -63,7 +69,7 @@ def write_chunk(out: Path, voxels: np.ndarray, images: list[RangeImage], scans: 
         first_rows=np.array([image.first_row for image in images], np.int64),
         rows=np.array([len(image.nearest) for image in images], np.int64),
         ranges=np.concatenate([image.nearest for image in images]) if images else np.zeros((0, 0), np.float32),
-        scans=np.array(scans),
+        scans=np.array([scans, left_out]),
     )
 
 

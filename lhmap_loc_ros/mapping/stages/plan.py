@@ -60,7 +60,8 @@ class Plan:
         first, last = recording.span_ns
         step = round(c.chunk_s * 1e9)
         starts = list(range(first, last + 1, step))
-        settings = (c.points_topic, c.intensity_scale, c.voxel_m, c.tile_m, c.min_range_m, c.max_range_m, c.moving)
+        read = (c.points_topic, c.intensity_scale, c.min_range_m, c.max_range_m, c.max_gap_s)
+        settings = (*read, c.voxel_m, c.tile_m, c.moving)
         jobs = []
         for number, start in enumerate(starts):
             # bounds are exclusive: the last message is at the end of the last piece
