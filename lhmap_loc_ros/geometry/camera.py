@@ -59,6 +59,8 @@ class Camera:
 class Rectifier:
     """Turns raw images of a distorted camera into images of a `Camera`; the maps are computed once."""
 
+    COEFFICIENTS = 4, 5, 8, 12, 14
+    """So many OpenCV takes, but for the equidistant model."""
     MODELS = ("", "none", "plumb_bob", "rational_polynomial", "equidistant", "fisheye")
 
     def __init__(self, width: int, height: int, matrix: np.ndarray, distortion, model: str = "plumb_bob"):
@@ -79,6 +81,9 @@ class Rectifier:
                 matrix, distortion, np.eye(3), matrix, size, cv2.CV_16SC2
             )
         else:
+            if distortion.size not in self.COEFFICIENTS:
+                expected = f"expected {', '.join(map(str, self.COEFFICIENTS))}"
+                raise InputError(f"{model} distortion has {distortion.size} coefficients, {expected}")
             self._maps = cv2.initUndistortRectifyMap(matrix, distortion, None, matrix, size, cv2.CV_16SC2)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

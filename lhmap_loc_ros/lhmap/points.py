@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,14 @@ class MapPoints:
         """The same points around another origin (3,), metres in the map frame."""
         shift = (self.origin - np.asarray(origin, dtype=float)).astype(np.float32)
         return MapPoints(self.points + shift, self.intensity, self.heat, origin)
+
+    @staticmethod
+    def joined(parts: Sequence[MapPoints], origin) -> MapPoints:
+        """All points of some parts that are around `origin` (3,), in their order."""
+        if not parts:
+            return MapPoints.empty(origin)
+        columns = ([getattr(part, name) for part in parts] for name in ("points", "intensity", "heat"))
+        return MapPoints(*map(np.concatenate, columns), np.asarray(origin, dtype=float))
 
     @staticmethod
     def empty(origin=(0.0, 0.0, 0.0)) -> MapPoints:

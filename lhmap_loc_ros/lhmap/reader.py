@@ -14,6 +14,9 @@ from .source import VALUE_STEP, Tile, TileSource, tile_key
 _GOLDEN = np.uint32(2654435769)
 """The golden section of 32 bits: its multiples are spread evenly, however many there are."""
 
+_PUT_ASIDE = 100_000
+"""Points of tiles that wait until the best of them are sorted out."""
+
 FULL_DENSITY_M = 25.0
 """So far from its centre a crop has all points; beyond, their density falls with the square of the distance."""
 
@@ -125,13 +128,31 @@ class LHMap:
 
     def all_points(self) -> MapPoints:
         """Every point of the map, around the map's origin; large maps need the memory."""
+        parts = [self._placed(self.tile(number)) for number in range(len(self.index))]
+        return MapPoints.joined(parts, self.metadata.origin)
+
+    def hottest(self, count: int, damaged: list[MapFormatError] | None = None) -> MapPoints:
+        """`best_points` of all, around the map's origin, in the memory of a few times as many.
+
+        Damaged tiles are as in `crop`.
+        """
+        parts: list[MapPoints] = []
+        for number in range(len(self.index)):
+            try:
+                parts.append(self._placed(self.tile(number)))
+            except MapFormatError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
+            if sum(map(len, parts[1:])) > max(count, _PUT_ASIDE):
+                parts = [best_points(MapPoints.joined(parts, self.metadata.origin), count)]
+        return best_points(MapPoints.joined(parts, self.metadata.origin), count)
+
+    def _placed(self, tile: Tile) -> MapPoints:
+        """The points of a tile around the map's origin."""
         origin = np.array(self.metadata.origin)
-        tiles = [self.tile(number) for number in range(len(self.index))]
-        if not tiles:
-            return MapPoints.empty(origin)
-        points = [tile.points + (tile.corner - origin).astype(np.float32) for tile in tiles]
-        intensity, heat = (np.concatenate([getattr(t, name) for t in tiles]) for name in ("intensity", "heat"))
-        return MapPoints(np.concatenate(points), intensity, heat, origin)
+        points = tile.points + (tile.corner - origin).astype(np.float32)
+        return MapPoints(points, tile.intensity, tile.heat, origin)
 
     def tile(self, number: int) -> Tile:
         """Tile `number` of the index, read anew and not kept; raises MapFormatError if it is damaged."""

@@ -15,15 +15,15 @@ class PoseFilter:
     """The belief about one pose; `pose` (4, 4) and `covariance` (6, 6) in the frame of the body."""
 
     def __init__(self, pose: np.ndarray, covariance: np.ndarray, bias: np.ndarray):
-        """`bias` (6, 6) is the covariance of an error that all measurements share, so none of them reduces it."""
         self.pose = np.array(pose, dtype=float)
         self._own = np.array(covariance, dtype=float)
-        self._bias = bias
+        self.bias = bias
+        """(6, 6), covariance of an error that all measurements share, so none of them reduces it."""
 
     @property
     def covariance(self) -> np.ndarray:
         """(6, 6), of the pose against the map, with the shared error of the measurements."""
-        return self._own + self._bias
+        return self._own + self.bias
 
     def predict(self, motion: Motion) -> None:
         """Move along; the covariance is carried to the new frame and grows by that of the motion."""

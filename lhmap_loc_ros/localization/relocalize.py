@@ -67,6 +67,9 @@ class RelocalizeConfig(Config):
     radius_m: float = Field(30.0, gt=0, le=1000, description="how far from the last believed pose [m]")
     spacing_m: float = Field(3.0, gt=0, le=100, description="distance between the places that are tried [m]")
     period_s: float = Field(5.0, gt=0, description="least time between two attempts [s]")
+    doubt_s: float = Field(
+        30.0, gt=0, description="a track that no image has confirmed for so long looks, too, and so often [s]"
+    )
     max_candidates: int = Field(24, ge=1, le=1000, description="so many places are tried with one image, nearest first")
     min_inlier_ratio: float = Field(0.28, ge=0, le=1, description="a place needs this share of explained matches")
     margin: float = Field(1.15, ge=1, description="and so many times the share of the best other place")
@@ -154,6 +157,7 @@ class Recovery:
         self._along = AlongPath(lhmap, config)
         self._relocalizer = relocalizer or self._along
         self._looked_at = -math.inf
+        self._confirmed_at: float | None = None
         self._believed: np.ndarray | None = None
         self._odometry_then: np.ndarray | None = None
 
@@ -163,16 +167,21 @@ class Recovery:
 
     def was_at(self, T_map_base: np.ndarray) -> None:
         """A start pose (4, 4) for the next image."""
-        self._believed, self._odometry_then = T_map_base, None
+        self._believed, self._odometry_then, self._confirmed_at = T_map_base, None, None
 
     def after(
         self, result: TrackResult, image: np.ndarray, seen_by: MountedCamera, crop_radius_m: float,
         going: Callable[[], bool] = lambda: True,
     ) -> PlacedPose | None:  # fmt: skip
-        """What to start from at this image once the track is lost, see `find_place`; None if nothing, or not yet."""
-        config = self._along.config
+        """What to start from at this image once the track is lost, or has been in doubt for long, see `find_place`.
+
+        None if nothing, or not yet.
+        """
+        config, now = self._along.config, self._clock()
         # the last believed pose, moved on by odometry: a lost robot drives on
         odometry = None if result.T_map_odom is None else inverse(result.T_map_odom) @ result.T_map_base
+        if result.state is TrackState.TRACKING or self._confirmed_at is None:
+            self._confirmed_at = now
         if result.state is TrackState.TRACKING:
             self._believed, self._odometry_then = result.T_map_base, odometry
         elif self._odometry_then is None:
@@ -180,8 +189,11 @@ class Recovery:
         if self._believed is not None:
             moved = np.eye(4) if odometry is None else inverse(self._odometry_then) @ odometry
             self._along.around = (self._believed @ moved)[:3, 3]
-        early = self._clock() < self._looked_at + config.period_s
-        if result.state is not TrackState.LOST or not config.enabled or early:
+        since = self._looked_at + config.period_s
+        if result.state is not TrackState.LOST:
+            # images that pass, and yet never confirm the pose, may be those of another place
+            since = max(since, self._confirmed_at + config.doubt_s, self._looked_at + config.doubt_s)
+        if not config.enabled or now < since:
             return None
         places = self._relocalizer.candidates(image, seen_by.camera)
         found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)

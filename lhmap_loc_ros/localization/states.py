@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..configuration import Config
 from .motion import SECOND_NS
@@ -73,6 +73,17 @@ class StateConfig(Config):
     )
     lost_sigma_m: float = Field(4.0, gt=0, description="LOST above this standard deviation [m]")
     lost_sigma_deg: float = Field(20.0, gt=0, description="LOST above this standard deviation [deg]")
+
+    @model_validator(mode="after")
+    def _better_states_need_more(self):
+        for signal in ("scatter_m", "scatter_deg", "sigma_m", "sigma_deg"):
+            enter, leave = getattr(self, f"tracking_{signal}"), getattr(self, f"degraded_{signal}")
+            if enter > leave:
+                raise ValueError(
+                    f"tracking_{signal} is {enter:g}, expected at most degraded_{signal}, {leave:g}: or TRACKING would "
+                    "end as soon as it began"
+                )
+        return self
 
 
 @dataclass(frozen=True)

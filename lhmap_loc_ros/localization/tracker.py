@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from ..lhmap import LHMap
     from .refine import Refinement, Refiner
 
+LEAST_S = 0.05
+"""Velocity is reckoned over no less time: two poses some ms apart, as of two cameras, differ by their errors alone."""
+
 
 class CoarsePass(str, Enum):
     """When a refinement begins with a search over a wide range."""
@@ -121,7 +124,8 @@ class Tracker:
         self._agreement = Agreement(config.measurement)
         self._filter: PoseFilter | None = None
         self._stamp_ns = 0
-        self._was_accepted, self._first = False, True
+        self._first = True
+        self._since: tuple[int, np.ndarray] | None = None  # stamp and pose that the velocity is reckoned from
         self._reported: np.ndarray | None = None
         self._last_inliers = 0.0
 
@@ -131,6 +135,8 @@ class Tracker:
         self._motion.reconfigure(config.motion)
         self._states.config = config.states
         self._agreement.config = config.measurement
+        if self._filter is not None:
+            self._filter.bias = config.measurement.bias
 
     @property
     def initialized(self) -> bool:
@@ -157,7 +163,7 @@ class Tracker:
         self._motion.reset()
         self._states.restart()
         self._agreement.restart()
-        self._was_accepted, self._first, self._reported = False, True, np.array(covariance)
+        self._since, self._first, self._reported = None, True, np.array(covariance)
 
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
@@ -187,7 +193,7 @@ class Tracker:
         self._check(stamp_ns, image, seen_by.camera)
         clock = _Stopwatch()
         # 1. Where the robot should be by now.
-        before, motion = self._filter.pose, self._motion.between(self._stamp_ns, stamp_ns)
+        motion = self._motion.between(self._stamp_ns, stamp_ns)
         self._filter.predict(motion)
         # 2. The piece of the map around it.
         T_map_camera = self._filter.pose @ seen_by.T_base_camera
@@ -209,8 +215,8 @@ class Tracker:
         if accepted:
             self._filter.update(believed)
         # 6. What this tells about the speed and about the state of the track.
-        self._learn_velocity(before, motion, stamp_ns, accepted)
-        self._stamp_ns, self._was_accepted = stamp_ns, accepted
+        self._learn_velocity(motion, stamp_ns, accepted)
+        self._stamp_ns = stamp_ns
         state = self._states.update(self._signals(measurement, accepted, innovation))
         result = self._result(state, accepted, refinement, innovation, motion, clock, problem)
         return replace(result, map_problem="; ".join(map(str, damaged)))
@@ -280,12 +286,17 @@ class Tracker:
         metres, degrees = lengths(difference)
         return metres <= c.reconverge_m and degrees <= c.reconverge_deg
 
-    def _learn_velocity(self, before: np.ndarray, motion: Motion, stamp_ns: int, accepted: bool) -> None:
-        seconds = (stamp_ns - self._stamp_ns) / SECOND_NS
+    def _learn_velocity(self, motion: Motion, stamp_ns: int, accepted: bool) -> None:
         if motion.source == "odometry":
-            self._motion.observe(motion.delta, seconds)
-        elif accepted and self._was_accepted:
-            self._motion.observe(inverse(before) @ self._filter.pose, seconds)
+            self._motion.observe(motion.delta, (stamp_ns - self._stamp_ns) / SECOND_NS)
+            self._since = None
+        elif not accepted:
+            self._since = None
+        elif self._since is None:
+            self._since = stamp_ns, self._filter.pose
+        elif stamp_ns - self._since[0] >= LEAST_S * SECOND_NS:
+            self._motion.observe(inverse(self._since[1]) @ self._filter.pose, (stamp_ns - self._since[0]) / SECOND_NS)
+            self._since = stamp_ns, self._filter.pose
 
     def _signals(self, measurement: Measurement | None, accepted: bool, innovation: float) -> Signals:
         metres = degrees = math.nan

@@ -75,7 +75,7 @@ def session_statuses(
 ) -> list[DiagnosticStatus]:  # fmt: skip
     """One status a subject."""
     return [
-        _localization(health, active),
+        _localization(health, config, active),
         _camera(health, images, config, active),
         network_status(config.refiner, networks),
         _map(lhmap, health.last),
@@ -111,15 +111,23 @@ def key_values(values: dict) -> list[KeyValue]:
     return [KeyValue(key=k, value=f"{v:.6g}" if isinstance(v, float) else str(v)) for k, v in values.items()]
 
 
-def _localization(health: Health, active: bool) -> DiagnosticStatus:
+def _localization(health: Health, config: LocalizerConfig, active: bool) -> DiagnosticStatus:
     last = health.last
     if last is None or not active:
         message = health.problem if active else "inactive"
         return DiagnosticStatus(level=WARN, name="lhmap_loc_ros: localization", message=message)
-    _, latencies, _ = health.recent
+    _, latencies, age_s = health.recent
     status = track_status(last, latencies[-1] if latencies else math.nan)
     if health.problem:
         status.level, status.message = ERROR, health.problem
+    elif age_s > config.diagnostics.max_age_s:
+        status.level, status.message = ERROR, f"the pose is {age_s:.1f} s old"
+    elif status.level == OK and config.tf_broadcast and config.tf_child == "odom" and last.T_map_odom is None:
+        status.level = WARN
+        status.message = (
+            f"no odometry reaches the images: no transform to {config.odom_frame_id!r} is published; "
+            "a robot without odometry needs tf_child: base_link"
+        )
     return status
 
 

@@ -47,6 +47,19 @@ class KnownStarts:
         pose, age_s = saved.start(), time.time() - saved.saved_at
         return InitialPose(0, pose.T_map_base, pose.covariance, f"pose saved {age_s:.0f} s ago")
 
+    def after_a_jump(self, seconds: float) -> InitialPose | None:
+        """That of the parameters, as for a bag that begins again; else the last good one, else None.
+
+        The clock went back by `seconds`: the robot may be where it was, or where a bag has it so long before.
+        """
+        if self.config.set_initial_pose:
+            return self.take()
+        if self._good is None:
+            return None
+        pose, covariance = self._good
+        driven = np.diag([(self.config.tracker.motion.unknown_speed * seconds) ** 2] * 3 + [np.radians(10.0) ** 2] * 3)
+        return InitialPose(0, pose, covariance + driven, "last good pose")
+
     def remember(self, T_map_base: np.ndarray, covariance: np.ndarray) -> None:
         """A good pose (4, 4) and its covariance (6, 6), saved as often as the parameters say."""
         self._good = T_map_base, covariance

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
+
+SILENT_S = 0.5
+"""Odometry that has not come for so long, on the steady clock, is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Mailbox:
         self._changed = threading.Condition()
         self._frames: dict[str, Frame] = {}
         self._odometry: deque[tuple[int, np.ndarray]] = deque(maxlen=10_000)
-        self._odometry_ns = -1
+        self._odometry_ns, self._odometry_came = -1, -math.inf
         self._closed = False
         self.received = 0
         """Images that came."""
@@ -58,7 +62,7 @@ class Mailbox:
         """Queues a pose (4, 4) of base_link in the odometry frame."""
         with self._changed:
             self._odometry.append((stamp_ns, T_odom_base))
-            self._odometry_ns = stamp_ns
+            self._odometry_ns, self._odometry_came = stamp_ns, time.monotonic()
             self._changed.notify_all()
 
     def take_image(self) -> Frame | None:
@@ -73,10 +77,10 @@ class Mailbox:
     def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
         """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.
 
-        The wait ends at once where no odometry has ever come.
+        Without a wait where none has come for `SILENT_S`: nobody sends odometry, or nobody does any more.
         """
         with self._changed:
-            if self._odometry_ns >= 0:
+            if time.monotonic() < self._odometry_came + SILENT_S:
                 self._changed.wait_for(lambda: self._odometry_ns >= until_ns or self._closed, timeout=wait_s)
             taken = list(self._odometry)
             self._odometry.clear()

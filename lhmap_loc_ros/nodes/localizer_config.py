@@ -66,18 +66,21 @@ class LocalizerConfig(Config):
         "raw", description="raw: sensor_msgs/Image on `image`; compressed: CompressedImage on `image/compressed`"
     )
     image_reliability: Literal["reliable", "best_effort"] = Field(
-        "reliable", description="best_effort for cameras that publish so; reliable loses no image to full buffers"
+        "reliable", description="of image and camera_info: best_effort for cameras that publish so; reliable loses none"
     )
     odometry_wait_s: float = Field(
         0.1, ge=0, le=2, description="an image waits this long for odometry that is not older [s]"
     )
-    time_jump_s: float = Field(1.0, gt=0, description="images older than the last by more start anew (a bag again) [s]")
+    time_jump_s: float = Field(
+        1.0, gt=0, description="images older than the last by more start anew: at initial_pose or the last good one [s]"
+    )
 
     tf_broadcast: bool = Field(True, description="broadcast the transform to tf_child")
     tf_child: Literal["odom", "base_link"] = Field(
-        "odom", description="odom: global -> odometry frame, as REP-105 has it; base_link: global -> robot's frame"
+        "odom", description="odom: global -> odometry frame, as REP-105 has it; base_link: global -> robot's frame; "
+        "without odometry only base_link"
     )
-    transform_tolerance: float = Field(0.1, ge=0, le=5, description="the transform is stamped this far ahead [s]")
+    transform_tolerance: float = Field(0.1, ge=0, le=5, description="map -> odom is stamped this far ahead [s]")
     path_step_m: float = Field(0.5, gt=0, description="distance between the poses of `path` [m]")
     path_poses: int = Field(2000, ge=1, description="`path` keeps this many poses")
     overlay_period_s: float = Field(0.5, ge=0, description="least time between two pictures on `overlay` [s]")

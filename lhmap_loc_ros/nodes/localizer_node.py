@@ -107,9 +107,11 @@ class LocalizerNode(LifecycleNode):
         session, reliability = self._session, ReliabilityPolicy[config.image_reliability.upper()]
         # deep enough that none is lost unseen while a callback waits for the interpreter: what is stale is counted
         qos = QoSProfile(depth=10, reliability=reliability)
+        unreliable = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
         kind, topic = (Image, "image") if config.image_transport == "raw" else (CompressedImage, "image/compressed")
         self._inputs = [
-            self.create_subscription(Odometry, "odometry", session.on_odometry, 200),
+            # hears those who publish reliably and those who do not, as robot_localization does
+            self.create_subscription(Odometry, "odometry", session.on_odometry, unreliable),
             self.create_subscription(PoseWithCovarianceStamped, "initialpose", session.on_initial_pose, 10),
         ]
         for camera in config.cameras or ("",):
@@ -119,7 +121,8 @@ class LocalizerNode(LifecycleNode):
                 self.create_subscription(
                     kind, topic_of(camera, topic), partial(session.on_image, camera), qos, raw=True
                 ),
-                self.create_subscription(CameraInfo, info, partial(session.on_camera_info, camera), 10),
+                # of the same publisher, as image_transport has it
+                self.create_subscription(CameraInfo, info, partial(session.on_camera_info, camera), qos),
             ]
         self._offered = [
             self.create_service(Trigger, "reinitialize", self._on_reinitialize),
@@ -160,6 +163,7 @@ class LocalizerNode(LifecycleNode):
         if session is None:
             statuses = [no_session(self._failure)]
         else:
+            session.tell_age()
             statuses = session_statuses(
                 session.health, session.images, session.networks, session.map, session.config, session.active
             )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 
@@ -16,9 +17,10 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float32, String
 from tf2_ros import TransformBroadcaster
 
+from ..errors import MapFormatError
 from ..evaluation.overlay import draw_overlay
 from ..geometry import pose_error
-from ..lhmap import LHMap, best_points
+from ..lhmap import LHMap
 from ..localization.states import TrackState
 from ..localization.tracker import MountedCamera, TrackResult
 from .conversions import (
@@ -57,7 +59,7 @@ class LocalizerOutput:
         self._tf = TransformBroadcaster(node)
         self._poses: deque = deque(maxlen=config.path_poses)
         self._last_in_path: np.ndarray | None = None
-        self._last_overlay, self._last_state = -np.inf, None
+        self._last_overlay, self._last_state, self._telling = -np.inf, None, threading.Lock()
 
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes the settings that may change at run time."""
@@ -72,10 +74,13 @@ class LocalizerOutput:
         self._publishers.append(self._node.create_publisher(kind, topic, qos))
         return self._publishers[-1]
 
-    def publish_map(self, stamp_ns: int) -> None:
-        """The map, latched, once."""
-        points = best_points(self._map.all_points(), self._config.map_cloud_points)
-        self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.global_frame)))
+    def publish_map(self, stamp_ns: int) -> list[MapFormatError]:
+        """The map, latched, once, if it is wanted; what was wrong with tiles that are therefore missing."""
+        damaged: list[MapFormatError] = []
+        if self._config.map_cloud_points:
+            points = self._map.hottest(self._config.map_cloud_points, damaged)
+            self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.global_frame)))
+        return damaged
 
     def publish_track(self, result: TrackResult) -> None:
         """Pose, transform and path; a lost track publishes none of them."""
@@ -90,13 +95,18 @@ class LocalizerOutput:
 
     def publish_status(self, result: TrackResult, latency_ms: float) -> None:
         """How the image was used, one message per image, also for a lost track."""
-        if result.state is not self._last_state:
-            self._last_state = result.state
-            self._state.publish(String(data=result.state.value))
+        self.publish_state(result.state)
         refinement = result.refinement
         self._score.publish(Float32(data=0.0 if refinement is None else float(refinement.inlier_ratio)))
         status = track_status(result, latency_ms)
         self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.global_frame), status=[status]))
+
+    def publish_state(self, state: TrackState) -> None:
+        """The state, latched, where it is another than before; from any thread."""
+        with self._telling:
+            if state is not self._last_state:
+                self._last_state = state
+                self._state.publish(String(data=state.value))
 
     def publish_overlay(self, image: np.ndarray, seen_by: MountedCamera, frame: str, result: TrackResult) -> None:
         """The map drawn over the undistorted image, if anyone looks, and not too often."""
@@ -132,9 +142,11 @@ class LocalizerOutput:
         matrix = result.T_map_odom if to_odom else result.T_map_base
         if matrix is None:  # odometry did not reach this image; the last transform stands
             return
-        ahead = result.stamp_ns + round(self._config.transform_tolerance * SECOND_NS)
+        # map -> odom hardly moves and may serve a little longer; the robot's own pose is that of its stamp alone
+        ahead = round(self._config.transform_tolerance * SECOND_NS) if to_odom else 0
         child = self._config.odom_frame_id if to_odom else self._config.base_frame_id
-        self._tf.sendTransform(matrix_to_transform(matrix, header(ahead, self.global_frame), child))
+        head = header(result.stamp_ns + ahead, self.global_frame)
+        self._tf.sendTransform(matrix_to_transform(matrix, head, child))
 
     def _extend_path(self, result: TrackResult) -> None:
         last = self._last_in_path

@@ -84,7 +84,8 @@ class Session:
         self._initial: InitialPose | None = None
         self._last_ns = {name: -1 for name in names}
         self._active = threading.Event()
-        self._output.publish_map(node.get_clock().now().nanoseconds)
+        for damage in self._output.publish_map(node.get_clock().now().nanoseconds):
+            self._log(str(damage))
         self._worker = threading.Thread(target=self._work, name="localize")
         self._worker.start()
 
@@ -99,8 +100,8 @@ class Session:
         return self._refiner.networks
 
     def activate(self) -> None:
-        """From now on images are localized and poses published."""
-        if self._initial is None:
+        """From now on images are localized and poses published; a track that there is goes on."""
+        if self._initial is None and not self._tracker.initialized:
             self.reinitialize()
         self._active.set()
 
@@ -108,6 +109,16 @@ class Session:
         """Nothing is published until `activate`; start poses and odometry are still taken."""
         self._active.clear()
         self._mailbox.drop_images()
+
+    def tell_age(self) -> None:
+        """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
+        if self.health.last is None:
+            return
+        _, _, age_s = self.health.recent
+        if age_s > self._config.tracker.states.lost_after_s:
+            self._output.publish_state(TrackState.LOST)
+        elif age_s > self._config.diagnostics.max_age_s and self._tracker.state is TrackState.TRACKING:
+            self._output.publish_state(TrackState.DEGRADED)
 
     def close(self) -> None:
         """Ends and joins the worker, saves the pose, closes the map and takes the publishers away."""
@@ -242,12 +253,13 @@ class Session:
         if stamp_ns > last_ns - self._config.time_jump_s * convert.SECOND_NS:
             self.health.late += 1
             return False
-        self._node.get_logger().warning(f"time went back by {(last_ns - stamp_ns) / 1e9:.1f} s: starting anew")
+        seconds = (last_ns - stamp_ns) / convert.SECOND_NS
+        self._node.get_logger().warning(f"time went back by {seconds:.1f} s: starting anew")
         self._last_ns = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}
         self._tracker.clear()
         self._output.restart_path()
-        if self._initial is None and self._config.set_initial_pose:
-            self.reinitialize()
+        if self._initial is None:
+            self._initial = self._starts.after_a_jump(seconds)
         return True
 
     def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:

@@ -15,7 +15,6 @@ from sensor_msgs.msg import PointCloud2
 
 from ..configuration import Config
 from ..errors import LhmapError
-from ..lhmap import best_points
 from ..mapping.builder import build_map
 from ..mapping.config import BuildConfig
 from ..memory import give_back_large_arrays
@@ -74,7 +73,7 @@ class MapBuilderNode(Node):
         c = self.config
         with build_map(c.bag_path, c.map_path, c.build, self._report) as lhmap:
             stamp_ns = self.get_clock().now().nanoseconds
-            points = best_points(lhmap.all_points(), c.map_cloud_points)
+            points = lhmap.hottest(c.map_cloud_points)
             self._cloud.publish(map_to_cloud(points, header(stamp_ns, lhmap.metadata.frame)))
             done = f"{c.map_path}: {lhmap.metadata.points} points"
         self._status = _status(DiagnosticStatus.OK, "done", {"map": c.map_path, "points": lhmap.metadata.points})

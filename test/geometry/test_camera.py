@@ -62,3 +62,9 @@ def test_rectified_image_shows_a_point_where_the_pinhole_projects_it(model, coef
 def test_unknown_distortion_model_is_refused():
     with pytest.raises(InputError, match="fov"):
         Rectifier(640, 192, CAMERA.matrix, [0.1], "fov")
+
+
+@pytest.mark.parametrize(("count", "model"), [(3, "plumb_bob"), (6, "rational_polynomial"), (5, "equidistant")])
+def test_a_number_of_coefficients_that_no_model_has_is_refused(count, model):
+    with pytest.raises(InputError, match=f"{count} coefficients, expected 4"):
+        Rectifier(640, 192, CAMERA.matrix, [0.1] * count, model)

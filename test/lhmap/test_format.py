@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
-from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, best_points, layout, write_map
+from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, best_points, layout, reader, write_map
 from lhmap_loc_ros.lhmap.coding import CELLS, SORTED
 from lhmap_loc_ros.mapping.settling import settle
 
@@ -100,6 +100,15 @@ def test_tiles_are_ordered_by_heat_and_crops_by_budget(map_file):
         assert len(best) == 100
         assert best.heat.min() >= np.sort(crop.heat)[-100]
         assert best_points(best, 500) is best
+
+
+@pytest.mark.parametrize("count", [0, 1, 700, 10_000])
+def test_the_hottest_points_are_found_tile_by_tile(map_file, monkeypatch, count):
+    monkeypatch.setattr(reader, "_PUT_ASIDE", 100)
+    with LHMap.open(map_file) as lhmap:
+        expected, found = best_points(lhmap.all_points(), count), lhmap.hottest(count)
+    for name in ("points", "intensity", "heat", "origin"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def test_same_points_same_bytes(tmp_path, map_file):

@@ -122,10 +122,10 @@ def test_a_search_ends_when_it_is_told():
 
 
 class Lost:
-    """What the tracker says of an image: LOST, or TRACKING at `believed`; odometry is that of the truth."""
+    """What the tracker says of an image: `state`, or TRACKING at `believed`; odometry is that of the truth."""
 
-    def __init__(self, truth, believed=None, odometry=True):
-        self.state = TrackState.LOST if believed is None else TrackState.TRACKING
+    def __init__(self, truth, believed=None, odometry=True, state=TrackState.LOST):
+        self.state = state if believed is None else TrackState.TRACKING
         self.T_map_base = truth if believed is None else believed
         # an odometry frame turned against the map
         self.T_map_odom = self.T_map_base @ inverse(TURNED @ truth) if odometry else None
@@ -165,3 +165,11 @@ def test_it_is_looked_for_now_and_then_and_not_where_that_is_switched_off():
     found = [place is not None for place in recovered(*lost, start=at(95.0), radius_m=15, period_s=5.0)]
     assert not any(found[:2]) and 1 <= sum(found) <= 3
     assert not any(recovered(*lost, start=at(95.0), radius_m=15, enabled=False))
+
+
+def test_a_track_that_images_pass_for_long_and_never_confirm_is_looked_for_too():
+    doubtful = Lost(at(55.0), state=TrackState.DEGRADED)
+    found = [place is not None for place in recovered(*[doubtful] * 70, start=at(55.0), doubt_s=20.0)]
+    assert 20 <= found.index(True) <= 22 and sum(found) <= 3
+    assured = Lost(at(55.0), believed=at(55.0))
+    assert not any(recovered(*[*[doubtful] * 15, assured] * 4, start=at(55.0), doubt_s=20.0))

@@ -5,6 +5,8 @@ import math
 
 import pytest
 
+from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.localization.states import Signals, StateConfig, StateMachine, TrackState
 
 GOOD = {"accepted": True, "contradicts": False, "inlier_ratio": 0.5, "usual_inliers": 0.5, "innovation": 1.0,
@@ -48,6 +50,12 @@ def test_inliers_far_below_the_usual_degrade(tracking):
     assert tracking.images(30, inlier_ratio=0.2) is TrackState.DEGRADED
     assert tracking.images(30, inlier_ratio=0.3) is TrackState.DEGRADED
     assert tracking.images(30, inlier_ratio=0.35) is TrackState.TRACKING
+
+
+@pytest.mark.parametrize("signal", ["scatter_m", "scatter_deg", "sigma_m", "sigma_deg"])
+def test_a_state_that_would_end_as_soon_as_it_began_is_refused(signal):
+    with pytest.raises(ConfigError, match=f"tracking_{signal} is 9, expected at most degraded_{signal}"):
+        validate(StateConfig, {f"tracking_{signal}": 9.0})
 
 
 def test_where_inliers_are_few_as_a_rule_they_are_enough():

@@ -460,3 +460,22 @@ def test_cameras_that_look_elsewhere_keep_the_track_together():
         # both images have the same stamp
         result = drive.tracker.process_image(drive.stamp_ns - SECOND // 10, IMAGE, behind)
         assert result.accepted and result.state is TrackState.TRACKING and error(result) < 0.6
+
+
+def test_images_of_two_cameras_some_ms_apart_leave_the_velocity_alone():
+    drive = Drive(odometry=False)
+    for _ in range(30):
+        result = drive.step()
+        drive.refiner.stamp_ns = stamp_ns = drive.stamp_ns - SECOND // 10 + SECOND // 500
+        result = drive.tracker.process_image(stamp_ns, IMAGE, MOUNTED)
+    np.testing.assert_allclose(result.velocity, [8.0, 0, 0.1, 0, 0, 0.05], atol=1.5)
+    assert error(result) < 0.5
+
+
+def test_another_shared_error_holds_from_the_next_image_on():
+    drive = Drive()
+    drive.run(20)
+    config = drive.tracker.config
+    measurement = config.measurement.model_copy(update={"bias_m": (1.0, 1.0, 1.0)})
+    drive.tracker.reconfigure(config.model_copy(update={"measurement": measurement}))
+    assert sigmas(drive.step().covariance)[0] > 1.0

@@ -10,7 +10,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_side import RosSide, wait_until
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -66,12 +66,17 @@ def place_in(pixels):
 class Robot(RosSide):
     """Drives by `drive`, twice as fast as its clock says, and keeps what the localizer publishes."""
 
+    def __init__(self, reliability=ReliabilityPolicy.RELIABLE):
+        super().__init__()
+        self._reliability = reliability
+
     def __enter__(self) -> Robot:
         super().__enter__()
         self.stamp_ns, self.size, self.jump_m = START, (160, 48), 0.0
-        self._image = self.node.create_publisher(Image, "image", 10)
-        self._info = self.node.create_publisher(CameraInfo, "camera_info", 10)
-        self._odometry = self.node.create_publisher(Odometry, "odometry", 100)
+        sensors = QoSProfile(depth=100, reliability=self._reliability)
+        self._image = self.node.create_publisher(Image, "image", sensors)
+        self._info = self.node.create_publisher(CameraInfo, "camera_info", sensors)
+        self._odometry = self.node.create_publisher(Odometry, "odometry", sensors)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._tf_static = self.node.create_publisher(TFMessage, "/tf_static", latched)
         self._initial = self.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)

@@ -2,9 +2,11 @@
 """Between callbacks and worker: the newest image of each camera, and all odometry."""
 
 import threading
+import time
 
 import numpy as np
 
+from lhmap_loc_ros.nodes import latest
 from lhmap_loc_ros.nodes.latest import Frame, Mailbox
 
 
@@ -39,6 +41,14 @@ def test_odometry_is_waited_for_up_to_the_image_and_never_dropped():
     later.start()
     assert [stamp_ns for stamp_ns, _ in mailbox.take_odometry(10, wait_s=60)] == [5, 10]
     assert mailbox.take_odometry(20, wait_s=0.01) == []
+
+
+def test_odometry_that_has_ended_is_not_waited_for(monkeypatch):
+    mailbox = Mailbox()
+    mailbox.put_odometry(5, np.eye(4))
+    monkeypatch.setattr(latest, "SILENT_S", 0.0)
+    began = time.monotonic()
+    assert len(mailbox.take_odometry(10, wait_s=60)) == 1 and time.monotonic() < began + 30
 
 
 def test_closing_ends_the_wait_of_the_worker():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
+from rclpy.qos import ReliabilityPolicy
 from robot import RATE, SECOND, START, Robot, picture, truth_at, write_street
 from ros_side import Process, change, ros_parameters, wait_until
 
@@ -37,6 +38,7 @@ def robot(street):
 def test_a_silent_camera_shows_and_the_track_goes_on_with_odometry(robot):
     robot.drive(10, image=lambda stamp: None)
     assert robot.diagnosed("camera", "last image localized")
+    assert robot.diagnosed("localization", "s old") and robot.state == "DEGRADED"
     robot.drive(6)
     assert robot.state == "TRACKING" and robot.error() < 0.5
     assert robot.diagnosed("camera", "images come", 1.5)
@@ -100,6 +102,7 @@ def test_silent_odometry_is_bridged_by_constant_velocity(robot):
     robot.drive(8, odometry=False)
     assert robot.state == "TRACKING" and robot.error() < 0.5
     assert robot.last("motion") == "velocity"
+    assert robot.diagnosed("localization", "no odometry reaches the images")
 
 
 def test_odometry_that_jumps_is_not_followed(robot):
@@ -121,14 +124,33 @@ def test_a_clock_that_jumps_back_starts_anew_and_forward_goes_on(robot):
     robot.drive(3)
     robot.send_odometry(robot.stamp_ns)  # still on its way when the clock jumps
     robot.stamp_ns -= 4 * SECOND
-    robot.drive(1)
-    assert robot.diagnosed("localization", "waiting for initialpose")
-    robot.send_initial()
-    assert robot.drive_until("TRACKING") and robot.error() < 0.5
+    # from the last good pose, 12 m on: lost, and found again
+    assert robot.drive_until("INITIALIZING") and robot.drive_until("TRACKING", 30) and robot.error() < 0.5
     robot.drive(1)
     assert robot.last("motion") == "odometry"
     robot.stamp_ns += 3 * SECOND
     assert robot.drive_until("TRACKING") and robot.error() < 0.5
+
+
+def test_a_track_goes_on_where_it_is_switched_off_and_on_whatever_start_is_set(street):
+    start = {"set_initial_pose": "true", "initial_pose.x": 0.0, "initial_pose.z": 0.0}
+    with Process(STAND_IN, *ros_parameters(map_path=street, **start)), Robot() as robot:
+        robot.begin()
+        robot.drive(6)
+        assert change(robot, Transition.TRANSITION_DEACTIVATE)
+        robot.drive(3)
+        assert change(robot, Transition.TRANSITION_ACTIVATE)
+        states = len(robot.states)
+        robot.drive(2)
+        assert robot.state == "TRACKING" and robot.error() < 0.5
+        assert "INITIALIZING" not in [m.data for m in robot.states[states:]]
+
+
+def test_cameras_and_odometry_that_publish_best_effort_are_heard(street):
+    parameters = ros_parameters(map_path=street, image_reliability="best_effort")
+    with Process(STAND_IN, *parameters), Robot(ReliabilityPolicy.BEST_EFFORT) as robot:
+        robot.begin()
+        assert robot.drive_until("TRACKING") and robot.last("motion") == "odometry"
 
 
 def test_another_calibration_is_taken(robot):

@@ -166,8 +166,7 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
     buffer = Buffer(cache_time=Duration(seconds=60))
     TransformListener(buffer, ros.node)
     initial = ros.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
-    parameters = {"tf_child": "base_link", "transform_tolerance": 0.0}
-    with localizer(world, **parameters) as node, player(world, "--loop"):
+    with localizer(world, tf_child="base_link") as node, player(world, "--loop"):
         assert wait_until(lambda: any(m.status[0].message == "waiting for initialpose" for m in diagnostics), 60)
         assert not poses
         start = convert.to_pose_with_covariance(truth_at(START + 1_000_000_000), np.diag([9.0, 9, 9, 0.1, 0.1, 0.1]))
@@ -179,6 +178,9 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
         assert len(poses) > 3
         assert wait_until(lambda: buffer.can_transform("map", "base_link", Time()))
         assert not buffer.can_transform("map", "odom", Time())
+        # the robot is there at the time of an image, and not a tenth of a second later
+        stamp_ns = stamp_of(buffer.lookup_transform("map", "base_link", Time()))
+        assert wait_until(lambda: stamp_ns in map(stamp_of, poses))
         assert node.end(signal.SIGTERM, 30)[0] == 0
 
 
