@@ -30,6 +30,8 @@ INDEX = np.dtype(
         ("reserved", "<u4"),
     ]
 )  # fmt: skip
+MOST_STEPS = 65535
+"""Of a tile's edge and height: coordinates have 16 bits."""
 _SEED = struct.Struct("<iiiII")
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, model_validator
 
+from .layout import MOST_STEPS
+
 
 def _poses(value: Any) -> np.ndarray:
     """Rows of four numbers (N, 4), not to be written to: as objects those of a city take many times the memory."""
@@ -81,9 +83,9 @@ class MapMetadata(BaseModel):
 
     @model_validator(mode="after")
     def _tile_fits_16_bits(self) -> MapMetadata:
-        if self.tile_m / self.resolution_m > 65535:
+        if self.tile_m / self.resolution_m > MOST_STEPS:
             raise ValueError(
                 f"a tile of {self.tile_m} m in steps of {self.resolution_m} m does not fit 16 bits, "
-                f"resolution_m must be at least {self.tile_m / 65535:.2g}"
+                f"resolution_m must be at least {self.tile_m / MOST_STEPS:.2g}"
             )
         return self

@@ -17,7 +17,6 @@ from ..errors import BagError, ConfigError, InputError
 from ..geometry import distance_along
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
-from ..lhmap.cells import BLOCK_CELLS
 from ..lhmap.writer import write_tiles
 from .config import BuildConfig
 from .heat import load_heat_model
@@ -106,10 +105,8 @@ def points_per_m(config: BuildConfig) -> float:
 
 
 def whole_tiles(config: BuildConfig) -> BuildConfig:
-    """The configuration with tiles of a whole number of blocks of voxels: none lies across their border."""
-    block_m = BLOCK_CELLS * config.voxel_m
-    blocks = max(1, round(config.tile_m / block_m))
-    return config.model_copy(update={"tile_m": round(blocks * block_m, 9)})
+    """The configuration with tiles of a whole number of blocks of voxels."""
+    return config.model_copy(update={"tile_m": config.whole_tile_m})
 
 
 class working_folder(AbstractContextManager):

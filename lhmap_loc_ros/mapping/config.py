@@ -6,10 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..configuration import Config
-from ..lhmap.cells import CELL_STEPS
+from ..lhmap.cells import BLOCK_CELLS, CELL_STEPS
+from ..lhmap.layout import MOST_STEPS
 
 
 class MovingConfig(Config):
@@ -37,11 +38,11 @@ class HeatConfig(Config):
     """Name or path of the heat network."""
     spacing_m: float = Field(2.0, gt=0)
     """Distance driven between virtual views, metres."""
-    beside_m: tuple[float, ...] = (0.0, -2.0, 2.0)
+    beside_m: tuple[float, ...] = Field((0.0, -2.0, 2.0), min_length=1)
     """Where views stand beside the path (left positive), metres; they take turns along the path."""
     height_m: float = Field(1.6, gt=0)
     """Height of the virtual camera above the ground under the path, metres."""
-    yaw_deg: tuple[float, ...] = (0.0, 12.0, -12.0, 180.0)
+    yaw_deg: tuple[float, ...] = Field((0.0, 12.0, -12.0, 180.0), min_length=1)
     """Headings of the views relative to the direction of travel, taking turns."""
     fov_deg: float = Field(80.0, gt=10, lt=150)
     """Horizontal field of view; the pixels are those of the network's input."""
@@ -115,3 +116,20 @@ class BuildConfig(Config):
     def step_m(self) -> float:
         """Step of the stored coordinates, metres."""
         return self.voxel_m / CELL_STEPS if self.resolution_m is None else self.resolution_m
+
+    @property
+    def whole_tile_m(self) -> float:
+        """Edge of a tile of a whole number of blocks of voxels, metres: none lies across the border of two."""
+        block_m = BLOCK_CELLS * self.voxel_m
+        return round(max(1, round(self.tile_m / block_m)) * block_m, 9)
+
+    @model_validator(mode="after")
+    def _tiles_can_be_stored(self) -> BuildConfig:
+        steps = self.whole_tile_m / self.step_m
+        if steps > MOST_STEPS:
+            step = f"voxel_m / {CELL_STEPS}" if self.resolution_m is None else "resolution_m"
+            raise ValueError(
+                f"tile_m: {self.whole_tile_m:g} m are {steps:.0f} steps of {self.step_m:g} m ({step}) found, "
+                f"expected at most {MOST_STEPS}"
+            )
+        return self

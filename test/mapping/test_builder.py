@@ -330,6 +330,11 @@ def test_bags_that_cannot_be_mapped(bag, tmp_path):
         ({"voxels": 0.1}, "voxels"),
         ({"moving": {"min_passes": 0}}, "moving.min_passes"),
         ({"poses": "gps"}, "poses: found 'gps'"),
+        ({"heat_views": {"beside_m": []}}, "heat_views.beside_m: .*at least 1"),
+        ({"heat_views": {"yaw_deg": []}}, "heat_views.yaw_deg: .*at least 1"),
+        ({"tile_m": 1000}, r"tile_m: 1000 m are 80000 steps of 0.0125 m \(voxel_m / 8\) found, expected at most 65535"),
+        ({"resolution_m": 0.0003}, r"tile_m: 25.6 m are 85333 steps of 0.0003 m \(resolution_m\)"),
+        ({"voxel_m": 0.003}, r"tile_m: 25.608 m are 68288 steps of 0.000375 m \(voxel_m / 8\)"),
     ],
 )
 def test_impossible_configurations_name_the_field(values, message):
