@@ -23,7 +23,7 @@ from .heat import load_heat_model
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
 from .stages.gather import GatherJob
-from .stages.plan import Plan, Recording, Tile, outs
+from .stages.plan import POSES, Plan, Recording, Tile, outs
 from .stages.schedule import Report, Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
 
@@ -110,7 +110,10 @@ def whole_tiles(config: BuildConfig) -> BuildConfig:
 
 
 class working_folder(AbstractContextManager):
-    """The folder for what stages compute; one that nobody asked for is deleted when the block ends well."""
+    """The folder for what stages compute; one that nobody asked for is deleted when the block ends well.
+
+    After bad input it is deleted only if no stage is done; else the error says that it is there.
+    """
 
     def __init__(self, out, work):
         self.path = Path(f"{out}.work") if work is None else Path(work)
@@ -123,10 +126,16 @@ class working_folder(AbstractContextManager):
             raise InputError(f"{self.path}: cannot be made ({error.strerror}), expected a folder to work in") from error
         return self.path
 
-    def __exit__(self, kind, *_):
-        # after bad input there is nothing worth going on with
-        if not self._keep and (kind is None or issubclass(kind, InputError)):
-            shutil.rmtree(self.path, ignore_errors=True)
+    def __exit__(self, kind, error, _):
+        if self._keep or not (kind is None or issubclass(kind, InputError)):
+            return
+        if kind is not None and self._some_stage_is_done():
+            raise kind(f"{error}; {self.path} holds what was done before, for the next build") from error
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _some_stage_is_done(self) -> bool:
+        """Poses that were read from a bag are read again at no cost."""
+        return any(result.parent.name != POSES for result in self.path.rglob("*.npz"))
 
 
 def _workers(scheduler: str | None) -> AbstractContextManager[Workers]:
@@ -160,6 +169,8 @@ def _check_scans(chunks: Sequence[GatherJob], config: BuildConfig, bags: list[Pa
     """Says how many scans have been left out; raises BagError if all were."""
     placed, left_out = np.sum([load(job.out, "scans")["scans"] for job in chunks], axis=0)
     if not placed:
+        for job in chunks:
+            job.out.unlink(missing_ok=True)  # nothing in it is worth going on with
         raise BagError(
             f"no scan on {config.points_topic} has points in range at a time with a known pose: "
             + ", ".join(str(b) for b in bags)
@@ -175,7 +186,7 @@ def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -
     """The trajectory and where it came from; LiDAR odometry takes long and is kept."""
     topics = (config.points_topic, config.tf_topic, config.odometry_topic, config.map_frame, config.base_frame)
     settings = (*topics, config.min_range_m, config.max_range_m, T_base_lidar)
-    kept = work / "poses" / f"{key_of('icp', fingerprint, *settings)}.npz"
+    kept = work / "icp" / f"{key_of('icp', fingerprint, *settings)}.npz"
     asked = config.poses == "icp" or (config.poses == "auto" and config.poses_file is None)
     if asked and kept.exists():
         data = load(kept)

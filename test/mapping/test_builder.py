@@ -304,6 +304,23 @@ def test_a_failing_stage_leaves_the_old_map(built, bag, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [old]
 
 
+def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
+    def refuses(_):
+        raise InputError("points of tile (0, 0) lie between 0 and 90 m")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lhmap_loc_ros.mapping.stages.choose.PackJob.run", refuses)
+        with pytest.raises(InputError, match=r"between 0 and 90 m; .*m\.work holds what was done before"):
+            build_map(bag, tmp_path / "m", PLAIN)
+    # nor does a slip of the next command cost it
+    with pytest.raises(BagError, match=r"no topic /velodyne.*m\.work holds"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
+    stages = {}
+    build_map(bag, tmp_path / "m", PLAIN, lambda stage, done, total: stages.setdefault(stage, (done, total)))
+    assert stages["merge"] == (1, 1) and stages["clean"][0] == stages["clean"][1] > 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]
+
+
 def test_bags_that_cannot_be_mapped(bag, tmp_path):
     with pytest.raises(BagError, match=r"no topic /velodyne; the bag has: .*/points"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))

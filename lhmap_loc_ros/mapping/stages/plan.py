@@ -24,6 +24,8 @@ from .views import HeatJob, ViewJob
 
 Tile = tuple[int, int]
 
+POSES = "poses"
+"""The folder of the drives."""
 VIEWS_PER_JOB, STRETCHES_PER_JOB = 25, 10
 
 
@@ -54,7 +56,7 @@ class Plan:
         """The pieces of a bag."""
         c = self.config.model_copy(update={"intensity_scale": recording.intensity_scale})
         drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
-        trajectory = self.out("poses", drive)
+        trajectory = self.out(POSES, drive)
         if not trajectory.exists():
             save(trajectory, **drive)
         first, last = recording.span_ns
