@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .noise import find_isolated
 
 
 def find_lasting(
-    points: np.ndarray, origin: np.ndarray, images: Sequence[RangeImage], config: BuildConfig
+    points: np.ndarray, origin: np.ndarray, images: Iterable[RangeImage], config: BuildConfig
 ) -> np.ndarray:
     """Which points (N, 3) around `origin` (3,) stay, by range images from around, and are not alone: (N,) bool."""
     keep = np.ones(len(points), bool)

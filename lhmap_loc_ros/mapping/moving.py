@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ _ELEVATION_BINS = 225
 _PI = np.float32(np.pi)
 _PER_AZIMUTH = np.float32(_AZIMUTH_BINS / (2 * np.pi))
 _PER_ELEVATION = np.float32(_ELEVATION_BINS / np.pi)
+STAND_IMAGES = 300
+"""Five minutes, one image a second."""
 _JOBS = min(os.cpu_count() or 1, 8)
 
 
@@ -126,8 +128,32 @@ class Thinner:
         return True
 
 
+def witnesses(places: Sequence[np.ndarray], apart_m: float) -> list[int]:
+    """Which pieces of recordings are compared with the map, by the places (K, 2) of their range images, ascending.
+
+    A vehicle that stands sees the same again and again. The pieces of a stand, those that lie within `apart_m` of its
+    first place, are as many as hold `STAND_IMAGES` images, spread over its time: hits and passes keep their proportion.
+    """
+    stands: list[list[int]] = []
+    for number, taken in enumerate(places):
+        if not len(taken):
+            continue
+        first = places[stands[-1][0]][0] if stands else np.full(2, np.inf)
+        if stands and np.linalg.norm(taken - first, axis=1).max() < apart_m:
+            stands[-1].append(number)
+        else:
+            stands.append([number])
+    chosen: list[int] = []
+    for stand in stands:
+        images = sum(len(places[number]) for number in stand)
+        most = max(STAND_IMAGES * len(stand) // images, 2)
+        picked = np.linspace(0, len(stand) - 1, min(most, len(stand))).round().astype(int)
+        chosen += [stand[k] for k in picked]
+    return chosen
+
+
 def find_moving(
-    points: np.ndarray, origin: np.ndarray, images: Sequence[RangeImage], config: MovingConfig, report=None
+    points: np.ndarray, origin: np.ndarray, images: Iterable[RangeImage], config: MovingConfig
 ) -> np.ndarray:
     """Which map points were only there for a while: (N,) bool.
 
@@ -141,7 +167,7 @@ def find_moving(
     around = np.empty((_ELEVATION_BINS, _AZIMUTH_BINS), np.float32)
     radius, margin = np.float32(config.radius_m), np.float32(config.margin_m)
     with ThreadPoolExecutor(_JOBS) as pool:
-        for done, image in enumerate(images, 1):
+        for image in images:
             nearest = image.full()
             _around(nearest, around)
             T = inverse(image.T_map_lidar)
@@ -155,8 +181,6 @@ def find_moving(
             ]
             for job in jobs:
                 job.result()
-            if report:
-                report("moving", done, len(images))
     moving = np.zeros(len(points), bool)
     moving[groups.order] = (passes >= config.min_passes) & (passes > config.passes_per_hit * hits)
     return moving

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import box_world as world
 import numpy as np
@@ -18,7 +19,10 @@ from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
+from lhmap_loc_ros.mapping.moving import RangeImage, witnesses
+from lhmap_loc_ros.mapping.stages import gather
 from lhmap_loc_ros.mapping.stages.choose import ChooseJob
+from lhmap_loc_ros.mapping.stages.schedule import local_workers
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
 from lhmap_loc_ros.mapping.stages.tiles import lots
 
@@ -120,6 +124,42 @@ def test_killed_build_is_finished_by_the_next(bag, expected, tmp_path, share):
     assert out.exists() == (process.returncode == 0)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert out.read_bytes() == expected and not work.exists()
+
+
+def test_who_stands_for_long_is_a_witness_now_and_then():
+    rng = np.random.default_rng(0)
+
+    def standing(x, pieces, images=10):
+        return [rng.normal((x, 0), 0.1, (images, 2)) for _ in range(pieces)]
+
+    moving = [np.column_stack([np.arange(k, k + 10, 1.5), np.zeros(7)]) for k in range(0, 100, 10)]
+    # a stop of five minutes is all there, pieces without images count for nothing
+    assert witnesses([*moving, *standing(110, 30)], 1.5) == list(range(40))
+    assert witnesses([np.zeros((0, 2)), *moving[:2], np.zeros((0, 2))], 1.5) == [1, 2]
+    # of an hour as much, evenly; then the drive goes on
+    chosen = witnesses([*moving, *standing(110, 360), *moving], 1.5)
+    hour = [number for number in chosen if 10 <= number < 370]
+    assert chosen[:10] == list(range(10)) and chosen[-10:] == list(range(370, 380)) and len(hour) == 30
+    assert hour[0] == 10 and hour[-1] == 369 and 11 <= np.diff(hour).min() <= np.diff(hour).max() <= 13
+
+
+def test_a_tile_holds_the_range_images_of_one_piece_at_a_time(bag, tmp_path, monkeypatch):
+    alive, most = weakref.WeakSet(), []
+
+    class Counted(RangeImage):
+        def __init__(self, *fields):
+            super().__init__(*fields)
+            alive.add(self)
+            most.append(len(alive))
+
+        __hash__ = object.__hash__
+
+    monkeypatch.setattr(gather, "RangeImage", Counted)
+    monkeypatch.setattr("lhmap_loc_ros.mapping.builder._workers", lambda _: local_workers(1))
+    # pieces of one scan each
+    config = CONFIG.model_copy(update={"chunk_s": 0.1, "moving": CONFIG.moving.model_copy(update={"spacing_s": 0.05})})
+    build_map(bag, tmp_path / "m", config)
+    assert len(most) > 50 and max(most) <= 3
 
 
 def test_half_written_results_are_not_taken_for_results(tmp_path):

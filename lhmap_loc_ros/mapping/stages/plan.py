@@ -15,6 +15,7 @@ from ...datasets.trajectory import Trajectory
 from ...lhmap import layout
 from ..config import BuildConfig
 from ..heat import stops_along
+from ..moving import witnesses
 from ..selection import stretches, without_twins
 from .choose import ChooseJob, PackJob
 from .gather import GatherJob
@@ -76,14 +77,15 @@ class Plan:
         """One job for each tile that any chunk has voxels in."""
         c = self.config
         parts: dict[Tile, list] = defaultdict(list)
-        places, taken_in = [np.zeros((0, 2))], []
-        for number, chunk in enumerate(chunks):
+        places = []
+        for chunk in chunks:
             data = load(chunk, "tiles", "spans", "poses")
             places.append(data["poses"][:, :2, 3])
-            taken_in += [number] * len(data["poses"])
             for tile, (start, end) in zip(data["tiles"].tolist(), data["spans"].tolist(), strict=True):
                 parts[tuple(tile)].append((chunk, start, end))
-        images = cKDTree(np.concatenate(places))
+        chosen = witnesses(places, c.moving.spacing_m)
+        taken_in = np.repeat(chosen, [len(places[number]) for number in chosen])
+        images = cKDTree(np.concatenate([np.zeros((0, 2)), *(places[number] for number in chosen)]))
         jobs = {}
         for tile in sorted(parts, key=lambda t: (t[1], t[0])):
             middle = (np.array(tile) + 0.5) * c.tile_m

@@ -35,7 +35,8 @@ class TileJob:
         hits = voxels["hits"][:, None]
         points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
         middle, reach = corner[:2] + config.tile_m / 2, reach_of(config)
-        images = [image for path in self.witnesses for image in read_images(path, middle, reach)]
+        # chunk by chunk: where the vehicle stood for long, there are many
+        images = (image for path in self.witnesses for image in read_images(path, middle, reach))
         keep = find_lasting(points, corner, images, config)
         voxels, points = voxels[keep], points[keep]
         intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
