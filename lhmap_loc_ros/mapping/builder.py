@@ -14,12 +14,11 @@ import numpy as np
 from ..datasets.bag import BagReader
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
-from ..geometry import distance_along
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles
 from .config import BuildConfig
-from .heat import load_heat_model
+from .heat import every, load_heat_model
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
 from .stages.gather import GatherJob
@@ -236,8 +235,6 @@ def _assemble(
 
 def _waypoints(drive: Trajectory) -> np.ndarray:
     """x, y, z and yaw of the vehicle (N, 4) every few metres."""
-    along = distance_along(drive.poses[:, :3, 3])
-    stops = np.unique(np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, _PATH_STEP_M)))
-    poses = drive.poses[stops]
+    poses = drive.poses[np.unique(every(_PATH_STEP_M, drive.poses))]
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
     return np.column_stack([poses[:, :3, 3], yaw]).round(2)

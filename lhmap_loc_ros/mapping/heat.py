@@ -64,14 +64,21 @@ class Stop:
         return make_pose(rotation @ _BASE_FROM_OPTICAL, position)
 
 
+def every(spacing_m: float, path: np.ndarray) -> np.ndarray:
+    """Numbers of the first poses (P, 4, 4) of a path after each so many metres, the first pose included."""
+    along = distance_along(path[:, :3, 3])
+    numbers = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, spacing_m))
+    # the last stop may lie a rounding error behind the last pose
+    return np.minimum(numbers, len(path) - 1)
+
+
 def stops_along(path: np.ndarray, config: HeatConfig) -> list[Stop]:
     """Stops every `spacing_m` along `path`, the poses (P, 4, 4) of the vehicle.
 
     They take turns in the headings and the places beside the path of the configuration: a full round of headings at
     one place beside the path, then the next place.
     """
-    along = distance_along(path[:, :3, 3])
-    numbers = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, config.spacing_m))
+    numbers = every(config.spacing_m, path)
     return [
         Stop(
             path[number],

@@ -81,6 +81,13 @@ def test_views_follow_the_path():
     np.testing.assert_allclose(views[1][:3, 1], [0, 0, -1], atol=1e-12)  # upright
 
 
+def test_a_stop_at_the_very_end_of_the_path():
+    path = np.tile(np.eye(4), (11, 1, 1))
+    path[:, 0, 3] = np.arange(11) * (1 - 5e-8)  # ends half a micrometre before the sixth stop
+    stops = stops_along(path, HeatConfig(spacing_m=2.0))
+    assert [round(stop.T_map_base[0, 3]) for stop in stops] == [0, 3, 5, 7, 9, 10]
+
+
 def test_built_with_heat(tmp_path):
     network = write_network(tmp_path / "h.onnx")
     bag = world.write_bag(tmp_path / "b", 6, with_car=False)
