@@ -21,7 +21,7 @@ ModelsArgument = Annotated[
 @fails_in_one_line
 def build_engines(
     models: ModelsArgument = None,
-    precision: Annotated[str, typer.Option(help="fp32, or fp16: convolutions in half precision.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32 (also auto), or fp16: convolutions in half precision.")] = "fp32",
     sm: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Compute capability of the GPU, e.g. 86; needed where there is none (tensorrt_rtx only)."),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import ModelError
-from .choice import PRECISIONS, Backend
+from .choice import PRECISIONS, Backend, Precision
 from .engine_cache import EngineCache, EngineKey
 from .gpu import find_gpu
 from .model import Network
@@ -58,8 +58,8 @@ def sm_to_build_for(trt, asked: int | None) -> int:
 
 
 def checked_precision(name: str) -> str:
-    """A precision that TensorRT has; raises ModelError for others."""
+    """A precision that TensorRT has, auto as `load_model` takes it there; raises ModelError for others."""
     known = [precision.value for precision in PRECISIONS[Backend.TENSORRT]]
     if name not in known:
         raise ModelError(f"precision {name!r} does not go with TensorRT, expected {' or '.join(known)}")
-    return name
+    return Precision.FP32.value if name == Precision.AUTO.value else name

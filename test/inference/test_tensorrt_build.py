@@ -101,6 +101,13 @@ def test_the_target_is_the_gpu_here_or_what_is_asked_for(monkeypatch):
     assert sm_to_build_for(trt, None) == 120
 
 
+def test_engines_are_built_in_the_precision_that_they_are_loaded_in(cache):
+    code, _, err = lhmap("build", "heat", "--sm", str(SM), "--precision", "auto")
+    assert code == 0, err
+    assert [entry.precision for entry in cache.entries()] == ["fp32"]
+    assert Engines(trt, SM, cache).there(read_network(find_model("heat")), "fp32")
+
+
 def test_a_tensorrt_that_builds_for_this_gpu_only_says_so(monkeypatch):
     class Full:
         __name__, __version__ = "tensorrt", "11.0"
