@@ -318,7 +318,15 @@ def cells_file(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("kind, encoding", (("map_file", SORTED), ("cells_file", CELLS)))
+@pytest.fixture(scope="module")
+def empty_file(tmp_path_factory):
+    """A map without points, and so without tiles."""
+    path = tmp_path_factory.mktemp("map") / "empty.lhmap"
+    write_map(path, random_points(0, 0), MapMetadata())
+    return path
+
+
+@pytest.mark.parametrize("kind, encoding", (("map_file", SORTED), ("cells_file", CELLS), ("empty_file", None)))
 def test_the_reader_in_the_documentation_works(request, kind, encoding):
     map_file = request.getfixturevalue(kind)
     with LHMap.open(map_file) as lhmap:
