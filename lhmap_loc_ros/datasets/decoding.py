@@ -80,12 +80,14 @@ def decode_cloud(message) -> dict[str, np.ndarray]:
     )
     data = np.frombuffer(memoryview(message.data), np.uint8)
     row = message.width * message.point_step
-    if message.row_step < row or len(data) < message.row_step * message.height:
+    # some drivers leave the step of the rows at 0
+    step = message.row_step or row
+    if step < row or len(data) < step * message.height:
         raise BagError(
-            f"point cloud of {message.height}x{message.width} points has {len(data)} bytes, "
-            f"expected {row * message.height}"
+            f"point cloud of {message.height}x{message.width} points has {len(data)} bytes in rows of {step}, "
+            f"expected {message.height} rows of at least {row}"
         )
-    rows = data[: message.row_step * message.height].reshape(message.height, message.row_step)[:, :row]
+    rows = data[: step * message.height].reshape(message.height, step)[:, :row]
     points = np.ascontiguousarray(rows).view(dtype).ravel()
     return {name: points[name] for name in fields}
 

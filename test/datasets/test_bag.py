@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of every kind come out as the same arrays; what is wrong with one is said in one line."""
 
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Writer1
@@ -129,6 +132,20 @@ def test_absolute_times_in_seconds_and_big_endian(tmp_path):
     np.testing.assert_allclose(scan.intensity, [1, 0.2])
     # float64 seconds of today are good to some 200 ns
     np.testing.assert_allclose(scan.offsets_ns, [0, 100_000_000], atol=500)
+
+
+def test_rows_whose_step_is_not_told_have_no_gaps(tmp_path):
+    def make(step, types, rows=2):
+        whole = cloud(types, OUSTER_FIELDS, np.tile(OUSTER, rows))
+        return dataclasses.replace(whole, height=rows, width=2, row_step=step)
+
+    path = write_rosbag2(tmp_path / "b", {
+        "/0": [(STAMP, partial(make, 0))], "/40": [(STAMP, partial(make, 40))], "/39": [(STAMP, partial(make, 39))],
+    })  # fmt: skip
+    np.testing.assert_array_equal(only(path, "/0").points, only(path, "/40").points)
+    assert len(only(path, "/0").points) == 4
+    with pytest.raises(BagError, match="2x2 points has 80 bytes in rows of 39, expected 2 rows of at least 40"):
+        only(path, "/39")
 
 
 def test_times_of_an_unknown_unit_are_refused(tmp_path):
