@@ -68,7 +68,10 @@ def build(
     out: Annotated[Path, typer.Option("--out", "-o", help="The map to write, e.g. campus.lhmap.")],
     config: ConfigOption = None,
     poses: Annotated[Optional[Path], typer.Option(help="TUM or KITTI file of the poses of base_link.")] = None,  # noqa: UP045
-    voxel: Annotated[Optional[float], typer.Option(help="Edge of a voxel [m]; 0.1 if not set.")] = None,  # noqa: UP045
+    voxel: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Edge of a voxel [m]; if not set 0.1, or 0.15 for a budget below 2."),
+    ] = None,
     budget: Annotated[Optional[float], typer.Option(help="Size of the map [MB per km driven].")] = None,  # noqa: UP045
     work: Annotated[
         Optional[Path],  # noqa: UP045

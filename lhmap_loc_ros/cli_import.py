@@ -106,7 +106,10 @@ def import_cloud(
         Optional[Path],  # noqa: UP045
         typer.Option(help="TUM file of poses of base_link on the ground, where robots will drive: gives heat."),
     ] = None,
-    voxel: Annotated[Optional[float], typer.Option(help="Edge of a voxel [m]; 0.1 if not set.")] = None,  # noqa: UP045
+    voxel: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Edge of a voxel [m]; if not set 0.1, or 0.15 for a budget below 2."),
+    ] = None,
     budget: Annotated[Optional[float], typer.Option(help="Size of the map [MB per km of path].")] = None,  # noqa: UP045
     config: ConfigOption = None,
 ) -> None:

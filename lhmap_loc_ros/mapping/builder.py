@@ -47,7 +47,7 @@ def build_map(
     `report(stage, done, total)` follows the progress. Raises an InputError for bags, poses, a configuration
     or a heat network that cannot be used; `out` is then left as it was.
     """
-    config, report = whole_tiles(config or BuildConfig()), report or (lambda stage, done, total: None)
+    config, report = settled(config or BuildConfig()), report or (lambda stage, done, total: None)
     bags = [Path(bag)] if isinstance(bag, str | Path) else [Path(b) for b in bag]
     # a missing network should not show after minutes of work
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
@@ -93,19 +93,19 @@ def value_and_write(
 def points_per_m(config: BuildConfig) -> float:
     """How many points a metre of path the budget pays for.
 
-    With coordinates of 2 cm a point costs up to 3.15 bytes at 1 MB/km, index and header included, as part of a voxel up
-    to 0.91, and less where tiles are fuller and places nearer to each other, as the powers say, fitted to measured
-    maps. It is the same for all places, whatever else the map holds: what is mapped later must not change the tiles
-    that are there. So it is the price of streets that take many bytes; others come out smaller.
+    With coordinates of 2 cm a point costs up to 3.15 bytes at 1 MB/km, index and header included, as part of a voxel of
+    0.1 m up to 0.91, and less where tiles are fuller, places nearer to each other and voxels larger, as the powers say,
+    fitted to measured maps. It is the same for all places, whatever else the map holds: what is mapped later must not
+    change the tiles that are there. So it is the price of streets that take many bytes; others come out smaller.
     """
     if config.resolution_m is None:
-        return 1100 * config.budget_mb_per_km**1.33
+        return 1100 * config.budget_mb_per_km**1.33 * (config.edge_m / 0.1) ** 0.85
     return 1000 / 3.15 * config.budget_mb_per_km**1.155
 
 
-def whole_tiles(config: BuildConfig) -> BuildConfig:
-    """The configuration with tiles of a whole number of blocks of voxels."""
-    return config.model_copy(update={"tile_m": config.whole_tile_m})
+def settled(config: BuildConfig) -> BuildConfig:
+    """The configuration with the voxels that the budget asks for, and tiles of a whole number of blocks of them."""
+    return config.model_copy(update={"voxel_m": config.edge_m, "tile_m": config.whole_tile_m})
 
 
 class working_folder(AbstractContextManager):

@@ -12,6 +12,9 @@ from ..configuration import Config
 from ..lhmap.cells import BLOCK_CELLS, CELL_STEPS
 from ..lhmap.layout import MOST_STEPS
 
+SMALL_BUDGET = 2.0
+"""Megabytes per kilometre below which a map of voxels of 0.15 m localizes better than one of 0.1 m."""
+
 
 class MovingConfig(Config):
     """Removal of what moved, by looking through it."""
@@ -78,7 +81,9 @@ class BuildConfig(Config):
 
     chunk_s: float = Field(10.0, gt=0)
     """Bags are merged in pieces of so many seconds; one core holds one piece."""
-    voxel_m: float = Field(0.1, gt=0, le=2)
+    voxel_m: float | None = Field(None, gt=0, le=2)
+    """Edge of the voxels that scans are merged into, metres; None: 0.1, and 0.15 where the budget is too small for the
+    many points of such a map: then larger voxels show more of the street."""
     tile_m: float = Field(25.6, gt=0)
     """Edge of a tile, metres; rounded to a whole number of blocks of eight voxels."""
     resolution_m: float | None = Field(None, gt=0)
@@ -115,12 +120,20 @@ class BuildConfig(Config):
     @property
     def step_m(self) -> float:
         """Step of the stored coordinates, metres."""
-        return self.voxel_m / CELL_STEPS if self.resolution_m is None else self.resolution_m
+        return self.edge_m / CELL_STEPS if self.resolution_m is None else self.resolution_m
+
+    @property
+    def edge_m(self) -> float:
+        """Edge of a voxel, metres."""
+        if self.voxel_m is not None:
+            return self.voxel_m
+        small = self.budget_mb_per_km is not None and self.budget_mb_per_km < SMALL_BUDGET
+        return 0.15 if small else 0.1
 
     @property
     def whole_tile_m(self) -> float:
         """Edge of a tile of a whole number of blocks of voxels, metres: none lies across the border of two."""
-        block_m = BLOCK_CELLS * self.voxel_m
+        block_m = BLOCK_CELLS * self.edge_m
         return round(max(1, round(self.tile_m / block_m)) * block_m, 9)
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from ..datasets.clouds import Cloud, read_cloud, write_cloud, write_tiles
 from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
 from ..lhmap import LHMap
-from .builder import value_and_write, whole_tiles, working_folder
+from .builder import settled, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
@@ -32,7 +32,7 @@ def map_from_cloud(
     places to look from: the points keep the heat of the file, or all get the same, and none is left out. A cloud with
     heat was an LHMap already and is not merged into voxels again. Raises InputError for a cloud that cannot be used.
     """
-    config, report = whole_tiles(config), report or (lambda stage, done, total: None)
+    config, report = settled(config), report or (lambda stage, done, total: None)
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     report("read", 0, 1)
     found = read_cloud(source)
