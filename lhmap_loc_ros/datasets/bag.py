@@ -14,7 +14,6 @@ from ..errors import BagError, InputError
 from ..geometry import from_quaternion
 from . import decoding
 from .messages import CameraInfo, Image, Odometry, Scan, Stamped, Transform
-from .trajectory import Trajectory
 from .transforms import TransformTree
 
 
@@ -139,13 +138,6 @@ class BagReader:
         if not info.matrix[0, 0] > 0:
             raise BagError(f"{self.path}: {topic} is not calibrated: fx is {info.matrix[0, 0]:g}, expected more than 0")
         return info
-
-    def odometry(self, topic: str) -> Trajectory:
-        """All poses of an odometry topic; raises BagError if there are none."""
-        poses = [(m.stamp_ns, m.pose) for m in self.messages([topic])]
-        if not poses:
-            raise BagError(f"{self.path}: {topic} holds no message, expected odometry")
-        return Trajectory.sorted(*zip(*poses, strict=True))
 
     def _scan(self, topic, stamp, message) -> Iterator[Scan]:
         stamp = _stamp(message.header, stamp)

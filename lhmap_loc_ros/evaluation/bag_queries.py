@@ -41,7 +41,8 @@ class BagQueries:
         try:
             self._setup = read_setup(self._reader, self._inputs)
             self.numbers = frame_numbers(frames, self._reader.count(self._inputs.image))
-            self._truth = known_poses(self._reader, truth, lhmap.metadata.frame, self._inputs.base_frame)
+            frames = lhmap.metadata.frame, self._inputs.base_frame, self._inputs.tf_static
+            self._truth = known_poses(self._reader, truth, *frames)
         except BaseException:
             self._reader.close()
             raise

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..datasets.bag import BagReader
 from ..datasets.importing import truth_path
+from ..datasets.moving_frames import trajectory_from_tf
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_tum
 from ..errors import BagError, InputError
@@ -18,6 +19,8 @@ from ..lhmap.atomic import replacing
 from ..localization.inputs import BagInputs, CameraSetup, images, read_setup
 from .metrics import sample
 from .overlay import draw_overlay
+
+TF = "/tf"
 
 
 def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs | None = None) -> dict[str, float]:
@@ -32,7 +35,7 @@ def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs 
         raise InputError(f"{out}: ends in {suffix!r}, expected .png or .jpg")
     with BagReader(bag) as reader:
         setup = read_setup(reader, inputs)
-        trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame)
+        trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
         stamp_ns, image = _image(reader, inputs, setup, frame)
     pose, covered = sample(trajectory, np.array([stamp_ns]), max_gap_s=5.0)
     if not covered[0]:
@@ -50,31 +53,18 @@ def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs 
     return {"stamp_s": stamp_ns / 1e9, "x": x, "y": y, "z": z, "points": len(crop.points)}
 
 
-def known_poses(reader: BagReader, poses, map_frame: str, base_frame: str) -> Trajectory:
+def known_poses(reader: BagReader, poses, map_frame: str, base_frame: str, tf_static: str) -> Trajectory:
     """Poses of the robot in the map: from a TUM file, from the one beside the bag, or from its TF."""
     beside = truth_path(reader.path)
     if poses is not None or beside.is_file():
         return read_tum(poses if poses is not None else beside)
-    if "/tf" not in reader.topics:
-        raise BagError(f"{reader.path}: no poses: neither {beside.name} beside it nor /tf in it; give a TUM file")
-    return _from_tf(reader, map_frame, base_frame)
-
-
-def _from_tf(reader: BagReader, map_frame: str, base_frame: str) -> Trajectory:
-    """From the transforms map -> base_link, or map -> odom -> base_link with the latest map -> odom."""
-    T_map_odom, odom_frame, stamps, poses = None, None, [], []
-    for message in reader.messages(["/tf"]):
-        if message.frame == map_frame and message.child == base_frame:
-            stamps.append(message.stamp_ns)
-            poses.append(message.pose)
-        elif message.frame == map_frame:
-            T_map_odom, odom_frame = message.pose, message.child
-        elif message.child == base_frame and message.frame == odom_frame:
-            stamps.append(message.stamp_ns)
-            poses.append(T_map_odom @ message.pose)
-    if not poses:
-        raise BagError(f"{reader.path}: /tf does not join {map_frame} and {base_frame}; give the poses as a TUM file")
-    return Trajectory.sorted(stamps, poses)
+    found = trajectory_from_tf(reader, TF, map_frame, base_frame, tf_static) if TF in reader.topics else None
+    if found is None:
+        raise BagError(
+            f"{reader.path}: no poses: {beside.name} is not beside it, and {TF} and {tf_static} do not join "
+            f"{map_frame} and {base_frame}; give a TUM file"
+        )
+    return found
 
 
 def _image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, frame: int) -> tuple[int, np.ndarray]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from ..configuration import Config
 from ..datasets.bag import BagReader
 from ..datasets.messages import Image
+from ..datasets.moving_frames import trajectory_from_odometry
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, InputError
 from ..geometry import Camera, Rectifier
@@ -62,11 +63,14 @@ def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
 
 
 def read_odometry(reader: BagReader, inputs: BagInputs) -> Trajectory | None:
-    """The odometry of a bag, None where there is none; raises BagError if it was named and is missing."""
+    """The odometry of a bag, None where there is none.
+
+    Raises BagError if it was named and is missing, or if it is of a frame whose place on the robot is not known.
+    """
     topic = inputs.odometry
     if topic is None:
         topic = DEFAULT_ODOMETRY if DEFAULT_ODOMETRY in reader.topics else ""
-    return reader.odometry(topic) if topic else None
+    return trajectory_from_odometry(reader, topic, inputs.base_frame, inputs.tf_static) if topic else None
 
 
 def images(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> Iterator[tuple[int, np.ndarray]]:

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 
 from ..datasets.bag import BagReader
-from ..datasets.messages import Transform
+from ..datasets.moving_frames import trajectory_from_odometry, trajectory_from_tf
 from ..datasets.trajectory import Trajectory
-from ..datasets.transforms import TransformTree
 from ..datasets.tum import read_trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..geometry import inverse
@@ -43,7 +40,8 @@ def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, re
                 f"with those of {config.tf_static_topic} neither"
             )
     if source == "odometry" or (source == "auto" and config.odometry_topic in bag.topics):
-        return trajectory_from_odometry(bag, config), "odometry"
+        frames = config.base_frame, config.tf_static_topic
+        return trajectory_from_odometry(bag, config.odometry_topic, *frames), "odometry"
     return poses_by_icp(bag, config, T_base_lidar, report), "icp"
 
 
@@ -64,85 +62,6 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
             f"meet the scans of {bag.path}, {stamps[0]} to {stamps[-1]} ns"
         )
     return trajectory.between(min(bounds), max(bounds))
-
-
-def trajectory_from_tf(
-    bag: BagReader, topic: str, parent: str, child: str, static_topic: str | None = None
-) -> Trajectory | None:
-    """The poses of `child` in `parent` from a TF topic, through frames between them if need be; None if apart.
-
-    Where no link of `topic` leads up from a frame, one of `static_topic` does, if the bag has it; one at least must be
-    of `topic`. The poses are taken at the times of the last moving link; the other links are interpolated.
-    """
-    moving = _links(bag, topic)
-    fixed = _links(bag, static_topic) if static_topic in bag.topics else {}
-    # a frame that moves may have been announced as fixed before
-    chain = _chain([*fixed, *moving], parent, child)
-    if chain is None or not any(link in moving for link in chain):
-        return None
-    edges = [_edge(moving[link] if link in moving else fixed[link][-1:]) for link in chain]
-    stamps = max((edge for edge, link in zip(edges, chain, strict=True) if link in moving), key=len).stamps_ns
-    for edge in edges:
-        stamps = stamps[edge.covers(stamps)] if len(edge) > 1 else stamps
-    if not len(stamps):
-        return None
-    poses = np.broadcast_to(np.eye(4), (len(stamps), 4, 4))
-    for edge in edges:
-        poses = poses @ edge.at(stamps)
-    return Trajectory(stamps, poses)
-
-
-def _links(bag: BagReader, topic: str) -> dict[tuple[str, str], list[tuple[int, np.ndarray]]]:
-    """Stamps and poses by parent and child."""
-    links = defaultdict(list)
-    for message in bag.messages([topic]):
-        assert isinstance(message, Transform)
-        links[message.frame, message.child].append((message.stamp_ns, message.pose))
-    return links
-
-
-def _edge(stamped: list[tuple[int, np.ndarray]]) -> Trajectory:
-    return Trajectory.sorted(*zip(*stamped, strict=True))
-
-
-def _chain(links: list[tuple[str, str]], parent: str, child: str) -> list[tuple[str, str]] | None:
-    """The links that lead from the child up to the parent, topmost first; a frame's parent is that of its last link."""
-    parents = {c: p for p, c in links}
-    chain: list[tuple[str, str]] = []
-    while child != parent:
-        if child not in parents or len(chain) > len(links):
-            return None
-        chain.insert(0, (parents[child], child))
-        child = parents[child]
-    return chain or None
-
-
-def trajectory_from_odometry(bag: BagReader, config: BuildConfig) -> Trajectory:
-    """The poses of the base frame in that of the odometry, whichever frame of the vehicle the odometry is of.
-
-    Messages that name no child are of the base frame. Raises BagError if there are none, or no static transform leads
-    from the child to the base frame.
-    """
-    poses = {message.stamp_ns: message for message in bag.messages([config.odometry_topic])}
-    if not poses:
-        raise BagError(f"{bag.path}: {config.odometry_topic} holds no message, expected odometry")
-    to_base = {child: _to_base(bag, config, child) for child in {message.child for message in poses.values()}}
-    return Trajectory.sorted(poses, [message.pose @ to_base[message.child] for message in poses.values()])
-
-
-def _to_base(bag: BagReader, config: BuildConfig, child: str) -> np.ndarray:
-    """T_child_base (4, 4)."""
-    if child in ("", config.base_frame):
-        return np.eye(4)
-    there = config.tf_static_topic in bag.topics
-    tree = bag.static_transforms(config.tf_static_topic) if there else TransformTree(str(bag.path))
-    try:
-        return tree.lookup(child, config.base_frame)
-    except BagError as error:
-        raise BagError(
-            f"{bag.path}: {config.odometry_topic} tells the poses of {child!r}, expected those of "
-            f"{config.base_frame!r} (base_frame) or a static transform between them: {error}"
-        ) from None
 
 
 def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> Trajectory:

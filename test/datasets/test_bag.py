@@ -12,6 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
+from lhmap_loc_ros.datasets.moving_frames import trajectory_from_odometry
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import se3_exp
 
@@ -62,7 +63,7 @@ def test_camera_odometry_and_transforms(bag):
     with BagReader(bag) as reader:
         assert reader.camera_info("/info").rectifier().camera.fx == 5
         tree = reader.static_transforms()
-        odometry = reader.odometry("/odom")
+        odometry = trajectory_from_odometry(reader, "/odom", "base_link", "/tf_static")
         transforms = list(reader.messages(["/tf"]))
         assert reader.count("/tf") == 1 and reader.topics["/points"] == "sensor_msgs/msg/PointCloud2"
     np.testing.assert_allclose(tree.lookup("camera", "lidar"), POSE, atol=1e-12)
