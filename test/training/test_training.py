@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny_bag import write_bag, write_truth, write_walls
 
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
@@ -18,6 +20,7 @@ from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import HeatNet
 from lhmap_loc_ros.training import material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from lhmap_loc_ros.training.drives import DatasetDrive
 from lhmap_loc_ros.training.export import export_flow, export_heat
 from lhmap_loc_ros.training.flow import FlowTask, FlowTrainConfig
 from lhmap_loc_ros.training.heat import HeatTask, HeatTrainConfig
@@ -26,6 +29,8 @@ from lhmap_loc_ros.training.run import train
 from lhmap_loc_ros.training.shards import Shard
 from lhmap_loc_ros.training.trainer import fit
 from lhmap_loc_ros.training.validate import TorchModelSet
+
+CONFIGS = Path(__file__).parents[2] / "config" / "train"
 
 
 def config(shard_path, **change):
@@ -87,6 +92,24 @@ def test_worlds_are_generated_by_seed_and_by_kind_of_town(tmp_path, monkeypatch)
     settings.write_text("seeds_of: {jungle: [3]}")
     with pytest.raises(ConfigError, match="seeds_of.*jungle"):
         train("data", settings, tmp_path)
+
+
+def test_the_shipped_configurations_find_their_shards(tmp_path, monkeypatch):
+    configs = {path.stem: yaml.safe_load(path.read_text()) for path in CONFIGS.glob("*.yaml")}
+    monkeypatch.setattr(material, "synthetic_shard", lambda seed, path, *_, **__: path.touch())
+    monkeypatch.setattr(DatasetDrive, "_writer", lambda *_: lambda path, width: path.touch())
+    learned, validated = [], []
+    for stem, config in configs.items():
+        if stem.startswith("data"):
+            train("data", CONFIGS / f"{stem}.yaml", tmp_path)
+        learned += config.get("train", [])
+        validated += config.get("validation", {}).values()
+    found = {glob: {path.name for path in tmp_path.glob(Path(glob).name)} for glob in (*learned, *validated)}
+    assert learned and validated and all(found.values()), found
+    for glob in validated:
+        assert not found[glob] & set.union(*(found[g] for g in learned))
+    worlds = [(path.stem, path.stem.split("_")[1]) for path in tmp_path.glob("synth*")]
+    assert len({seed for _, seed in worlds}) == len(worlds)
 
 
 def test_the_best_validation_is_kept_and_a_worse_one_does_not_replace_it(shard_path, tmp_path):
