@@ -116,9 +116,10 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     optimizer = torch.optim.AdamW(
         task.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    if resume and last.exists():
-        _, step = load_checkpoint(last, task.net, optimizer)
     stepper, optimizer = fabric.setup(_Step(task), optimizer)
+    if resume and last.exists():
+        # not before: the optimiser's state goes to where its parameters are, and does not follow them to a GPU
+        _, step = load_checkpoint(last, task.net, optimizer)
     # 2. what it is validated on, and the best so far
     validation = {name: [Shard(p) for p in find_shards([g])] for name, g in config.validation.items()}
     best_score = float(read_metadata(best).get("score", "inf")) if resume and best.exists() else math.inf

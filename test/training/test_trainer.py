@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop of every method, on a network of a few weights."""
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+from torch import nn
+
+from lhmap_loc_ros.training.trainer import TrainConfig, fit
+
+
+class Mean(nn.Module):
+    """Two weights that meet the mean brightness of an image, and one that nothing asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.settings = {}
+        self.used, self.unused = nn.Linear(1, 1), nn.Linear(1, 1)
+
+
+class MeanTask:
+    def __init__(self):
+        self.net = Mean()
+
+    def sample(self, frame, rng):
+        return (frame.image.mean(keepdims=True).reshape(1) / 255,)
+
+    def loss(self, net, batch):
+        (brightness,) = batch
+        # in the precision of the network, whatever it was moved to
+        loss = (net.used(torch.ones_like(brightness, dtype=net.used.weight.dtype)) - brightness).square().mean()
+        return loss, {}
+
+    def method(self, net):
+        return None
+
+
+@pytest.fixture
+def config(shard_path):
+    return TrainConfig(train=[str(shard_path)], batch=2, steps=2, workers=0, precision="32-true", accelerator="cpu")
+
+
+def test_the_resumed_state_of_the_optimiser_goes_where_the_network_went(config, tmp_path, monkeypatch):
+    fit(MeanTask(), config, tmp_path)
+    setup = Fabric.setup
+
+    def moved(self, module, *optimizers, **settings):
+        # as to a GPU: the parameters become others than those of the checkpoint
+        return setup(self, module.double(), *optimizers, **settings)
+
+    monkeypatch.setattr(Fabric, "setup", moved)
+    last = fit(MeanTask(), config.model_copy(update={"steps": 3}), tmp_path)
+    tensors = load_file(last)
+    averages = [tensor for name, tensor in tensors.items() if "exp_avg" in name]
+    assert averages and all(tensor.dtype == torch.float64 for tensor in averages)
+    assert all(tensor == 3 for name, tensor in tensors.items() if name.startswith("opt.") and name.endswith("step"))
