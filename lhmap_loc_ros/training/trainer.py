@@ -99,6 +99,15 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / config.steps))))
 
 
+def _fabric(config: TrainConfig) -> Fabric:
+    """What runs the loop on its devices."""
+    # a loss need not ask for every weight: that of matching alone has nothing to say to the heads
+    strategy = "auto" if config.devices == 1 else "ddp_find_unused_parameters_true"
+    return Fabric(
+        accelerator=config.accelerator, devices=config.devices, precision=config.precision, strategy=strategy
+    )
+
+
 def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path:
     """Train until `config.steps` and return the best checkpoint, or the last where nothing validates.
 
@@ -108,7 +117,7 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     # 1. the network on its devices
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+    fabric = _fabric(config)
     fabric.launch()
     if config.init is not None:
         load_checkpoint(config.init, task.net)

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop of every method, on a network of a few weights."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -55,3 +60,17 @@ def test_the_resumed_state_of_the_optimiser_goes_where_the_network_went(config, 
     averages = [tensor for name, tensor in tensors.items() if "exp_avg" in name]
     assert averages and all(tensor.dtype == torch.float64 for tensor in averages)
     assert all(tensor == 3 for name, tensor in tensors.items() if name.startswith("opt.") and name.endswith("step"))
+
+
+def test_two_devices_train_a_network_of_which_the_loss_asks_but_a_part(config, tmp_path):
+    # a file, which the second process runs too
+    program, two = tmp_path / "two.py", config.model_copy(update={"devices": 2})
+    program.write_text(
+        f"import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_trainer import MeanTask, TrainConfig, fit\n"
+        f"fit(MeanTask(), TrainConfig(**{two.model_dump()!r}), Path({str(tmp_path)!r}))\n"
+    )
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "last.safetensors").exists()
