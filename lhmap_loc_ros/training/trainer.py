@@ -47,7 +47,8 @@ class TrainConfig(BaseModel):
     steps: int = Field(20000, ge=1, description="optimiser steps in total")
     learning_rate: float = Field(1.5e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
-    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    # not 16-mixed: the fused optimiser undoes the loss's scale by itself, after gradients have been clipped
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1, description="GPUs to train on")
     workers: int = Field(1, ge=0, description="processes per device that prepare samples")

@@ -177,6 +177,9 @@ def test_impossible_setting_is_named(tmp_path):
     path.write_text("train: [a]\nvalidation: {}\nbatch: 0\n")
     with pytest.raises(ConfigError, match="batch.*0"):
         train("flow", path, tmp_path)
+    path.write_text("train: [a]\nprecision: 16-mixed\n")
+    with pytest.raises(ConfigError, match="precision.*16-mixed"):
+        train("flow", path, tmp_path)
     with pytest.raises(InputError, match="expected one of"):
         train("dance", path, tmp_path)
 
