@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import LhmapError
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE, _KEPT = 2 << 20, 16 << 20
 _MADV_DONTNEED = 4
 
@@ -26,14 +26,16 @@ def give_back_large_arrays() -> None:
 
     By itself glibc soon keeps up to 32 MB of freed arrays for later, in pieces that little fits into. Of smaller ones
     it keeps 16 MB: what every image needs, the system would hand out again page by page, which takes as long as drawing
-    the map. For programs to call at their start, not for a library, and not for training: arrays made anew in every
-    step would come from the system each time, which takes half as long again. Without effect where the C library is
-    another one.
+    the map. All threads share these: with a heap for each, as glibc has it, what one has freed another does not find,
+    and a node grows for twenty minutes, by 30 MB. For programs to call at their start, not for a library, and not for
+    training: arrays made anew in every step would come from the system each time, which takes half as long again.
+    Without effect where the C library is another one.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        libc.mallopt(_M_ARENA_MAX, 1)
     except (OSError, AttributeError):
         pass
 

@@ -47,6 +47,30 @@ def test_arrays_that_every_image_needs_are_not_fetched_from_the_system_each_time
     assert int(out) < pages_each_time / 50
 
 
+THREADED = """
+import threading
+import numpy as np
+from lhmap_loc_ros.memory import give_back_large_arrays, resident_mb
+give_back_large_arrays()
+before, done, end = resident_mb(), threading.Semaphore(0), threading.Event()
+def work():
+    parts = [np.ones(1 << 17) for _ in range(12)]
+    del parts
+    done.release()
+    end.wait()
+for _ in range(8):
+    threading.Thread(target=work).start()
+    done.acquire()
+print(resident_mb() - before)
+end.set()
+"""
+
+
+def test_what_one_thread_has_freed_serves_another():
+    out = subprocess.run([sys.executable, "-c", THREADED], capture_output=True, text=True, check=True).stdout
+    assert float(out) < 30
+
+
 COMPILING = """
 import numba
 from lhmap_loc_ros.memory import give_back_compiler, resident_mb

@@ -115,8 +115,9 @@ def drive(bench: Bench, kitti: Path, sequence: str, frames: str) -> dict:
 
 def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> str:
     lines = [
-        "| data | level | method | median | mean | 90 % | recall 0.25 m, 2° | 0.5 m, 5° | 5 m, 10° | grey image |",
-        "|---" * 10 + "|",
+        "| data | level | method | median | mean | 90 % | recall 0.25 m, 2° | 0.5 m, 5° | 5 m, 10° | grey image "
+        "| forward: start, grey image |",
+        "|---" * 11 + "|",
     ]
     rows = list(product(groups, LEVELS, methods))
     figures = bench.evaluate([(groups[name], level, methods[method]) for name, level, method in rows])
@@ -124,11 +125,12 @@ def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> s
         lines.append(
             f"| {name} ({f['frames']} images) | {level} | {method} "
             f"| {f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}° "
-            f"| {f['translation_mean_m']:.2f} m "
+            f"| {f['translation_mean_m']:.2f} m / {f['rotation_mean_deg']:.2f}° "
             f"| {f['translation_p90_m']:.2f} m / {f['rotation_p90_deg']:.2f}° "
             f"| {100 * f['recall_025m_2deg']:.0f} % | {100 * f['recall_050m_5deg']:.0f} % "
             f"| {100 * f['recall_5m_10deg']:.0f} % "
-            f"| {f['grey_translation_median_m']:.2f} m / {f['grey_rotation_median_deg']:.2f}° |"
+            f"| {f['grey_translation_median_m']:.2f} m / {f['grey_rotation_median_deg']:.2f}° "
+            f"| {f['start_forward_median_m']:.2f} m, {f['grey_forward_median_m']:.2f} m |"
         )
     return "\n".join(lines)
 

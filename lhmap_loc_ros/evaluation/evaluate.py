@@ -56,6 +56,7 @@ def rows(f: dict) -> list[tuple[str, ...]]:
         row("translation, mean", "m", None, "translation_mean_m"),
         row("translation, 90 %", "m", None, "translation_p90_m"),
         row("rotation, median", "°", f"start_{median_deg}", median_deg, f"grey_{median_deg}"),
+        row("rotation, mean", "°", None, "rotation_mean_deg"),
         row("rotation, 90 %", "°", None, "rotation_p90_deg"),
         row("forward, median", "m", "start_forward_median_m", "forward_median_m", "grey_forward_median_m"),
         *((f"recall ({m} m, {d}°)", "", f"{100 * f[key]:.0f} %", "") for key, m, d in limits),
