@@ -18,7 +18,7 @@ from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles
 from .config import BuildConfig
-from .heat import every, load_heat_model
+from .heat import every, full_scale_of, load_heat_model
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
 from .stages.gather import GatherJob
@@ -47,10 +47,11 @@ def build_map(
     `report(stage, done, total)` follows the progress. Raises an InputError for bags, poses, a configuration
     or a heat network that cannot be used; `out` is then left as it was.
     """
-    config, report = settled(config or BuildConfig()), report or (lambda stage, done, total: None)
+    config, report = config or BuildConfig(), report or (lambda stage, done, total: None)
     bags = [Path(bag)] if isinstance(bag, str | Path) else [Path(b) for b in bag]
     # a missing network should not show after minutes of work
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
+    config = settled(config, model)
     with working_folder(out, work) as folder, _workers(scheduler) as workers:
         # 1. where the vehicle was; the map tells which source of poses it was made with
         drives, recordings, origin = _open_drives(bags, config, folder, report)
@@ -103,9 +104,13 @@ def points_per_m(config: BuildConfig) -> float:
     return 1000 / 3.15 * config.budget_mb_per_km**1.155
 
 
-def settled(config: BuildConfig) -> BuildConfig:
-    """The configuration with the voxels that the budget asks for, and tiles of a whole number of blocks of them."""
-    return config.model_copy(update={"voxel_m": config.edge_m, "tile_m": config.whole_tile_m})
+def settled(config: BuildConfig, model: Model | None) -> BuildConfig:
+    """The configuration with the voxels that the budget asks for, tiles of a whole number of blocks of them, and the
+    heat network's `full_scale`."""
+    views = config.heat_views
+    if model is not None and views.full_scale is None:
+        views = views.model_copy(update={"full_scale": full_scale_of(model)})
+    return config.model_copy(update={"voxel_m": config.edge_m, "tile_m": config.whole_tile_m, "heat_views": views})
 
 
 class working_folder(AbstractContextManager):

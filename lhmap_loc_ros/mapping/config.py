@@ -52,8 +52,9 @@ class HeatConfig(Config):
     max_depth_m: float = Field(60.0, gt=0)
     top_views: int = Field(3, ge=1)
     """A point's heat is the mean over this many views that value it most (fewer if fewer see it)."""
-    full_scale: float = Field(0.015, gt=0)
-    """That mean where heat is 1; fixed, so that what is mapped later changes no heat elsewhere."""
+    full_scale: float | None = Field(None, gt=0)
+    """That mean where heat is 1; None: as the network's file says. Fixed, so that what is mapped later changes no
+    heat elsewhere."""
 
 
 class BuildConfig(Config):

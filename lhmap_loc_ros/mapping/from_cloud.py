@@ -32,8 +32,9 @@ def map_from_cloud(
     places to look from: the points keep the heat of the file, or all get the same, and none is left out. A cloud with
     heat was an LHMap already and is not merged into voxels again. Raises InputError for a cloud that cannot be used.
     """
-    config, report = settled(config), report or (lambda stage, done, total: None)
+    report = report or (lambda stage, done, total: None)
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
+    config = settled(config, model)
     report("read", 0, 1)
     found = read_cloud(source)
     report("read", 1, 1)

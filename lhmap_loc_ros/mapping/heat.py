@@ -17,6 +17,8 @@ from ..localization.features import HORIZON, MAP_CHANNELS, render_map
 from .config import HeatConfig
 from .grid import TileGroups
 
+FULL_SCALE, FULL_SCALE_KEY = 0.015, "full_scale"
+"""The mean of a point's best values where heat is 1, for networks that name none under this key of their metadata."""
 _BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 _GROUND_RADIUS = 4.0
 
@@ -33,6 +35,14 @@ def load_heat_model(name: str) -> Model:
             f"map (1, {MAP_CHANNELS}, H, W) to heat"
         )
     return model
+
+
+def full_scale_of(model: Model) -> float:
+    """`HeatConfig.full_scale` as the network's file says; raises ModelError unless that is a number above zero."""
+    found = model.metadata.get(FULL_SCALE_KEY, FULL_SCALE)
+    if not isinstance(found, int | float) or not 0 < found < np.inf:
+        raise ModelError(f"{model.path}: metadata {FULL_SCALE_KEY!r} is {found!r}, expected a number above zero")
+    return float(found)
 
 
 def virtual_camera(width: int, height: int, fov_deg: float) -> Camera:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .heat import FULL_SCALE_OF_MEAN
 from .regress import (
     DECODER,
     FLOW_UNIT,
@@ -103,6 +104,9 @@ class ReferenceHeatNet(nn.Module):
     alone asks for H and W in multiples of 8, stage 1 of 16, the online network of 64. `scale` multiplies all numbers
     of channels (a small network for tests).
     """
+
+    full_scale = FULL_SCALE_OF_MEAN
+    """The value at which the heat of maps is full; one is the mean."""
 
     def __init__(self, scale: float | Sequence[float] = 1.0):
         super().__init__()

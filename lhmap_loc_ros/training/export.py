@@ -18,6 +18,7 @@ from ..inference import Backend, load_model
 from ..inference.model import METADATA_KEY
 from ..localization.features import MAP_CHANNELS
 from ..localization.regressor import padded
+from ..mapping.heat import FULL_SCALE_KEY
 
 OPSET = 18
 """Below 20: TensorRT's parser reads newer GridSample wrongly; no reason to be near it."""
@@ -115,7 +116,9 @@ def export_flow(net, out: Path, name: str, width: int, height: int, metadata: di
 
 
 def export_heat(net, path: Path, width: int, height: int, metadata: dict, method: str = "forward") -> None:
-    """Write a heat network, by its method that takes map views."""
+    """Write a heat network, by its method that takes map views, and where the heat of its maps is full, if it says."""
+    if net.full_scale is not None:
+        metadata = {**metadata, FULL_SCALE_KEY: net.full_scale}
     view = torch.rand(1, MAP_CHANNELS, height, width)
     export_part(net.cpu().eval(), method, {"map": view}, ["heat"], path, metadata)
 

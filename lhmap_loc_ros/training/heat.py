@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from ..networks.flow import FINE, FlowNet
-from ..networks.heat import HeatNet
+from ..networks.heat import FULL_SCALE_OF_MEAN, HeatNet
 from .checkpoint import load_checkpoint
 from .heat_solver import heat_solver_loss
 from .losses import laplace_nll
@@ -35,7 +35,9 @@ class HeatTask:
     """What a point is worth to a trained flow network, from the map alone."""
 
     def __init__(self, config: HeatTrainConfig):
-        self.config, self.net = config, HeatNet()
+        # the scale of errors has a unit, pixels; what heat weighs by has none but its mean
+        full = min(1.0, FULL_SCALE_OF_MEAN * config.share) if config.objective == "pose" else None
+        self.config, self.net = config, HeatNet(full_scale=full)
         self._flow = load_checkpoint(config.flow, FlowNet)[0].eval()
 
     def sample(self, frame, rng):

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heat from virtual views, with small networks whose answer is known."""
 
+import json
+
 import box_world as world
 import numpy as np
 import pytest
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import load_model
+from lhmap_loc_ros.inference.model import METADATA_KEY
 from lhmap_loc_ros.localization.features import MAP_CHANNELS
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig, HeatConfig
@@ -16,7 +19,7 @@ onnx = pytest.importorskip("onnx")
 INTENSITY = 2
 
 
-def write_network(path, channel=INTENSITY, stride=4, channels=MAP_CHANNELS, output="heat"):
+def write_network(path, channel=INTENSITY, stride=4, channels=MAP_CHANNELS, output="heat", metadata=None):
     """A network whose heat is one channel of its input, averaged over cells."""
     h = onnx.helper
     shape = [1, channels, 96, 320]
@@ -37,6 +40,8 @@ def write_network(path, channel=INTENSITY, stride=4, channels=MAP_CHANNELS, outp
     )
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])
     model.ir_version = 8
+    if metadata is not None:
+        h.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     onnx.save(model, str(path))
     return path
 
@@ -98,6 +103,21 @@ def test_built_with_heat(tmp_path):
     assert everything.heat.max() == 1 and everything.heat.min() < 0.5
     hot = everything.heat > 0.5
     assert everything.intensity[hot].mean() > everything.intensity[~hot].mean() + 0.1
+
+
+def test_heat_is_full_where_the_network_says(tmp_path):
+    bag = world.write_bag(tmp_path / "b", 6, with_car=False)
+    maps = {}
+    for name, metadata, asked in (("said", {"full_scale": 0.7}, None), ("asked", None, 0.7), ("silent", None, None)):
+        views = {"model": str(write_network(tmp_path / f"{name}.onnx", metadata=metadata)), "full_scale": asked}
+        maps[name] = build_map(bag, tmp_path / name, BuildConfig(budget_mb_per_km=40.0, heat_views=views))
+    said, asked, silent = (maps[name].all_points().heat for name in ("said", "asked", "silent"))
+    np.testing.assert_array_equal(said, asked)
+    assert said.mean() < silent.mean()
+    assert maps["silent"].metadata.build["heat_views"]["full_scale"] == 0.015
+    network = write_network(tmp_path / "none.onnx", metadata={"full_scale": "much"})
+    with pytest.raises(ModelError, match="full_scale.*'much'.*above zero"):
+        build_map(bag, tmp_path / "m", BuildConfig(heat_views={"model": str(network)}))
 
 
 def test_networks_of_another_shape_are_refused(tmp_path):

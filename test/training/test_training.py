@@ -16,8 +16,9 @@ from lhmap_loc_ros.inference import Precision, load_model
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
+from lhmap_loc_ros.mapping.heat import FULL_SCALE, full_scale_of
 from lhmap_loc_ros.networks.flow import FlowNet
-from lhmap_loc_ros.networks.heat import HeatNet
+from lhmap_loc_ros.networks.heat import FULL_SCALE_OF_MEAN, HeatNet
 from lhmap_loc_ros.training import material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from lhmap_loc_ros.training.drives import DatasetDrive
@@ -146,6 +147,7 @@ def test_exported_networks_say_what_torch_says(tmp_path):
     export_flow(net, tmp_path, "flow", 160, 48, {"covariance": asdict(covariance)})
     export_heat(HeatNet(), tmp_path / "heat.onnx", 160, 48, {})
     onnx, own = NetworkSet(RefinerConfig(model=str(tmp_path / "flow"), threads=1)), TorchModelSet(net, 160, 48)
+    assert full_scale_of(load_model(tmp_path / "heat.onnx")) == FULL_SCALE
     assert (onnx.width, onnx.height) == (160, 48)
     assert onnx.covariance == covariance
     rng = np.random.default_rng(0)
@@ -251,6 +253,8 @@ def test_reference_networks_are_trained_and_exported_by_the_same_commands(shard_
     assert pose_error(estimate.poses[-1], frame.T_map_camera)[0] < 1.0
     heat = load_model(tmp_path / "models" / "reference_heat.onnx").run({"map": np.ones((1, 4, 48, 64), np.float32)})
     assert (heat["heat"] > 0).all()
+    # which its maps have at few points: the mean is one
+    assert full_scale_of(load_model(tmp_path / "models" / "reference_heat.onnx")) == FULL_SCALE_OF_MEAN
 
 
 def test_heat_is_learned_through_the_solver_by_a_setting(shard_path, tmp_path):
@@ -258,5 +262,8 @@ def test_heat_is_learned_through_the_solver_by_a_setting(shard_path, tmp_path):
     settings = HeatTrainConfig(
         train=[str(shard_path)], flow=flow, width=160, height=48, batch=2, steps=2, workers=0, objective="pose"
     )
-    _, step = load_checkpoint(fit(HeatTask(settings), settings, tmp_path / "heat"), HeatNet)
+    net, step = load_checkpoint(fit(HeatTask(settings), settings, tmp_path / "heat"), HeatNet)
     assert step == 2
+    # the mean that it is trained to have fills less than half of the heat of maps
+    export_heat(net, tmp_path / "heat.onnx", 160, 48, {})
+    assert full_scale_of(load_model(tmp_path / "heat.onnx")) == pytest.approx(FULL_SCALE_OF_MEAN * settings.share)
