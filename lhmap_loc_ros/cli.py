@@ -208,7 +208,7 @@ def localize(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Start near the pose that this TUM file has for the first image: 1 m and 3° beside it."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Direction of the start error of --init-tum.")] = 0,
+    seed: Annotated[int, typer.Option(help="Direction of the start error beside a TUM file.")] = 0,
     truth: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="TUM file of the true poses: adds metrics.json and report.html."),
@@ -219,7 +219,8 @@ def localize(
     """Localize the images of a bag in a map; writes poses.tum, poses.csv and config.yaml.
 
     Without --live there is no ROS involved and the same bag gives the same poses. With --live the bag is played
-    over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth).
+    over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth, near which it
+    starts unless told where).
     """
     from .configuration import load
     from .datasets.tum import read_tum
@@ -228,7 +229,7 @@ def localize(
 
     settings, true_poses = load(LocalizeConfig, config), None if truth is None else read_tum(truth)
     if live:
-        _localize_live(bag, map_path, out, truth, seed, settings)
+        _localize_live(bag, map_path, out, init, init_tum, truth, seed, settings)
         return
     with LHMap.open(map_path) as lhmap:
         with ProgressBars() as report:
@@ -255,15 +256,16 @@ def _start(init, init_tum, seed: int):
     return lambda stamp_ns: near_truth(trajectory, stamp_ns, seed)
 
 
-def _localize_live(bag, map_path, out, truth, seed, settings) -> None:
+def _localize_live(bag, map_path, out, init, init_tum, truth, seed: int, settings) -> None:
     from .errors import InputError
 
     if truth is None:
-        raise InputError("--live needs --truth FILE: the start pose is taken near it, and the result compared with it")
+        raise InputError("--live needs --truth FILE, which the result is compared with")
+    start = None if init is None and init_tum is None else _start(init, init_tum, seed)
     from .live import run_live
 
     with ProgressBars() as report:
-        summary = run_live(bag, map_path, truth, out, seed=seed, config=settings, report=report)
+        summary = run_live(bag, map_path, truth, out, start, seed, settings, report)
     _print_summary(summary, out)
 
 

@@ -14,17 +14,15 @@ import numpy as np
 import yaml
 
 from .datasets.bag import BagReader
-from .datasets.trajectory import Trajectory
-from .datasets.tum import read_tum, write_tum
+from .datasets.tum import read_tum
 from .errors import BagError, LhmapError
 from .evaluation import metrics
 from .evaluation.results import evaluate
 from .geometry import to_quaternion
 from .lhmap import LHMap
 from .localization.inputs import DEFAULT_ODOMETRY, BagInputs, read_setup
-from .localization.offline import LocalizeConfig
+from .localization.offline import LocalizeConfig, write_run
 from .localization.start import StartPose, near_truth
-from .outputs import filling
 from .processes import NodeProcesses
 
 Report = Callable[[str, int, int], None]
@@ -55,6 +53,7 @@ def run_live(
     map_path,
     truth,
     out,
+    start: StartPose | Callable[[int], StartPose] | None = None,
     seed: int = 0,
     config: LocalizeConfig | None = None,
     report: Report | None = None,
@@ -63,24 +62,26 @@ def run_live(
 ) -> dict[str, float]:
     """Localizes a bag through the live node; returns the figures that metrics.json in `out` holds.
 
-    localizer_node, recorder and player are processes of their own that see each other over DDS alone. The start
-    pose is 1 m and 3 degrees beside that of the TUM file `truth`, in directions drawn from `seed`, and reaches the
-    node as /initialpose. Raises BagError or InputError for unusable files, LhmapError if a process fails or hangs.
+    localizer_node, recorder and player are processes of their own that see each other over DDS alone. `start` is as
+    for `localize_bag`, None: 1 m and 3 degrees beside the pose of the TUM file `truth`, in directions drawn from
+    `seed`; it reaches the node as /initialpose. Raises BagError or InputError for unusable files, LhmapError if a
+    process fails or hangs.
     """
     config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
     out, true_poses = Path(out), read_tum(truth)
     with LHMap.open(map_path) as lhmap:
         # 1. everything that can be wrong with the files, before any process starts
         plan = make_plan(bag, config.inputs)
-        start = near_truth(true_poses, plan.first_ns, seed)
+        if start is None:
+            start = near_truth(true_poses, plan.first_ns, seed)
+        elif callable(start):
+            start = start(plan.first_ns)
         (out / "logs").mkdir(parents=True, exist_ok=True)
         # 2. the run
         recording = play_to_node(bag, map_path, plan, start, lhmap.metadata.frame, config, out / "logs", report)
         # 3. what came of it
         record, states = read(recording)
-        with filling(out) as folder:
-            write_tum(folder / "poses.tum", Trajectory(record.stamps_ns, record.poses))
-            (folder / "poses.csv").write_text(record.to_csv())
+        write_run(out, record, config)
         counted = {
             "losses": metrics.losses(states),
             "tracking_share": float(np.mean([state == "TRACKING" for state in states])),

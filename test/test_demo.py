@@ -4,15 +4,22 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
+from example_runs import record_of
 from tiny_bag import START, write_bag, write_truth, write_walls
 
-from lhmap_loc_ros import demo, live
+from lhmap_loc_ros import cli, demo, live
+from lhmap_loc_ros.configuration import load
 from lhmap_loc_ros.datasets.synthetic import simulate as simulation
+from lhmap_loc_ros.datasets.trajectory import Trajectory
+from lhmap_loc_ros.datasets.tum import read_tum, write_tum
 from lhmap_loc_ros.errors import BagError, InputError
+from lhmap_loc_ros.geometry import make_pose
 from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.offline import LocalizeConfig
 
@@ -96,6 +103,44 @@ def test_live_run_refuses_before_it_starts(tmp_path):
     with pytest.raises(BagError, match="camera_info"):
         live.run_live(bag, tmp_path / "walls.lhmap", tmp_path / "truth.tum", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def without_nodes(monkeypatch):
+    """A live run without nodes that loses its track half way; the start poses it was given, in a list."""
+    starts = []
+
+    def play_to_node(bag, map_path, plan, start, *_):
+        starts.append(start.T_map_base[:3, 3])
+        return bag
+
+    def read(recording):
+        truth = read_tum(f"{recording}.tum")
+        return record_of(truth).select(np.arange(len(truth)) < 6), ["TRACKING"] * 6 + ["LOST"] * (len(truth) - 6)
+
+    monkeypatch.setattr(live, "play_to_node", play_to_node)
+    monkeypatch.setattr(live, "read", read)
+    return starts
+
+
+@pytest.mark.parametrize("told", ["nothing", "pose", "file"])
+def test_live_run_starts_where_it_is_told_and_writes_what_an_offline_run_writes(tmp_path, without_nodes, told):
+    bag, truth, other, out = (str(tmp_path / name) for name in ("bag", "bag.tum", "other.tum", "out"))
+    poses = read_tum(write_truth(truth))
+    write_bag(Path(bag))
+    write_walls(tmp_path / "walls.lhmap")
+    beside = poses.poses @ make_pose(np.eye(3), [50, 0, 0])
+    write_tum(other, Trajectory(poses.stamps_ns, beside))
+    asked = {"nothing": [], "pose": ["--init", "1", "2", "3", "90"], "file": ["--init-tum", other]}[told]
+    run = ["localize", bag, "--map", str(tmp_path / "walls.lhmap"), "--truth", truth, "--live", "--out", out, *asked]
+    done = CliRunner().invoke(cli.app, run)
+    assert done.exit_code == 0, done.output
+    place, metres = {
+        "nothing": (poses.poses[0, :3, 3], 1.0), "pose": ([1, 2, 3], 0.0), "file": (beside[0, :3, 3], 1.0)
+    }[told]  # fmt: skip
+    assert np.linalg.norm(without_nodes[0] - place) == pytest.approx(metres, abs=1e-6)
+    assert load(LocalizeConfig, Path(out, "config.yaml")) == LocalizeConfig()
+    assert Path(out, "poses.tum").exists() and Path(out, "poses.csv").exists()
 
 
 def test_node_gets_the_configuration_of_the_offline_run(tmp_path):
