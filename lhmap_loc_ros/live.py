@@ -88,6 +88,7 @@ def run_live(
             "images_sent": plan.images,
             "images_used": len(states),
             "poses_received": len(record),
+            "frames_without_pose": len(states) - len(record),
         }
         report("evaluate", 0, 1)
         summary = evaluate(record, true_poses, bag, lhmap, out, title, config.inputs, {**counted, **(extra or {})})

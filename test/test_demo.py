@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo reuses what equal runs have made; a live run looks at its files before it starts anything."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -141,6 +142,8 @@ def test_live_run_starts_where_it_is_told_and_writes_what_an_offline_run_writes(
     assert np.linalg.norm(without_nodes[0] - place) == pytest.approx(metres, abs=1e-6)
     assert load(LocalizeConfig, Path(out, "config.yaml")) == LocalizeConfig()
     assert Path(out, "poses.tum").exists() and Path(out, "poses.csv").exists()
+    assert json.loads(Path(out, "metrics.json").read_text())["frames_without_pose"] == 6
+    assert "6 frames count, 6 without a pose do not" in Path(out, "report.html").read_text()
 
 
 def test_node_gets_the_configuration_of_the_offline_run(tmp_path):

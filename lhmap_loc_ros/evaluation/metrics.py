@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a trajectory against the truth. Every frame counts; nothing is aligned, both are in the map frame."""
+"""Figures of a trajectory against the truth, of all frames given; nothing is aligned, both are in the map frame."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def render_report(
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>",
         _cards(summary),
-        _section("Table", "Every frame counts, from the first image on; no alignment.", _table(summary)),
+        _section("Table", counted(summary), _table(summary)),
         _section(
             "Trajectory",
             "On the map from above; points by the rank of their heat, dark red are worth most.",
@@ -87,6 +87,14 @@ def render_report(
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
         f"<body><main>\n{body}\n</main></body></html>\n"
     )
+
+
+def counted(summary: dict[str, float]) -> str:
+    """Which frames the figures are of."""
+    reasons = {"frames_without_pose": "without a pose", "frames_without_truth": "without a true one"}
+    left_out = [f"{summary[name]} {reason}" for name, reason in reasons.items() if summary[name]]
+    frames = f"{summary['frames']} frames count, {' and '.join(left_out)} do not" if left_out else "Every frame counts"
+    return f"{frames}, from the first image on; no alignment."
 
 
 def rows(summary: dict[str, float]) -> list[tuple[str, str, str]]:

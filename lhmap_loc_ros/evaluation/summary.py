@@ -30,6 +30,8 @@ class Comparison:
     """(N, 4, 4), odometry anchored at the true first pose; NaN where it does not reach. None without odometry."""
     odometry_difference: np.ndarray | None
     """(N, 6), its error."""
+    without_truth: int = 0
+    """Frames of the run that the truth does not cover."""
 
     @property
     def seconds(self) -> np.ndarray:
@@ -48,25 +50,28 @@ def compare(record: RunRecord, truth: Trajectory, odometry: Trajectory | None = 
             f"the truth covers none of {len(record)} frames: it spans {_span(truth.stamps_ns)}, "
             f"the frames {_span(record.stamps_ns)}"
         )
-    record, true_poses = record.select(covered), true_poses[covered]
+    record, true_poses, without_truth = record.select(covered), true_poses[covered], int((~covered).sum())
     difference = metrics.differences(record.poses, true_poses)
     if odometry is None:
-        return Comparison(record, true_poses, difference, None, None)
+        return Comparison(record, true_poses, difference, None, None, without_truth)
     alone, reached = metrics.anchored(odometry, record.stamps_ns, true_poses)
     alone_difference = np.full((len(record), 6), np.nan)
     if reached.any():
         alone_difference[reached] = metrics.differences(alone[reached], true_poses[reached])
-    return Comparison(record, true_poses, difference, alone, alone_difference)
+    return Comparison(record, true_poses, difference, alone, alone_difference, without_truth)
 
 
 def summarize(comparison: Comparison) -> dict[str, float]:
-    """The figures by name, units in the names."""
+    """The figures by name, units in the names; `frames` are those they are of.
+
+    A record holds a pose for each of its frames: `frames_without_pose` is for whoever knows of others to set.
+    """
     record, difference = comparison.record, comparison.difference
     metres, degrees = metrics.norms(difference)
     frame_rate = (len(record) - 1) / max(comparison.seconds[-1], 1e-9)
     ate, rpe = metrics.ate(difference), metrics.rpe(record.poses, comparison.truth, max(round(frame_rate), 1))
     out = {
-        "frames": len(record),
+        "frames": len(record), "frames_without_pose": 0, "frames_without_truth": comparison.without_truth,
         "length_m": float(distance_along(comparison.truth[:, :3, 3])[-1]),
         "duration_s": float(comparison.seconds[-1]),
         **metrics.spread(metres, "translation", "m"),

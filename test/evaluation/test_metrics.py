@@ -10,6 +10,7 @@ from example_runs import SECOND, SIGMA, START, drive, odometry_of, record_of
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.evaluation import metrics
+from lhmap_loc_ros.evaluation.report import counted
 from lhmap_loc_ros.evaluation.summary import compare, summarize
 from lhmap_loc_ros.geometry import perturb
 
@@ -101,6 +102,18 @@ def test_summary_tells_what_was_put_in():
     assert 70 < figures["latency_ms_p50"] < 110 < figures["latency_ms_p99"]
     assert figures["odometry_translation_median_m"] > 3 * figures["translation_median_m"]
     assert figures["recall_050m_5deg"] == 1.0
+
+
+def test_summary_and_report_tell_how_many_frames_count():
+    truth = drive(100)
+    whole = summarize(compare(record_of(truth), truth))
+    assert (whole["frames"], whole["frames_without_pose"], whole["frames_without_truth"]) == (100, 0, 0)
+    assert counted(whole).startswith("Every frame counts,")
+    fewer = summarize(compare(record_of(truth), Trajectory(truth.stamps_ns[30:], truth.poses[30:])))
+    assert (fewer["frames"], fewer["frames_without_truth"]) == (70, 30)
+    assert counted({**fewer, "frames_without_pose": 8}).startswith(
+        "70 frames count, 8 without a pose and 30 without a true one do not,"
+    )
 
 
 def test_odometry_starts_on_the_truth():
