@@ -39,6 +39,14 @@ def image_profiles() -> str:
     return str(found)
 
 
+def last_words(said: str, code: int | None) -> str:
+    """Why a process has ended: the last line of its standard error; where there is none its exit code, if known."""
+    lines = said.strip().splitlines()
+    if lines:
+        return lines[-1]
+    return "ended without a word" + ("" if code is None else f", with code {code}")
+
+
 def _exit(number: int, _) -> None:
     raise SystemExit(128 + number)
 

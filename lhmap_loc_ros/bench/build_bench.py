@@ -27,6 +27,7 @@ from ..mapping.config import BuildConfig
 from ..mapping.poses import find_poses
 from ..mapping.scans import lidar_extrinsics
 from ..memory import give_back_large_arrays
+from ..processes import last_words
 
 
 def repeat_drive(source: Path, out: Path, times: int) -> None:
@@ -75,7 +76,7 @@ def bench_build(
             command = [sys.executable, "-m", __name__, bag, out, workers, *([config] if config else [])]
             run = subprocess.run(list(map(str, command)), capture_output=True, text=True)
             if run.returncode:
-                raise LhmapError(f"{count} times {source}: {run.stderr.strip().splitlines()[-1]}")
+                raise LhmapError(f"{count} times {source}: {last_words(run.stderr, run.returncode)}")
             who = f"{workers} of Dask" if workers else f"{os.cpu_count()} cores"
             rows.append({"times": count, "workers": who, **json.loads(run.stdout)})
             out.unlink()

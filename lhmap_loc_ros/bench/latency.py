@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import LhmapError, ModelError
 from ..lhmap import LHMap
 from ..localization.refine import RefinerConfig
-from ..processes import ros_environment
+from ..processes import last_words, ros_environment
 from .latency_worker import Case, Times
 
 PER_TURN = 5
@@ -59,8 +59,7 @@ class Worker:
         answer = self._process.stdout.readline()
         if not answer:
             self._errors.seek(0)
-            said = self._errors.read().strip().splitlines()
-            raise ModelError(f"{describe(self.case)}: {said[-1] if said else 'ended without a word'}")
+            raise ModelError(f"{describe(self.case)}: {last_words(self._errors.read(), self._process.poll())}")
         return Times.model_validate_json(answer)
 
 

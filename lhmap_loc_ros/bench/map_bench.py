@@ -16,6 +16,7 @@ from ..errors import LhmapError
 from ..geometry import Camera, distance_along, make_pose
 from ..lhmap import LHMap
 from ..memory import give_back_compiler, give_back_large_arrays, resident_mb
+from ..processes import last_words
 from .repeat import repeat_map
 
 _STEP_M, _OPENINGS = 1.0, 7
@@ -38,7 +39,7 @@ def bench_map(source: Path, kilometres: list[float], drive_m: float = 300.0, rep
             command = [sys.executable, "-m", __name__, str(path), str(drive_m)]
             run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode:
-                raise LhmapError(f"{km:g} km: {run.stderr.strip().splitlines()[-1]}")
+                raise LhmapError(f"{km:g} km: {last_words(run.stderr, run.returncode)}")
             rows.append({"km": km, **json.loads(run.stdout)})
             path.unlink()
     if report:
