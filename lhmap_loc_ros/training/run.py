@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..configuration import load
 from ..datasets.synthetic.layout import CHARACTERS
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from .drives import AnyDrive
 
 Character = Literal[tuple(CHARACTERS)]
@@ -189,12 +189,4 @@ def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None
     if stage not in stages:
         raise InputError(f"stage {stage!r} is unknown, expected one of {', '.join(stages)}")
     model, run = stages[stage]
-    try:
-        config = model(**(yaml.safe_load(Path(config_path).read_text()) or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{config_path}: {field}: {first['msg']}, found {first['input']!r}") from error
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{config_path}: {error}") from error
-    run(config, Path(out))
+    run(load(model, config_path), Path(out))

@@ -8,6 +8,8 @@ image the cloud's points that may be in view from anywhere near it.
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +93,7 @@ class Shard:
         try:
             with np.load(path, allow_pickle=False) as data:
                 self._data = {name: data[name] for name in data.files}
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is not a training shard: {error}") from error
         missing = {"images", "cameras", "poses", "depths", "points", "intensity", "index", "offsets"} - set(self._data)
         if missing:

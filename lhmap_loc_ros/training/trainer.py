@@ -130,7 +130,8 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     if resume and last.exists():
         # not before: the optimiser's state goes to where its parameters are, and does not follow them to a GPU
         _, step = load_checkpoint(last, task.net, optimizer)
-    # 2. what it is validated on, and the best so far
+    # 2. what it learns from, which would else be missed far from here, what it is validated on, and the best so far
+    find_shards(config.train)
     validation = {name: [Shard(p) for p in find_shards([g])] for name, g in config.validation.items()}
     best_score = float(read_metadata(best).get("score", "inf")) if resume and best.exists() else math.inf
     watch = _Watch(out, step, config.batch * fabric.world_size) if fabric.is_global_zero else None

@@ -186,6 +186,31 @@ def test_impossible_setting_is_named(tmp_path):
         train("dance", path, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"[1, 2]", "list"), (b"train: [\xff]", "not YAML"), (b"train: [", "not YAML"), (b"tran: [a]", "tran")],
+)
+def test_settings_that_are_none_are_refused(tmp_path, content, said):
+    (tmp_path / "c.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"c.yaml.*{said}"):
+        train("flow", tmp_path / "c.yaml", tmp_path)
+    with pytest.raises(ConfigError, match="none.yaml.*cannot be read"):
+        train("flow", tmp_path / "none.yaml", tmp_path)
+
+
+def test_shards_that_are_missing_or_damaged_are_named_before_the_first_step(shard_path, tmp_path):
+    with pytest.raises(InputError, match="no training shard matches.*wal.npz"):
+        train_flow(config(shard_path, train=[str(shard_path.with_name("wal.npz"))], workers=1), tmp_path)
+    whole, damaged = shard_path.read_bytes(), tmp_path / "damaged.npz"
+    for content in (whole[: len(whole) // 2], b"", b"nothing", whole[:60] + bytes(60) + whole[120:]):
+        damaged.write_bytes(content)
+        with pytest.raises(InputError, match="damaged.npz is not a training shard"):
+            Shard(damaged)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(InputError, match="array.npy is not a training shard"):
+        Shard(tmp_path / "array.npy")
+
+
 def nothing_moves(cell):
     """What a head says that leaves the start where it is; an untrained one may lead out of the map."""
 
