@@ -31,7 +31,6 @@ class Samples(torch.utils.data.IterableDataset):
         self._config, self._sample, self._seed = config, sample, seed
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
-        torch.set_num_threads(1)
         info = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([*self._seed, info.id if info else 0])
         shards = [Shard(p) for p in find_shards(self._config.train)]

@@ -74,3 +74,12 @@ def test_two_devices_train_a_network_of_which_the_loss_asks_but_a_part(config, t
     done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "last.safetensors").exists()
+
+
+def test_samples_prepared_beside_the_network_leave_it_its_threads(config, tmp_path):
+    threads = torch.get_num_threads()
+    try:
+        fit(MeanTask(), config.model_copy(update={"threads": 2}), tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
