@@ -40,7 +40,8 @@ def simulated(folder: Path, seed: int, length: float, report: Report) -> Path:
     """The folder of the simulation, made anew unless it is there already."""
     from .datasets.synthetic.simulate import simulate
 
-    stamp = json.dumps({"version": __version__, "code": code_of("datasets"), "seed": seed, "length_m": length})
+    code = code_of("datasets", "geometry")
+    stamp = json.dumps({"version": __version__, "code": code, "seed": seed, "length_m": length})
     if folder.exists():
         if not (folder / STAMP).is_file():
             raise InputError(f"{folder}: is there and was not made by this demo; move it away")
@@ -57,7 +58,8 @@ def built(path: Path, bag: Path, made_from: Path, report: Report) -> Path:
     config = BuildConfig()
     stamp_file = path.with_name(f"{path.stem}_{STAMP}")
     parameters = {
-        "code": code_of("mapping", "lhmap", "inference"),
+        # features.py draws the views that heat comes from
+        "code": code_of("mapping", "lhmap", "inference", "geometry", "localization/features.py"),
         "heat": model_of(config),
         "config": config.model_dump(mode="json"),
         "bag": json.loads(made_from.read_text()),
@@ -78,10 +80,10 @@ def model_of(config: BuildConfig) -> str:
     return load_heat_model(config.heat_views.model).sha256 if config.heat == "network" else ""
 
 
-def code_of(*rooms: str) -> str:
-    """A digest of the code of some rooms: what they made before a change is not reused after it."""
+def code_of(*parts: str) -> str:
+    """A digest of the code of some rooms or files: what they made before a change is not reused after it."""
     digest = hashlib.sha256()
-    for room in rooms:
-        for file in sorted((Path(__file__).parent / room).rglob("*.py")):
+    for part in (Path(__file__).parent / part for part in parts):
+        for file in [part] if part.is_file() else sorted(part.rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

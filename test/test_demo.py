@@ -76,6 +76,26 @@ def test_other_parameters_are_made_anew(made, tmp_path, monkeypatch):
     assert [what[0] for what in made] == ["build", "live"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ("geometry/camera.py", ["simulate", "build", "live"]),
+        ("localization/features.py", ["build", "live"]),
+        ("localization/tracker.py", ["live"]),
+    ],
+)
+def test_what_changed_code_has_made_is_made_anew(made, tmp_path, monkeypatch, changed, again):
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "code" / "demo.py"))
+    for name in ("geometry/camera.py", "localization/features.py", "localization/tracker.py"):
+        (tmp_path / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "code" / name).write_text("before")
+    demo.run_demo(tmp_path / "d", 1, 320.0)
+    made.clear()
+    (tmp_path / "code" / changed).write_text("after")
+    demo.run_demo(tmp_path / "d", 1, 320.0)
+    assert [what[0] for what in made] == again
+
+
 def test_foreign_folders_are_left_alone(made, tmp_path):
     (tmp_path / "d/simulation").mkdir(parents=True)
     (tmp_path / "d/simulation/precious").write_text("")
