@@ -46,10 +46,6 @@ class MapPoints:
         parts = (part.take(numbers, axis=0) for part in (self.points, self.intensity, self.heat))
         return MapPoints(*parts, self.origin)
 
-    def with_heat(self, heat: np.ndarray) -> MapPoints:
-        """The same points with other heat (N,)."""
-        return MapPoints(self.points, self.intensity, heat, self.origin)
-
     def moved_origin(self, origin) -> MapPoints:
         """The same points around another origin (3,), metres in the map frame."""
         shift = (self.origin - np.asarray(origin, dtype=float)).astype(np.float32)

@@ -12,7 +12,6 @@ import numpy as np
 from ..datasets.bag import BagReader
 from ..datasets.messages import Scan
 from ..datasets.trajectory import Trajectory
-from ..geometry import inverse
 from .config import BuildConfig
 
 _KNOTS = 33
@@ -144,8 +143,3 @@ def lidar_extrinsics(bag: BagReader, config: BuildConfig) -> np.ndarray:
 def lidar_trajectory(T_map_base: Trajectory, T_base_lidar: np.ndarray) -> Trajectory:
     """The poses of the LiDAR from those of the vehicle."""
     return T_map_base.moved(T_child_new=T_base_lidar)
-
-
-def base_trajectory(T_map_lidar: Trajectory, T_base_lidar: np.ndarray) -> Trajectory:
-    """The poses of the vehicle from those of the LiDAR."""
-    return T_map_lidar.moved(T_child_new=inverse(T_base_lidar))

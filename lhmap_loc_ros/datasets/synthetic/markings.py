@@ -3,13 +3,13 @@
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.street import ARROW, CRACK, DECAL_COLUMNS, DISC, PAINT, PATCH, STAIN
+from lhmap_loc_ros.datasets.synthetic.street import ARROW, CRACK, DISC, PAINT, PATCH, STAIN
 
 BIN = 2.0  # metres of station per bucket
 
 
 def draw_decals(rng, line, style, sides) -> np.ndarray:
-    """All decals of a street, (n, DECAL_COLUMNS): type, s, d, half s, half d, strength, seed, sign."""
+    """All decals of a street, (n, 8): type, s, d, half length s, half width d, strength, seed, sign of direction."""
     decals: list[tuple] = []
     _wear(rng, decals, line, style)
     crossings = _crossings(rng, decals, line, style, sides)
@@ -134,8 +134,3 @@ def _bays(rng, decals, line, style, sides, blocked):
             for s in np.arange(line.start, line.end, rng.uniform(5.2, 6.0)):
                 if not blocked(s):
                     _add(decals, PAINT, s, mid, 0.05, style.parking[side] / 2)
-
-
-def empty_decals() -> np.ndarray:
-    """No decals, in the right shape."""
-    return np.zeros((0, DECAL_COLUMNS), np.float32)

@@ -8,7 +8,6 @@ import numpy as np
 from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
 
 PAINT, PATCH, DISC, ARROW, CRACK, STAIN = range(6)
-DECAL_COLUMNS = 8  # type, s, d, half length s, half width d, strength, seed, cos-like sign of direction
 
 
 @dataclass(frozen=True)
