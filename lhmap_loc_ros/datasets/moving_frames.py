@@ -20,7 +20,7 @@ def trajectory_from_tf(
     """The poses of `child` in `parent` from a TF topic, through frames between them if need be; None if apart.
 
     Where no link of `topic` leads up from a frame, one of `static_topic` does, if the bag has it; one at least must be
-    of `topic`. The poses are taken at the times of the last moving link; the other links are interpolated.
+    of `topic`. The poses are taken at the times of the moving link that has most; the other links are interpolated.
     """
     moving = _links(bag, topic)
     fixed = _links(bag, static_topic) if static_topic in bag.topics else {}

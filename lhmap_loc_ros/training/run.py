@@ -58,7 +58,7 @@ class CalibrationRun(BaseModel):
 
     map: Path
     bag: Path
-    frames: str = Field("all", description="which images: all, even, odd, 0-99, 0-99/5")
+    frames: str = Field("all", description="which images: all, 60-71, or every fifth, 0-99/5")
     truth: Path | None = Field(None, description="TUM file of base_link in the map; if left out, BAG.tum or TF")
 
 
