@@ -210,7 +210,7 @@ def test_of_equally_hot_points_those_of_surfaces_come_first(tmp_path):
 
     def share_of_plane(**settings):
         middle, tiles = np.array([[12.0, 12.0, 0.0]]), (((0, 0), tmp_path / "tile"),)
-        config = BuildConfig(fair_share=0.0, **settings)
+        config = BuildConfig(voxel_m=0.1, fair_share=0.0, **settings)
         ChooseJob(middle, np.array([2000]), 50.0, tiles, (tmp_path / "heat",), config, tmp_path / "kept").run()
         return np.mean(load(tmp_path / "kept")["index"] < len(plane))
 
