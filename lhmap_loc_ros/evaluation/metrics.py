@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from scipy.special import chdtri
 
 from ..datasets.trajectory import Trajectory
 from ..geometry import inverse
 
 SECOND_NS = 1_000_000_000
+ONE_SIGMA = 0.6827
+"""Share of a Gaussian within one standard deviation."""
 
 
 def sample(trajectory: Trajectory, stamps_ns: np.ndarray, max_gap_s: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -72,6 +75,12 @@ def coverage(difference: np.ndarray, covariances: np.ndarray, sigmas: float = 1.
     """
     limit = sigmas * np.sqrt(np.einsum("nii->ni", covariances))
     return np.mean(np.abs(difference) <= limit, axis=0)
+
+
+def ellipsoid_coverage(difference: np.ndarray, covariances: np.ndarray) -> float:
+    """Share of errors (N, 6) inside the ellipsoid of their covariance (N, 6, 6) that should hold 68 % of them."""
+    distance2 = np.einsum("ni,ni->n", difference, np.linalg.solve(covariances, difference[:, :, None])[:, :, 0])
+    return float(np.mean(distance2 <= chdtri(6, 1 - ONE_SIGMA)))
 
 
 def losses(states: Sequence[str]) -> int:

@@ -121,7 +121,9 @@ def rows(summary: dict[str, float]) -> list[tuple[str, str, str]]:
     if "images_sent" in summary:
         out.append(("images sent / poses received", f"{summary['images_sent']} / {summary['poses_received']}", ""))
     covered = np.mean([summary[f"coverage_1sigma_{axis}"] for axis in ("x", "y", "z", "roll", "pitch", "yaw")])
-    out.append(("errors within 1 sigma (honest: 68 %)", f"{100 * covered:.0f} %", ""))
+    out.append(("errors within 1 sigma, per axis (honest: 68 %)", f"{100 * covered:.0f} %", ""))
+    inside = f"{100 * summary['coverage_1sigma_ellipsoid']:.0f} %"
+    out.append(("within the ellipsoid of 68 %", inside, ""))
     if "map_bytes" in summary:
         out.append(("map", f"{summary['map_bytes'] / 1e6:.2f} MB", ""))
     return out

@@ -92,6 +92,7 @@ def _axes(comparison: Comparison) -> dict[str, float]:
     wide = metrics.coverage(difference, comparison.record.covariances, 3.0)
     out = {f"coverage_1sigma_{axis}": float(share) for axis, share in zip(AXES, shares, strict=True)}
     out |= {f"coverage_3sigma_{axis}": float(share) for axis, share in zip(AXES, wide, strict=True)}
+    out["coverage_1sigma_ellipsoid"] = metrics.ellipsoid_coverage(difference, comparison.record.covariances)
     medians = np.median(np.abs(difference), axis=0)
     for name, value in zip(("forward", "lateral", "vertical"), medians[:3], strict=True):
         out[f"{name}_median_m"] = float(value)

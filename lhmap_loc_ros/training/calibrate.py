@@ -10,13 +10,13 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ..errors import InputError
+from ..evaluation.metrics import ONE_SIGMA
 from ..evaluation.protocol import LEVELS, Query, start_pose
 from ..geometry import inverse, se3_log
 from ..localization.covariance import CovarianceModel, StartCovariances, regressors
 from ..localization.refine import Refiner, StartKind
 from .samples import near_start
 
-ONE_SIGMA = 0.6827
 COVERAGE = (ONE_SIGMA, 0.9545, 0.9973)
 """Of 1, 2 and 3 standard deviations."""
 NEAR_STARTS = 3

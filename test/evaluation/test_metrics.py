@@ -57,6 +57,8 @@ def test_coverage_of_an_honest_covariance():
     difference = metrics.differences(record.poses, truth.poses)
     np.testing.assert_allclose(metrics.coverage(difference, record.covariances), 0.683, atol=0.03)
     assert metrics.coverage(difference, record.covariances / 4).max() < 0.45
+    assert metrics.ellipsoid_coverage(difference, record.covariances) == pytest.approx(0.683, abs=0.03)
+    assert metrics.ellipsoid_coverage(difference, record.covariances / 4) < 0.1
 
 
 def test_losses_count_entries():

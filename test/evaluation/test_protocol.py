@@ -163,7 +163,7 @@ def test_bag_is_evaluated_frame_by_frame(files):
     with LHMap.open(path) as lhmap:
         f, outcome = evaluate_bag(Start(), lhmap, bag, 1)
         assert f["frames"] == 12 and outcome.errors.shape == (12, 2, 6)
-        assert len(rows(f)) == 10
+        assert len(rows(f)) == 11
         some, _ = evaluate_bag(Start(), lhmap, bag, 1, frames="4-9/5", grey=False)
         assert some["frames"] == 2 and "grey_forward_median_m" not in some
         with BagQueries(bag, lhmap, frames="3") as found:
