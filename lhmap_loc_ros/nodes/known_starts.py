@@ -17,6 +17,9 @@ from ..localization.saved_pose import load_pose, save_pose
 from .initial_pose import InitialPose, height_on_path
 from .localizer_config import LocalizerConfig
 
+MOST_DRIVEN_M = 1000.0
+"""A clock may go back by years; nobody is less sure than this."""
+
 
 class KnownStarts:
     """Takes and keeps them, by the parameters of the node."""
@@ -57,7 +60,8 @@ class KnownStarts:
         if self._good is None:
             return None
         pose, covariance = self._good
-        driven = np.diag([(self.config.tracker.motion.unknown_speed * seconds) ** 2] * 3 + [np.radians(10.0) ** 2] * 3)
+        driven_m = min(self.config.tracker.motion.unknown_speed * seconds, MOST_DRIVEN_M)
+        driven = np.diag([driven_m**2] * 3 + [np.radians(10.0) ** 2] * 3)
         return InitialPose(0, pose, covariance + driven, "last good pose")
 
     def remember(self, T_map_base: np.ndarray, covariance: np.ndarray) -> None:
