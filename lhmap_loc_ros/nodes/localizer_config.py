@@ -72,7 +72,7 @@ class LocalizerConfig(Config):
         0.1, ge=0, le=2, description="an image waits this long for odometry that is not older [s]"
     )
     time_jump_s: float = Field(
-        1.0, gt=0, description="images older than the last by more start anew: at initial_pose or the last good one [s]"
+        1.0, gt=0, description="two images older than the last by more start anew: at initial_pose or the last good [s]"
     )
 
     tf_broadcast: bool = Field(True, description="broadcast the transform to tf_child")

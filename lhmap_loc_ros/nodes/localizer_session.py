@@ -83,6 +83,7 @@ class Session:
         self._tracker = Tracker(config.tracker, refiner, self.map)
         self._initial: InitialPose | None = None
         self._last_ns = {name: -1 for name in names}
+        self._went_back_to: int | None = None
         self._active = threading.Event()
         for damage in self._output.publish_map(node.get_clock().now().nanoseconds):
             self._log(str(damage))
@@ -244,23 +245,28 @@ class Session:
         return convert.image_to_array(deserialize_message(frame.data, kind))
 
     def _is_in_order(self, frame: Frame) -> bool:
-        """False for an image that is late; a jump back in time starts anew."""
+        """False for an image that is late; a clock that went back, as two images in a row show, starts anew."""
         stamp_ns, last_ns = frame.stamp_ns, max(self._last_ns.values())
         # images of two cameras may have the same stamp, those of one may not
         if stamp_ns >= last_ns and stamp_ns > self._last_ns[frame.camera]:
-            self._last_ns[frame.camera] = stamp_ns
+            self._last_ns[frame.camera], self._went_back_to = stamp_ns, None
             return True
-        if stamp_ns > last_ns - self._config.time_jump_s * convert.SECOND_NS:
+        if stamp_ns > last_ns - self._config.time_jump_s * convert.SECOND_NS or not self._goes_on_from(stamp_ns):
             self.health.late += 1
             return False
         seconds = (last_ns - stamp_ns) / convert.SECOND_NS
         self._node.get_logger().warning(f"time went back by {seconds:.1f} s: starting anew")
-        self._last_ns = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}
+        self._last_ns, self._went_back_to = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}, None
         self._tracker.clear()
         self._output.restart_path()
         if self._initial is None:
             self._initial = self._starts.after_a_jump(seconds)
         return True
+
+    def _goes_on_from(self, stamp_ns: int) -> bool:
+        """Whether an image far behind the last one follows another such: one alone has been on its way for long."""
+        before, self._went_back_to = self._went_back_to, stamp_ns
+        return before is not None and before < stamp_ns
 
     def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:
         # where a bag begins anew, its last odometry may come after the first new image, which cleared the track

@@ -153,6 +153,15 @@ def test_cameras_and_odometry_that_publish_best_effort_are_heard(street):
         assert robot.drive_until("TRACKING") and robot.last("motion") == "odometry"
 
 
+def test_an_image_that_comes_seconds_late_is_left_out_and_no_more(robot):
+    before, late = len(robot.states), robot.stamp_ns - 3 * SECOND
+    robot.send_image(late, picture(late))
+    time.sleep(0.3)  # or the next one replaces it before it is looked at
+    robot.drive(2)
+    assert wait_until(lambda: robot.figure("camera", "images_late") >= 1)
+    assert len(robot.states) == before and robot.error() < 0.5
+
+
 def test_another_calibration_is_taken(robot):
     larger = lambda stamp: picture(stamp, 320, 96)  # noqa: E731
     robot.drive(3, image=larger)
