@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +43,8 @@ class Worker:
         return self
 
     def __exit__(self, *_) -> None:
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # what a process that has ended was not told any more
+            self._process.stdin.close()
         self._process.terminate()
         self._process.wait()
         self._process.stdout.close()
@@ -51,11 +52,9 @@ class Worker:
 
     def localize(self, images: int) -> Times:
         """Times of so many images; raises ModelError if the process cannot."""
-        try:
+        with suppress(BrokenPipeError):  # what it said before it ended is in its errors
             self._process.stdin.write(f"{images}\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # what it said before it ended is in its errors
         answer = self._process.stdout.readline()
         if not answer:
             self._errors.seek(0)
