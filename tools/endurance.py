@@ -47,7 +47,7 @@ class Listener:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._going = True
-        self._thread = threading.Thread(target=self._spin)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
     def _spin(self):
