@@ -41,8 +41,8 @@ class BagQueries:
         try:
             self._setup = read_setup(self._reader, self._inputs)
             self.numbers = frame_numbers(frames, self._reader.count(self._inputs.image))
-            frames = lhmap.metadata.frame, self._inputs.base_frame, self._inputs.tf_static
-            self._truth = known_poses(self._reader, truth, *frames)
+            joined = lhmap.metadata.frame, self._inputs.base_frame, self._inputs.tf_static
+            self._truth = known_poses(self._reader, truth, *joined)
         except BaseException:
             self._reader.close()
             raise
