@@ -87,13 +87,12 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
         scan = in_range(scan, config.min_range_m, settings.data.max_range)
         if len(scan.points) < _LEAST_POINTS:
             continue
-        times, end = np.zeros(0), 0
+        times, (first, last) = np.zeros(0), scan.span_ns
         if scan.offsets_ns is not None:
-            low, end = int(scan.offsets_ns.min()), int(scan.offsets_ns.max())
-            times = (scan.offsets_ns - low) / max(end - low, 1)
+            times = (scan.offsets_ns + scan.stamp_ns - first) / max(last - first, 1)
         odometry.register_frame(scan.points.astype(np.float64), times)
         # kiss-icp brings a sweep to the pose at its end
-        stamps.append(scan.stamp_ns + end)
+        stamps.append(last)
         poses.append(T_base_lidar @ odometry.last_pose @ inverse(T_base_lidar))
         if report:
             report("poses", done, total)
