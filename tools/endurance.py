@@ -100,11 +100,13 @@ def parameters(lhmap: Path, bag: Path, out: Path) -> Path:
     return out
 
 
-def process_state(pid: int) -> tuple[float, float]:
-    """Resident memory [MB] and CPU time spent so far [s] of a process."""
+def process_state(pid: int) -> tuple[float, float, float]:
+    """Resident memory [MB], how much of it is shared with the sender of the images, and CPU time spent so far [s]."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    kilobytes = {words[0]: float(words[1]) for words in lines if words[-1] == "kB"}
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     ticks = int(fields[11]) + int(fields[12])
-    return int(fields[21]) * 4096 / 1e6, ticks / 100
+    return kilobytes["VmRSS:"] * 1.024e-3, kilobytes["RssShmem:"] * 1.024e-3, ticks / 100
 
 
 def played(log: Path, topic: str) -> int:
@@ -159,13 +161,15 @@ def summary(sent: int, listener: Listener, samples: np.ndarray) -> dict:
     """What became of the images, and what it took.
 
     Resident memory swings by the arrays of the image at work, so that its growth is that of medians: of each tenth of
-    the time after the first minute, in which caches fill.
+    the time after the first minute, in which caches fill. Shared memory is apart: the segment of Fast DDS in which the
+    sender leaves images, 32 MB at most, whose pages count here, too, once an image was read from them.
     """
     counts, latency = listener.counts, np.array(listener.latency_ms)
     received = counts["images_received"]
-    times, rss, cpu = samples.T
+    times, rss, shared, cpu = samples.T
+    own = rss - shared
     tenths = np.linspace(min(times[0] + 60, times.mean()), times[-1], 11)
-    rss_by_tenth = medians(times, rss, tenths)
+    own_by_tenth = medians(times, own, tenths)
     return {
         "images_sent": sent, "lost_on_the_way": sent - received, **counts,
         "not_accounted_for": 2 * received - sum(counts.values()),
@@ -174,8 +178,8 @@ def summary(sent: int, listener: Listener, samples: np.ndarray) -> dict:
         "stages_p50": {name: round(float(np.median(values)), 1) for name, values in listener.stages.items()},
         "states": dict(Counter(listener.states)),
         "minutes": round((times[-1] - times[0]) / 60, 2), "cpu_cores": round(np.ptp(cpu) / np.ptp(times), 2),
-        "rss_mb_by_tenth": rss_by_tenth, "rss_mb_most": round(rss.max(), 1),
-        "rss_growth_percent": round(100 * (rss_by_tenth[-1] / rss_by_tenth[0] - 1), 2),
+        "rss_mb_by_tenth": medians(times, rss, tenths), "rss_mb_most": round(rss.max(), 1),
+        "own_mb_by_tenth": own_by_tenth, "own_growth_percent": round(100 * (own_by_tenth[-1] / own_by_tenth[0] - 1), 2),
     }  # fmt: skip
 
 

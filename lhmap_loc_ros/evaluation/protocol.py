@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from scipy.stats import linregress
 
 from ..errors import InputError
 from ..geometry import Camera, inverse, perturb, se3_log
@@ -181,7 +182,7 @@ def within_sigmas(sigmas: np.ndarray) -> dict[str, list[float]] | None:
 
 
 def _control(out: dict, grey: Outcome) -> dict:
-    last = grey.errors[:, -1]
+    start, last = grey.errors[:, 0], grey.errors[:, -1]
     forward = float(np.median(np.abs(last[:, 2])))
     return {
         "grey_translation_median_m": float(np.median(metrics.norms(last)[0])),
@@ -189,4 +190,17 @@ def _control(out: dict, grey: Outcome) -> dict:
         "grey_forward_median_m": forward,
         "grey_axis_medians": _axis_medians(last),
         "grey_leaks": forward < LEAK * out["start_forward_median_m"],
+        **_followed(start[:, 2], last[:, 2]),
     }
+
+
+def _followed(start: np.ndarray, last: np.ndarray) -> dict[str, float | None]:
+    """How much of each frame's own start error (N) the result follows: least squares, beside a constant correction.
+
+    A method that moves every frame alike gains on the start where the list of start errors happens to lean that way,
+    and knows nothing of the pose: 0. One that knows it: 1. None of fewer than three frames.
+    """
+    if len(start) < 3:
+        return {"grey_forward_slope": None, "grey_forward_slope_sigma": None}
+    line = linregress(start, start - last)
+    return {"grey_forward_slope": float(line.slope), "grey_forward_slope_sigma": float(line.stderr)}

@@ -135,25 +135,34 @@ class Refiner:
     def _search(self, fit: Fit, passes: Passes, start: np.ndarray) -> tuple[Fit, bool]:
         """The best of `fit` and of what new starts lead to, and whether that is one of them.
 
-        The distance along the viewing direction is what an image tells least about: refinements that go astray end
-        with the right orientation some metres ahead or behind, where each pass corrects but a fraction of it.
+        Those that agree best after a few passes go on to the end.
         """
-        c, moved = self.config, False
-        cells = [COARSE_CELL] * c.restart_coarse_passes + [FINE_CELL] * c.fine_passes
+        c = self.config
+        if fit.agreement >= c.agreement or not c.restarts_m:
+            return fit, False
+        first, rest = [COARSE_CELL] * c.restart_coarse_passes + [FINE_CELL], [FINE_CELL] * max(c.fine_passes - 1, 1)
         settled = c.settled_m, c.settled_deg
-        back = make_pose(fit.pose[:3, :3], start[:3, 3])
-        for distance in c.restarts_m:
-            if fit.agreement >= c.agreement:
-                break
-            starts = [perturb(fit.pose, (0.0, 0.0, z), (0.0, 0.0, 0.0)) for z in (distance, -distance)]
-            if not moved:
-                starts.append(back)
-            others = [self._descend(cells, passes, pose, settled) for pose in starts]
-            best = max(others, key=lambda other: other.agreement)
-            # two wrong places agree by chance: where the image shows nothing, the pose stays
-            if best.agreement >= max(c.restart_gain * fit.agreement, c.restart_least):
-                fit, moved = best, True
-        return fit, moved
+        begun = [self._descend(first, passes, pose, settled) for pose in self._new_starts(fit.pose, start)]
+        begun.sort(key=lambda other: other.agreement, reverse=True)
+        ended = [self._descend(rest, passes, other.pose, settled) for other in begun[: c.restarts_kept]]
+        best = max(ended, key=lambda other: other.agreement)
+        # two wrong places agree by chance: where the image shows nothing, the pose stays
+        if best.agreement < max(c.restart_gain * fit.agreement, c.restart_least):
+            return fit, False
+        return best, True
+
+    def _new_starts(self, found: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
+        """Poses to begin anew from, where refinements of `start` ended at `found` and little agrees there.
+
+        Many go astray along the viewing direction, which an image tells least about: they end with the right
+        orientation some metres ahead or behind, where each pass corrects but a fraction of it. Others take one side of
+        the street for another, and turn to make it fit: those begin beside the start, turned.
+        """
+        c = self.config
+        ahead = [perturb(found, (0.0, 0.0, side * z), (0.0, 0.0, 0.0)) for z in c.restarts_m for side in (1, -1)]
+        side, turn = c.restart_side_m, c.restart_turn_deg
+        beside = [perturb(start, (x, 0.0, 0.0), (0.0, yaw, 0.0)) for x in (side, -side) for yaw in (turn, -turn)]
+        return [make_pose(found[:3, :3], start[:3, 3]), *ahead, *beside]
 
     def _cells(self, start: StartKind) -> list[int]:
         """Cell size of each pass."""

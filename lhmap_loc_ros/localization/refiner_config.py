@@ -80,11 +80,14 @@ class RefinerConfig(BaseModel):
     )
     doubtful_fine_passes: int = Field(2, ge=1, le=8, description="at most so many refinements at 1/4 after them")
     restarts_m: tuple[float, ...] = Field(
-        (1.5, 3.0), description="search: how much nearer and further to begin anew, in turn, without agreement [m]"
+        (1.5, 3.0), description="search: how much nearer and further to begin anew without agreement [m]; []: no search"
     )
+    restart_side_m: float = Field(1.2, ge=0.0, description="search: how far beside the start to begin anew [m]")
+    restart_turn_deg: float = Field(6.0, ge=0.0, le=90.0, description="search: and turned there by how much [deg]")
     restart_coarse_passes: int = Field(2, ge=0, le=8, description="at most so many refinements at 1/8 of a new start")
-    restart_gain: float = Field(1.1, ge=1.0, description="factor on the inlier ratio that makes a new start the better")
-    restart_least: float = Field(0.2, ge=0.0, le=1.0, description="inlier ratio that a new start must lead to")
+    restarts_kept: int = Field(3, ge=1, description="new starts that go on after those and one refinement at 1/4")
+    restart_gain: float = Field(1.0, ge=1.0, description="factor on the inlier ratio that makes a new start the better")
+    restart_least: float = Field(0.08, ge=0.0, le=1.0, description="inlier ratio that a new start must lead to")
     agreement: float = Field(0.3, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
     settled_m: float = Field(0.03, ge=0.0, description="a correction below this and settled_deg ends a stage [m]")
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")

@@ -105,8 +105,9 @@ class LocalizerNode(LifecycleNode):
 
     def _subscribe(self, config: LocalizerConfig) -> None:
         session, reliability = self._session, ReliabilityPolicy[config.image_reliability.upper()]
-        # deep enough that none is lost unseen while a callback waits for the interpreter: what is stale is counted
-        qos = QoSProfile(depth=10, reliability=reliability)
+        # deep enough that few are lost unseen while a callback waits for the interpreter: what is stale is counted. The
+        # middleware keeps the memory of as many as ever waited
+        qos = QoSProfile(depth=4, reliability=reliability)
         unreliable = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
         kind, topic = (Image, "image") if config.image_transport == "raw" else (CompressedImage, "image/compressed")
         self._inputs = [

@@ -142,7 +142,16 @@ def test_grey_control_shows_no_image_and_catches_a_method_that_knows_the_truth()
     honest = figures(run(queries(), Spy((0, 0, 0.1)), 1), run(queries(), Spy((0, 0, 0.1)), 1, grey=True))
     assert not honest["grey_leaks"]
     nearly = (0, 0, 0.1), (0, 0, 0)
-    assert figures(run(queries(), Oracle(nearly), 1), run(queries(), Oracle(nearly), 1, grey=True))["grey_leaks"]
+    knowing = figures(run(queries(), Oracle(nearly), 1), run(queries(), Oracle(nearly), 1, grey=True))
+    assert knowing["grey_leaks"]
+    # all frames moved alike is no knowledge of any of them
+    assert honest["grey_forward_slope"] == pytest.approx(0.0, abs=0.05)
+    assert knowing["grey_forward_slope"] == pytest.approx(1.0) and knowing["grey_forward_slope_sigma"] < 0.01
+
+
+def test_two_frames_have_no_slope():
+    f = figures(run(queries(2), Start(), 1), run(queries(2), Start(), 1, grey=True))
+    assert f["grey_forward_slope"] is None and f["grey_forward_slope_sigma"] is None
 
 
 def test_errors_are_measured_in_standard_deviations():
