@@ -34,7 +34,7 @@ class StartKind(str, Enum):
     ROUGH = "rough"
     """Up to metres and ten degrees: `coarse_passes` over the whole image, then `fine_passes`."""
     SEARCHED = "searched"
-    """As rough; where image and map do not agree after that, new starts from other distances, several times as long."""
+    """As rough; where image and map do not agree after that, new starts around it, several times as long."""
 
 
 class Weighting(str, Enum):

@@ -56,7 +56,7 @@ class TrackerConfig(Config):
         CoarsePass.AUTO, description="search over a wide range first: always, never, or auto (unless the pose is sure)"
     )
     search: bool = Field(
-        True, description="first image after an initial pose: begin anew from other distances if it does not fit"
+        True, description="first image after an initial pose: begin anew around it if it does not fit"
     )
     coarse_sigma_m: float = Field(0.5, ge=0, description="auto: search if the prediction is less sure [m]")
     coarse_sigma_deg: float = Field(2.0, ge=0, description="auto: search if the prediction is less sure [deg]")

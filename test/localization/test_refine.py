@@ -118,24 +118,42 @@ def test_a_doubtful_start_takes_no_longer_than_it_may(monkeypatch, crop):
     assert models.calls == [8, 4, 4]
 
 
-def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypatch, crop):
-    """Matches are right only from within a metre of the truth, else noise."""
-    models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
-    exact = models._match
+@pytest.mark.parametrize(
+    ("offset", "seen_within"), [((0.1, 0, -1.8, 1, -2, 1), (1.0, 90.0)), ((-1.3, 0.2, 0.3, 1, 7, 0), (0.8, 4.0))]
+)
+def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypatch, crop, offset, seen_within):
+    """Matches are known only near the truth [m, deg], which the start is behind, or beside and turned."""
+    models = Oracle(monkeypatch, crop)
+    exact, truth = models._match, TRUTH.copy()
+    truth[:3, 3] -= ORIGIN
 
     def blind_from_afar(cell, features):
         flow, log_scale = exact(cell, features)
-        metres = np.linalg.norm(models.pose[:3, 3] - TRUTH[:3, 3] + ORIGIN)
-        return (flow, log_scale) if metres < 1 else (random.normal(0, 30, flow.shape), log_scale)
+        near = np.less(pose_error(models.pose, truth), seen_within).all()
+        return (flow, log_scale) if near else (np.zeros_like(flow), np.full_like(flow, 3.0))
 
     monkeypatch.setattr(models, "_match", blind_from_afar)
-    refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=3, fine_passes=4, splat_m=0.2), models)
-    start = perturb(TRUTH, (0.1, 0, -1.8), (1, -2, 1))
-    lost, found = (
-        refiner.refine(IMAGE, CAMERA, crop, start, kind) for kind in (StartKind.ROUGH, StartKind.SEARCHED)
-    )
-    assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3
+    start = perturb(TRUTH, offset[:3], offset[3:])
+
+    def refined(kind, **settings):
+        config = refine.RefinerConfig(coarse_passes=3, fine_passes=4, splat_m=0.2, **settings)
+        return refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, start, kind)
+
+    for lost in (refined(StartKind.ROUGH), refined(StartKind.SEARCHED, restarts_m=())):
+        assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3
+    found = refined(StartKind.SEARCHED)
     assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01 and found.inlier_ratio > 0.99
+
+
+def test_search_ends_the_best_of_its_new_starts_alone(monkeypatch, crop):
+    models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
+    monkeypatch.setattr(models, "_match", lambda cell, _: models.calls.append(cell) or _noise(random, models, cell))
+    config = refine.RefinerConfig(
+        coarse_passes=1, fine_passes=3, restarts_m=(1.5,), restart_coarse_passes=1, restarts_kept=2
+    )
+    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED)
+    # the start; it turned as found, 1.5 m ahead and behind, four beside; two of those on to the third fine pass
+    assert models.calls == [8, 4, 4, 4] + 7 * [8, 4] + 2 * [4, 4]
 
 
 def test_search_goes_nowhere_with_an_image_that_shows_nothing(monkeypatch, crop):
