@@ -11,6 +11,9 @@ import plotly.graph_objects as go
 from ..lhmap import LHMap
 from ..lhmap.atomic import replacing
 
+BACKGROUND = "#3b4048"
+"""Lighter than the coldest points, which are black."""
+
 
 def write_view(lhmap: LHMap, out, points: int = 150_000) -> int:
     """Writes the page: points coloured by heat, and the mapping path. Returns how many points it shows.
@@ -41,16 +44,19 @@ def write_view(lhmap: LHMap, out, points: int = 150_000) -> int:
     facts = lhmap.info()
     size = f"{facts['bytes'] / 1e6:.2f} MB"
     title = f"{lhmap.path.name}: {len(heat)} of {facts['points']} points, {size}, {facts['path_length_m']:.0f} m driven"
-    axes = {f"{a}axis_title": f"{a} - {o:.2f} [m]" for a, o in zip("xyz", origin, strict=True)}
+    # of a map in UTM the large numbers are told once
+    titles = (f"{a} - {o:.2f} [m]" if o else f"{a} [m]" for a, o in zip("xyz", origin, strict=True))
+    axes = {f"{a}axis": {"title": title, "backgroundcolor": BACKGROUND} for a, title in zip("xyz", titles, strict=True)}
     figure = go.Figure(traces)
     figure.update_layout(
         title=title,
         template="plotly_dark",
         margin={"l": 0, "r": 0, "t": 40, "b": 0},
-        scene={"aspectmode": "data", **axes},
-        legend={"orientation": "h"},
+        scene={"aspectmode": "data", "bgcolor": BACKGROUND, **axes},
+        legend={"x": 0, "y": 0},
     )
     # the page carries its own library
     with replacing(Path(out)) as file:
-        file.write(figure.to_html(include_plotlyjs=True, full_html=True).encode())
+        page = figure.to_html(include_plotlyjs=True, full_html=True, default_height="100vh")
+        file.write(page.replace("<body>", '<body style="margin: 0">', 1).encode())
     return len(heat)
