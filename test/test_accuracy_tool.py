@@ -64,7 +64,7 @@ def test_sizes_compares_heat_with_an_even_sample_at_equal_bytes_and_draws_it(too
     assert {"budget_mb_per_km": 0.5, "heat": "none"} in settings
 
 
-def test_coverage_of_all_images_counts_every_image_once(tool):
+def test_coverage_of_all_images_counts_every_image_once(tool, monkeypatch):
     class Bench:
         def evaluate(self, cases):
             return [
@@ -72,12 +72,14 @@ def test_coverage_of_all_images_counts_every_image_once(tool):
                 for data, _, options in cases
             ]
 
+    monkeypatch.setattr(tool, "synthetic", lambda *_: {"frames": 20, "share": 1.5})
     groups = {"few": {"frames": 10, "share": 1.0}, "many": {"frames": 30, "share": 1.8}}
     lines = tool.covariance(Bench(), groups, {"other": ("--method", "flow", "--model", "x")}).splitlines()
     assert lines[2].startswith("| few | 1 | 50 / 50 / 50")
-    assert lines[8] == "| all 40 images | 1 | " + " | ".join(["80 / 80 / 80"] * 6) + " |"
-    assert lines[11] == "| all 40 images, other | 1 | " + " | ".join(["40 / 40 / 40"] * 6) + " |"
-    assert len(lines) == 14
+    assert lines[8] == "| synthetic, seeds 9040 to 9047 | 1 | " + " | ".join(["50 / 50 / 50"] * 6) + " |"
+    assert lines[11] == "| all 200 images | 1 | " + " | ".join(["56 / 56 / 56"] * 6) + " |"
+    assert lines[14] == "| all 200 images, other | 1 | " + " | ".join(["32 / 32 / 32"] * 6) + " |"
+    assert len(lines) == 17
 
 
 def test_a_table_replaces_the_one_before_and_nothing_else(tool):
