@@ -15,6 +15,8 @@ from ..geometry import interpolate, inverse, se3_exp, se3_log
 from .manifold import carry
 
 SECOND_NS = 1_000_000_000
+LEAST_S = 0.05
+"""Velocity is reckoned over no less time: two poses some ms apart, as of two cameras, differ by their errors alone."""
 
 
 class MotionConfig(Config):
@@ -158,6 +160,7 @@ class MotionModel:
         self._config = config
         self.odometry = OdometryBuffer(config)
         self._velocity: np.ndarray | None = None
+        self._since: tuple[int, np.ndarray] | None = None  # stamp and pose that the velocity is reckoned from
 
     @property
     def velocity(self) -> np.ndarray | None:
@@ -169,8 +172,25 @@ class MotionModel:
         self._config = self.odometry.config = config
 
     def reset(self) -> None:
-        """Forget the velocity; odometry stays."""
-        self._velocity = None
+        """Forget the velocity and the poses it came from; odometry stays."""
+        self._velocity = self._since = None
+
+    def learn(self, motion: Motion, start_ns: int, end_ns: int, pose: np.ndarray | None) -> None:
+        """Learn the velocity from what came between two stamps.
+
+        That is the motion where odometry measured it, else the pose (4, 4) at its end and those before; None where none
+        was believed.
+        """
+        if motion.source == "odometry":
+            self.observe(motion.delta, (end_ns - start_ns) / SECOND_NS)
+            self._since = None
+        elif pose is None:
+            self._since = None
+        elif self._since is None:
+            self._since = end_ns, pose
+        elif end_ns - self._since[0] >= LEAST_S * SECOND_NS:
+            self.observe(inverse(self._since[1]) @ pose, (end_ns - self._since[0]) / SECOND_NS)
+            self._since = end_ns, pose
 
     def observe(self, delta: np.ndarray, seconds: float) -> None:
         """Learn the velocity from a motion (4, 4) that took `seconds`; without effect if that is not positive."""

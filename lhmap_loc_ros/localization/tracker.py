@@ -21,7 +21,7 @@ from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, inverse, pose_error
 from .manifold import carry, is_covariance, lengths, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
-from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
+from .motion import Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
 from .refiner_config import StartKind
 from .states import Signals, StateConfig, StateMachine, TrackState
@@ -30,9 +30,6 @@ from .surroundings import Surroundings
 if TYPE_CHECKING:
     from ..lhmap import LHMap
     from .refine import Refinement, Refiner
-
-LEAST_S = 0.05
-"""Velocity is reckoned over no less time: two poses some ms apart, as of two cameras, differ by their errors alone."""
 
 
 class CoarsePass(str, Enum):
@@ -125,7 +122,6 @@ class Tracker:
         self._filter: PoseFilter | None = None
         self._stamp_ns = 0
         self._first = True
-        self._since: tuple[int, np.ndarray] | None = None  # stamp and pose that the velocity is reckoned from
         self._reported: np.ndarray | None = None
         self._last_inliers = 0.0
 
@@ -163,7 +159,7 @@ class Tracker:
         self._motion.reset()
         self._states.restart()
         self._agreement.restart()
-        self._since, self._first, self._reported = None, True, np.array(covariance)
+        self._first, self._reported = True, np.array(covariance)
 
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
@@ -215,7 +211,7 @@ class Tracker:
         if accepted:
             self._filter.update(believed)
         # 6. What this tells about the speed and about the state of the track.
-        self._learn_velocity(motion, stamp_ns, accepted)
+        self._motion.learn(motion, self._stamp_ns, stamp_ns, self._filter.pose if accepted else None)
         self._stamp_ns = stamp_ns
         state = self._states.update(self._signals(measurement, accepted, innovation))
         result = self._result(state, accepted, refinement, innovation, motion, clock, problem)
@@ -285,18 +281,6 @@ class Tracker:
         c = self.config.measurement
         metres, degrees = lengths(difference)
         return metres <= c.reconverge_m and degrees <= c.reconverge_deg
-
-    def _learn_velocity(self, motion: Motion, stamp_ns: int, accepted: bool) -> None:
-        if motion.source == "odometry":
-            self._motion.observe(motion.delta, (stamp_ns - self._stamp_ns) / SECOND_NS)
-            self._since = None
-        elif not accepted:
-            self._since = None
-        elif self._since is None:
-            self._since = stamp_ns, self._filter.pose
-        elif stamp_ns - self._since[0] >= LEAST_S * SECOND_NS:
-            self._motion.observe(inverse(self._since[1]) @ self._filter.pose, (stamp_ns - self._since[0]) / SECOND_NS)
-            self._since = stamp_ns, self._filter.pose
 
     def _signals(self, measurement: Measurement | None, accepted: bool, innovation: float) -> Signals:
         metres = degrees = math.nan
