@@ -135,21 +135,25 @@ class Refiner:
     def _search(self, fit: Fit, passes: Passes, start: np.ndarray) -> tuple[Fit, bool]:
         """The best of `fit` and of what new starts lead to, and whether that is one of them.
 
-        Those that agree best after a few passes go on to the end.
+        Those that are best after a few passes go on to the end.
         """
         c = self.config
-        if fit.agreement >= c.agreement or not c.restarts_m:
+
+        def merit(other: Fit) -> float:
+            # where streets repeat themselves, a far place may agree a little better than the one where the robot is
+            metres = np.linalg.norm(other.pose[:3, 3] - start[:3, 3])
+            return other.agreement * np.exp(-0.5 * (metres / c.restart_reach_m) ** 2)
+
+        if merit(fit) >= c.agreement or not c.restarts_m:
             return fit, False
         first, rest = [COARSE_CELL] * c.restart_coarse_passes + [FINE_CELL], [FINE_CELL] * max(c.fine_passes - 1, 1)
         settled = c.settled_m, c.settled_deg
         begun = [self._descend(first, passes, pose, settled) for pose in self._new_starts(fit.pose, start)]
-        begun.sort(key=lambda other: other.agreement, reverse=True)
-        ended = [self._descend(rest, passes, other.pose, settled) for other in begun[: c.restarts_kept]]
-        best = max(ended, key=lambda other: other.agreement)
+        begun.sort(key=merit, reverse=True)
+        best = max((self._descend(rest, passes, other.pose, settled) for other in begun[: c.restarts_kept]), key=merit)
         # two wrong places agree by chance: where the image shows nothing, the pose stays
-        if best.agreement < max(c.restart_gain * fit.agreement, c.restart_least):
-            return fit, False
-        return best, True
+        better = merit(best) >= c.restart_gain * merit(fit) and best.agreement >= c.restart_least
+        return (best, True) if better else (fit, False)
 
     def _new_starts(self, found: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
         """Poses to begin anew from, where refinements of `start` ended at `found` and little agrees there.

@@ -86,6 +86,9 @@ class RefinerConfig(BaseModel):
     restart_turn_deg: float = Field(6.0, ge=0.0, le=90.0, description="search: and turned there by how much [deg]")
     restart_coarse_passes: int = Field(2, ge=0, le=8, description="at most so many refinements at 1/8 of a new start")
     restarts_kept: int = Field(3, ge=1, description="new starts that go on after those and one refinement at 1/4")
+    restart_reach_m: float = Field(
+        4.0, gt=0.0, description="search: at this distance from the start an inlier ratio counts for 0.61 of it [m]"
+    )
     restart_gain: float = Field(1.0, ge=1.0, description="factor on the inlier ratio that makes a new start the better")
     restart_least: float = Field(0.08, ge=0.0, le=1.0, description="inlier ratio that a new start must lead to")
     agreement: float = Field(0.3, ge=0.0, le=1.0, description="inlier ratio above which no search goes on")
