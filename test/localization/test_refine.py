@@ -17,6 +17,7 @@ from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovarian
 from lhmap_loc_ros.localization.features import View, cell_points, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig, StartKind
+from lhmap_loc_ros.localization.solver import Solution
 
 
 @pytest.fixture
@@ -143,6 +144,30 @@ def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypat
         assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3
     found = refined(StartKind.SEARCHED)
     assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01 and found.inlier_ratio > 0.99
+
+
+@pytest.mark.parametrize(("agreement", "metres"), [(0.15, 1.0), (0.1, 6.0)])
+def test_search_believes_a_place_far_from_the_start_less(monkeypatch, crop, agreement, metres):
+    """From the start everything leads 6 m ahead, where a third agrees, from beside it to a place 1 m away."""
+
+    class TwoPlaces(passes.HostPasses):
+        def take_image(self, image, view):
+            pass
+
+        def take_map(self, crop):
+            pass
+
+        def run(self, cell, pose):
+            beside = abs((inverse(start) @ pose)[0, 3]) > 0.5
+            found = perturb(start, (1.0, 0, 0) if beside else (0, 0, 6.0), (0, 0, 0))
+            return self._fit(pose, Solution(found, np.eye(6), agreement if beside else 0.35), 100)
+
+    start = TRUTH.copy()
+    start[:3, 3] -= ORIGIN
+    monkeypatch.setattr(refine, "HostPasses", TwoPlaces)
+    refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop))
+    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED)
+    assert pose_error(result.T_map_camera, TRUTH)[0] == pytest.approx(metres)
 
 
 def test_search_ends_the_best_of_its_new_starts_alone(monkeypatch, crop):
