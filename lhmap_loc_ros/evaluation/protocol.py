@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from scipy.stats import linregress
 
 from ..errors import InputError
 from ..geometry import Camera, inverse, perturb, se3_log
@@ -190,17 +189,6 @@ def _control(out: dict, grey: Outcome) -> dict:
         "grey_forward_median_m": forward,
         "grey_axis_medians": _axis_medians(last),
         "grey_leaks": forward < LEAK * out["start_forward_median_m"],
-        **_followed(start[:, 2], last[:, 2]),
+        # moving every image alike changes medians, and is no knowledge of any
+        "grey_forward_spread": float(np.std(last[:, 2]) / np.std(start[:, 2])) if len(last) > 2 else None,
     }
-
-
-def _followed(start: np.ndarray, last: np.ndarray) -> dict[str, float | None]:
-    """How much of each frame's own start error (N) the result follows: least squares, beside a constant correction.
-
-    A method that moves every frame alike gains on the start where the list of start errors happens to lean that way,
-    and knows nothing of the pose: 0. One that knows it: 1. None of fewer than three frames.
-    """
-    if len(start) < 3:
-        return {"grey_forward_slope": None, "grey_forward_slope_sigma": None}
-    line = linregress(start, start - last)
-    return {"grey_forward_slope": float(line.slope), "grey_forward_slope_sigma": float(line.stderr)}
