@@ -325,7 +325,11 @@ def evaluate(
     title = f"{method}, level {level}, {figures['frames']} images"
     print_table(title, ["", "start", "result", "grey image"], rows(figures))
     if figures.get("grey_leaks"):
-        typer.echo("the grey image gains on the start along the viewing direction: the input gives the pose away")
+        spread = figures["grey_forward_spread"]
+        typer.echo(
+            "the median of the grey image gains on the start along the viewing direction: the input may give the pose away"
+            + ("" if spread is None else f" (errors scatter {spread:.2f} times as far as the start's)")
+        )
 
 
 @app.command()
