@@ -327,7 +327,7 @@ def evaluate(
     if figures.get("grey_leaks"):
         spread = figures["grey_forward_spread"]
         typer.echo(
-            "a grey image gains on the start along the viewing direction, in the median: the input may give the pose away"
+            "a grey image gains on the start along the viewing direction: the input may give the pose away"
             + ("" if spread is None else f" (errors scatter {spread:.2f} times as far as the start's)")
         )
 
