@@ -163,7 +163,7 @@ class Refiner:
         the street for another, and turn to make it fit: those begin beside the start, turned.
         """
         c = self.config
-        ahead = [perturb(found, (0.0, 0.0, side * z), (0.0, 0.0, 0.0)) for z in c.restarts_m for side in (1, -1)]
+        ahead = [perturb(found, (0.0, 0.0, z), (0.0, 0.0, 0.0)) for step in c.restarts_m for z in (step, -step)]
         side, turn = c.restart_side_m, c.restart_turn_deg
         beside = [perturb(start, (x, 0.0, 0.0), (0.0, yaw, 0.0)) for x in (side, -side) for yaw in (turn, -turn)]
         return [make_pose(found[:3, :3], start[:3, 3]), *ahead, *beside]
