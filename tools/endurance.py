@@ -167,9 +167,8 @@ def summary(sent: int, listener: Listener, samples: np.ndarray) -> dict:
     counts, latency = listener.counts, np.array(listener.latency_ms)
     received = counts["images_received"]
     times, rss, shared, cpu = samples.T
-    own = rss - shared
     tenths = np.linspace(min(times[0] + 60, times.mean()), times[-1], 11)
-    own_by_tenth = medians(times, own, tenths)
+    all_by_tenth, own_by_tenth = medians(times, rss, tenths), medians(times, rss - shared, tenths)
     return {
         "images_sent": sent, "lost_on_the_way": sent - received, **counts,
         "not_accounted_for": 2 * received - sum(counts.values()),
@@ -178,9 +177,15 @@ def summary(sent: int, listener: Listener, samples: np.ndarray) -> dict:
         "stages_p50": {name: round(float(np.median(values)), 1) for name, values in listener.stages.items()},
         "states": dict(Counter(listener.states)),
         "minutes": round((times[-1] - times[0]) / 60, 2), "cpu_cores": round(np.ptp(cpu) / np.ptp(times), 2),
-        "rss_mb_by_tenth": medians(times, rss, tenths), "rss_mb_most": round(rss.max(), 1),
-        "own_mb_by_tenth": own_by_tenth, "own_growth_percent": round(100 * (own_by_tenth[-1] / own_by_tenth[0] - 1), 2),
+        "rss_mb_by_tenth": all_by_tenth, "rss_mb_most": round(rss.max(), 1),
+        "rss_growth_percent": growth_percent(all_by_tenth),
+        "own_mb_by_tenth": own_by_tenth, "own_growth_percent": growth_percent(own_by_tenth),
     }  # fmt: skip
+
+
+def growth_percent(by_tenth: list[float]) -> float:
+    """From the first tenth to the last."""
+    return round(100 * (by_tenth[-1] / by_tenth[0] - 1), 2)
 
 
 def medians(times: np.ndarray, values: np.ndarray, borders: np.ndarray) -> list[float]:
