@@ -13,12 +13,24 @@ _LARGE, _KEPT = 2 << 20, 16 << 20
 _MADV_DONTNEED = 4
 
 
-def resident_mb() -> float:
-    """Resident memory of this process [MB]."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1e3
-    raise LhmapError("/proc/self/status has no VmRSS")
+def resident_mb(pid: int | str = "self") -> float:
+    """Resident memory of a process [MB], of this one by default."""
+    return _told_mb(pid, "VmRSS:")
+
+
+def shared_mb(pid: int | str = "self") -> float:
+    """How much of a process's resident memory it shares with others, as DDS's segments are [MB]."""
+    return _told_mb(pid, "RssShmem:")
+
+
+def _told_mb(pid: int | str, name: str) -> float:
+    """What the system tells of a process's memory."""
+    file = Path(f"/proc/{pid}/status")
+    for line in file.read_text().splitlines():
+        if line.startswith(name):
+            # kB are of 1024 bytes there
+            return int(line.split()[1]) * 1.024e-3
+    raise LhmapError(f"{file} has no {name}")
 
 
 def give_back_large_arrays() -> None:

@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "accuracy.md"
 SEEDS = (9100, 9101)
 SYNTHETIC_FRAMES = "0-9999/4"
 MORE_SEEDS, MORE_LENGTH_M, MORE_FRAMES = range(9040, 9048), 60, "0-9999/3"
-"""Streets for the covariance: the images of one err alike, so that a share of errors takes many."""
+"""More streets: the images of one err alike, so that a share of errors takes many."""
 FEWER, SOME = {"0-9999/4": "0-9999/16", "all": "0-9999/3"}, {"0-9999/4": "0-9999/8", "all": "0-9999/2"}
 """Images of the tables that compare many variants, in place of those of the main table."""
 DRIVES = {
@@ -39,6 +39,8 @@ DRIVES = {
 LEVELS = (1, 2, 3)
 SIZES = (4, 2, 1, 0.5)
 """Budgets that are compared, MB per km."""
+NO_GREY = ("--no-grey",)
+MEDIANS = (("translation", "m"), ("rotation", "deg"))
 SIZE_PLOT = ROOT / "docs" / "images" / "accuracy_by_size.png"
 
 
@@ -137,13 +139,39 @@ def table(bench: Bench, groups: dict[str, dict], methods: dict[str, tuple]) -> s
     return "\n".join(lines)
 
 
+def more_streets(bench: Bench) -> dict[str, dict]:
+    return {f"seed {seed}": synthetic(bench, seed, MORE_LENGTH_M, MORE_FRAMES) for seed in MORE_SEEDS}
+
+
+def streets(bench: Bench) -> str:
+    """Each synthetic street by itself, and all of them: medians, and recall at 0.5 m and 5°."""
+    few = {f"seed {seed}": synthetic(bench, seed) for seed in SEEDS}
+    method = ("--method", "flow")
+    datas = [(name, data, method) for name, data in few.items()]
+    datas += [(name, data, method + NO_GREY) for name, data in more_streets(bench).items()]
+    cases = [(data, level, options) for _, data, options in datas for level in LEVELS]
+    figures = np.array(bench.evaluate(cases), dtype=object).reshape(len(datas), len(LEVELS))
+    lines = ["| street | images | " + " | ".join(f"level {level}" for level in LEVELS) + " |", "|---" * 5 + "|"]
+    for (name, *_), row in zip(datas, figures, strict=True):
+        lines.append(f"| {name} | {row[0]['frames']} | " + " | ".join(map(cell, row)) + " |")
+    images = [f["frames"] for f in figures[:, 0]]
+
+    def of_all(column) -> str:
+        metres, degrees = (np.median([f[f"{what}_median_{unit}"] for f in column]) for what, unit in MEDIANS)
+        recall = np.average([f["recall_050m_5deg"] for f in column], weights=images)
+        return f"{metres:.2f} m / {degrees:.2f}°, {100 * recall:.1f} %"
+
+    lines.append(f"| median street, all images | {sum(images)} | " + " | ".join(map(of_all, figures.T)) + " |")
+    return "\n".join(lines)
+
+
 def covariance(bench: Bench, groups: dict[str, dict], others: dict[str, tuple]) -> str:
     """Share of the errors within 1, 2 and 3 reported standard deviations, per axis; of other networks over all data."""
     axes = ("right", "down", "forward", "about right", "about down", "about forward")
     lines = ["| data | level | " + " | ".join(axes) + " |", "|---" * 8 + "|"]
     sets = {name: ([data], ()) for name, data in groups.items()}
-    more = [synthetic(bench, seed, MORE_LENGTH_M, MORE_FRAMES) for seed in MORE_SEEDS]
-    sets[f"synthetic, seeds {MORE_SEEDS[0]} to {MORE_SEEDS[-1]}"] = more, ("--no-grey",)
+    more = list(more_streets(bench).values())
+    sets[f"synthetic, seeds {MORE_SEEDS[0]} to {MORE_SEEDS[-1]}"] = more, NO_GREY
     methods = {"": ("--method", "flow")} | {f", {name}": method for name, method in others.items()}
 
     def cases(names, level, method):
@@ -174,7 +202,7 @@ def measure(
 ) -> list[list[dict]]:
     """The figures of each row and group; a row is its options and what it changes of the data."""
     fewer = [data | {"frames": images.get(data["frames"], data["frames"])} for data in groups.values()]
-    cases = [(change(data), level, ("--no-grey", *options)) for options, change in rows.values() for data in fewer]
+    cases = [(change(data), level, (*NO_GREY, *options)) for options, change in rows.values() for data in fewer]
     figures = iter(bench.evaluate(cases))
     return [[next(figures) for _ in groups] for _ in rows]
 
@@ -183,12 +211,14 @@ def as_text(groups: dict[str, dict], rows: dict[str, tuple], figures: list[list[
     heads = [f"{group} ({f['frames']} images)" for group, f in zip(groups, figures[0], strict=True)]
     lines = ["| variant | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name, row in zip(rows, figures, strict=True):
-        cells = [
-            f"{f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}°, {100 * f['recall_050m_5deg']:.0f} %"
-            for f in row
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | " + " | ".join(map(cell, row)) + " |")
     return "\n".join(lines)
+
+
+def cell(figures: dict) -> str:
+    """Medians, and recall at 0.5 m and 5°."""
+    metres, degrees = (figures[f"{what}_median_{unit}"] for what, unit in MEDIANS)
+    return f"{metres:.2f} m / {degrees:.2f}°, {100 * figures['recall_050m_5deg']:.0f} %"
 
 
 def ablation(bench: Bench, groups, networks: dict[str, tuple]) -> str:
@@ -202,8 +232,11 @@ def ablation(bench: Bench, groups, networks: dict[str, tuple]) -> str:
         name = f"{coarse} coarse, {fine} fine passes, no search"
         once = setting(f"passes{coarse}{fine}", coarse_passes=coarse, fine_passes=fine, restarts_m=[])
         rows[name] = (once, dict)
-    for weighting, name in (("uniform", "uniform"), ("heat", "heat alone"), ("uncertainty", "uncertainty alone")):
-        rows[f"weights: {name}"] = (setting(f"weights_{weighting}", weighting=weighting), dict)
+    ways = {"uniform": "uniform", "heat": "heat", "uncertainty": "uncertainty", "both": "uncertainty and heat"}
+    for weighting, name in ways.items():
+        always = setting(f"always_{weighting}", coarse_weighting=weighting, fine_weighting=weighting)
+        rows[f"weights, coarse and fine: {name}"] = (always, dict)
+    rows["every match by itself"] = (setting("no_blocks", block_px=0), dict)
     rows |= {name: (method, dict) for name, method in networks.items()}
     return variants(bench, groups, rows, 1)
 
@@ -290,7 +323,7 @@ def main() -> None:
     parser.add_argument("--regress", help="path prefix of the regress networks")
     parser.add_argument("--flow", action="append", default=[], help="NAME=PREFIX, other flow networks to compare")
     parser.add_argument("--heat", action="append", default=[], help="NAME=ONNX, another heat network to compare")
-    parser.add_argument("--only", choices=("table", "covariance", "ablation", "robustness", "size"))
+    parser.add_argument("--only", choices=("table", "streets", "covariance", "ablation", "robustness", "size"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.work.resolve())
@@ -307,6 +340,7 @@ def main() -> None:
     methods |= networks
     parts = {
         "table": lambda: table(bench, groups, methods),
+        "streets": lambda: streets(bench),
         "covariance": lambda: covariance(bench, groups, networks),
         "ablation": lambda: ablation(bench, groups, networks),
         "robustness": lambda: robustness(bench, groups),

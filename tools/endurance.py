@@ -30,6 +30,7 @@ from lhmap_loc_ros.datasets.synthetic.runs import Settings
 from lhmap_loc_ros.datasets.synthetic.simulate import simulate
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.mapping.builder import build_map
+from lhmap_loc_ros.memory import resident_mb, shared_mb
 from lhmap_loc_ros.processes import NodeProcesses
 
 SAMPLE_S = 1.0
@@ -102,11 +103,9 @@ def parameters(lhmap: Path, bag: Path, out: Path) -> Path:
 
 def process_state(pid: int) -> tuple[float, float, float]:
     """Resident memory [MB], how much of it is shared with the sender of the images, and CPU time spent so far [s]."""
-    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    kilobytes = {words[0]: float(words[1]) for words in lines if words[-1] == "kB"}
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     ticks = int(fields[11]) + int(fields[12])
-    return kilobytes["VmRSS:"] * 1.024e-3, kilobytes["RssShmem:"] * 1.024e-3, ticks / 100
+    return resident_mb(pid), shared_mb(pid), ticks / 100
 
 
 def played(log: Path, topic: str) -> int:

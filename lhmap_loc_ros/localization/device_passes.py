@@ -66,8 +66,10 @@ class DevicePasses(Passes):
         owner, flow, log_scale = (x[..., b : x.shape[-2] - b, b : x.shape[-1] - b] for x in (owner, flow, log_scale))
         known, point = (owner != NO_POINT).flatten(), owner.flatten().clamp(min=0)
         target = torch.where(known[:, None], uv[point] + flow.flatten(1).T, 0.0)
-        scale = torch.where(known[:, None], self._scale(log_scale.flatten(1).T, self._heat[point], known), 1.0)
-        solved = solve_pose(self._points[point], target, scale, known, T, self.camera, self.config.prior)
+        scale = self._scale(self._weighting(cell), log_scale.flatten(1).T, self._heat[point], known)
+        scale = torch.where(known[:, None], scale, 1.0)
+        share = shares(known.view(owner.shape), self.config.block_px // cell, b)
+        solved = solve_pose(self._points[point], target, scale, share, known, T, self.camera, self.config.prior)
         finite = target.isfinite().all() & scale.isfinite().all()
         # one copy, which waits for all of it
         found = torch.cat([*(x.flatten() for x in solved), known.sum()[None], finite[None]]).cpu().numpy()
@@ -80,9 +82,8 @@ class DevicePasses(Passes):
         solution = Solution(found[:16].reshape(4, 4), found[16:52].reshape(6, 6), float(found[52]) / matches)
         return self._fit(pose, solution, matches)
 
-    def _scale(self, log_scale, heat, known):
+    def _scale(self, weighting, log_scale, heat, known):
         """Expected error (N, 2) [pixels] of each match, whatever it is where none is `known` (N)."""
-        weighting = self.config.weighting
         if weighting is Weighting.UNCERTAINTY:
             return log_scale.exp()
         relative = torch.ones_like(heat)
@@ -173,14 +174,25 @@ def _number(ranked: torch.Tensor) -> torch.Tensor:
     return torch.where(ranked == _FAR, NO_POINT, ranked & ((1 << _NUMBER_BITS) - 1))
 
 
-def solve_pose(points, target, scale, known, T_map_camera, camera: Camera, prior_sigma: tuple[float, float]):
+def shares(known: torch.Tensor, block: int, border: int) -> torch.Tensor:
+    """`passes.shares` (N) of the cells that are `known` (h, w), whose rows and columns begin with number `border`."""
+    if not block:
+        return torch.ones_like(known.flatten(), dtype=torch.float64)
+    height, width = (n + border for n in known.shape)
+    rows, columns = (torch.arange(border, n, device=known.device) // block for n in (height, width))
+    number, known = (rows[:, None] * width + columns).flatten(), known.flatten().double()
+    share = known / known.new_zeros(height * width).index_add(0, number, known)[number].clamp(min=1)
+    return share * (known.sum() / share.sum().clamp(min=1e-9))
+
+
+def solve_pose(points, target, scale, share, known, T_map_camera, camera: Camera, prior_sigma: tuple[float, float]):
     """`solver.solve_pose` of the matches that are `known` (N): pose (4, 4), information (6, 6), number of inliers."""
     points, target, scale = points.double(), target.double(), scale.double()
     offset, prior = points.new_zeros(6), points.new_zeros(6)
     prior[:3], prior[3:] = (1 / sigma**2 for sigma in prior_sigma)
     pose, prior = T_map_camera, torch.diag(prior)
     for k in range(GAUSS_NEWTON_STEPS):
-        H, g, inliers = _normal_equations(points, target, scale, known, pose, camera, kernel_width(k))
+        H, g, inliers = _normal_equations(points, target, scale, share, known, pose, camera, kernel_width(k))
         step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
         metres, radians = (part.norm().clamp(min=1e-12) for part in (step[:3], step[3:]))
         step = step * torch.minimum(MOST_STEP[0] / metres, MOST_STEP[1] / radians).clamp(max=1.0)
@@ -189,7 +201,7 @@ def solve_pose(points, target, scale, known, T_map_camera, camera: Camera, prior
     return pose, H + prior, inliers
 
 
-def _normal_equations(points, target, scale, known, pose, camera: Camera, width: float):
+def _normal_equations(points, target, scale, share, known, pose, camera: Camera, width: float):
     rotation = pose[:3, :3]
     x, y, z = ((points - pose[:3, 3]) @ rotation).unbind(1)
     there = known & (z >= LEAST_DEPTH_M)
@@ -203,7 +215,7 @@ def _normal_equations(points, target, scale, known, pose, camera: Camera, width:
     r = torch.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy], 1) - target
     e = r / scale
     inliers = (there & (e.abs().amax(1) < INLIER_SIGMAS) & (scale.amax(1) < INLIER_SCALE)).sum()
-    robust = there / (1.0 + (e * e).sum(1) / (width * width))
+    robust = there * share / (1.0 + (e * e).sum(1) / (width * width))
     weight = robust[:, None] / (scale * scale)
     weighted = torch.where(there[:, None, None], J * weight[..., None], 0.0).flatten(0, 1)
     J, r = (torch.where(there[:, None, None], J, 0.0).flatten(0, 1), torch.where(there[:, None], r, 0.0).flatten())

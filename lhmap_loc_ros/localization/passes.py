@@ -85,6 +85,9 @@ class Passes(ABC):
         """Of the map points when drawn [m]."""
         return point_widths(crop.points) if self.config.splat_m is None else self.config.splat_m
 
+    def _weighting(self, cell: int) -> Weighting:
+        return self.config.coarse_weighting if cell == COARSE_CELL else self.config.fine_weighting
+
     def _fit(self, before: np.ndarray, solution: Solution, matches: int) -> Fit:
         return Fit(solution.T_map_camera, solution, matches, pose_error(solution.T_map_camera, before))
 
@@ -130,16 +133,16 @@ class HostPasses(Passes):
         self.clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T
-        scale = self._scale(log_scale[:, rows, columns].T, crop.heat[point])
+        scale = self._scale(self._weighting(cell), log_scale[:, rows, columns].T, crop.heat[point])
         if not (np.isfinite(target).all() and np.isfinite(scale).all()):
             raise not_finite()
-        solution = solve_pose(crop.points[point], target, scale, pose, self.camera, c.prior)
+        share = shares(rows, columns, c.block_px // cell)
+        solution = solve_pose(crop.points[point], target, scale, share, pose, self.camera, c.prior)
         self.clock.lap("solve")
         return self._fit(pose, solution, len(rows))
 
-    def _scale(self, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    def _scale(self, weighting: Weighting, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
         """Expected error (N, 2) [pixels] of each match."""
-        weighting = self.config.weighting
         if weighting is Weighting.UNCERTAINTY:
             return np.exp(log_scale)
         relative = np.ones_like(heat)
@@ -148,6 +151,19 @@ class HostPasses(Passes):
             relative = np.sqrt(max(heat.mean(), LEAST_HEAT) / np.maximum(heat, LEAST_HEAT))
         known = np.exp(log_scale) if weighting is Weighting.BOTH else np.exp(np.median(log_scale))
         return known * relative[:, None] * np.ones(2)
+
+
+def shares(rows: np.ndarray, columns: np.ndarray, block: int) -> np.ndarray:
+    """Factors (N,) on the weights of matches in these cells, one in the mean; blocks are `block` cells wide and high.
+
+    What is wrong with a match is wrong with those around it, too: many in a block tell little more than one does, and
+    all of them together count as much as those of a block that has but a few. With 0 each counts by itself.
+    """
+    if not block:
+        return np.ones(len(rows))
+    number = rows // block * (columns.max() // block + 1) + columns // block
+    share = 1.0 / np.bincount(number)[number]
+    return share / share.mean()
 
 
 def not_finite() -> ModelError:

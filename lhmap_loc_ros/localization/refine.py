@@ -128,7 +128,7 @@ class Refiner:
             if fit.solution is None:
                 break
             trace.append(fit.pose)
-            if fit.last_step[0] < settled[0] and fit.last_step[1] < settled[1]:
+            if _is_settled(fit, settled):
                 done = cell
         return replace(fit, trace=tuple(trace))
 
@@ -150,7 +150,11 @@ class Refiner:
         settled = c.settled_m, c.settled_deg
         begun = [self._descend(first, passes, pose, settled) for pose in self._new_starts(fit.pose, start)]
         begun.sort(key=merit, reverse=True)
-        best = max((self._descend(rest, passes, other.pose, settled) for other in begun[: c.restarts_kept]), key=merit)
+
+        def to_the_end(other: Fit) -> Fit:
+            return other if _is_settled(other, settled) else self._descend(rest, passes, other.pose, settled)
+
+        best = max(map(to_the_end, begun[: c.restarts_kept]), key=merit)
         # two wrong places agree by chance: where the image shows nothing, the pose stays
         better = merit(best) >= c.restart_gain * merit(fit) and best.agreement >= c.restart_least
         return (best, True) if better else (fit, False)
@@ -194,6 +198,11 @@ class Refiner:
             if geometry is Geometry.DEVICE:
                 raise ModelError(f"geometry device needs PyTorch with {device}: {error}") from None
             return HostPasses(self.models, self.config, camera, clock)
+
+
+def _is_settled(fit: Fit, settled: tuple[float, float]) -> bool:
+    """The last correction was below `settled` [m, deg], or there was none to be had."""
+    return fit.last_step[0] < settled[0] and fit.last_step[1] < settled[1]
 
 
 def _shifted(pose: np.ndarray, origin: np.ndarray) -> np.ndarray:

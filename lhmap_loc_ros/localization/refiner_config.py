@@ -100,7 +100,14 @@ class RefinerConfig(BaseModel):
         None, ge=0.0, le=2.0, description="width of a map point when drawn [m]; null: by the density around it"
     )
     max_depth_m: float = Field(80.0, gt=1.0, description="map points further away are not drawn [m]")
-    weighting: Weighting = Field(Weighting.BOTH, description="what the weight of a match comes from")
+    coarse_weighting: Weighting = Field(
+        Weighting.BOTH, description="what the weight of a match at 1/8 comes from: uniform, uncertainty, heat, both"
+    )
+    fine_weighting: Weighting = Field(Weighting.UNCERTAINTY, description="and that of a match at 1/4")
+    block_px: int = Field(
+        32, ge=0, le=256, multiple_of=8,
+        description="matches in the same square of so many pixels count no more than one alone; 0: each counts",
+    )  # fmt: skip
     border_cells: int = Field(1, ge=0, le=8, description="cells along the image's border that are not matched")
     min_matches: int = Field(30, ge=6, description="fewer matched map points than this give no pose")
     prior_sigma_m: float = Field(2.0, gt=0.0, description="weak prior around the start position [m]")

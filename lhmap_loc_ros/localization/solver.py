@@ -24,7 +24,7 @@ MOST_STEP = 3.0, 0.35
 """One step never exceeds what the linearisation can bear: metres, radians."""
 LEAST_DEPTH_M = 0.3
 """Points nearer than this have no part."""
-NARROW = 2.0
+NARROW = 4.0
 """Width of the robust kernel in the end, in scales."""
 
 
@@ -48,7 +48,7 @@ class Solution:
 # Two functions of plain loops over columns, whose sums may be taken in any order: compilers turn them into vector
 # instructions, which they do not with one loop that adds up all of H, and it takes a quarter of the time.
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _linearise(points, target, scale, T, fx, fy, cx, cy, width, J, weight, r):
+def _linearise(points, target, scale, share, T, fx, fy, cx, cy, width, J, weight, r):
     """Fill the Jacobian J (6, 2N), weights and residuals (2N) of points (3, N), all of u before all of v.
 
     Returns the number of inliers.
@@ -74,7 +74,7 @@ def _linearise(points, target, scale, T, fx, fy, cx, cy, width, J, weight, r):
         eu, ev = r[i] / su, r[n + i] / sv
         if seen > 0.0 and max(abs(eu), abs(ev)) < INLIER_SIGMAS and max(su, sv) < INLIER_SCALE:
             inliers += 1
-        robust = seen / (1.0 + (eu * eu + ev * ev) * narrow)
+        robust = seen * share[i] / (1.0 + (eu * eu + ev * ev) * narrow)
         weight[i], weight[n + i] = robust / (su * su), robust / (sv * sv)
     return inliers
 
@@ -101,16 +101,19 @@ def solve_pose(
     points: np.ndarray,
     target: np.ndarray,
     scale: np.ndarray,
+    share: np.ndarray,
     T_map_camera: np.ndarray,
     camera: Camera,
     prior_sigma: tuple[float, float],
 ) -> Solution:
     """The pose that projects `points` (N, 3) [m, map] onto `target` (N, 2) [pixels].
 
-    `scale` (N, 2) [pixels] is the expected error per axis. `prior_sigma` (metres, radians) is a weak prior
-    around the start pose: it decides nothing where the matches do, and keeps the pose where they cannot.
+    `scale` (N, 2) [pixels] is the expected error per axis, `share` (N,) a factor on the weight. `prior_sigma` (metres,
+    radians) is a weak prior around the start pose: it decides nothing where the matches do, and keeps the pose where
+    they cannot.
     """
     points, target, scale = (np.ascontiguousarray(x.T, dtype=np.float64) for x in (points, target, scale))
+    share = np.ascontiguousarray(share, dtype=np.float64)
     prior = np.diag(np.repeat(1.0 / np.square(prior_sigma), 3))
     pose = np.array(T_map_camera, dtype=np.float64)
     offset = np.zeros(6)
@@ -121,8 +124,9 @@ def solve_pose(
     for k in range(GAUSS_NEWTON_STEPS):
         width = kernel_width(k)
         inliers = _linearise(
-            points, target, scale, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width, J, weight, r
-        )
+            points, target, scale, share, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width,
+            J, weight, r,
+        )  # fmt: skip
         _normal_equations(J, weight, r, H, g)
         step = -np.linalg.solve(H + prior, g + prior @ offset)
         metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])

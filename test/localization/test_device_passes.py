@@ -10,6 +10,7 @@ from lhmap_loc_ros.errors import ConfigError, ModelError
 from lhmap_loc_ros.geometry import Camera, inverse, perturb, pose_error, project, se3_exp
 from lhmap_loc_ros.localization import features, solver
 from lhmap_loc_ros.localization.covariance import StartCovariances
+from lhmap_loc_ros.localization.passes import shares
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig, StartKind
 
 torch = pytest.importorskip("torch", reason="backend torch is not installed")
@@ -59,13 +60,23 @@ def test_the_same_pose_is_solved_for_with_outliers_and_cells_without_a_match(loc
     target[rng.random(len(uv)) < 0.2] += 60
     scale = rng.uniform(0.3, 6, uv.shape)
     prior = (2.0, np.radians(10))
-    expected = solver.solve_pose(points[known], target[known], scale[known], start, GRID, prior)
-    given = (torch.from_numpy(np.asarray(x)) for x in (points, target, scale, known, start))
+    share = rng.uniform(0.2, 3, len(uv))
+    expected = solver.solve_pose(points[known], target[known], scale[known], share[known], start, GRID, prior)
+    given = (torch.from_numpy(np.asarray(x)) for x in (points, target, scale, share, known, start))
     pose, information, inliers = device.solve_pose(*given, GRID, prior)
     metres, degrees = pose_error(pose.numpy(), expected.T_map_camera)
     assert metres < 1e-4 and degrees < 1e-3
     np.testing.assert_allclose(information, expected.information, rtol=1e-3, atol=1e-3 * information.max())
     assert int(inliers) / known.sum() == pytest.approx(expected.inlier_ratio, abs=0.01)
+
+
+@pytest.mark.parametrize("block", (0, 1, 4, 8))
+@pytest.mark.parametrize("border", (0, 1, 3))
+def test_matches_have_the_same_shares(block, border):
+    known = np.random.default_rng(4).random((44 - 2 * border, 152 - 2 * border)) < 0.4
+    rows, columns = (x + border for x in np.nonzero(known))
+    found = device.shares(torch.from_numpy(known), block, border).numpy()[known.flatten()]
+    np.testing.assert_allclose(found, shares(rows, columns, block), rtol=1e-9)
 
 
 @pytest.mark.parametrize("xi", ((1, 2, 3, 0, 0, 0), (1, 2, 3, 1e-5, -2e-5, 1e-6), (0.1, -2, 1, 0.2, 1.4, -0.7)))
@@ -81,7 +92,8 @@ def test_a_pass_of_the_shipped_networks_ends_at_the_same_pose(kind, weighting):
     crop, start = wall(20000), perturb(TRUTH, (0.1, -0.1, 0.2), (0.3, 0.5, -0.2))
     crop.heat[:] = np.random.default_rng(1).uniform(0.1, 1, len(crop.heat))
     image = np.random.default_rng(2).integers(0, 255, IMAGE.shape, np.uint8)
-    one = {"backend": "torch", "weighting": weighting, "coarse_passes": 1, "fine_passes": 1, "near_passes": 1}
+    one = {"backend": "torch", "coarse_passes": 1, "fine_passes": 1, "near_passes": 1}
+    one |= {"coarse_weighting": weighting, "fine_weighting": weighting}
     found, expected = (
         Refiner(RefinerConfig(geometry=geometry, **one)).refine(image, CAMERA, crop, start, kind)
         for geometry in ("device", "cpu")

@@ -299,9 +299,17 @@ def test_doubtful_matches_count_as_little_as_the_weighting_says(monkeypatch, cro
         return flow, log_scale
 
     monkeypatch.setattr(models, "_match", wrong_where_cold)
-    refiner = refine.Refiner(refine.RefinerConfig(weighting=weighting), models)
+    refiner = refine.Refiner(refine.RefinerConfig(coarse_weighting=weighting, fine_weighting=weighting), models)
     error = pose_error(refiner.refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera, TRUTH)
     assert (error[1] < 0.1) == trusted, error
+
+
+def test_all_matches_of_a_block_together_weigh_like_one_alone():
+    rows, columns = np.array([[4, 4], [4, 7], [7, 4], [3, 4], [9, 40]]).T
+    share = passes.shares(rows, columns, 4)
+    np.testing.assert_allclose(share / share[-1], [1 / 3, 1 / 3, 1 / 3, 1, 1])
+    assert share.mean() == pytest.approx(1)
+    np.testing.assert_array_equal(passes.shares(rows, columns, 0), 1.0)
 
 
 def test_map_points_without_any_heat_are_matched_all_the_same(monkeypatch, crop):

@@ -20,12 +20,17 @@ def scene(rng, n=600, noise=0.0):
     return points, uv + rng.laplace(0, noise, (n, 2)) if noise else uv
 
 
+def solve(points, uv, scale, start, share=None):
+    share = np.ones(len(points)) if share is None else share
+    return solve_pose(points, uv, scale, share, start, CAMERA, PRIOR)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_exact_matches_give_the_exact_pose_from_a_rough_start(seed):
     rng = np.random.default_rng(seed)
     points, uv = scene(rng)
     start = perturb(TRUTH, rng.uniform(-2, 2, 3), rng.uniform(-10, 10, 3))
-    solution = solve_pose(points, uv, np.full_like(uv, 0.1), start, CAMERA, PRIOR)
+    solution = solve(points, uv, np.full_like(uv, 0.1), start)
     metres, degrees = pose_error(solution.T_map_camera, TRUTH)
     assert metres < 1e-3 and degrees < 1e-3
     assert solution.inlier_ratio > 0.999
@@ -37,7 +42,7 @@ def test_a_third_of_wild_matches_does_not_move_the_pose():
     wild = rng.random(len(uv)) < 0.33
     uv[wild] += rng.uniform(-60, 60, (wild.sum(), 2))
     start = perturb(TRUTH, (0.8, -0.5, 0.9), (3, -4, 2))
-    solution = solve_pose(points, uv, np.full_like(uv, 0.4), start, CAMERA, PRIOR)
+    solution = solve(points, uv, np.full_like(uv, 0.4), start)
     metres, degrees = pose_error(solution.T_map_camera, TRUTH)
     assert metres < 0.08 and degrees < 0.3
     assert 0.5 < solution.inlier_ratio < 0.8
@@ -49,7 +54,7 @@ def test_covariance_predicts_the_spread_of_independent_errors():
     for _ in range(200):
         points, uv = scene(rng, n=200)
         uv = uv + rng.normal(0, 0.5, uv.shape)
-        solution = solve_pose(points, uv, np.full_like(uv, 0.5), TRUTH, CAMERA, PRIOR)
+        solution = solve(points, uv, np.full_like(uv, 0.5), TRUTH)
         xi = se3_log(inverse(solution.T_map_camera) @ TRUTH)
         normalised.append(xi / np.sqrt(np.diag(np.linalg.inv(solution.information))))
     spread = np.std(normalised, axis=0)
@@ -62,14 +67,25 @@ def test_uncertain_axis_counts_less():
     points, uv = scene(rng)
     uv[:, 0] += 8.0
     scale = np.column_stack([np.full(len(uv), 50.0), np.full(len(uv), 0.1)])
-    solution = solve_pose(points, uv, scale, TRUTH, CAMERA, PRIOR)
-    trusted = solve_pose(points, uv, np.full_like(uv, 0.1), TRUTH, CAMERA, PRIOR)
+    solution = solve(points, uv, scale, TRUTH)
+    trusted = solve(points, uv, np.full_like(uv, 0.1), TRUTH)
     assert pose_error(solution.T_map_camera, TRUTH)[1] < 0.2 * pose_error(trusted.T_map_camera, TRUTH)[1]
+
+
+def test_a_match_with_a_share_of_two_counts_like_two():
+    rng = np.random.default_rng(8)
+    points, uv = scene(rng, noise=0.5)
+    scale, twice = np.full_like(uv, 0.5), rng.random(len(uv)) < 0.3
+    again = np.flatnonzero(twice)
+    repeated = (np.concatenate([x, x[again]]) for x in (points, uv, scale))
+    found, expected = solve(points, uv, scale, TRUTH, 1.0 + twice), solve(*repeated, TRUTH)
+    np.testing.assert_allclose(found.T_map_camera, expected.T_map_camera, atol=1e-6)
+    np.testing.assert_allclose(found.information, expected.information, rtol=1e-4, atol=1e-4 * found.information.max())
 
 
 def test_without_information_the_pose_stays_and_the_covariance_is_the_prior():
     points, uv = scene(np.random.default_rng(4), n=40)
-    solution = solve_pose(points, uv + 30, np.full_like(uv, 1e6), TRUTH, CAMERA, PRIOR)
+    solution = solve(points, uv + 30, np.full_like(uv, 1e6), TRUTH)
     assert pose_error(solution.T_map_camera, TRUTH)[0] < 1e-3
     sigma = np.sqrt(np.diag(np.linalg.inv(solution.information)))
     np.testing.assert_allclose(sigma, np.repeat(PRIOR, 3), rtol=0.01)
@@ -79,14 +95,14 @@ def test_matches_that_are_not_sure_are_no_inliers_however_well_they_fit():
     points, uv = scene(np.random.default_rng(4))
     scale = np.full_like(uv, 0.5)
     scale[:450] = 12.0
-    assert solve_pose(points, uv, scale, TRUTH, CAMERA, PRIOR).inlier_ratio == pytest.approx(0.25)
+    assert solve(points, uv, scale, TRUTH).inlier_ratio == pytest.approx(0.25)
 
 
 def test_points_behind_the_camera_are_ignored():
     points, uv = scene(np.random.default_rng(5))
     behind = points.copy()
     behind[:300] = TRUTH[:3, 3] - (points[:300] - TRUTH[:3, 3])
-    solution = solve_pose(behind, uv, np.full_like(uv, 0.1), perturb(TRUTH, (0.3, 0, 0), (0, 2, 0)), CAMERA, PRIOR)
+    solution = solve(behind, uv, np.full_like(uv, 0.1), perturb(TRUTH, (0.3, 0, 0), (0, 2, 0)))
     assert pose_error(solution.T_map_camera, TRUTH)[0] < 1e-2
     assert solution.inlier_ratio == pytest.approx(0.5, abs=0.01)
 
