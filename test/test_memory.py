@@ -71,6 +71,26 @@ def test_what_one_thread_has_freed_serves_another():
     assert float(out) < 30
 
 
+SCATTERED = """
+import numpy as np
+from lhmap_loc_ros.memory import give_back_freed, give_back_large_arrays, resident_mb
+give_back_large_arrays()
+# what stays lies between what goes, up to the end of the heap
+parts = [np.ones(20_000) for _ in range(1000)]
+last = np.ones(100)
+del parts[::2]
+before = resident_mb()
+give_back_freed()
+print(before - resident_mb(), sum(part.sum() for part in parts))
+"""
+
+
+def test_what_was_freed_between_what_stays_goes_back_on_request():
+    out = subprocess.run([sys.executable, "-c", SCATTERED], capture_output=True, text=True, check=True).stdout
+    given, kept = map(float, out.split())
+    assert given > 60 and kept == 500 * 20_000
+
+
 COMPILING = """
 import numba
 from lhmap_loc_ros.memory import give_back_compiler, resident_mb

@@ -21,7 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 from ..errors import LhmapError
 from ..localization.network_set import NetworkSet
 from ..localization.refine import Refiner, RefinerConfig
-from ..memory import give_back_large_arrays
+from ..memory import give_back_freed, give_back_large_arrays
 from .diagnostics import no_session, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
 from .localizer_session import Session, topic_of
@@ -29,6 +29,8 @@ from .parameters import Parameters
 from .runtime import run
 
 NAME = "localizer_node"
+TRIM_S = 10.0
+"""Between two calls of `give_back_freed`."""
 
 
 def make_refiner(config: RefinerConfig) -> Refiner:
@@ -49,7 +51,9 @@ class LocalizerNode(LifecycleNode):
         self._settings = Parameters(self, LocalizerConfig, NAME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # on the steady clock: on simulated time a timer stands still when a bag ends or starts again
-        self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        self.create_timer(TRIM_S, give_back_freed, clock=steady)
         self._failure: LhmapError | None = None
         self._managed = self.get_parameter("autostart").value is False
         if not self._managed:
