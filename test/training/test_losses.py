@@ -110,7 +110,7 @@ def pose_error_case(displace):
     found = losses.pose_error_px(
         as_cells(error), as_cells(np.log(scale)), torch.zeros(1, 2, 10, 20), as_cells(rays), torch.full((1, 2), 180.0)
     )
-    solved = solve_pose(points, uv + error, scale, np.eye(4), camera, (2.0, np.radians(10)))
+    solved = solve_pose(points, uv + error, scale, np.ones(200), np.eye(4), camera, (2.0, np.radians(10)))
     moved, _ = project(points.astype(np.float32), inverse(solved.T_map_camera), camera)
     return float(found), float(np.sqrt(np.square(moved - uv).sum(1).mean()))
 
