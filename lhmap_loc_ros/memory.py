@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import LhmapError
@@ -11,6 +12,8 @@ from .errors import LhmapError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE, _KEPT = 2 << 20, 16 << 20
 _MADV_DONTNEED = 4
+_ANOTHER_LIBRARY = suppress(OSError, AttributeError)
+"""Where the C library is not glibc, or has no such call, all this is without effect."""
 
 
 def resident_mb(pid: int | str = "self") -> float:
@@ -43,13 +46,11 @@ def give_back_large_arrays() -> None:
     training: arrays made anew in every step would come from the system each time, which takes half as long again.
     Without effect where the C library is another one.
     """
-    try:
+    with _ANOTHER_LIBRARY:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
         libc.mallopt(_M_ARENA_MAX, 1)
-    except (OSError, AttributeError):
-        pass
 
 
 def give_back_freed() -> None:
@@ -59,10 +60,8 @@ def give_back_freed() -> None:
     goes on growing. For programs that run for long to call now and then. Without effect where the C library is another
     one.
     """
-    try:
+    with _ANOTHER_LIBRARY:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        pass
 
 
 def give_back_compiler() -> None:
@@ -71,7 +70,7 @@ def give_back_compiler() -> None:
     For programs to call once all they need is compiled. Should anything be compiled later, the system reads it again.
     Without effect where there is no such system call.
     """
-    try:
+    with _ANOTHER_LIBRARY:
         libc = ctypes.CDLL("libc.so.6")
         mappings = Path("/proc/self/maps").read_text().splitlines()
         for places, mode, *_ in (line.split() for line in mappings if "libllvmlite" in line):
@@ -79,5 +78,3 @@ def give_back_compiler() -> None:
             if mode.startswith("r-x"):
                 first, end = (int(place, 16) for place in places.split("-"))
                 libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_DONTNEED)
-    except (OSError, AttributeError):
-        pass

@@ -40,7 +40,7 @@ LEVELS = (1, 2, 3)
 SIZES = (4, 2, 1, 0.5)
 """Budgets that are compared, MB per km."""
 NO_GREY = ("--no-grey",)
-MEDIANS = (("translation", "m"), ("rotation", "deg"))
+MEDIANS = ("translation_median_m", "rotation_median_deg")
 SIZE_PLOT = ROOT / "docs" / "images" / "accuracy_by_size.png"
 
 
@@ -157,9 +157,9 @@ def streets(bench: Bench) -> str:
     images = [f["frames"] for f in figures[:, 0]]
 
     def of_all(column) -> str:
-        metres, degrees = (np.median([f[f"{what}_median_{unit}"] for f in column]) for what, unit in MEDIANS)
+        medians = {key: np.median([f[key] for f in column]) for key in MEDIANS}
         recall = np.average([f["recall_050m_5deg"] for f in column], weights=images)
-        return f"{metres:.2f} m / {degrees:.2f}°, {100 * recall:.1f} %"
+        return cell(medians | {"recall_050m_5deg": recall}, digits=1)
 
     lines.append(f"| median street, all images | {sum(images)} | " + " | ".join(map(of_all, figures.T)) + " |")
     return "\n".join(lines)
@@ -215,10 +215,10 @@ def as_text(groups: dict[str, dict], rows: dict[str, tuple], figures: list[list[
     return "\n".join(lines)
 
 
-def cell(figures: dict) -> str:
-    """Medians, and recall at 0.5 m and 5°."""
-    metres, degrees = (figures[f"{what}_median_{unit}"] for what, unit in MEDIANS)
-    return f"{metres:.2f} m / {degrees:.2f}°, {100 * figures['recall_050m_5deg']:.0f} %"
+def cell(figures: dict, digits: int = 0) -> str:
+    """Medians, and recall at 0.5 m and 5°, with so many digits of a percent."""
+    metres, degrees = (figures[key] for key in MEDIANS)
+    return f"{metres:.2f} m / {degrees:.2f}°, {100 * figures['recall_050m_5deg']:.{digits}f} %"
 
 
 def ablation(bench: Bench, groups, networks: dict[str, tuple]) -> str:
