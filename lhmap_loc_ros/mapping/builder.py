@@ -27,6 +27,8 @@ from .stages.schedule import Report, Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
 
 _PATH_STEP_M = 5.0
+_FOR_TILES = 0.98
+"""Part of the budget for tiles; the rest is for the header."""
 _log = logging.getLogger(__name__)
 
 
@@ -81,7 +83,7 @@ def value_and_write(
         workers.do("heat", list(jobs.values()), report)
         heats = outs(jobs)
     if config.budget_mb_per_km is not None and drives:
-        choices = plan.choices(points, heats, drives, points_per_m(config))
+        choices = plan.choices(points, heats, drives, 1000 * config.budget_mb_per_km * _FOR_TILES)
         workers.do("select", choices, report)
     packs = plan.packs(points, heats, choices)
     workers.do("pack", list(packs.values()), report)
@@ -89,19 +91,6 @@ def value_and_write(
     _assemble(out, outs(packs), drives, model if drives else None, config, sources)
     report("write", 1, 1)
     return LHMap.open(out)
-
-
-def points_per_m(config: BuildConfig) -> float:
-    """How many points a metre of path the budget pays for.
-
-    With coordinates of 2 cm a point costs up to 3.15 bytes at 1 MB/km, index and header included, as part of a voxel of
-    0.1 m up to 0.91, and less where tiles are fuller, places nearer to each other and voxels larger, as the powers say,
-    fitted to measured maps. It is the same for all places, whatever else the map holds: what is mapped later must not
-    change the tiles that are there. So it is the price of streets that take many bytes; others come out smaller.
-    """
-    if config.resolution_m is None:
-        return 1100 * config.budget_mb_per_km**1.33 * (config.edge_m / 0.1) ** 0.85
-    return 1000 / 3.15 * config.budget_mb_per_km**1.155
 
 
 def settled(config: BuildConfig, model: Model | None) -> BuildConfig:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,9 @@ _HEADING_M = 5.0
 """The last metres of a path tell where it would lead on."""
 PLANE_CUBES = 9
 """Of a cube on a plane, the cubes of the plane among the 27 around it and itself."""
+_PRICINGS, _FIRST_PRICE = 2, 0.67
+"""How often what points cost is found out, and what one is at first taken for. Twice as many cost some 1.7 times as
+much, so that each pricing takes an error of the count to a quarter."""
 
 
 def select_points(
@@ -26,6 +30,7 @@ def select_points(
     fair_share: float,
     heat_power: float | None = None,
     reach_m: float = np.inf,
+    cost: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Numbers of the points to keep, ascending.
 
@@ -34,11 +39,13 @@ def select_points(
 
     1. The path is cut into stretches, with some more beyond its ends, whose middles are the stations; a point belongs
        to the stretch nearest to it horizontally, if that is not further than `reach_m`. Each stretch may keep its
-       budget (S,) of points; what a stretch does not need is left unused, so none is paid for by another. Of stretches
+       budget (S,); what a stretch does not need is left unused, so none is paid for by another. Of stretches
        with the budget 0 nothing is kept.
     2. Around its middle a stretch has 16 directions. `fair_share` of its budget is dealt evenly over them,
        the hottest points first; what a direction cannot use goes to the others.
     3. The rest goes to the hottest points of the stretch that are left.
+
+    Budgets are numbers of points, or, with a `cost`, whatever that says (S,) of the points that each stretch keeps.
 
     "Hottest first" is strict without a `heat_power`. With one, points are drawn in a scrambled but fixed order in
     which the odds of coming before another go with the heat to that power: 0 thins evenly, and the higher, the
@@ -52,17 +59,19 @@ def select_points(
         heat = np.log(luck + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
     distance, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
     order = np.lexsort((-heat, owner))
-    order = order[distance[order] <= reach_m]
-    starts = np.searchsorted(owner[order], np.arange(len(stations) + 1))
-    kept = []
-    for station, budget, start, end in zip(stations, budgets, starts[:-1], starts[1:], strict=True):
-        members = order[start:end]
-        if len(members) > budget:
-            offset = points[members, :2] - station[:2]
-            turn = np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi)
-            direction = np.floor(turn * _DIRECTIONS).astype(int) % _DIRECTIONS
-            members = members[_share(direction, budget, fair_share)]
-        kept.append(members)
+    order = order[(distance[order] <= reach_m) & (budgets[owner[order]] > 0)]
+    stretches = np.split(order, np.searchsorted(owner[order], np.arange(1, len(stations))))
+    directions = [_directions(points[members] - station) for members, station in zip(stretches, stations, strict=True)]
+
+    def first(counts: np.ndarray) -> list[np.ndarray]:
+        shares = zip(stretches, directions, counts.astype(int).tolist(), strict=True)
+        return [members[_share(direction, count, fair_share)] for members, direction, count in shares]
+
+    kept = first(budgets if cost is None else budgets / _FIRST_PRICE)
+    for _ in range(0 if cost is None else _PRICINGS):
+        # as many as the budget pays for at the price of those; where everything is kept, it may pay for more
+        affordable = budgets * np.array([len(members) for members in kept]) / np.maximum(cost(kept), 1e-9)
+        kept = first(np.minimum(affordable, len(points)))
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
 
@@ -87,7 +96,7 @@ def company(cubes: np.ndarray) -> np.ndarray:
 
 
 def stretches(
-    path: np.ndarray, stretch_m: float, points_per_m: float, beyond_m: float = 0.0
+    path: np.ndarray, stretch_m: float, budget_per_m: float, beyond_m: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Middles of the stretches (S, 3) and their budgets (S,) int, at least one stretch.
 
@@ -109,7 +118,7 @@ def stretches(
             steps = (np.arange(round(beyond_m / stretch_m)) + 0.5) * stretch_m
             stations.append(end + steps[:, None] * (end - inside) / reach)
     stations = np.concatenate(stations)
-    return stations, np.full(len(stations), max(1, round(points_per_m * length / len(stations))))
+    return stations, np.full(len(stations), max(1, round(budget_per_m * length / len(stations))))
 
 
 def without_twins(stations: np.ndarray, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,8 +132,16 @@ def without_twins(stations: np.ndarray, budgets: np.ndarray) -> tuple[np.ndarray
     return stations[kept], np.bincount(place.ravel(), budgets).astype(budgets.dtype)[np.argsort(first)]
 
 
+def _directions(offsets: np.ndarray) -> np.ndarray:
+    """In which of the directions around a station points lie (N, 2 or 3) from it: (N,) int."""
+    turn = np.arctan2(offsets[:, 1], offsets[:, 0]) / (2 * np.pi)
+    return np.floor(turn * _DIRECTIONS).astype(int) % _DIRECTIONS
+
+
 def _share(direction: np.ndarray, budget: int, fair_share: float) -> np.ndarray:
     """Which of some points, hottest first, to keep: (N,) bool. `direction` (N,) is in 0..15."""
+    if len(direction) <= budget:
+        return np.ones(len(direction), bool)
     quota = _level(np.bincount(direction, minlength=_DIRECTIONS), int(budget * fair_share))
     # the rank of each point among those of its direction
     by_direction = np.argsort(direction, kind="stable")

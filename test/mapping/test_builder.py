@@ -265,11 +265,14 @@ def test_bags_over_the_very_same_poses_lose_no_points(bag, tmp_path):
     assert cKDTree(b).query(a)[0].max() < 0.2
 
 
-def test_the_budget_bounds_the_file(bag, tmp_path):
-    for budget in (50.0, 10.0):
-        lhmap = build_map(bag, tmp_path / "m", BuildConfig(heat="none", budget_mb_per_km=budget))
-        facts = lhmap.info()
-        assert facts["bytes"] < 1.3 * budget * 1e6 * facts["path_length_m"] / 1000 + 8000
+@pytest.mark.parametrize("budget", (10.0, 3.0, 1.0))
+def test_the_file_takes_what_the_budget_pays_for(bag, tmp_path, budget):
+    # as coordinates of 2 cm, points take ten megabytes and more; as cells, three
+    step = 0.02 if budget > 3 else None
+    lhmap = build_map(bag, tmp_path / "m", BuildConfig(heat="none", budget_mb_per_km=budget, resolution_m=step))
+    facts = lhmap.info()
+    header = len(lhmap.metadata.model_dump_json()) + 32
+    assert 0.8 < (facts["bytes"] - header) / (budget * 1000 * facts["path_length_m"]) < 1.02
 
 
 def test_same_bag_same_bytes(built, bag, tmp_path):

@@ -74,10 +74,10 @@ def test_tiles_hold_all_that_is_near(seed, x, radius):
     assert set(near) <= set(members) and len(set(members)) == len(members)
 
 
-def select(points, heat, path, per_m, share, power=None, **options):
+def select(points, heat, path, per_m, share, power=None):
     stations, budgets = stretches(path, 10.0, per_m)
     luck = np.random.default_rng(11).random(len(points))
-    return select_points(points, heat, luck, stations, budgets, share, power, **options)
+    return select_points(points, heat, luck, stations, budgets, share, power)
 
 
 PATH = np.column_stack([np.linspace(0, 100, 51), np.zeros(51), np.zeros(51)])
@@ -137,6 +137,25 @@ def test_heat_power_goes_from_an_even_sample_to_the_strict_order():
     assert shares[0] + 0.15 < shares[1] < shares[2] - 0.1 < 0.95
 
 
+@given(seed=st.integers(0, 1000), power=st.floats(0.75, 1), budget=st.integers(20, 1000))
+@settings(max_examples=30, deadline=None)
+def test_budgets_pay_for_what_points_cost(seed, power, budget):
+    rng = np.random.default_rng(seed)
+    points = np.column_stack([100 * rng.random(9000) ** 2, rng.uniform(-20, 20, 9000), rng.random(9000)])
+    heat, luck, price = rng.random(9000), rng.random(9000), rng.uniform(0.5, 2, 10)
+    stations, _ = stretches(PATH, 10.0, 1)
+    owner = np.abs(points[:, :1] - stations[:, 0]).argmin(axis=1)
+
+    def cost(kept):  # the cheaper, the more there are
+        return price * np.array([len(members) for members in kept]) ** power
+
+    kept = select_points(points, heat, luck, stations, np.full(10, budget), 0.5, cost=cost)
+    for k, members in enumerate(np.bincount(owner, minlength=10)):
+        counts = (owner[kept] == k).sum()
+        paid_for = min((budget / price[k]) ** (1 / power), members)
+        assert 0.75 * paid_for - 2 < counts < 1.25 * paid_for + 2
+
+
 def test_what_lies_beyond_the_ends_of_a_path_has_a_share_of_its_budget():
     bend = np.concatenate([PATH, [(100, 1, 0), (100, 10, 0)]])
     inside, whole = stretches(bend, 10.0, 30)
@@ -166,11 +185,17 @@ def test_stretches_chosen_some_at_a_time_keep_what_they_keep_together():
     rng = np.random.default_rng(5)
     points, heat = rng.uniform((0, -30, 0), (100, 30, 3), (9000, 3)), rng.random(9000)
     luck, (stations, budgets) = rng.random(9000), stretches(PATH, 10.0, 20)
-    together = select_points(points, heat, luck, stations, budgets, 0.5, 0.7, reach_m=25.0)
-    parts = []
+
+    def cost(kept):
+        return np.array([len(members) ** 0.8 + points[members, 2].sum() for members in kept])
+
+    def select(budgets):
+        return select_points(points, heat, luck, stations, budgets, 0.5, 0.7, 25.0, cost)
+
+    together, parts = select(budgets), []
     for first in range(0, len(stations), 3):
         own = np.isin(np.arange(len(stations)), range(first, first + 3))
-        parts.append(select_points(points, heat, luck, stations, np.where(own, budgets, 0), 0.5, 0.7, reach_m=25.0))
+        parts.append(select(np.where(own, budgets, 0)))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), together)
     assert np.abs(points[together, 1]).max() <= 25
 

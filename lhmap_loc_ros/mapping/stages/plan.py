@@ -144,7 +144,7 @@ class Plan:
                 continue
             allowed = np.where(np.isin(around, own), budgets[around], 0)
             valued = tuple(heats[tile] for tile, _ in near) if heats else ()
-            settings = (c.tile_m, c.voxel_m, c.fair_share, c.heat_power, c.company_power)
+            settings = (c.voxel_m, c.fair_share, c.heat_power, c.company_power, *self._format())
             out = self.out("choices", stations[around], allowed, reach, near, valued, *settings)
             jobs.append(ChooseJob(stations[around], allowed, reach, near, valued, c, out))
         return jobs
@@ -161,10 +161,14 @@ class Plan:
         for tile, path in points.items():
             kept = None if choices is None else tuple(keepers[tile])
             heat = heats[tile] if heats else None
-            settings = (c.tile_m, c.resolution_m, c.heat_levels, c.intensity_levels, layout.VERSION)
-            out = self.out("packs", tile, path, heat, kept, *settings)
+            out = self.out("packs", tile, path, heat, kept, *self._format())
             jobs[tile] = PackJob(tile, path, heat, kept, c, out)
         return jobs
+
+    def _format(self) -> tuple:
+        """What the bytes of a tile depend on besides its points."""
+        c = self.config
+        return c.tile_m, c.resolution_m, c.heat_levels, c.intensity_levels, layout.VERSION
 
 
 class _Tiles:
