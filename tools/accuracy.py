@@ -36,6 +36,8 @@ DRIVES = {
     "KITTI 0005": ("2011_09_26_0005", "all"),
 }
 """Sequence and images of the bag of odd frames (frame 121 is its image 60)."""
+WHOLE_DRIVE = ("2011_09_26_0013", "0-71")
+"""Among the maps of several sizes a few images say little."""
 LEVELS = (1, 2, 3)
 SIZES = (4, 2, 1, 0.5)
 """Budgets that are compared, MB per km."""
@@ -331,6 +333,7 @@ def main() -> None:
     if args.kitti:
         kitti = args.kitti.resolve()
         groups |= {name: drive(bench, kitti, *which) for name, which in DRIVES.items()}
+    sized = groups | ({"KITTI 0013": drive(bench, kitti, *WHOLE_DRIVE)} if args.kitti else {})
     methods = {"start": ("--method", "start")}
     if args.regress:
         methods["regress"] = ("--method", "regress", "--model", args.regress)
@@ -344,7 +347,7 @@ def main() -> None:
         "covariance": lambda: covariance(bench, groups, networks),
         "ablation": lambda: ablation(bench, groups, networks),
         "robustness": lambda: robustness(bench, groups),
-        "size": lambda: sizes(bench, groups, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
+        "size": lambda: sizes(bench, sized, {"shipped": "heat"} | dict(text.split("=", 1) for text in args.heat)),
     }
     for part, run in parts.items():
         if args.only in (None, part):

@@ -115,7 +115,7 @@ class BuildConfig(Config):
     """How strictly the hottest points come first, see `selection`; None: strictly."""
     company_power: float = Field(1.0, ge=0, le=16)
     """How much less heat counts where points have few neighbours, which take more bytes; 0: no less."""
-    fair_share: float = Field(0.5, ge=0, le=1)
+    fair_share: float = Field(1.0, ge=0, le=1)
     """Part of a stretch's budget shared evenly over the directions around it; the rest goes by heat alone."""
 
     @property
