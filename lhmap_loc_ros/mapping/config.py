@@ -106,7 +106,7 @@ class BuildConfig(Config):
     """none gives all points the same heat: then the budget keeps an even sample."""
     heat_views: HeatConfig = HeatConfig()
     budget_mb_per_km: float | None = Field(3.0, gt=0)
-    """Bytes of map per kilometre driven; None keeps every point."""
+    """Megabytes of map per kilometre driven, kept to within some percent; None keeps every point."""
     stretch_m: float = Field(10.0, gt=0)
     """Each stretch of path of this length gets its own share of the budget."""
     beyond_m: float = Field(20.0, ge=0, le=1000)
