@@ -57,14 +57,12 @@ class ChooseJob:
 
     def run(self) -> None:
         near = Neighbourhood.of(self.tiles, self.config.tile_m)
-        heat = np.ones(len(near.points), np.float32)
+        heat = worth = np.ones(len(near.points), np.float32)
         if self.heats:
             heat = np.concatenate([load(path)["heat"] for path in self.heats])
-        worth = heat
-        if self.heats:
             # those that draw a lot together are as hot as they are in the mean, so that all stay or none does
-            members = np.bincount(near.lot)
-            worth = (np.bincount(near.lot, heat) / members * self._thrift(near))[near.lot]
+            mean = np.bincount(near.lot, heat) / np.bincount(near.lot)
+            worth = (mean * self._thrift(near))[near.lot]
         kept = select_points(
             near.points, worth, near.luck[near.lot], self.stations - near.origin, self.budgets, self.config.fair_share,
             self.config.heat_power, self.reach_m, lambda kept: self._bytes(kept, near, heat),
