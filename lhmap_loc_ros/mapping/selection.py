@@ -60,11 +60,11 @@ def select_points(
     distance, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
     order = np.lexsort((-heat, owner))
     order = order[(distance[order] <= reach_m) & (budgets[owner[order]] > 0)]
-    stretches = np.split(order, np.searchsorted(owner[order], np.arange(1, len(stations))))
-    directions = [_directions(points[members] - station) for members, station in zip(stretches, stations, strict=True)]
+    ranked = np.split(order, np.searchsorted(owner[order], np.arange(1, len(stations))))
+    directions = [_directions(points[members] - station) for members, station in zip(ranked, stations, strict=True)]
 
     def first(counts: np.ndarray) -> list[np.ndarray]:
-        shares = zip(stretches, directions, counts.astype(int).tolist(), strict=True)
+        shares = zip(ranked, directions, counts.astype(int).tolist(), strict=True)
         return [members[_share(direction, count, fair_share)] for members, direction, count in shares]
 
     kept = first(budgets if cost is None else budgets / _FIRST_PRICE)

@@ -162,6 +162,9 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
             if done or step % config.reload_every == 0:
                 break
     fabric.barrier()
+    if torch.distributed.is_initialized():
+        # its threads would else be cut off when the process ends, which aborts it now and then
+        torch.distributed.destroy_process_group()
     return best if best.exists() else last
 
 
