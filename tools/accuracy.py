@@ -329,11 +329,11 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.work.resolve())
-    groups = {f"synthetic, seed {seed}": synthetic(bench, seed) for seed in SEEDS}
+    groups = sized = {f"synthetic, seed {seed}": synthetic(bench, seed) for seed in SEEDS}
     if args.kitti:
         kitti = args.kitti.resolve()
         groups |= {name: drive(bench, kitti, *which) for name, which in DRIVES.items()}
-    sized = groups | ({"KITTI 0013": drive(bench, kitti, *WHOLE_DRIVE)} if args.kitti else {})
+        sized = groups | {"KITTI 0013": drive(bench, kitti, *WHOLE_DRIVE)}
     methods = {"start": ("--method", "start")}
     if args.regress:
         methods["regress"] = ("--method", "regress", "--model", args.regress)

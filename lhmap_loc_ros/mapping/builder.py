@@ -83,7 +83,8 @@ def value_and_write(
         workers.do("heat", list(jobs.values()), report)
         heats = outs(jobs)
     if config.budget_mb_per_km is not None and drives:
-        choices = plan.choices(points, heats, drives, 1000 * config.budget_mb_per_km * _FOR_TILES)
+        bytes_per_m = 1000 * config.budget_mb_per_km * _FOR_TILES
+        choices = plan.choices(points, heats, drives, bytes_per_m)
         workers.do("select", choices, report)
     packs = plan.packs(points, heats, choices)
     workers.do("pack", list(packs.values()), report)

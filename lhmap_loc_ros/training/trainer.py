@@ -163,7 +163,7 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
                 break
     fabric.barrier()
     if torch.distributed.is_initialized():
-        # its threads would else be cut off when the process ends, which aborts it now and then
+        # its threads would else be cut off when the process ends, which may abort it
         torch.distributed.destroy_process_group()
     return best if best.exists() else last
 

@@ -127,11 +127,11 @@ class Plan:
         }
 
     def choices(
-        self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, drives: Sequence[Trajectory], per_m: float
+        self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, drives: Sequence[Trajectory], bytes_per_m: float
     ) -> list[ChooseJob]:
         """Some stretches each."""
         c = self.config
-        parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, per_m, c.beyond_m) for drive in drives]
+        parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, bytes_per_m, c.beyond_m) for drive in drives]
         stations, budgets = without_twins(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _Tiles(points, c.tile_m)
         for first in range(0, len(stations), STRETCHES_PER_JOB):
