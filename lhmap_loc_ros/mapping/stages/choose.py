@@ -77,9 +77,8 @@ class ChooseJob:
         """
         paid = np.zeros(len(kept))
         for number, index in enumerate(map(np.sort, kept)):
-            ends = np.searchsorted(index, near.ends)
-            for tile, start, end in zip(near.tiles, [0, *ends], ends, strict=False):
-                here = index[start:end]
+            by_tile = np.split(index, np.searchsorted(index, near.ends[:-1]))
+            for tile, here in zip(near.tiles, by_tile, strict=True):
                 if len(here):
                     points = near.points[here] + (near.origin - corner_of(tile, self.config.tile_m))
                     packed = Packed.of(points, heat[here], near.intensity[here], tile, self.config)
