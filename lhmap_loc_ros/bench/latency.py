@@ -106,7 +106,10 @@ def refiners(models: list[str], refinements: list[int], **settings) -> list[Refi
     for model in models:
         found.append(RefinerConfig(model=model, **settings))
         for count in refinements:
-            exactly = {"near_passes": count, "near_settled_m": 0.0, "near_settled_deg": 0.0}
+            never = dict.fromkeys(
+                ("near_settled_m", "near_settled_deg", "predicted_settled_m", "predicted_settled_deg"), 0.0
+            )
+            exactly = {"near_passes": count, **never}
             found.append(RefinerConfig(model=model, **exactly, **settings))
     return found
 

@@ -85,24 +85,21 @@ class Refiner:
         # 2. the points that any pose within reach may see, which is a third of them
         local = np.array(T_map_camera, dtype=np.float64)
         local[:3, 3] -= crop.origin
-        reach = NEAR_REACH if start is StartKind.NEAR else ROUGH_REACH
+        reach = NEAR_REACH if start.near else ROUGH_REACH
         crop = crop.select(may_be_seen(crop.points, inverse(local), view.camera, *reach))
         passes.take_map(crop)
         clock.lap("project")
         # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
-        c = self.config
-        searched = start is StartKind.SEARCHED
-        settled = (c.settled_m, c.settled_deg) if searched else (c.near_settled_m, c.near_settled_deg)
-        fit = self._descend(self._cells(start), passes, local, settled)
+        fit = self._descend(self._cells(start), passes, local, self._settled(start))
         trace = list(fit.trace)
-        if searched and fit.solution is not None:
+        if start is StartKind.SEARCHED and fit.solution is not None:
             fit, moved = self._search(fit, passes, local)
             trace += [fit.pose] * moved
         poses = tuple(_shifted(pose, crop.origin) for pose in trace) if keep_trace else ()
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
             return Refinement(np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
-        calibrated = self.models.covariance.near if start is StartKind.NEAR else self.models.covariance.rough
+        calibrated = self.models.covariance.near if start.near else self.models.covariance.rough
         scale = calibrated.factors(fit.agreement, fit.last_step[0])
         return Refinement(
             T_map_camera=_shifted(fit.pose, crop.origin),
@@ -177,9 +174,18 @@ class Refiner:
         c = self.config
         coarse, fine = {
             StartKind.NEAR: (0, c.near_passes),
+            StartKind.PREDICTED: (0, c.near_passes),
             StartKind.DOUBTFUL: (c.doubtful_coarse_passes, c.doubtful_fine_passes),
         }.get(start, (c.coarse_passes, c.fine_passes))
         return [COARSE_CELL] * coarse + [FINE_CELL] * fine
+
+    def _settled(self, start: StartKind) -> tuple[float, float]:
+        """Corrections below this [m, deg] end a stage."""
+        c = self.config
+        return {
+            StartKind.SEARCHED: (c.settled_m, c.settled_deg),
+            StartKind.PREDICTED: (c.predicted_settled_m, c.predicted_settled_deg),
+        }.get(start, (c.near_settled_m, c.near_settled_deg))
 
     def _ignorance(self) -> np.ndarray:
         """The covariance of the prior alone."""

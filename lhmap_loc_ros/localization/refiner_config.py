@@ -28,6 +28,9 @@ class StartKind(str, Enum):
 
     NEAR = "near"
     """That of a track: passes at 1/4, up to `near_passes`."""
+    PREDICTED = "predicted"
+    """Near, and led there by odometry, which from one image to the next errs less than an image does: of a small
+    correction more is the image's error than the pose's. So larger ones count as settled."""
     DOUBTFUL = "doubtful"
     """That of a track which the last image did not confirm: `doubtful_coarse_passes`, then `doubtful_fine_passes`. A
     robot on the move gets its pose in time, and the next image goes on from there."""
@@ -35,6 +38,11 @@ class StartKind(str, Enum):
     """Up to metres and ten degrees: `coarse_passes` over the whole image, then `fine_passes`."""
     SEARCHED = "searched"
     """As rough; where image and map do not agree after that, new starts around it, several times as long."""
+
+    @property
+    def near(self) -> bool:
+        """Within reach of passes at 1/4."""
+        return self in (StartKind.NEAR, StartKind.PREDICTED)
 
 
 class Weighting(str, Enum):
@@ -96,6 +104,12 @@ class RefinerConfig(BaseModel):
     settled_deg: float = Field(0.05, ge=0.0, description="a correction below this and settled_m ends a stage [deg]")
     near_settled_m: float = Field(0.05, ge=0.0, description="as settled_m for images after the first [m]")
     near_settled_deg: float = Field(0.2, ge=0.0, description="as settled_deg for images after the first [deg]")
+    predicted_settled_m: float = Field(
+        0.08, ge=0.0, description="as near_settled_m where odometry predicted the start [m]"
+    )
+    predicted_settled_deg: float = Field(
+        0.3, ge=0.0, description="as near_settled_deg where odometry predicted the start [deg]"
+    )
     splat_m: float | None = Field(
         None, ge=0.0, le=2.0, description="width of a map point when drawn [m]; null: by the density around it"
     )

@@ -198,7 +198,7 @@ class Tracker:
         self._map.prefetch(position, c.crop_radius_m + c.crop_reuse_m + c.prefetch_m)
         clock.lap("crop")
         # 3. What the image says against that piece of map.
-        refinement, problem = self._refine(image, seen_by.camera, crop, T_map_camera)
+        refinement, problem = self._refine(image, seen_by.camera, crop, T_map_camera, self._start(motion))
         clock.lap("refine")
         # 4. The same as a measurement of base_link, judged against the prediction.
         confirmed = self.state in (TrackState.TRACKING, TrackState.DEGRADED)
@@ -224,21 +224,21 @@ class Tracker:
         if stamp_ns < self._stamp_ns:
             raise InputError(f"image at {stamp_ns} ns is older than the pose at {self._stamp_ns} ns")
 
-    def _refine(self, image, camera, crop, T_map_camera) -> tuple[Refinement | None, str]:
+    def _refine(self, image, camera, crop, T_map_camera, start: StartKind) -> tuple[Refinement | None, str]:
         """The refinement, or None and the reason."""
         if len(crop.points) < self.config.min_crop_points:
             return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
-        start, self._first = self._start(), False
+        self._first = False
         try:
             return self._refiner.refine(image, camera, crop, T_map_camera, start), ""
         except (ModelError, np.linalg.LinAlgError) as error:
             # one image that upsets the network must not end the drive; the state tells if it goes on
             return None, str(error)
 
-    def _start(self) -> StartKind:
+    def _start(self, motion: Motion) -> StartKind:
         """How far the prediction may be off."""
         if not self._needs_coarse():
-            return StartKind.NEAR
+            return StartKind.PREDICTED if motion.source == "odometry" else StartKind.NEAR
         if self._first and self.config.search:
             # later, a robot on the move would leave the next images too far behind
             return StartKind.SEARCHED

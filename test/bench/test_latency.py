@@ -67,9 +67,12 @@ def test_without_a_reference_there_is_no_ratio():
 
 
 def test_default_comes_first_and_asked_refinements_are_all_done():
-    made = [(r.model, r.near_passes, r.near_settled_m) for r in refiners(["a", "b"], [2])]
-    default = RefinerConfig().near_passes, RefinerConfig().near_settled_m
-    assert made == [("a", *default), ("a", 2, 0.0), ("b", *default), ("b", 2, 0.0)]
+    def settings(refiner):
+        return refiner.near_passes, refiner.near_settled_m, refiner.predicted_settled_deg
+
+    made = [(r.model, *settings(r)) for r in refiners(["a", "b"], [2])]
+    default, exact = settings(RefinerConfig()), (2, 0.0, 0.0)
+    assert made == [("a", *default), ("a", *exact), ("b", *default), ("b", *exact)]
 
 
 def test_reference_graph_is_that_of_the_whole_network():

@@ -95,7 +95,10 @@ def test_what_is_seen_at_the_border_does_not_move_the_pose(monkeypatch, crop):
     assert errors[1] < 1e-3 < 0.005 < errors[0]
 
 
-@pytest.mark.parametrize(("start", "variance"), [(StartKind.ROUGH, 9), (StartKind.DOUBTFUL, 9), (StartKind.NEAR, 4)])
+@pytest.mark.parametrize(
+    ("start", "variance"),
+    [(StartKind.ROUGH, 9), (StartKind.DOUBTFUL, 9), (StartKind.NEAR, 4), (StartKind.PREDICTED, 4)],
+)
 def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, start, variance):
     models = Oracle(monkeypatch, crop)
     refiner = refine.Refiner(refine.RefinerConfig(), models)
@@ -109,6 +112,15 @@ def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
     refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.NEAR)
     assert models.calls == ["4"]
+
+
+@pytest.mark.parametrize(("start", "passes"), [(StartKind.NEAR, 2), (StartKind.PREDICTED, 1)])
+def test_a_larger_correction_settles_a_pose_that_odometry_predicted(monkeypatch, crop, start, passes):
+    models = Oracle(monkeypatch, crop)
+    begun = perturb(TRUTH, (0.04, 0.0, 0.05), (0, 0, 0))
+    result = refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, begun, start)
+    assert result.passes == passes and models.calls == ["4"] * passes
+    assert pose_error(result.T_map_camera, TRUTH)[0] < 0.01
 
 
 def test_a_doubtful_start_takes_no_longer_than_it_may(monkeypatch, crop):

@@ -240,7 +240,7 @@ def test_without_odometry_velocity_is_kept():
     drive = Drive(odometry=False)
     results = drive.run(60)
     assert results[-1].state is TrackState.TRACKING
-    assert results[-1].motion == "velocity"
+    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is StartKind.NEAR
     assert results[-1].T_map_odom is None
     assert np.median([error(r) for r in results[20:]]) < 0.3
     drive.refiner.fault = unusable
@@ -258,13 +258,13 @@ def test_map_to_odom_closes_the_chain():
 def test_coarse_pass_only_until_tracking():
     drive = Drive()
     drive.run(30)
-    assert drive.refiner.starts[1] is StartKind.ROUGH and drive.refiner.starts[-1] is StartKind.NEAR
+    assert drive.refiner.starts[1] is StartKind.ROUGH and drive.refiner.starts[-1] is StartKind.PREDICTED
     drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
     drive.run(30)
-    assert StartKind.NEAR not in drive.refiner.starts
+    assert not any(start.near for start in drive.refiner.starts)
     drive = Drive(TrackerConfig(coarse=CoarsePass.NEVER))
     drive.run(5)
-    assert set(drive.refiner.starts) == {StartKind.NEAR}
+    assert all(start.near for start in drive.refiner.starts)
 
 
 def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
@@ -280,7 +280,7 @@ def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive.refiner.fault = None
     drive.run(2)
     assert drive.tracker.state is TrackState.TRACKING
-    near, doubtful = StartKind.NEAR, StartKind.DOUBTFUL
+    near, doubtful = StartKind.PREDICTED, StartKind.DOUBTFUL
     assert drive.refiner.starts[-4:] == [near, doubtful, doubtful, near]
 
 
@@ -436,7 +436,7 @@ def test_other_settings_hold_from_the_next_image_on():
     result = drive.step()
     assert not result.accepted and drive.refiner.starts[-1] is StartKind.DOUBTFUL
     drive.tracker.reconfigure(TrackerConfig())
-    assert drive.step().accepted and drive.refiner.starts[-1] is StartKind.NEAR
+    assert drive.step().accepted and drive.refiner.starts[-1].near
 
 
 def test_velocity_is_that_of_the_robot():
