@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,6 @@ def available_threads() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
-@cache
-def _share_arena() -> None:
-    """Registers the memory that all networks of this process share."""
-    import onnxruntime as ort
-
-    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    by_request = 1
-    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"arena_extend_strategy": by_request}))
-
-
 def _options(threads: int):
     import onnxruntime as ort
 
@@ -42,9 +31,8 @@ def _options(threads: int):
     # a spinning pool would take the cores from decoding, projection and the middleware
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    # a few networks run in turn: one arena that grows by what is asked for serves them all
-    _share_arena()
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    # each network keeps the memory of its runs, a few MB more than if they shared it: what two of them take at once
+    # depends on how their runs fall together, and would grow for half an hour
     options.enable_mem_pattern = False
     return options
 
@@ -100,7 +88,7 @@ class OnnxModel(Model):
 
 
 def _giving_back():
-    """Options of a run after which the shared arena returns what no other network uses."""
+    """Options of a run after which the network returns the memory it took."""
     import onnxruntime as ort
 
     options = ort.RunOptions()
