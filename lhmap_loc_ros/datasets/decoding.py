@@ -51,7 +51,12 @@ def decode_image(message) -> np.ndarray:
     rows = data[: message.step * message.height].reshape(message.height, message.step)[:, :row]
     pixels = np.ascontiguousarray(rows).reshape(message.height, message.width, channels)
     code = _COLOURS[encoding]
-    return pixels.copy() if code is None else cv2.cvtColor(pixels, code)
+    try:
+        return pixels.copy() if code is None else cv2.cvtColor(pixels, code)
+    except cv2.error as error:
+        # no pixel at all, or half a pair of them
+        size = f"{message.width}x{message.height}"
+        raise BagError(f"image of {size} {encoding} cannot be converted to rgb8: {error.err}") from None
 
 
 def decode_compressed_image(message) -> np.ndarray:

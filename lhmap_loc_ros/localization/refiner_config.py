@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ..configuration import Config
 from ..errors import ModelError
 from ..inference import WITH_TENSORS, Backend, Precision, check_choice
 
@@ -58,10 +59,8 @@ class Weighting(str, Enum):
     """The scale, smaller where the point is hot."""
 
 
-class RefinerConfig(BaseModel):
+class RefinerConfig(Config):
     """Settings of the `Refiner`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field("flow", description="name or path prefix of the networks: MODEL_image/_map/_coarse/_fine.onnx")
     threads: int = Field(0, ge=0, le=64, description="CPU threads of the networks; 0: one a core, at most 4")

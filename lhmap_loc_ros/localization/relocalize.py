@@ -70,7 +70,9 @@ class RelocalizeConfig(Config):
     doubt_s: float = Field(
         30.0, gt=0, description="a track that no image has confirmed for so long looks, too, and so often [s]"
     )
-    max_candidates: int = Field(24, ge=1, le=1000, description="so many places are tried with one image, nearest first")
+    max_candidates: int = Field(
+        24, ge=1, le=1000, description="so many poses are tried with one image, half of them the nearest ones"
+    )
     min_inlier_ratio: float = Field(0.28, ge=0, le=1, description="a place needs this share of explained matches")
     margin: float = Field(1.15, ge=1, description="and so many times the share of the best other place")
     supporters: int = Field(2, ge=1, le=100, description="so many of the places tried must lead to the same pose")
@@ -78,13 +80,18 @@ class RelocalizeConfig(Config):
 
 
 class AlongPath:
-    """Proposes the poses of the mapping drive around a known place, nearest first, in both directions."""
+    """Proposes the poses of the mapping drive around a known place, in both directions.
+
+    The nearest first, and of the others those first that have not had their turn.
+    """
 
     def __init__(self, lhmap: LHMap, config: RelocalizeConfig):
         self.config = config
         self._path = lhmap.metadata.path
         self.around: np.ndarray | None = None
         """(3,) the last believed position, map frame [m]; None: the whole path."""
+        self.passed = 0
+        """How many of those beyond the nearest had their turn."""
 
     def candidates(self, image: np.ndarray, camera: Camera) -> list[PlacedPose]:
         """See `Relocalizer`; the image is not looked at."""
@@ -99,7 +106,17 @@ class AlongPath:
         for x, y, z, yaw in path:
             for heading in (yaw, yaw + np.pi):
                 out.append(PlacedPose(make_pose(Rotation.from_euler("z", heading), (x, y, z)), covariance))
-        return out
+        nearest, others = out[: self._nearest], out[self._nearest :]
+        turn = self.passed % max(len(others), 1)
+        return nearest + others[turn:] + others[:turn]
+
+    def go_on(self) -> None:
+        """The next image tries other places, besides the nearest."""
+        self.passed += self.config.max_candidates - self._nearest
+
+    @property
+    def _nearest(self) -> int:
+        return self.config.max_candidates // 2
 
 
 def find_place(
@@ -121,7 +138,7 @@ def find_place(
         if not going():
             return None
         T_map_camera = candidate.T_map_base @ seen_by.T_base_camera
-        crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m)
+        crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m, damaged=[])
         if not len(crop.points):
             continue
         try:
@@ -158,8 +175,7 @@ class Recovery:
         self._relocalizer = relocalizer or self._along
         self._looked_at = -math.inf
         self._confirmed_at: float | None = None
-        self._believed: np.ndarray | None = None
-        self._odometry_then: np.ndarray | None = None
+        self._around: np.ndarray | None = None
 
     def reconfigure(self, config: RelocalizeConfig) -> None:
         """Takes other settings from the next attempt on."""
@@ -167,7 +183,7 @@ class Recovery:
 
     def was_at(self, T_map_base: np.ndarray) -> None:
         """A start pose (4, 4) for the next image."""
-        self._believed, self._odometry_then, self._confirmed_at = T_map_base, None, None
+        self._around, self._confirmed_at, self._along.passed = T_map_base, None, 0
 
     def after(
         self, result: TrackResult, image: np.ndarray, seen_by: MountedCamera, crop_radius_m: float,
@@ -178,17 +194,9 @@ class Recovery:
         None if nothing, or not yet.
         """
         config, now = self._along.config, self._clock()
-        # the last believed pose, moved on by odometry: a lost robot drives on
-        odometry = None if result.T_map_odom is None else inverse(result.T_map_odom) @ result.T_map_base
         if result.state is TrackState.TRACKING or self._confirmed_at is None:
             self._confirmed_at = now
-        if result.state is TrackState.TRACKING:
-            self._believed, self._odometry_then = result.T_map_base, odometry
-        elif self._odometry_then is None:
-            self._odometry_then = odometry
-        if self._believed is not None:
-            moved = np.eye(4) if odometry is None else inverse(self._odometry_then) @ odometry
-            self._along.around = (self._believed @ moved)[:3, 3]
+        self._follow(result)
         since = self._looked_at + config.period_s
         if result.state is not TrackState.LOST:
             # images that pass, and yet never confirm the pose, may be those of another place
@@ -196,10 +204,23 @@ class Recovery:
         if not config.enabled or now < since:
             return None
         places = self._relocalizer.candidates(image, seen_by.camera)
-        found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)
-        # the time between two: an attempt itself may take longer
-        self._looked_at = self._clock()
+        try:
+            found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)
+        finally:
+            # the time between two: an attempt itself may take longer
+            self._looked_at = self._clock()
+        self._along.go_on()
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
+
+    def _follow(self, result: TrackResult) -> None:
+        """The last believed pose, moved on by odometry: a lost robot drives on."""
+        if result.state is TrackState.TRACKING:
+            self._around, self._along.passed = result.T_map_base, 0
+        elif self._around is not None and result.motion == "odometry":
+            # image by image: between two of them odometry may have jumped, or begun anew
+            self._around = self._around @ result.delta
+        if self._around is not None:
+            self._along.around = self._around[:3, 3]
 
 
 def _every(path: np.ndarray, spacing_m: float) -> np.ndarray:

@@ -88,6 +88,8 @@ class TrackResult:
     """Duration of the stages: crop, refine, total [ms]."""
     motion: str = "none"
     """What predicted: "odometry", "velocity" or "none"."""
+    delta: np.ndarray | None = None
+    """(4, 4), how it says that base_link moved since the image before, in the frame of base_link then."""
     velocity: np.ndarray | None = None
     """(6,) twist of base_link in its own frame [m/s, rad/s]; None while none is known."""
     problem: str = ""
@@ -307,7 +309,7 @@ class Tracker:
         self._reported = covariance
         return TrackResult(
             self._stamp_ns, state, self._filter.pose.copy(), covariance, T_map_odom, accepted, refinement,
-            innovation, clock.timings(), motion.source, self._motion.velocity, problem,
+            innovation, clock.timings(), motion.source, motion.delta, self._motion.velocity, problem,
         )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ class CameraInput:
     """Keeps the calibration, and the pose of the camera from the parameters or from tf_static, read once."""
 
     def __init__(self, node: Node, config: LocalizerConfig, topic: str):
-        """`topic` is that of the calibration. Raises InputError if the parameter camera_in_base is no pose."""
-        self._config, self._topic = config, topic
+        """`topic` is that of the calibration."""
+        self._node, self._config, self._topic = node, config, topic
         self.rectifier: Rectifier | None = None
         """Undistorts the images; None until a calibration came."""
         self._T_base_camera: np.ndarray | None = None
@@ -44,12 +44,18 @@ class CameraInput:
         """Asks tf_static for the place of the camera until it knows; to be called from the executor's thread."""
         if self._listener is None:
             return
-        self._frame = self._config.camera_frame_id or frame
+        self._frame = (self._config.camera_frame_id or frame).lstrip("/")
         try:
             transform = self._buffer.lookup_transform(self._config.base_frame_id, self._frame, Time())
         except TransformException:
             return
         self._T_base_camera = transform_to_matrix(transform.transform)
+        # of fixed transforms alone the stamp is zero
+        if Time.from_msg(transform.header.stamp).nanoseconds:
+            self._node.get_logger().warning(
+                f"the transform from {self._frame!r} to {self._config.base_frame_id!r} is not on tf_static: "
+                "taken as it is now, and for good"
+            )
         # receiving /tf is costly in Python, and nothing more is wanted of it
         self._listener.unregister()
         self._listener = None

@@ -43,6 +43,27 @@ class Health:
         """Images that could not be localized; `problem` says why the last one could not."""
         self.last: TrackResult | None = None
         self._done: deque[tuple[float, float]] = deque(maxlen=1000)
+        self._counts: deque[tuple[float, int, int]] = deque(maxlen=1000)
+        self._complaint = -math.inf, ""
+
+    def complain(self, problem: str) -> None:
+        """Something else than an image came and is of no use."""
+        self._complaint = time.monotonic(), problem
+
+    @property
+    def complaint(self) -> str:
+        """What came of late and was of no use; empty if all was."""
+        at, problem = self._complaint
+        return problem if time.monotonic() < at + _WINDOW_S else ""
+
+    def dropped_share(self, received: int, dropped: int) -> float:
+        """Share of the images dropped since the call some seconds ago, from the counts so far; of all at the first."""
+        now = time.monotonic()
+        while len(self._counts) > 1 and self._counts[1][0] < now - _WINDOW_S:
+            self._counts.popleft()
+        _, received_then, dropped_then = self._counts[0] if self._counts else (now, 0, 0)
+        self._counts.append((now, received, dropped))
+        return (dropped - dropped_then) / max(received - received_then, 1)
 
     def localized(self, result: TrackResult, latency_ms: float) -> None:
         """An image gave a result, so long after it had arrived."""
@@ -114,7 +135,7 @@ def key_values(values: dict) -> list[KeyValue]:
 def _localization(health: Health, config: LocalizerConfig, active: bool) -> DiagnosticStatus:
     last = health.last
     if last is None or not active:
-        message = health.problem if active else "inactive"
+        message = health.complaint or health.problem if active else "inactive"
         return DiagnosticStatus(level=WARN, name="lhmap_loc_ros: localization", message=message)
     _, latencies, age_s = health.recent
     status = track_status(last, latencies[-1] if latencies else math.nan)
@@ -122,6 +143,8 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
         status.level, status.message = ERROR, health.problem
     elif age_s > config.diagnostics.max_age_s:
         status.level, status.message = ERROR, f"the pose is {age_s:.1f} s old"
+    elif status.level == OK and health.complaint:
+        status.level, status.message = WARN, health.complaint
     elif status.level == OK and config.tf_broadcast and config.tf_child == "odom" and last.T_map_odom is None:
         status.level = WARN
         status.message = (
@@ -134,7 +157,7 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
 def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
     limits, (rate, latencies, age_s) = config.diagnostics, health.recent
     latency_ms = float(np.median(latencies)) if latencies else math.nan
-    dropped = images["dropped"] / max(images["received"], 1)
+    dropped = health.dropped_share(images["received"], images["dropped"])
     level, message = OK, "images come"
     if not active:
         message = "inactive"

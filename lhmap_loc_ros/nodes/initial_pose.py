@@ -29,8 +29,9 @@ class InitialPose:
     """Who said so, for people."""
 
     def stamp_for(self, image_ns: int, age_s: float) -> int:
-        """The stamp to start from at an image: its own, or the image's if that is another clock or too old."""
-        return self.stamp_ns if 0 <= image_ns - self.stamp_ns <= age_s * convert.SECOND_NS else image_ns
+        """The stamp to start from at an image: its own, or the image's if that is zero, another clock or too old."""
+        known = self.stamp_ns and 0 <= image_ns - self.stamp_ns <= age_s * convert.SECOND_NS
+        return self.stamp_ns if known else image_ns
 
 
 def height_on_path(path: np.ndarray, place: Sequence[float], otherwise: float) -> float:
@@ -52,11 +53,11 @@ def read_initial_pose(
     """
     frame = message.header.frame_id.lstrip("/")
     if frame != map_frame:
-        raise InputError(f"initialpose is in frame {frame!r}, expected {map_frame!r}")
+        raise InputError(f"in frame {frame!r}, expected {map_frame!r}")
     pose = convert.pose_to_matrix(message.pose.pose)
     covariance = np.array(message.pose.covariance, dtype=float).reshape(6, 6)
     if not np.isfinite(covariance).all():
-        raise InputError("initialpose has a covariance that is not finite")
+        raise InputError("covariance is not finite")
     silent = np.diag(covariance) == 0
     if silent[2]:
         pose[2, 3] = height_on_path(path, pose[:2, 3], pose[2, 3])

@@ -31,7 +31,7 @@ class Frame:
 
 
 class Mailbox:
-    """Callbacks put, one worker takes. Images not taken in time are dropped and counted; odometry never is."""
+    """Callbacks put, one worker takes. Images not taken in time are dropped and counted; odometry is kept for long."""
 
     def __init__(self):
         self._changed = threading.Condition()

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..configuration import Config
+from ..errors import InputError
+from ..geometry import from_quaternion
 from ..localization.refine import RefinerConfig
 from ..localization.relocalize import RelocalizeConfig
 from ..localization.tracker import TrackerConfig
@@ -90,6 +92,16 @@ class LocalizerConfig(Config):
     refiner: RefinerConfig = RefinerConfig()
     tracker: TrackerConfig = TrackerConfig()
     relocalize: RelocalizeConfig = RelocalizeConfig()
+
+    @field_validator("camera_in_base")
+    @classmethod
+    def _camera_in_base_is_a_pose(cls, value):
+        try:
+            if value is not None:
+                from_quaternion(value[:3], value[3:])
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     @model_validator(mode="after")
     def _cameras_have_their_own_frames(self):

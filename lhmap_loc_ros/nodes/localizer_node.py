@@ -7,6 +7,7 @@ A lifecycle node: configure loads map and networks, activate is instant. Without
 from __future__ import annotations
 
 import sys
+import traceback
 from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -77,10 +78,11 @@ class LocalizerNode(LifecycleNode):
             config = self._settings.read()
             self._session = Session(self, config, make_refiner(config.refiner), self._end)
         except LhmapError as error:
-            self._failure = error
-            if self._managed:
-                self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
+            return self._fail(error)
+        except Exception as error:
+            # rclpy would say nothing of it
+            traceback.print_exc(file=sys.stderr)
+            return self._fail(LhmapError(f"{type(error).__name__}: {error}"))
         self._failure = None
         self._settings.seal(LIVE, self._session.reconfigure)
         self._subscribe(config)
@@ -88,6 +90,12 @@ class LocalizerNode(LifecycleNode):
         points = self._session.map.metadata.points
         self.get_logger().info(f"map {config.map_path}: {points} points; publishing {tf}")
         return TransitionCallbackReturn.SUCCESS
+
+    def _fail(self, error: LhmapError) -> TransitionCallbackReturn:
+        self._failure = error
+        if self._managed:
+            self.get_logger().error(str(error))
+        return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._session.activate()

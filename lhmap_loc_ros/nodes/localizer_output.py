@@ -69,6 +69,7 @@ class LocalizerOutput:
         """Takes the publishers away."""
         for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
+        self._node.destroy_publisher(self._tf.pub_tf)
 
     def _publisher(self, kind, topic: str, qos):
         self._publishers.append(self._node.create_publisher(kind, topic, qos))
@@ -115,7 +116,7 @@ class LocalizerOutput:
             return
         self._last_overlay = now
         T_map_camera = result.T_map_base @ seen_by.T_base_camera
-        crop = self._map.crop(T_map_camera[:3, 3], self._config.tracker.crop_radius_m)
+        crop = self._map.crop(T_map_camera[:3, 3], self._config.tracker.crop_radius_m, damaged=[])
         picture = draw_overlay(image, seen_by.camera, crop, T_map_camera)
         self._overlay.publish(array_to_image(picture, header(result.stamp_ns, frame)))
 

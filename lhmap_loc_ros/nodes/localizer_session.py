@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -37,6 +40,8 @@ from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
 
 _JOIN_S = 10.0
+_LOG_S = 5.0
+"""Least time between two warnings on the same subject."""
 _LOOKING_AHEAD = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [0.0, 0.0, 1.6])
 """A camera 1.6 m above base_link: optical axes (right, down, ahead) in those of the robot."""
 
@@ -47,7 +52,7 @@ def warm_up(refiner: Refiner, lhmap: LHMap, radius_m: float) -> None:
     camera = Camera(640, 192, 400.0, 400.0, 320.0, 96.0)
     image = np.zeros((camera.height, camera.width, 3), np.uint8)
     pose = make_pose(Rotation.from_euler("z", yaw), (x, y, z)) @ _LOOKING_AHEAD
-    crop = lhmap.crop((x, y, z), radius_m)
+    crop = lhmap.crop((x, y, z), radius_m, damaged=[])
     refiner.refine(image, camera, crop, pose)
     draw_overlay(image, camera, crop, pose)
     give_back_compiler()
@@ -71,22 +76,24 @@ class Session:
         may be; without one, the poses of the mapping drive around the last good pose are.
         """
         self._node, self._config, self._refiner, self._fault = node, config, refiner, fault
-        self.map = LHMap.open(config.map_path)
-        warm_up(refiner, self.map, config.tracker.crop_radius_m)
-        self.health = Health("no image has come")
-        self._output = LocalizerOutput(node, config, self.map)
-        self._mailbox = Mailbox()
         names = config.cameras or ("",)
-        self._cameras = {name: CameraInput(node, config, topic_of(name, "camera_info")) for name in names}
-        self._starts = KnownStarts(config, self.map, self._warn)
-        self._recovery = Recovery(self.map, refiner, config.relocalize, time.monotonic, relocalizer)
-        self._tracker = Tracker(config.tracker, refiner, self.map)
+        self.health, self._mailbox, self._active = Health("no image has come"), Mailbox(), threading.Event()
         self._initial: InitialPose | None = None
         self._last_ns = {name: -1 for name in names}
         self._went_back_to: int | None = None
-        self._active = threading.Event()
-        for damage in self._output.publish_map(node.get_clock().now().nanoseconds):
-            self._log(str(damage))
+        self._logged_at: dict[str, float] = {}
+        with ExitStack() as on_failure:
+            self.map = on_failure.enter_context(LHMap.open(config.map_path))
+            warm_up(refiner, self.map, config.tracker.crop_radius_m)
+            self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
+            self._recovery = Recovery(self.map, refiner, config.relocalize, time.monotonic, relocalizer)
+            self._tracker = Tracker(config.tracker, refiner, self.map)
+            self._cameras = {name: CameraInput(node, config, topic_of(name, "camera_info")) for name in names}
+            self._output = LocalizerOutput(node, config, self.map)
+            on_failure.callback(self._output.close)
+            for damage in self._output.publish_map(node.get_clock().now().nanoseconds):
+                self._log("map", str(damage))
+            on_failure.pop_all()
         self._worker = threading.Thread(target=self._work, name="localize")
         self._worker.start()
 
@@ -113,7 +120,7 @@ class Session:
 
     def tell_age(self) -> None:
         """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
-        if self.health.last is None:
+        if self.health.last is None or not self.active:
             return
         _, _, age_s = self.health.recent
         if age_s > self._config.tracker.states.lost_after_s:
@@ -146,7 +153,7 @@ class Session:
         try:
             stamp_ns, frame_id = convert.serialized_header(data)
         except InputError as error:
-            self._warn(str(error))
+            self._warn("image", str(error))
             return
         self._cameras[camera].on_image_frame(frame_id)
         if self._active.is_set():
@@ -156,18 +163,19 @@ class Session:
         try:
             self._cameras[camera].on_camera_info(message)
         except InputError as error:
-            self._warn(str(error))
+            self._warn("camera_info", str(error))
 
     def on_odometry(self, message: Odometry) -> None:
         frames = message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/")
         expected = self._config.odom_frame_id, self._config.base_frame_id
         if frames != expected:
-            self._warn(f"odometry is of {frames[1]!r} in {frames[0]!r}, expected {expected[1]!r} in {expected[0]!r}")
+            found = f"{frames[1]!r} in {frames[0]!r}"
+            self._warn("odometry", f"odometry is of {found}, expected {expected[1]!r} in {expected[0]!r}")
             return
         try:
             pose = convert.pose_to_matrix(message.pose.pose)
         except InputError as error:
-            self._warn(f"odometry: {error}")
+            self._warn("odometry", f"odometry: {error}")
             return
         self._mailbox.put_odometry(convert.to_ns(message.header.stamp), pose)
 
@@ -178,7 +186,7 @@ class Session:
                 message, self.global_frame, self.map.metadata.path, c.initial_sigma_m, c.initial_sigma_deg
             )
         except InputError as error:
-            self._warn(str(error))
+            self._warn("initialpose", f"initialpose: {error}")
 
     def reinitialize(self) -> str:
         """Starts anew, at the next image, from what is known without being told; says from what, "" if from nothing."""
@@ -196,7 +204,7 @@ class Session:
                 self._localize(frame)
             except LhmapError as error:
                 self.health.refuse(str(error))
-                self._log(str(error))
+                self._log("localization", str(error))
             except Exception:
                 if not self._node.context.ok():  # the end came while publishing
                     return
@@ -276,7 +284,7 @@ class Session:
         try:
             self._tracker.add_odometry(stamp_ns, pose)
         except InputError as error:
-            self._warn(str(error))
+            self._warn("odometry", str(error))
 
     def _initialize(self, image_ns: int) -> bool:
         """Hands a start pose to the tracker if one came; False while there never was one."""
@@ -292,12 +300,17 @@ class Session:
             self.health.refuse("waiting for initialpose")
         return self._tracker.initialized
 
-    def _warn(self, problem: str) -> None:
-        self.health.problem = problem
-        self._log(problem)
+    def _warn(self, subject: str, problem: str) -> None:
+        """Tells of what came and is of no use; images may be localized all the same."""
+        self.health.complain(problem)
+        self._log(subject, problem)
 
-    def _log(self, problem: str) -> None:
-        self._node.get_logger().warning(problem, throttle_duration_sec=5.0)
+    def _log(self, subject: str, problem: str) -> None:
+        # rclpy would throttle all that is logged here as one
+        now = time.monotonic()
+        if now >= self._logged_at.get(subject, -math.inf) + _LOG_S:
+            self._logged_at[subject] = now
+            self._node.get_logger().warning(problem)
 
     @property
     def active(self) -> bool:

@@ -96,7 +96,9 @@ def play(bag, argv: list[str] | None = None, report: Report | None = None, **opt
 class _Player:
     def __init__(self, node: Node, bag: RecordedBag, options: PlayOptions, going: Callable[[], bool]):
         self._bag, self._options, self._going = bag, options, going
-        self._connections = bag.connections(options.topics)
+        # a clock of ours and the one of the bag, which tells other times, would be heard in turn
+        known = bag.connections(options.topics)
+        self._connections = [c for c in known if not (options.clock and c.topic == "/clock")]
         self._publishers = {}
         for connection in self._connections:
             if connection.topic not in self._publishers:

@@ -127,7 +127,11 @@ def run_recorder(argv: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="file to write, a line of JSON for each image")
     parser.add_argument("--initial", type=Path, help="JSON file: stamp_ns, frame, pose (7), covariance (36)")
     a = parser.parse_args(remove_ros_args(argv)[1:])
-    initial = None if a.initial is None else json.loads(a.initial.read_text())
+    try:
+        initial = None if a.initial is None else json.loads(a.initial.read_text())
+    except (OSError, ValueError) as error:
+        print(f"error: {a.initial}: is not a start pose in JSON: {error}", file=sys.stderr)
+        return InputError.exit_code
     return run(lambda: RecorderNode(a.out, initial), argv)
 
 

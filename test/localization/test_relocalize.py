@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 
-from lhmap_loc_ros.errors import ModelError
+from lhmap_loc_ros.errors import MapFormatError, ModelError
 from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
 from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, Recovery, RelocalizeConfig, find_place
@@ -126,12 +126,8 @@ class Lost:
 
     def __init__(self, truth, believed=None, odometry=True, state=TrackState.LOST):
         self.state = state if believed is None else TrackState.TRACKING
-        self.T_map_base = truth if believed is None else believed
-        # an odometry frame turned against the map
-        self.T_map_odom = self.T_map_base @ inverse(TURNED @ truth) if odometry else None
-
-
-TURNED = make_pose(np.diag([-1.0, -1.0, 1.0]), (7.0, -3.0, 0.0))
+        self.truth, self.T_map_base = truth, truth if believed is None else believed
+        self.motion = "odometry" if odometry else "velocity"
 
 
 def recovered(*results, start=None, **config):
@@ -141,7 +137,14 @@ def recovered(*results, start=None, **config):
     recovery = Recovery(Map(), refiner, RelocalizeConfig(**config), lambda: next(clock))
     if start is not None:
         recovery.was_at(start)
-    return [recovery.after(result, IMAGE, MOUNTED, 60.0) for result in results]
+    return list(looked_for(recovery, results))
+
+
+def looked_for(recovery, results):
+    before = results[0].truth
+    for result in results:
+        before, result.delta = result.truth, inverse(before) @ result.truth
+        yield recovery.after(result, IMAGE, MOUNTED, 60.0)
 
 
 def at(x):
@@ -158,6 +161,33 @@ def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it():
     blind = [Lost(at(95.0), believed=at(95.0), odometry=False), Lost(at(55.0), odometry=False)]
     assert recovered(*blind, radius_m=15, period_s=0.1) == [None, None]
     assert recovered(*blind, radius_m=45, max_candidates=99, period_s=0.1)[1] is not None
+
+
+def test_attempts_go_on_to_places_further_away_and_look_at_the_nearest_again():
+    lost = [Lost(at(95.0), odometry=False)] * 8
+    # 43 m from where it was believed: half of the poses of each attempt are new
+    found = recovered(*lost, start=at(95.0), radius_m=60, period_s=0.1)
+    assert found[0] is None and any(found)
+
+    along = AlongPath(Map(), RelocalizeConfig(radius_m=60))
+    along.around = np.array([95.0, 0, 0])
+    first = [pose.T_map_base[0, 3] for pose in along.candidates(IMAGE, CAMERA)[:24]]
+    along.go_on()
+    second = [pose.T_map_base[0, 3] for pose in along.candidates(IMAGE, CAMERA)[:24]]
+    assert first[:12] == second[:12] and min(first[:12]) > max(first[12:]) > min(first[12:]) > max(second[12:])
+
+
+def test_a_damaged_tile_hides_no_other_place():
+    class Damaged(Map):
+        def crop(self, center, radius, damaged=None):
+            if damaged is None:
+                raise MapFormatError("a tile is damaged")
+            damaged.append(MapFormatError("a tile is damaged"))
+            return super().crop(center, radius, damaged)
+
+    recovery = Recovery(Damaged(), PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig(), iter(range(99)).__next__)
+    recovery.was_at(at(55.0))
+    assert next(looked_for(recovery, [Lost(at(55.0))])) is not None
 
 
 def test_it_is_looked_for_now_and_then_and_not_where_that_is_switched_off():

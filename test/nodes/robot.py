@@ -96,8 +96,8 @@ class Robot(RosSide):
         self.drive(0.5)
         assert self.drive_until("TRACKING"), [m.data for m in self.states]
 
-    def send_initial(self):
-        message = PoseWithCovarianceStamped(header=convert.header(self.stamp_ns, "map"))
+    def send_initial(self, frame="map"):
+        message = PoseWithCovarianceStamped(header=convert.header(self.stamp_ns, frame))
         covariance = np.diag([0.5] * 3 + [0.01] * 3)
         message.pose = convert.to_pose_with_covariance(truth_at(self.stamp_ns), covariance)
         self._initial.publish(message)

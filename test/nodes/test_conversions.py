@@ -69,7 +69,13 @@ def test_an_image_survives_the_way_out_and_back():
 
 @pytest.mark.parametrize(
     ("change", "found"),
-    [({"encoding": "nonsense"}, "nonsense"), ({"step": 3}, "rows of 3"), ({"height": 7}, "144 bytes")],
+    [
+        ({"encoding": "nonsense"}, "nonsense"),
+        ({"step": 3}, "rows of 3"),
+        ({"height": 7}, "144 bytes"),
+        ({"encoding": "mono8", "height": 0, "width": 0}, "0x0 mono8"),
+        ({"encoding": "yuv422", "width": 7}, "7x6 yuv422"),
+    ],
 )
 def test_a_broken_image_is_named(change, found):
     message = image(PIXELS, "rgb8")
@@ -178,3 +184,7 @@ def test_an_initial_pose_of_another_clock_is_taken_as_of_the_image():
     assert start.stamp_for(6 * second, age_s=2.0) == 5 * second
     assert start.stamp_for(8 * second, age_s=2.0) == 8 * second
     assert start.stamp_for(4 * second, age_s=2.0) == 4 * second
+
+
+def test_a_stamp_of_zero_is_that_of_the_next_image_though_simulated_time_begins_there():
+    assert InitialPose(0, np.eye(4), np.eye(6)).stamp_for(8_000_000_000, age_s=20.0) == 8_000_000_000

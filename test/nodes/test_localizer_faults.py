@@ -13,6 +13,7 @@ from rclpy.qos import ReliabilityPolicy
 from robot import RATE, SECOND, START, Robot, picture, truth_at, write_street
 from ros_side import Process, change, ros_parameters, wait_until
 
+from lhmap_loc_ros.geometry import make_pose
 from lhmap_loc_ros.lhmap import LHMap
 
 STAND_IN = Path(__file__).with_name("localizer_that_reads_images.py")
@@ -219,6 +220,21 @@ def test_initial_poses_that_are_none_are_refused(robot):
     robot._initial.publish(message)
     robot.drive(2)
     assert robot.state == "TRACKING" and robot.error() < 0.5
+    assert robot.diagnosed("localization", "initialpose: ")
+
+
+def test_a_warning_that_repeats_hides_no_other(street):
+    with Process(STAND_IN, *ros_parameters(map_path=street)) as node, Robot() as robot:
+        robot.begin()
+        nan = make_pose(np.eye(3), [np.nan, 0, 0])
+        for number in range(10):
+            robot.send_odometry(robot.stamp_ns, nan)
+            if number == 5:
+                robot.send_initial(frame="odom")
+            robot.drive(0.2, odometry=False)
+        code, _, err = node.end(signal.SIGTERM, 10)
+    assert code == 0 and err.count("initialpose: in frame 'odom'") == 1
+    assert 1 <= err.count("odometry: ") < 10
 
 
 def test_it_ends_within_two_seconds_under_load(street):

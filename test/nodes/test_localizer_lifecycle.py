@@ -38,6 +38,7 @@ def test_a_manager_brings_it_up_and_down(world, ros):
         assert change(ros, Transition.TRANSITION_ACTIVATE) and grows(poses)
         assert change(ros, Transition.TRANSITION_DEACTIVATE) and change(ros, Transition.TRANSITION_CLEANUP)
         assert state(ros) == "unconfigured" and is_silent(poses)
+        assert wait_until(lambda: not any(map(ros.node.count_publishers, ("/tf", "pose", "map_cloud"))))
         # and once more from the beginning
         assert change(ros, Transition.TRANSITION_CONFIGURE) and change(ros, Transition.TRANSITION_ACTIVATE)
         assert state(ros) == "active"

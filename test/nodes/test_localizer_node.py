@@ -21,6 +21,7 @@ from tiny_bag import START, truth_at
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.localization.record import RunRecord
 from lhmap_loc_ros.nodes import conversions as convert
+from lhmap_loc_ros.nodes import localizer_node
 from lhmap_loc_ros.nodes.recorder import read_recording
 
 LOCALIZER = Path(__file__).with_name("localizer_with_truth.py")
@@ -190,6 +191,15 @@ def test_a_missing_map_is_one_clear_line(world):
         code, _, err = node.end(None, 60)
     assert code == 2
     assert err.count("\n") == 1 and "nowhere.lhmap" in err
+
+
+def test_a_fault_while_it_is_configured_is_told(world, monkeypatch, capfd):
+    def fails(config):
+        raise ImportError("No module named 'onnxruntime'")
+
+    monkeypatch.setattr(localizer_node, "make_refiner", fails)
+    code = localizer_node.run_localizer(["node", *ros_parameters(map_path=world / "walls.lhmap")])
+    assert code == 1 and "error: ImportError: No module named 'onnxruntime'" in capfd.readouterr().err
 
 
 def test_a_foreign_map_is_named(world):

@@ -58,6 +58,8 @@ def test_values_reach_their_part(read):
         ({"map_path": "m", "tf_child": "sideways"}, "tf_child.*sideways"),
         ({"map_path": "m", "tracker__crop_radius_m": -1.0}, "tracker.crop_radius_m"),
         ({"map_path": "m", "camera_in_base": [1.0, 2.0]}, "camera_in_base"),
+        ({"map_path": "m", "camera_in_base": [0.0] * 7}, "camera_in_base.*norm zero"),
+        ({"map_path": "m", "refiner__settled_m": float("inf")}, "refiner.settled_m"),
         ({"map_path": "m", "tracker__crop_radius": 1.0}, "no such parameter: tracker.crop_radius"),
     ],
 )

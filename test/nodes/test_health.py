@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /diagnostics is told from: of late, not of the whole drive."""
+
+import pytest
+
+from lhmap_loc_ros.nodes import diagnostics
+from lhmap_loc_ros.nodes.diagnostics import Health
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr(diagnostics.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def test_an_overload_after_a_good_hour_shows_within_seconds_and_is_forgotten_as_fast(clock):
+    health, shares = Health(""), []
+    for second in range(3640):
+        clock.now += 1
+        dropped = 9 * min(max(second - 3600, 0), 20)
+        shares.append(health.dropped_share(10 * second, dropped))
+    assert shares[3600] == 0 and shares[3608] == pytest.approx(0.9) and shares[3630] == 0
+
+
+def test_what_was_of_no_use_is_told_for_some_seconds(clock):
+    health = Health("")
+    assert health.complaint == ""
+    health.complain("odometry is of 'wheel'")
+    assert health.complaint == "odometry is of 'wheel'" and health.problem == ""
+    clock.now += 10
+    assert health.complaint == ""
