@@ -13,6 +13,7 @@ from tf2_msgs.msg import TFMessage
 from tiny_bag import START
 
 from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.errors import BagError, ConfigError
 from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.player_node import play
@@ -40,6 +41,14 @@ def test_every_message_arrives_as_recorded_with_a_clock_that_keeps_pace(world, r
     ticks = np.array([convert.to_ns(m.clock) for m in clock])
     assert len(ticks) > 20 and (np.diff(ticks) >= 0).all()
     assert START <= ticks[0] and ticks[-1] <= START + 2_500_000_000
+
+
+def test_a_clock_in_the_bag_gives_way_to_the_one_that_is_played(tmp_path):
+    with BagWriter(tmp_path / "bag") as bag:
+        for topic in ("/clock", "/odom"):
+            bag.odometry(topic, START, "odom", "base_link", np.eye(4))
+    assert play(tmp_path / "bag", wait_s=0.1).messages == {"/odom": 1}
+    assert play(tmp_path / "bag", wait_s=0.1, clock=False).messages == {"/clock": 1, "/odom": 1}
 
 
 def test_nobody_listening_is_told_and_does_not_stop_it(world):
