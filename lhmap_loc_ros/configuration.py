@@ -26,7 +26,7 @@ def validate(model: type[Model], values: dict[str, Any] | None, source: str = "c
     try:
         return model.model_validate(values or {})
     except ValidationError as error:
-        problems = [f"{_field(issue['loc'])}: {_found(issue)}{issue['msg']}" for issue in error.errors()]
+        problems = [f"{_field(issue['loc'])}: {_wrong(model, issue)}" for issue in error.errors()]
         raise ConfigError(f"{source}: " + "; ".join(problems)) from None
 
 
@@ -71,6 +71,14 @@ def _field(location: tuple) -> str:
     return ".".join(str(part) for part in location) or "value"
 
 
-def _found(issue: dict) -> str:
+def _wrong(model: type[BaseModel], issue: dict) -> str:
+    """What was found and what was expected."""
+    if issue["type"] == "extra_forbidden":
+        *parents, name = issue["loc"]
+        for part in parents:
+            model = model.model_fields[part].annotation
+        hint = "a file of ROS parameters is for nodes; " if name.endswith("_node") else ""
+        return f"{hint}no such field, expected {', '.join(model.model_fields)}"
     value = issue.get("input")
-    return f"found {value!r}, " if isinstance(value, (int, float, str, bool)) else ""
+    found = f"found {value!r}, " if isinstance(value, (int, float, str, bool)) else ""
+    return found + issue["msg"]

@@ -25,7 +25,7 @@ from ..localization.refine import Refiner, RefinerConfig
 from ..memory import give_back_freed, give_back_large_arrays
 from .diagnostics import no_session, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
-from .localizer_session import Session, topic_of
+from .localizer_session import Session, image_topic, topic_of
 from .parameters import Parameters
 from .runtime import run
 
@@ -121,7 +121,7 @@ class LocalizerNode(LifecycleNode):
         # middleware keeps the memory of as many as ever waited
         qos = QoSProfile(depth=4, reliability=reliability)
         unreliable = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
-        kind, topic = (Image, "image") if config.image_transport == "raw" else (CompressedImage, "image/compressed")
+        kind = Image if config.image_transport == "raw" else CompressedImage
         self._inputs = [
             # hears those who publish reliably and those who do not, as robot_localization does
             self.create_subscription(Odometry, "odometry", session.on_odometry, unreliable),
@@ -132,7 +132,7 @@ class LocalizerNode(LifecycleNode):
             self._inputs += [
                 # raw, as bytes: most images of a fast camera are never looked at
                 self.create_subscription(
-                    kind, topic_of(camera, topic), partial(session.on_image, camera), qos, raw=True
+                    kind, image_topic(config, camera), partial(session.on_image, camera), qos, raw=True
                 ),
                 # of the same publisher, as image_transport has it
                 self.create_subscription(CameraInfo, info, partial(session.on_camera_info, camera), qos),
@@ -176,6 +176,7 @@ class LocalizerNode(LifecycleNode):
         if session is None:
             statuses = [no_session(self._failure)]
         else:
+            session.tell_waiting()
             session.tell_age()
             statuses = session_statuses(
                 session.health, session.images, session.networks, session.map, session.config, session.active

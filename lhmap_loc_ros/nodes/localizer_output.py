@@ -107,6 +107,7 @@ class LocalizerOutput:
         with self._telling:
             if state is not self._last_state:
                 self._last_state = state
+                self._node.get_logger().info(f"track: {state.value}")
                 self._state.publish(String(data=state.value))
 
     def publish_overlay(self, image: np.ndarray, seen_by: MountedCamera, frame: str, result: TrackResult) -> None:

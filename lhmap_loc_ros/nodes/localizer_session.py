@@ -40,6 +40,7 @@ from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
 
 _JOIN_S = 10.0
+_PATIENCE_S = 5.0
 _LOG_S = 5.0
 """Least time between two warnings on the same subject."""
 _LOOKING_AHEAD = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [0.0, 0.0, 1.6])
@@ -63,6 +64,11 @@ def topic_of(camera: str, name: str) -> str:
     return f"{camera}/{name}" if camera else name
 
 
+def image_topic(config: LocalizerConfig, camera: str) -> str:
+    """Where the images of a camera come."""
+    return topic_of(camera, "image" if config.image_transport == "raw" else "image/compressed")
+
+
 class Session:
     """The node's callbacks put what came; one worker thread localizes and publishes while the session is active."""
 
@@ -77,7 +83,10 @@ class Session:
         """
         self._node, self._config, self._refiner, self._fault = node, config, refiner, fault
         names = config.cameras or ("",)
-        self.health, self._mailbox, self._active = Health("no image has come"), Mailbox(), threading.Event()
+        topics = ", ".join(node.resolve_topic_name(image_topic(config, name)) for name in names)
+        self.health = Health(f"no image has come on {topics}")
+        self._mailbox, self._active = Mailbox(), threading.Event()
+        self._waiting_since = math.inf
         self._initial: InitialPose | None = None
         self._last_ns = {name: -1 for name in names}
         self._went_back_to: int | None = None
@@ -111,12 +120,21 @@ class Session:
         """From now on images are localized and poses published; a track that there is goes on."""
         if self._initial is None and not self._tracker.initialized:
             self.reinitialize()
+        self._waiting_since = time.monotonic()
         self._active.set()
 
     def deactivate(self) -> None:
         """Nothing is published until `activate`; start poses and odometry are still taken."""
         self._active.clear()
         self._mailbox.drop_images()
+
+    def tell_waiting(self) -> None:
+        """Logs, once, what is missing where no image has been localized some seconds after the start."""
+        if self.health.used:
+            self._waiting_since = math.inf
+        if self.active and time.monotonic() > self._waiting_since + _PATIENCE_S:
+            self._waiting_since = math.inf
+            self._node.get_logger().warning(self.health.problem)
 
     def tell_age(self) -> None:
         """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
@@ -297,7 +315,7 @@ class Session:
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
         if not self._tracker.initialized:
-            self.health.refuse("waiting for initialpose")
+            self.health.refuse("waiting for initialpose (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path")
         return self._tracker.initialized
 
     def _warn(self, subject: str, problem: str) -> None:

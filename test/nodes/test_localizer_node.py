@@ -2,6 +2,7 @@
 """localizer_node and player_node as processes of their own, over DDS."""
 
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
     TransformListener(buffer, ros.node)
     initial = ros.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
     with localizer(world, tf_child="base_link") as node, player(world, "--loop"):
-        assert wait_until(lambda: any(m.status[0].message == "waiting for initialpose" for m in diagnostics), 60)
+        assert wait_until(lambda: any("waiting for initialpose" in m.status[0].message for m in diagnostics), 60)
         assert not poses
         start = convert.to_pose_with_covariance(truth_at(START + 1_000_000_000), np.diag([9.0, 9, 9, 0.1, 0.1, 0.1]))
         for _ in range(20):
@@ -182,7 +183,16 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
         # the robot is there at the time of an image, and not a tenth of a second later
         stamp_ns = stamp_of(buffer.lookup_transform("map", "base_link", Time()))
         assert wait_until(lambda: stamp_ns in map(stamp_of, poses))
-        assert node.end(signal.SIGTERM, 30)[0] == 0
+        code, _, err = node.end(signal.SIGTERM, 30)
+    assert code == 0 and "track: TRACKING" in err
+
+
+def test_it_says_what_it_waits_for(world, ros):
+    with localizer(world) as node:
+        assert wait_until(lambda: ros.node.count_subscribers("/camera/image_raw") == 1)
+        time.sleep(7)
+        code, _, err = node.end(signal.SIGTERM, 30)
+    assert code == 0 and err.count("no image has come on /camera/image_raw") == 1
 
 
 def test_a_missing_map_is_one_clear_line(world):
