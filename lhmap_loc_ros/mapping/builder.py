@@ -208,6 +208,11 @@ def _assemble(
             paths.append(path)
             bounds.append(data["bounds"])
             histogram = histogram + data["histogram"]
+    if not records:
+        raise InputError(
+            f"{out}: no point of {', '.join(map(str, sources))} is left to write, expected some that neither moved nor "
+            f"stand alone (min_neighbours: {config.min_neighbours}) and lie near the path"
+        )
     records = np.array(records, layout.INDEX)
     metadata = MapMetadata(
         frame=config.map_frame,
@@ -216,8 +221,8 @@ def _assemble(
         tile_m=config.tile_m,
         resolution_m=config.step_m,
         points=int(records["count"].sum()),
-        bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()) if bounds else None,
-        heat_histogram=tuple(histogram.tolist()) if bounds else (),
+        bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()),
+        heat_histogram=tuple(histogram.tolist()),
         path_length_m=round(sum(drive.length_m for drive in drives), 2),
         path=np.concatenate([np.empty((0, 4)), *map(_waypoints, drives)]),
         heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,

@@ -40,6 +40,8 @@ def map_from_cloud(
     report("read", 1, 1)
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
+    if drive is not None:
+        _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
     with working_folder(out, None) as folder, local_workers() as workers:
         settings = {"moving": MovingConfig(enabled=False)}
@@ -52,6 +54,17 @@ def map_from_cloud(
         else:
             points, heats = _as_it_is(found, plan)
         return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
+
+
+def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
+    """Raises InputError for a path that comes nowhere near the cloud: it is in another frame, as of UTM."""
+    boxes = [np.array([xy.min(axis=0), xy.max(axis=0)]) for xy in (cloud.xyz[:, :2], drive.poses[:, :2, 3])]
+    gap = np.maximum(boxes[0][0] - boxes[1][1], boxes[1][0] - boxes[0][1]).max()
+    if gap > config.max_range_m:
+        spans = [f"x {low[0]:.1f} to {high[0]:.1f} m and y {low[1]:.1f} to {high[1]:.1f} m" for low, high in boxes]
+        raise InputError(
+            f"{source}: a cloud of {spans[0]} and a path of {spans[1]} found, expected a path in the frame of the cloud"
+        )
 
 
 def _merged(cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:

@@ -307,6 +307,14 @@ def test_a_failing_stage_leaves_the_old_map(built, bag, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [old]
 
 
+def test_a_map_of_no_points_does_not_replace_one(built, bag, tmp_path):
+    old = tmp_path / "m"
+    old.write_bytes(built[0].path.read_bytes())
+    with pytest.raises(InputError, match=r"m: no point of .*drive is left.*min_neighbours: 100000"):
+        build_map(bag, old, PLAIN.model_copy(update={"min_neighbours": 100_000}))
+    assert old.read_bytes() == built[0].path.read_bytes()
+
+
 def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
     def refuses(_):
         raise InputError("points of tile (0, 0) lie between 0 and 90 m")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps and point clouds turn into one another."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -70,6 +71,34 @@ def test_foreign_cloud_is_merged_and_a_path_gives_heat_and_budget(tmp_path):
         heat = valued.all_points().heat
         assert len(heat) < plain.metadata.points / 3 and heat.std() > 0.02
         assert valued.path.stat().st_size < 4000 + 0.2e6 * valued.metadata.path_length_m / 1000
+
+
+@pytest.mark.parametrize("budget", ((), ("--budget", 1)))
+def test_a_path_in_another_frame_leaves_the_old_map(tmp_path, walls, budget):
+    wall = np.random.default_rng(0).uniform((455_000, 5_428_000, 0), (455_050, 5_428_000.1, 4), (3000, 3))
+    write_cloud(tmp_path / "utm.las", Cloud(wall))
+    (tmp_path / "good.lhmap").write_bytes(walls.read_bytes())
+    write_truth(tmp_path / "path.tum")
+    result = lhmap(
+        "import", "cloud", tmp_path / "utm.las", tmp_path / "good.lhmap", "--path", tmp_path / "path.tum", *budget
+    )
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    assert re.search("utm.las: a cloud of x 45.* and y 542.* and a path of x 1000.0 to 100.* and y 2000", result.stderr)
+    assert (tmp_path / "good.lhmap").read_bytes() == walls.read_bytes()
+
+
+def test_a_path_that_passes_no_point_leaves_the_old_map(tmp_path, walls):
+    """Within the extent of the cloud and still too far from all of it."""
+    corners = np.random.default_rng(0).uniform(0, 2, (2000, 3))
+    corners[::2] += (2000, 4000, 0)
+    write_cloud(tmp_path / "far.las", Cloud(corners))
+    (tmp_path / "good.lhmap").write_bytes(walls.read_bytes())
+    (tmp_path / "plain.yaml").write_text("heat: none")
+    write_truth(tmp_path / "path.tum")
+    options = ("--path", tmp_path / "path.tum", "-c", tmp_path / "plain.yaml")
+    result = lhmap("import", "cloud", tmp_path / "far.las", tmp_path / "good.lhmap", *options)
+    assert result.exit_code == 2 and "good.lhmap: no point of" in result.stderr and "far.las" in result.stderr
+    assert (tmp_path / "good.lhmap").read_bytes() == walls.read_bytes()
 
 
 @pytest.mark.parametrize("heat", (None, np.ones(3000, np.float32)))
