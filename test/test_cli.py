@@ -17,8 +17,10 @@ from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_world
 
 from lhmap_loc_ros import __version__, cli
 from lhmap_loc_ros.console import ProgressBars
+from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.lhmap import LHMap, write_map
 from lhmap_loc_ros.localization import offline
+from lhmap_loc_ros.mapping import builder
 
 COMMANDS = (
     "simulate", "import", "build", "info", "export", "view", "check", "localize", "play", "bench", "demo", "train",
@@ -227,6 +229,17 @@ def test_simulate_and_import_refuse_nonsense(tmp_path):
     fails(lhmap("simulate", tmp_path / "s", "--length", 1), "length", "20")
     fails(lhmap("import", "kitti", tmp_path, "07", tmp_path / "k"), "no such sequence")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_poses_that_are_given_count_whatever_the_settings_say(tmp_path, monkeypatch):
+    def stopped(bags, out, config, *_):
+        raise InputError(f"poses: {config.poses}, poses_file: {config.poses_file}")
+
+    monkeypatch.setattr(builder, "build_map", stopped)
+    (tmp_path / "c.yaml").write_text("{poses: tf, budget_mb_per_km: 2}")
+    run = ("build", tmp_path / "bag", "-o", tmp_path / "m.lhmap", "--config", tmp_path / "c.yaml")
+    fails(lhmap(*run), "poses: tf, poses_file: None")
+    fails(lhmap(*run, "--poses", "a.tum"), "poses: file, poses_file: a.tum")
 
 
 def test_ctrl_c_ends_with_130(world, tmp_path, monkeypatch):

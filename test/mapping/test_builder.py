@@ -332,6 +332,14 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "m"]
 
 
+@pytest.mark.parametrize("source", ("tf", "odometry", "icp"))
+def test_a_file_of_poses_that_would_not_be_read_is_refused(source):
+    with pytest.raises(ConfigError, match=f"poses_file: a.tum found with poses: {source}, expected auto or file"):
+        validate(BuildConfig, {"poses": source, "poses_file": "a.tum"})
+    for source in ("auto", "file"):
+        assert validate(BuildConfig, {"poses": source, "poses_file": "a.tum"}).poses == source
+
+
 def test_bags_that_cannot_be_mapped(bag, tmp_path):
     with pytest.raises(BagError, match=r"no topic /velodyne; the bag has: .*/points"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
