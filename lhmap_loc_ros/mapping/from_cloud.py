@@ -36,7 +36,7 @@ def map_from_cloud(
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     config = settled(config, model)
     report("read", 0, 1)
-    found = read_cloud(source)
+    found = read_cloud(source, config.intensity_scale)
     report("read", 1, 1)
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")

@@ -4,11 +4,13 @@
 import tempfile
 from pathlib import Path
 
+import laspy
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plyfile import PlyData, PlyElement
 
 from lhmap_loc_ros.datasets.clouds import TILES_INDEX, Cloud, read_cloud, write_cloud, write_tiles
 from lhmap_loc_ros.errors import InputError
@@ -103,6 +105,46 @@ def test_ascii_pcd_of_another_program(tmp_path):
     read = read_cloud(path)
     np.testing.assert_allclose(read.xyz, [[1, 2, 3], [4, 5, 6]])
     np.testing.assert_allclose(read.intensity, [0.2, 1.0])
+
+
+@pytest.mark.parametrize("suffix", (".las", ".laz"))
+def test_las_of_another_program_has_its_own_full_scale(tmp_path, suffix):
+    las = laspy.LasData(laspy.LasHeader(point_format=1, version="1.2"))
+    las.x, las.y, las.z = np.random.default_rng(0).uniform(0, 9, (3, 256))
+    las.intensity = np.arange(256)
+    las.write(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(read_cloud(tmp_path / f"a{suffix}").intensity, np.arange(256) / 255, atol=1e-6)
+    dim = read_cloud(tmp_path / f"a{suffix}", scale=510).intensity
+    np.testing.assert_allclose(dim, np.arange(256) / 510, atol=1e-6)
+
+
+@pytest.mark.parametrize("heat", (False, True))
+def test_our_own_las_of_dim_points_stays_dim(tmp_path, heat):
+    written = cloud(50, heat=heat)
+    written.intensity[:] *= 0.003
+    write_cloud(tmp_path / "a.las", written)
+    if heat:  # saved again by another program
+        las = laspy.read(tmp_path / "a.las")
+        las.header.generating_software = "CloudCompare"
+        las.write(tmp_path / "a.las")
+    np.testing.assert_allclose(read_cloud(tmp_path / "a.las").intensity, written.intensity, atol=1e-5)
+
+
+def test_tiles_have_one_full_scale(tmp_path):
+    bright, dim = cloud(50, 1), cloud(50, 2)
+    dim.intensity[:] *= 0.9 / 255  # at most 0.9 in a file whose full scale is 255
+    write_tiles(tmp_path / "map", {(0.0, 0.0): bright, (25.0, 0.0): dim}.items(), 25.0)
+    written = np.concatenate([bright.intensity, dim.intensity])
+    np.testing.assert_allclose(read_cloud(tmp_path / "map").intensity, written, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", (("scalar_Intensity", "scalar_heat"), ("Intensity", "Heat")))
+def test_fields_are_found_as_other_programs_name_them(tmp_path, names):
+    rows = np.array([(1, 2, 3, 51, 0.5), (4, 5, 6, 255, 1)], [(name, "f4") for name in ("x", "y", "z", *names)])
+    PlyData([PlyElement.describe(rows, "vertex")]).write(tmp_path / "a.ply")
+    read = read_cloud(tmp_path / "a.ply")
+    np.testing.assert_allclose(read.intensity, [0.2, 1])
+    np.testing.assert_allclose(read.heat, [0.5, 1])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
