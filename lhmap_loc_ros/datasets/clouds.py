@@ -80,7 +80,7 @@ def write_cloud(path, cloud: Cloud) -> None:
     suffix = _suffix(path)
     if suffix == ".pcd":
         _check_float32(path, cloud.xyz)
-    with filling(path.parent) as folder:
+    with filling(path.parent, path) as folder:
         _WRITERS[suffix](folder / path.name, cloud)
 
 

@@ -46,6 +46,14 @@ def test_utm_coordinates_keep_their_millimetres(tmp_path, suffix):
     np.testing.assert_allclose(read_cloud(tmp_path / f"a{suffix}").xyz, written.xyz, atol=6e-4)
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.ply").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^a.ply: cannot be written"):
+        write_cloud("a.ply", cloud(5))
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.ply"]
+
+
 def test_utm_coordinates_are_refused_by_pcd_and_leave_no_file(tmp_path):
     with pytest.raises(InputError, match="float32.*around-origin"):
         write_cloud(tmp_path / "a.pcd", cloud(origin=(455_123.4, 5_428_765.25, 112.0)))
