@@ -143,10 +143,10 @@ class BagReader:
         stamp = _stamp(message.header, stamp)
         fields = decoding.decode_cloud(message)
         points = np.column_stack([fields[name] for name in "xyz"]).astype(np.float32)
-        offsets = decoding.time_offsets_ns(fields, stamp)
+        keep = np.isfinite(points).all(axis=1)
+        offsets = decoding.time_offsets_ns(fields, stamp, keep)
         intensity = decoding.intensity_field(fields)
         intensity = np.zeros(len(points), np.float32) if intensity is None else intensity
-        keep = np.isfinite(points).all(axis=1)
         scale = self._scale_of(topic, intensity)
         yield Scan(
             topic,
@@ -154,7 +154,7 @@ class BagReader:
             message.header.frame_id.lstrip("/"),
             points[keep],
             np.clip(intensity[keep] / scale, 0, 1),
-            None if offsets is None else offsets[keep],
+            offsets,
         )
 
     def _scale_of(self, topic: str, intensity: np.ndarray) -> float:

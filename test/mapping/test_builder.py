@@ -112,7 +112,7 @@ def test_scans_without_compensation_smear(bag, tmp_path, monkeypatch):
     """The check above would notice: the same bag with the times ignored."""
     from lhmap_loc_ros.datasets import decoding
 
-    monkeypatch.setattr(decoding, "time_offsets_ns", lambda fields, stamp: None)
+    monkeypatch.setattr(decoding, "time_offsets_ns", lambda *_: None)
     points = map_points(build_map(bag, tmp_path / "m", PLAIN))
     assert np.quantile(world.surface_distance(points), 0.99) > 0.1
 
