@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,6 +210,11 @@ _DECODERS = {
     "tf2_msgs/TFMessage": BagReader._transforms,
     "tf/tfMessage": BagReader._transforms,
 }
+
+
+def in_full(path) -> Path:
+    """The whole path of a bag, so that one given as "." has a name; links keep theirs."""
+    return Path(os.path.abspath(path))
 
 
 def _kind(msgtype: str) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import BagError
 from ..outputs import writing
+from .bag import in_full
 from .bag_writer import BagWriter
 from .camera_lidar import CameraLidarDrive
 from .trajectory import Trajectory
@@ -81,7 +82,8 @@ def import_drive(
 
 def truth_path(bag) -> Path:
     """Where the true poses of an imported bag lie."""
-    return Path(bag).with_name(Path(bag).name + ".tum")
+    bag = in_full(bag)
+    return bag.with_name(bag.name + ".tum")
 
 
 def _chosen(stamps: np.ndarray, frames: str) -> dict[int, int]:

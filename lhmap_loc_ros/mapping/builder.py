@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.bag import BagReader
+from ..datasets.bag import BagReader, in_full
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
@@ -228,7 +228,7 @@ def _assemble(
         heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,
         # where a file lies on this machine says nothing about the map
         build=config.model_dump(mode="json", exclude={"poses_file"}),
-        sources=tuple(Path(source).name for source in sources),
+        sources=tuple(in_full(source).name for source in sources),
     )
     write_tiles(out, metadata, records, (load(path)["data"].tobytes() for path in paths))
 
