@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
 from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_world
 
 from lhmap_loc_ros import __version__, cli
-from lhmap_loc_ros.console import ProgressBars
+from lhmap_loc_ros.console import ProgressBars, cell
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.lhmap import LHMap, write_map
 from lhmap_loc_ros.localization import offline
@@ -267,6 +267,12 @@ def test_progress_on_a_terminal_is_bars(monkeypatch, capsys):
     with ProgressBars() as report:
         report("one", 2, 2)
     assert "2/2" in capsys.readouterr().err
+
+
+def test_coordinates_in_utm_are_told_in_full():
+    assert cell((499_993.6, 5_399_987.2, 0.0)) == "499993.6, 5399987.2, 0"
+    assert cell((-123_456.78949, 100_000.0, 99_999.55)) == "-123456.789, 100000, 99999.6"
+    assert cell({"median": 0.123456789, "more": float("inf")}) == "median 0.123457, more inf"
 
 
 def test_overlay_colours_follow_depth():
