@@ -227,7 +227,9 @@ def localize(
     from .datasets.tum import read_tum
     from .lhmap import LHMap
     from .localization.offline import LocalizeConfig, localize_bag, write_run
+    from .outputs import check_folder
 
+    check_folder(out)
     settings, true_poses = load(LocalizeConfig, config), None if truth is None else read_tum(truth)
     if live:
         _localize_live(bag, map_path, out, init, init_tum, truth, seed, settings)

@@ -22,6 +22,33 @@ def writing(path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def check_file(path) -> None:
+    """Raises InputError unless a file can be written at `path`: called before the work whose result it is to hold.
+
+    Folders on the way to it need not be there.
+    """
+    path = Path(path)
+    with writing(path):
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, expected a name for a file")
+        _check_place(path, path.parent)
+
+
+def check_folder(folder) -> None:
+    """Raises InputError unless results can be written into `folder`, which need not be there; see `check_file`."""
+    folder = Path(folder)
+    with writing(folder):
+        _check_place(folder, folder)
+
+
+def _check_place(path: Path, folder: Path) -> None:
+    there = next(part for part in (folder, *folder.parents) if part.exists())
+    if not there.is_dir():
+        raise InputError(f"{there}: is a file, expected a folder for the results")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written (no permission to write in {there})")
+
+
 @contextmanager
 def filling(folder, result=None) -> Iterator[Path]:
     """A temporary folder whose files move into `folder` when the block ends well, and vanish when it raises.
@@ -30,8 +57,7 @@ def filling(folder, result=None) -> Iterator[Path]:
     written, which names `result` where that is one file in it.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, expected a folder for the results")
+    check_folder(folder)
     created = [parent for parent in (folder.parent, *folder.parent.parents) if not parent.exists()]
     temporary = None
     try:

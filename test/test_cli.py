@@ -2,6 +2,7 @@
 """The command line: what works prints and writes, what is wrong is one line, exit code 2 and no file."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -240,6 +241,15 @@ def test_poses_that_are_given_count_whatever_the_settings_say(tmp_path, monkeypa
     run = ("build", tmp_path / "bag", "-o", tmp_path / "m.lhmap", "--config", tmp_path / "c.yaml")
     fails(lhmap(*run), "poses: tf, poses_file: None")
     fails(lhmap(*run, "--poses", "a.tum"), "poses: file, poses_file: a.tum")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(offline, "localize_bag", None)
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "deep" / "out"):
+        fails(lhmap("localize", world / "bag", *start(world), "--out", out), f"{tmp_path / 'file'}: is a file")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    fails(lhmap("localize", world / "bag", *start(world), "--out", tmp_path / "deep" / "o"), "no permission", "deep/o")
 
 
 def test_ctrl_c_ends_with_130(world, tmp_path, monkeypatch):

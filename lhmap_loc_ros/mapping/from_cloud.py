@@ -12,6 +12,7 @@ from ..datasets.clouds import Cloud, read_cloud, write_cloud, write_tiles
 from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
 from ..lhmap import LHMap
+from ..outputs import check_file
 from .builder import settled, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
@@ -33,6 +34,7 @@ def map_from_cloud(
     heat was an LHMap already and is not merged into voxels again. Raises InputError for a cloud that cannot be used.
     """
     report = report or (lambda stage, done, total: None)
+    check_file(out)
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     config = settled(config, model)
     report("read", 0, 1)

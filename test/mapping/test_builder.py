@@ -284,6 +284,19 @@ def test_same_bag_same_bytes(built, bag, tmp_path, monkeypatch):
 # --- what can be wrong -----------------------------------------------------------------------------------------
 
 
+def test_a_map_that_cannot_be_written_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a folder, expected a name for a file"):
+        build_map(tmp_path / "no bag", tmp_path)
+    with pytest.raises(InputError, match="file: is a file, expected a folder"):
+        build_map(tmp_path / "no bag", tmp_path / "file" / "m")
+
+
+def test_folders_on_the_way_to_the_map_are_made(tmp_path):
+    bag = world.write_bag(tmp_path / "b", 4, with_car=False)
+    assert len(map_points(build_map(bag, tmp_path / "new" / "m", PLAIN, work=tmp_path / "work"))) > 1000
+
+
 def test_a_missing_heat_network_is_told_at_once(bag, tmp_path):
     config = BuildConfig(heat_views={"model": str(tmp_path / "none.onnx")})
     with pytest.raises(ModelError, match="onnx"):

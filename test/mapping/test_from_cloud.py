@@ -132,6 +132,7 @@ def test_wrong_requests_are_one_line_and_leave_no_file(tmp_path, walls):
     for arguments, words in (
         (("import", "cloud", tmp_path / "empty.ply", tmp_path / "o.lhmap"), "no points"),
         (("import", "cloud", tmp_path / "none.ply", tmp_path / "o.lhmap"), "no such file"),
+        (("import", "cloud", tmp_path / "none.ply", tmp_path / "there"), "is a folder, expected a name"),
         (("import", "cloud", walls, tmp_path / "o.lhmap"), "expected one of .ply"),
         (("import", "cloud", tmp_path / "empty.ply", tmp_path / "o.lhmap", "--budget", 1), "--path"),
         (("export", walls, tmp_path / "o.obj"), "expected one of .ply"),
