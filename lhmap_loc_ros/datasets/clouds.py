@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from plyfile import PlyData, PlyElement, PlyParseError
 from pypcd4 import PointCloud
 
+from ..configuration import read_yaml
 from ..errors import InputError
 from ..outputs import filling
 from .decoding import intensity_scale
@@ -27,6 +29,13 @@ _LAS_SCALE = 65535.0
 _LAS_SOFTWARE = "lhmap_loc_ros"
 _DEVICE_SCALE = 255.0
 """Full scale of the intensity in PLY and PCD files, as LiDAR drivers have it."""
+
+
+_DAMAGE = (
+    PlyParseError, laspy.LaspyException, struct.error, OSError, ValueError, KeyError, RuntimeError, IndexError,
+    TypeError,
+)  # fmt: skip
+"""What the readers of these formats raise for a file that is cut off or of another kind."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +120,7 @@ def _tiles(folder: Path) -> list[Path]:
         if not found:
             raise InputError(f"{folder}: no PCD files found, expected tiles")
         return found
-    try:
-        content = yaml.safe_load(index.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{index}: {error}") from error
-    names = [name for name in content if str(name).endswith(".pcd")] if isinstance(content, dict) else []
+    names = [name for name in read_yaml(index) if str(name).endswith(".pcd")]
     missing = [name for name in names if not (folder / name).exists()]
     if missing or not names:
         wrong = f"{missing[0]} and {len(missing) - 1} others are missing" if missing else "no tiles are named"
@@ -130,7 +135,7 @@ def _read_file(path: Path) -> tuple[Cloud, float | None]:
         raise InputError(f"{path}: no such file, expected a point cloud")
     try:
         fields, scale = _READERS[suffix](path)
-    except (PlyParseError, laspy.LaspyException, OSError, ValueError, KeyError, RuntimeError, IndexError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {error}") from error
     missing = [name for name in "xyz" if name not in fields]
     if missing:
@@ -152,13 +157,13 @@ def _read_ply(path: Path) -> tuple[dict[str, np.ndarray], None]:
 
 def _read_pcd(path: Path) -> tuple[dict[str, np.ndarray], None]:
     cloud = PointCloud.from_path(path)
-    if len(cloud.pc_data) != cloud.metadata.points:
-        raise ValueError(f"{len(cloud.pc_data)} points found, expected {cloud.metadata.points}")
+    _check_count(len(cloud.pc_data), cloud.metadata.points)
     return {name: cloud.pc_data[name] for name in cloud.fields}, None
 
 
 def _read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
     las = laspy.read(path)
+    _check_count(len(las.points), las.header.point_count)
     fields = {name: np.asarray(getattr(las, name)) for name in ("x", "y", "z", "intensity")}
     if not fields["intensity"].any():
         del fields["intensity"]  # the field is always there; of zeros, nobody filled it
@@ -167,6 +172,12 @@ def _read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
         # another program that saved it again put its own name there, and kept the values
         fields["heat"], ours = np.asarray(las["heat"]), True
     return fields, _LAS_SCALE if ours else None
+
+
+def _check_count(found: int, expected: int) -> None:
+    """Raises ValueError for a file that was cut off between two points."""
+    if found != expected:
+        raise ValueError(f"{found} points found, expected {expected}")
 
 
 def _check_float32(path: Path, xyz: np.ndarray) -> None:

@@ -23,6 +23,9 @@ from .stages.schedule import Report, Workers, local_workers
 from .stages.store import save
 from .stages.tiles import corner_of, lots
 
+_MOST_VOXELS = 2**31
+"""So far from zero a voxel has a number."""
+
 
 def map_from_cloud(
     source, out, config: BuildConfig, drive: Trajectory | None = None, report: Report | None = None
@@ -42,6 +45,9 @@ def map_from_cloud(
     report("read", 1, 1)
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
+    reach = float(np.abs(found.xyz).max())
+    if reach / config.voxel_m >= _MOST_VOXELS:
+        raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point damaged?")
     if drive is not None:
         _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
@@ -52,7 +58,7 @@ def map_from_cloud(
             settings["resolution_m"] = config.step_m
         plan = Plan(folder, config.model_copy(update=settings))
         if found.heat is None:
-            points, heats = _merged(found, plan, workers, report), None
+            points, heats = _merged(source, found, plan, workers, report), None
         else:
             points, heats = _as_it_is(found, plan)
         return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
@@ -69,11 +75,14 @@ def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) ->
         )
 
 
-def _merged(cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
+def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
     """Tiles of a cloud that is as dense as its maker liked."""
     c = plan.config
     voxels = VoxelCloud(c.voxel_m)
-    voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
+    try:
+        voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
+    except InputError as error:
+        raise InputError(f"{source}: {error}, expected a map without such outliers") from None
     chunk = plan.out("cloud", cloud.xyz, cloud.intensity, c.voxel_m, c.tile_m)
     write_chunk(chunk, voxels.voxels(), [], 1, c)
     tiles = plan.tiles([chunk])

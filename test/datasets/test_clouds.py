@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
+from pypcd4 import Encoding, PointCloud
 
 from lhmap_loc_ros.datasets.clouds import TILES_INDEX, Cloud, read_cloud, write_cloud, write_tiles
 from lhmap_loc_ros.errors import InputError
@@ -169,9 +170,28 @@ def test_file_of_another_kind_is_named(tmp_path, suffix, content):
 def test_truncated_file_is_named(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     write_cloud(path, cloud())
-    path.write_bytes(path.read_bytes()[:-700])
-    with pytest.raises(InputError, match=f"a{suffix}"):
-        read_cloud(path)
+    whole = path.read_bytes()
+    for kept in (150, len(whole) // 2, *range(len(whole) - 700, len(whole))):  # between two points, too
+        path.write_bytes(whole[:kept])
+        with pytest.raises(InputError, match=f"a{suffix}"):
+            read_cloud(path)
+
+
+def test_ascii_pcd_without_points_is_named(tmp_path):
+    write_cloud(tmp_path / "a.pcd", cloud(5))
+    PointCloud.from_path(tmp_path / "a.pcd").save(tmp_path / "b.pcd", encoding=Encoding.ASCII)
+    head, data, _ = (tmp_path / "b.pcd").read_bytes().partition(b"DATA ascii\n")
+    (tmp_path / "b.pcd").write_bytes(head + data + b"1")
+    with pytest.raises(InputError, match=r"b\.pcd"):
+        read_cloud(tmp_path / "b.pcd")
+
+
+@pytest.mark.parametrize("content", (b"\xff\xfe: 1", b"- 1", b"{", b""))
+def test_an_index_of_tiles_that_is_none_is_named(tmp_path, content):
+    write_tiles(tmp_path, {(0.0, 0.0): cloud(50)}.items(), 25.0)
+    (tmp_path / TILES_INDEX).write_bytes(content)
+    with pytest.raises(InputError, match=TILES_INDEX):
+        read_cloud(tmp_path)
 
 
 def test_other_types_are_refused(tmp_path):

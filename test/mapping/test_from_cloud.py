@@ -81,6 +81,17 @@ def test_the_full_scale_of_the_settings_is_that_of_the_cloud(tmp_path):
     assert rows(tmp_path / "m")[:, 4] == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.parametrize("heat", (None, np.ones(3000, np.float32)))
+@pytest.mark.parametrize("far", (2e5, 1e12))
+def test_a_cloud_with_an_outlier_is_named(tmp_path, heat, far):
+    wall = np.random.default_rng(0).uniform((0, 0.04, 0), (8, 0.06, 4), (3000, 3))
+    wall[1500] = far
+    write_cloud(tmp_path / "a.ply", Cloud(wall, None, heat))
+    result = lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m")
+    assert result.exit_code == (0 if heat is not None and far < 1e6 else 2) and "Traceback" not in result.output
+    assert result.exit_code == 0 or "a.ply" in result.stderr
+
+
 @pytest.mark.parametrize("budget", ((), ("--budget", 1)))
 def test_a_path_in_another_frame_leaves_the_old_map(tmp_path, walls, budget):
     wall = np.random.default_rng(0).uniform((455_000, 5_428_000, 0), (455_050, 5_428_000.1, 4), (3000, 3))
