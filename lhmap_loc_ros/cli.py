@@ -93,7 +93,8 @@ def build(
     from .memory import give_back_large_arrays
 
     give_back_large_arrays()
-    asked = {"poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget}
+    source = None if poses is None else "file"  # whatever the settings say of poses
+    asked = {"poses": source, "poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget}
     values = {**(read_yaml(config) if config else {}), **{k: v for k, v in asked.items() if v is not None}}
     with ProgressBars() as report:
         lhmap = build_map(bags, out, validate(BuildConfig, values, str(config or "options")), report, work, scheduler)
@@ -226,7 +227,9 @@ def localize(
     from .datasets.tum import read_tum
     from .lhmap import LHMap
     from .localization.offline import LocalizeConfig, localize_bag, write_run
+    from .outputs import check_folder
 
+    check_folder(out)
     settings, true_poses = load(LocalizeConfig, config), None if truth is None else read_tum(truth)
     if live:
         _localize_live(bag, map_path, out, init, init_tum, truth, seed, settings)

@@ -108,10 +108,12 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 def cell(value) -> str:
-    """A value for people: lists joined, numbers short, what is not known empty."""
+    """A value for people: lists joined, numbers short, those as of UTM to the millimetre, what is not known empty."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {cell(part)}" for key, part in value.items())
     if isinstance(value, (list, tuple)):
         nested = any(isinstance(part, (list, tuple)) for part in value)
         return (" to " if nested else ", ").join(cell(part) for part in value)
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e5 else f"{value:.3f}".rstrip("0").rstrip(".")
+    return "" if value is None else str(value)

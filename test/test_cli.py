@@ -2,6 +2,7 @@
 """The command line: what works prints and writes, what is wrong is one line, exit code 2 and no file."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -16,9 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
 from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_world
 
 from lhmap_loc_ros import __version__, cli
-from lhmap_loc_ros.console import ProgressBars
+from lhmap_loc_ros.console import ProgressBars, cell
+from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.lhmap import LHMap, write_map
 from lhmap_loc_ros.localization import offline
+from lhmap_loc_ros.mapping import builder
 
 COMMANDS = (
     "simulate", "import", "build", "info", "export", "view", "check", "localize", "play", "bench", "demo", "train",
@@ -229,6 +232,26 @@ def test_simulate_and_import_refuse_nonsense(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_poses_that_are_given_count_whatever_the_settings_say(tmp_path, monkeypatch):
+    def stopped(bags, out, config, *_):
+        raise InputError(f"poses: {config.poses}, poses_file: {config.poses_file}")
+
+    monkeypatch.setattr(builder, "build_map", stopped)
+    (tmp_path / "c.yaml").write_text("{poses: tf, budget_mb_per_km: 2}")
+    run = ("build", tmp_path / "bag", "-o", tmp_path / "m.lhmap", "--config", tmp_path / "c.yaml")
+    fails(lhmap(*run), "poses: tf, poses_file: None")
+    fails(lhmap(*run, "--poses", "a.tum"), "poses: file, poses_file: a.tum")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(offline, "localize_bag", None)
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "deep" / "out"):
+        fails(lhmap("localize", world / "bag", *start(world), "--out", out), f"{tmp_path / 'file'}: is a file")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    fails(lhmap("localize", world / "bag", *start(world), "--out", tmp_path / "deep" / "o"), "no permission", "deep/o")
+
+
 def test_ctrl_c_ends_with_130(world, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -254,6 +277,12 @@ def test_progress_on_a_terminal_is_bars(monkeypatch, capsys):
     with ProgressBars() as report:
         report("one", 2, 2)
     assert "2/2" in capsys.readouterr().err
+
+
+def test_coordinates_in_utm_are_told_in_full():
+    assert cell((499_993.6, 5_399_987.2, 0.0)) == "499993.6, 5399987.2, 0"
+    assert cell((-123_456.78949, 100_000.0, 99_999.55)) == "-123456.789, 100000, 99999.6"
+    assert cell({"median": 0.123456789, "more": float("inf")}) == "median 0.123457, more inf"
 
 
 def test_overlay_colours_follow_depth():

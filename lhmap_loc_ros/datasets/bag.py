@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,10 +144,10 @@ class BagReader:
         stamp = _stamp(message.header, stamp)
         fields = decoding.decode_cloud(message)
         points = np.column_stack([fields[name] for name in "xyz"]).astype(np.float32)
-        offsets = decoding.time_offsets_ns(fields, stamp)
+        keep = np.isfinite(points).all(axis=1)
+        offsets = decoding.time_offsets_ns(fields, stamp, keep)
         intensity = decoding.intensity_field(fields)
         intensity = np.zeros(len(points), np.float32) if intensity is None else intensity
-        keep = np.isfinite(points).all(axis=1)
         scale = self._scale_of(topic, intensity)
         yield Scan(
             topic,
@@ -154,7 +155,7 @@ class BagReader:
             message.header.frame_id.lstrip("/"),
             points[keep],
             np.clip(intensity[keep] / scale, 0, 1),
-            None if offsets is None else offsets[keep],
+            offsets,
         )
 
     def _scale_of(self, topic: str, intensity: np.ndarray) -> float:
@@ -209,6 +210,11 @@ _DECODERS = {
     "tf2_msgs/TFMessage": BagReader._transforms,
     "tf/tfMessage": BagReader._transforms,
 }
+
+
+def in_full(path) -> Path:
+    """The whole path of a bag, so that one given as "." has a name; links keep theirs."""
+    return Path(os.path.abspath(path))
 
 
 def _kind(msgtype: str) -> str:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import laspy
@@ -13,6 +14,7 @@ import yaml
 from plyfile import PlyData, PlyElement, PlyParseError
 from pypcd4 import PointCloud
 
+from ..configuration import read_yaml
 from ..errors import InputError
 from ..outputs import filling
 from .decoding import intensity_scale
@@ -22,9 +24,18 @@ _SUFFIXES = (".ply", ".pcd", ".las", ".laz")
 _FLOAT32_LIMIT_M = 65_536.0
 """Beyond it a float32 coordinate is off by more than 4 mm; PCL's points, and so PCD files, are float32."""
 _LAS_STEP_M = 0.001
-_INTENSITY_SCALE = {".las": 65535.0, ".laz": 65535.0}
+_LAS_SCALE = 65535.0
+"""Full scale of the intensity in LAS and LAZ files as we write them; those of others use what part of it they like."""
+_LAS_SOFTWARE = "lhmap_loc_ros"
 _DEVICE_SCALE = 255.0
 """Full scale of the intensity in PLY and PCD files, as LiDAR drivers have it."""
+
+
+_DAMAGE = (
+    PlyParseError, laspy.LaspyException, struct.error, OSError, ValueError, KeyError, RuntimeError, IndexError,
+    TypeError,
+)  # fmt: skip
+"""What the readers of these formats raise for a file that is cut off or of another kind."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Cloud:
     xyz: np.ndarray
     """(N, 3) float64, metres."""
     intensity: np.ndarray | None = None
-    """(N,) float32 in [0, 1]."""
+    """(N,) float32 in [0, 1], while a file is read in its own scale."""
     heat: np.ndarray | None = None
     """(N,) float32 in [0, 1]."""
 
@@ -52,16 +63,21 @@ class Cloud:
         return Cloud(np.concatenate([cloud.xyz for cloud in clouds]), column("intensity"), column("heat"))
 
 
-def read_cloud(path) -> Cloud:
+def read_cloud(path, scale: float | None = None) -> Cloud:
     """The cloud of a file, or of a folder of PCD tiles; points that are not finite are left out.
 
-    Fields named x, y, z are needed, intensity and heat taken where there are any; the full scale of the intensity is
-    told from its values (1, 255 or 65535), that of LAS is 65535. Raises InputError for files that cannot be used.
+    Fields named x, y, z are needed, intensity and heat taken where there are any, also as CloudCompare names them
+    (scalar_Intensity). `scale` is the full scale of the intensity in the file; None tells it from all values (1, 255
+    or 65535). Raises InputError for files that cannot be used.
     """
     path = Path(path)
-    if path.is_dir():
-        return Cloud.joined([_read_file(tile) for tile in _tiles(path)])
-    return _read_file(path)
+    files = [_read_file(file) for file in (_tiles(path) if path.is_dir() else [path])]
+    # once for all: a tile of dim points may look as if its full scale were another
+    cloud, told = Cloud.joined([cloud for cloud, _ in files]), files[0][1]
+    if cloud.intensity is None:
+        return cloud
+    scale = scale or told or intensity_scale(cloud.intensity) or 1.0
+    return replace(cloud, intensity=np.clip(cloud.intensity / np.float32(scale), 0, 1))
 
 
 def write_cloud(path, cloud: Cloud) -> None:
@@ -73,7 +89,7 @@ def write_cloud(path, cloud: Cloud) -> None:
     suffix = _suffix(path)
     if suffix == ".pcd":
         _check_float32(path, cloud.xyz)
-    with filling(path.parent) as folder:
+    with filling(path.parent, path) as folder:
         _WRITERS[suffix](folder / path.name, cloud)
 
 
@@ -104,11 +120,7 @@ def _tiles(folder: Path) -> list[Path]:
         if not found:
             raise InputError(f"{folder}: no PCD files found, expected tiles")
         return found
-    try:
-        content = yaml.safe_load(index.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{index}: {error}") from error
-    names = [name for name in content if str(name).endswith(".pcd")] if isinstance(content, dict) else []
+    names = [name for name in read_yaml(index) if str(name).endswith(".pcd")]
     missing = [name for name in names if not (folder / name).exists()]
     if missing or not names:
         wrong = f"{missing[0]} and {len(missing) - 1} others are missing" if missing else "no tiles are named"
@@ -116,48 +128,56 @@ def _tiles(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _read_file(path: Path) -> Cloud:
+def _read_file(path: Path) -> tuple[Cloud, float | None]:
+    """The cloud, its intensity as it is in the file, and the full scale of that where the file tells."""
     suffix = _suffix(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected a point cloud")
     try:
-        fields = _READERS[suffix](path)
-    except (PlyParseError, laspy.LaspyException, OSError, ValueError, KeyError, RuntimeError, IndexError) as error:
+        fields, scale = _READERS[suffix](path)
+    except _DAMAGE as error:
         raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {error}") from error
     missing = [name for name in "xyz" if name not in fields]
     if missing:
         raise InputError(f"{path}: fields {', '.join(fields) or 'none'} found, expected x, y and z")
     xyz = np.column_stack([np.asarray(fields[name], np.float64) for name in "xyz"])
     finite = np.isfinite(xyz).all(axis=1)
-    columns = {}
-    for name in ("intensity", "heat"):
-        if name in fields:
-            values = np.nan_to_num(np.asarray(fields[name], np.float32)[finite])
-            scale = (_INTENSITY_SCALE.get(suffix) or intensity_scale(values) or 1.0) if name == "intensity" else 1.0
-            columns[name] = np.clip(values / np.float32(scale), 0, 1)
-    return Cloud(xyz[finite], **columns)
+    plain = {**{name.lower().removeprefix("scalar_"): values for name, values in fields.items()}, **fields}
+    intensity, heat = (
+        np.nan_to_num(np.asarray(plain[name], np.float32)[finite]) if name in plain else None
+        for name in ("intensity", "heat")
+    )
+    return Cloud(xyz[finite], intensity, None if heat is None else np.clip(heat, 0, 1)), scale
 
 
-def _read_ply(path: Path) -> dict[str, np.ndarray]:
+def _read_ply(path: Path) -> tuple[dict[str, np.ndarray], None]:
     vertices = PlyData.read(path)["vertex"].data
-    return {name: vertices[name] for name in vertices.dtype.names}
+    return {name: vertices[name] for name in vertices.dtype.names}, None
 
 
-def _read_pcd(path: Path) -> dict[str, np.ndarray]:
+def _read_pcd(path: Path) -> tuple[dict[str, np.ndarray], None]:
     cloud = PointCloud.from_path(path)
-    if len(cloud.pc_data) != cloud.metadata.points:
-        raise ValueError(f"{len(cloud.pc_data)} points found, expected {cloud.metadata.points}")
-    return {name: cloud.pc_data[name] for name in cloud.fields}
+    _check_count(len(cloud.pc_data), cloud.metadata.points)
+    return {name: cloud.pc_data[name] for name in cloud.fields}, None
 
 
-def _read_las(path: Path) -> dict[str, np.ndarray]:
+def _read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
     las = laspy.read(path)
+    _check_count(len(las.points), las.header.point_count)
     fields = {name: np.asarray(getattr(las, name)) for name in ("x", "y", "z", "intensity")}
     if not fields["intensity"].any():
         del fields["intensity"]  # the field is always there; of zeros, nobody filled it
+    ours = las.header.generating_software == _LAS_SOFTWARE
     if "heat" in las.point_format.extra_dimension_names:
-        fields["heat"] = np.asarray(las["heat"])
-    return fields
+        # another program that saved it again put its own name there, and kept the values
+        fields["heat"], ours = np.asarray(las["heat"]), True
+    return fields, _LAS_SCALE if ours else None
+
+
+def _check_count(found: int, expected: int) -> None:
+    """Raises ValueError for a file that was cut off between two points."""
+    if found != expected:
+        raise ValueError(f"{found} points found, expected {expected}")
 
 
 def _check_float32(path: Path, xyz: np.ndarray) -> None:
@@ -197,6 +217,7 @@ def _write_pcd(path: Path, cloud: Cloud) -> None:
 
 def _write_las(path: Path, cloud: Cloud) -> None:
     header = laspy.LasHeader(point_format=6, version="1.4")
+    header.generating_software = _LAS_SOFTWARE
     header.scales = np.full(3, _LAS_STEP_M)
     header.offsets = np.floor(cloud.xyz.min(axis=0)) if len(cloud) else np.zeros(3)
     if cloud.heat is not None:
@@ -204,7 +225,7 @@ def _write_las(path: Path, cloud: Cloud) -> None:
     las = laspy.LasData(header)
     las.x, las.y, las.z = cloud.xyz.T
     if cloud.intensity is not None:
-        las.intensity = np.round(cloud.intensity * _INTENSITY_SCALE[".las"]).astype(np.uint16)
+        las.intensity = np.round(cloud.intensity * _LAS_SCALE).astype(np.uint16)
     if cloud.heat is not None:
         las["heat"] = cloud.heat
     las.write(path)

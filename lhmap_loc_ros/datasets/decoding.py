@@ -115,16 +115,17 @@ def intensity_field(fields: dict[str, np.ndarray]) -> np.ndarray | None:
     return None if name is None else np.nan_to_num(fields[name].astype(np.float32))
 
 
-def time_offsets_ns(fields: dict[str, np.ndarray], stamp_ns: int) -> np.ndarray | None:
-    """When each point was measured, (N,) int64 nanoseconds after the stamp; None if no field tells.
+def time_offsets_ns(fields: dict[str, np.ndarray], stamp_ns: int, keep: np.ndarray) -> np.ndarray | None:
+    """When each point to `keep` (N,) bool was measured, (K,) int64 nanoseconds after the stamp; None if no field tells.
 
+    The others, as the lost returns of an organised cloud, need not have any time.
     Integers are nanoseconds, floats seconds; float64 above 1e14 are nanoseconds. What is larger than a year
     is absolute. Raises BagError where the result spans more than two seconds: then it is of another unit.
     """
     name = next((name for name in _TIME_FIELDS if name in fields), None)
-    if name is None or not len(fields[name]):
+    if name is None or not keep.any():
         return None
-    values = fields[name]
+    values = fields[name][keep]
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise BagError(f"point cloud field {name!r} holds times that are not finite")
     top = float(values.max())

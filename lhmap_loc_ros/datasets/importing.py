@@ -17,6 +17,8 @@ from typing import Literal
 import numpy as np
 
 from ..errors import BagError
+from ..outputs import writing
+from .bag import in_full
 from .bag_writer import BagWriter
 from .camera_lidar import CameraLidarDrive
 from .trajectory import Trajectory
@@ -37,7 +39,8 @@ def import_drive(
     Even frames are every other scan and every other image, odd ones the rest. The truth (T_map_base) goes into the
     bag too, as TF, if `with_poses` says so; left open, it does for even and all frames (they make maps), not for odd
     ones (queries must not know the truth).
-    Returns the path of the bag. Raises BagError if something is missing or damaged; then nothing is left.
+    Returns the path of the bag. Raises BagError if something is missing or damaged, InputError if `out` cannot be
+    written; then nothing is left.
     """
     out, truth = Path(out), drive.truth
     if frames not in _EVERY:
@@ -56,7 +59,7 @@ def import_drive(
         raise BagError(f"frames: {frames!r} leaves none of the {len(drive.scan_stamps)} scans, expected at least one")
     poses = None if truth is None else truth.at(stamps)
     # a bag's files are named after its folder, so it grows under its own name in a folder of its own
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workshop:
+    with writing(out), tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workshop:
         growing = Path(workshop) / out.name
         with BagWriter(growing) as writer:
             _write_static(writer, int(stamps[0]), drive)
@@ -79,7 +82,8 @@ def import_drive(
 
 def truth_path(bag) -> Path:
     """Where the true poses of an imported bag lie."""
-    return Path(bag).with_name(Path(bag).name + ".tum")
+    bag = in_full(bag)
+    return bag.with_name(bag.name + ".tum")
 
 
 def _chosen(stamps: np.ndarray, frames: str) -> dict[int, int]:

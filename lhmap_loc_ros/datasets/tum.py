@@ -12,11 +12,15 @@ from ..errors import InputError
 from ..geometry import from_quaternion, make_pose, to_quaternion
 from .trajectory import Trajectory
 
+_MOST_S = Decimal(2**63 - 1).scaleb(-9)
+"""Of the seconds whose nanoseconds are an int64: the year 2262."""
+
 
 def read_tum(path) -> Trajectory:
     """Reads a TUM trajectory; lines that start with # are skipped.
 
-    Raises InputError, with the line, for a file that is missing or not of this form, or a pose that is NaN.
+    Raises InputError, with the line, for a file that is missing or not of this form, a pose that is NaN, or stamps
+    that are no seconds.
     """
     stamps, poses = [], []
     for number, words in _lines(path):
@@ -28,7 +32,10 @@ def read_tum(path) -> Trajectory:
         except InputError as error:
             raise InputError(f"{path}:{number}: {error}") from None
         # float64 seconds of today resolve some hundred nanoseconds only
-        stamps.append(int(Decimal(words[0]).scaleb(9).to_integral_value()))
+        seconds = Decimal(words[0])
+        if abs(seconds) > _MOST_S:
+            raise InputError(f"{path}:{number}: stamp {words[0]} found, expected seconds (of at most {_MOST_S:.0f})")
+        stamps.append(int(seconds.scaleb(9).to_integral_value()))
     if not poses:
         raise InputError(f"{path}: holds no poses, expected lines of: stamp x y z qx qy qz qw")
     return Trajectory.sorted(stamps, poses)

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from ..datasets.bag import BagReader
+from ..datasets.bag import BagReader, in_full
 from ..datasets.frames import frame_numbers
 from ..errors import InputError
 from ..lhmap import LHMap
@@ -32,9 +31,10 @@ class BagQueries:
         BagError for a bag without what is needed.
         """
         self._map, self._inputs = lhmap, inputs or BagInputs()
-        if Path(bag).name in lhmap.metadata.sources:
+        name = in_full(bag).name
+        if name in lhmap.metadata.sources:
             raise InputError(
-                f"{lhmap.path} was built from {Path(bag).name}: a map that holds the queries' own scans proves "
+                f"{lhmap.path} was built from {name}: a map that holds the queries' own scans proves "
                 "nothing (if this is another run of that name, rename its folder)"
             )
         self._reader = BagReader(bag)

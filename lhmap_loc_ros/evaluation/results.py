@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.bag import BagReader
+from ..datasets.bag import BagReader, in_full
 from ..datasets.trajectory import Trajectory
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, CameraSetup, read_odometry, read_setup
@@ -42,9 +42,8 @@ def evaluate(
         comparison = compare(record, truth, odometry)
         summary = {**summarize(comparison), "map_bytes": Path(lhmap.path).stat().st_size, **(extra or {})}
         drawn = _pictures(reader, inputs, comparison, lhmap, pictures)
-    about = (
-        f"{Path(bag).name}, {summary['frames']} images over {summary['length_m']:.0f} m, map {Path(lhmap.path).name}"
-    )
+    images = f"{summary['frames']} images over {summary['length_m']:.0f} m"
+    about = f"{in_full(bag).name}, {images}, map {Path(lhmap.path).name}"
     page = render_report(comparison, summary, lhmap, drawn, title, about)
     with filling(out) as folder:
         (folder / "metrics.json").write_text(to_json(summary))

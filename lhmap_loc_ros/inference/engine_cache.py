@@ -107,7 +107,7 @@ class EngineCache:
     def obtain(self, key: EngineKey, build: Callable[[], bytes]) -> bytes:
         """The engine, built if it is not there; of two processes that want it one builds and the other waits.
 
-        Raises InputError for a folder that cannot be written, and what `build` raises.
+        Raises InputError for a folder that cannot be written, before it builds, and what `build` raises.
         """
         engine = self.load(key)
         if engine is not None:
@@ -116,7 +116,10 @@ class EngineCache:
             engine = self.load(key)
             if engine is None:
                 engine = build()
-                self._write(key, engine)
+                try:
+                    self._write(key, engine)
+                except InputError as error:  # minutes of work on a disk that is full
+                    _log.warning("%s; the engine is used and will be built again next time", error)
             return engine
 
     def discard(self, key: EngineKey, reason: str) -> None:

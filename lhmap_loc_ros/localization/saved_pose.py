@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..geometry import from_quaternion, to_quaternion
 from ..lhmap import LHMap
 from ..lhmap.atomic import replacing
+from ..outputs import writing
 from .manifold import is_covariance
 from .start import StartPose
 
@@ -52,10 +53,8 @@ def save_pose(path: Path, lhmap: LHMap, T_map_base: np.ndarray, covariance: np.n
         map=lhmap.identity, saved_at=time.time(), position=tuple(position), orientation=tuple(orientation),
         covariance=tuple(np.ravel(covariance)),
     )  # fmt: skip
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be made ({error.strerror}), expected a folder for the pose") from error
     with replacing(path) as file:
         file.write(saved.model_dump_json(indent=1).encode())
 

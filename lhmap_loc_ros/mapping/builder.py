@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.bag import BagReader
+from ..datasets.bag import BagReader, in_full
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles
+from ..outputs import check_file, writing
 from .config import BuildConfig
 from .heat import every, full_scale_of, load_heat_model
 from .poses import find_poses
@@ -42,6 +43,7 @@ def build_map(
 ) -> LHMap:
     """Builds the map of one bag, or of several whose poses share one map frame, writes it to `out`, opens it.
 
+    Folders on the way to `out` are made.
     What stages compute lies in the folder `work`; what is there from an earlier or interrupted build and fits is used
     again, so that a bag more costs the tiles it touches. Without one it is OUT.work, deleted when the map is there.
     `scheduler` is the address of a Dask scheduler whose workers do the jobs; else the cores of this machine do.
@@ -51,7 +53,8 @@ def build_map(
     """
     config, report = config or BuildConfig(), report or (lambda stage, done, total: None)
     bags = [Path(bag)] if isinstance(bag, str | Path) else [Path(b) for b in bag]
-    # a missing network should not show after minutes of work
+    # neither should show after minutes of work
+    check_file(out)
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
     config = settled(config, model)
     with working_folder(out, work) as folder, _workers(scheduler) as workers:
@@ -208,6 +211,11 @@ def _assemble(
             paths.append(path)
             bounds.append(data["bounds"])
             histogram = histogram + data["histogram"]
+    if not records:
+        raise InputError(
+            f"{out}: no point of {', '.join(map(str, sources))} is left to write, expected some that neither moved nor "
+            f"stand alone (min_neighbours: {config.min_neighbours}) and lie near the path"
+        )
     records = np.array(records, layout.INDEX)
     metadata = MapMetadata(
         frame=config.map_frame,
@@ -216,15 +224,17 @@ def _assemble(
         tile_m=config.tile_m,
         resolution_m=config.step_m,
         points=int(records["count"].sum()),
-        bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()) if bounds else None,
-        heat_histogram=tuple(histogram.tolist()) if bounds else (),
+        bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()),
+        heat_histogram=tuple(histogram.tolist()),
         path_length_m=round(sum(drive.length_m for drive in drives), 2),
         path=np.concatenate([np.empty((0, 4)), *map(_waypoints, drives)]),
         heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,
         # where a file lies on this machine says nothing about the map
         build=config.model_dump(mode="json", exclude={"poses_file"}),
-        sources=tuple(Path(source).name for source in sources),
+        sources=tuple(in_full(source).name for source in sources),
     )
+    with writing(out):
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_tiles(out, metadata, records, (load(path)["data"].tobytes() for path in paths))
 
 

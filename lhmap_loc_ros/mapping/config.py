@@ -69,12 +69,13 @@ class BuildConfig(Config):
     lidar_frame: str | None = None
     """None takes the frame of the point clouds."""
     intensity_scale: float | None = Field(None, gt=0)
-    """Full scale of the LiDAR's intensity; None tells it from the first scan."""
+    """Full scale of the LiDAR's intensity; None tells it from the first scan, or from all points of a cloud."""
 
     poses: Literal["auto", "file", "tf", "odometry", "icp"] = "auto"
     """Where poses come from; auto takes the first there is of file, TF, odometry, and else runs kiss-icp."""
     poses_file: Path | None = None
-    """A TUM or KITTI file of the poses of `base_frame` in `map_frame`; a bag takes those around its scans."""
+    """A TUM or KITTI file of the poses of `base_frame` in `map_frame`; a bag takes those around its scans. Only with
+    `poses` auto or file."""
 
     max_gap_s: float = Field(2.0, gt=0)
     """Where poses are further apart than this, and the vehicle moved meanwhile, scans between them are left out,
@@ -136,6 +137,12 @@ class BuildConfig(Config):
         """Edge of a tile of a whole number of blocks of voxels, metres: none lies across the border of two."""
         block_m = BLOCK_CELLS * self.edge_m
         return round(max(1, round(self.tile_m / block_m)) * block_m, 9)
+
+    @model_validator(mode="after")
+    def _poses_have_one_source(self) -> BuildConfig:
+        if self.poses_file is not None and self.poses not in ("auto", "file"):
+            raise ValueError(f"poses_file: {self.poses_file} found with poses: {self.poses}, expected auto or file")
+        return self
 
     @model_validator(mode="after")
     def _tiles_can_be_stored(self) -> BuildConfig:

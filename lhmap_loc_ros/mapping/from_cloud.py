@@ -12,6 +12,7 @@ from ..datasets.clouds import Cloud, read_cloud, write_cloud, write_tiles
 from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
 from ..lhmap import LHMap
+from ..outputs import check_file
 from .builder import settled, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
@@ -21,6 +22,9 @@ from .stages.plan import Plan, Tile, outs
 from .stages.schedule import Report, Workers, local_workers
 from .stages.store import save
 from .stages.tiles import corner_of, lots
+
+_MOST_VOXELS = 2**31
+"""So far from zero a voxel has a number."""
 
 
 def map_from_cloud(
@@ -33,13 +37,19 @@ def map_from_cloud(
     heat was an LHMap already and is not merged into voxels again. Raises InputError for a cloud that cannot be used.
     """
     report = report or (lambda stage, done, total: None)
+    check_file(out)
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     config = settled(config, model)
     report("read", 0, 1)
-    found = read_cloud(source)
+    found = read_cloud(source, config.intensity_scale)
     report("read", 1, 1)
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
+    reach = float(np.abs(found.xyz).max())
+    if reach / config.voxel_m >= _MOST_VOXELS:
+        raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point damaged?")
+    if drive is not None:
+        _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
     with working_folder(out, None) as folder, local_workers() as workers:
         settings = {"moving": MovingConfig(enabled=False)}
@@ -48,17 +58,31 @@ def map_from_cloud(
             settings["resolution_m"] = config.step_m
         plan = Plan(folder, config.model_copy(update=settings))
         if found.heat is None:
-            points, heats = _merged(found, plan, workers, report), None
+            points, heats = _merged(source, found, plan, workers, report), None
         else:
             points, heats = _as_it_is(found, plan)
         return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
 
 
-def _merged(cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
+def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
+    """Raises InputError for a path that comes nowhere near the cloud: it is in another frame, as of UTM."""
+    boxes = [np.array([xy.min(axis=0), xy.max(axis=0)]) for xy in (cloud.xyz[:, :2], drive.poses[:, :2, 3])]
+    gap = np.maximum(boxes[0][0] - boxes[1][1], boxes[1][0] - boxes[0][1]).max()
+    if gap > config.max_range_m:
+        spans = [f"x {low[0]:.1f} to {high[0]:.1f} m and y {low[1]:.1f} to {high[1]:.1f} m" for low, high in boxes]
+        raise InputError(
+            f"{source}: a cloud of {spans[0]} and a path of {spans[1]} found, expected a path in the frame of the cloud"
+        )
+
+
+def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
     """Tiles of a cloud that is as dense as its maker liked."""
     c = plan.config
     voxels = VoxelCloud(c.voxel_m)
-    voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
+    try:
+        voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
+    except InputError as error:
+        raise InputError(f"{source}: {error}, expected a map without such outliers") from None
     chunk = plan.out("cloud", cloud.xyz, cloud.intensity, c.voxel_m, c.tile_m)
     write_chunk(chunk, voxels.voxels(), [], 1, c)
     tiles = plan.tiles([chunk])

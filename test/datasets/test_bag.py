@@ -157,6 +157,23 @@ def test_times_of_an_unknown_unit_are_refused(tmp_path):
         only(path, "/points")
 
 
+@pytest.mark.parametrize("lost", (np.nan, 0.0))
+def test_times_of_lost_returns_do_not_count(tmp_path, lost):
+    """An organised cloud keeps a place for each beam, whether an echo came back or not."""
+    dtype = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("timestamp", "<f8")])
+    now = STAMP / 1e9
+    array = np.array([(np.nan, np.nan, np.nan, lost), (1, 2, 3, now), (4, 5, 6, now + 0.1)], dtype)
+    fields = [("x", 7), ("y", 7), ("z", 7), ("timestamp", 8)]
+    path = write_rosbag2(tmp_path / "b", {"/points": [(STAMP, lambda t: cloud(t, fields, array))]})
+    scan = only(path, "/points")
+    np.testing.assert_array_equal(scan.points, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_allclose(scan.offsets_ns, [0, 100_000_000], atol=500)
+    array["x"][0] = array["y"][0] = array["z"][0] = 7
+    path = write_rosbag2(tmp_path / "c", {"/points": [(STAMP, lambda t: cloud(t, fields, array))]})
+    with pytest.raises(BagError, match="not finite|expected a sweep"):
+        only(path, "/points")
+
+
 def test_the_scale_of_intensity_is_kept(tmp_path):
     dim = OUSTER.copy()
     dim["intensity"] = [0.5, 1]

@@ -4,11 +4,14 @@
 import tempfile
 from pathlib import Path
 
+import laspy
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plyfile import PlyData, PlyElement
+from pypcd4 import Encoding, PointCloud
 
 from lhmap_loc_ros.datasets.clouds import TILES_INDEX, Cloud, read_cloud, write_cloud, write_tiles
 from lhmap_loc_ros.errors import InputError
@@ -42,6 +45,14 @@ def test_utm_coordinates_keep_their_millimetres(tmp_path, suffix):
     written = cloud(origin=(455_123.4, 5_428_765.25, 112.0))
     write_cloud(tmp_path / f"a{suffix}", written)
     np.testing.assert_allclose(read_cloud(tmp_path / f"a{suffix}").xyz, written.xyz, atol=6e-4)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.ply").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^a.ply: cannot be written"):
+        write_cloud("a.ply", cloud(5))
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.ply"]
 
 
 def test_utm_coordinates_are_refused_by_pcd_and_leave_no_file(tmp_path):
@@ -105,6 +116,46 @@ def test_ascii_pcd_of_another_program(tmp_path):
     np.testing.assert_allclose(read.intensity, [0.2, 1.0])
 
 
+@pytest.mark.parametrize("suffix", (".las", ".laz"))
+def test_las_of_another_program_has_its_own_full_scale(tmp_path, suffix):
+    las = laspy.LasData(laspy.LasHeader(point_format=1, version="1.2"))
+    las.x, las.y, las.z = np.random.default_rng(0).uniform(0, 9, (3, 256))
+    las.intensity = np.arange(256)
+    las.write(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(read_cloud(tmp_path / f"a{suffix}").intensity, np.arange(256) / 255, atol=1e-6)
+    dim = read_cloud(tmp_path / f"a{suffix}", scale=510).intensity
+    np.testing.assert_allclose(dim, np.arange(256) / 510, atol=1e-6)
+
+
+@pytest.mark.parametrize("heat", (False, True))
+def test_our_own_las_of_dim_points_stays_dim(tmp_path, heat):
+    written = cloud(50, heat=heat)
+    written.intensity[:] *= 0.003
+    write_cloud(tmp_path / "a.las", written)
+    if heat:  # saved again by another program
+        las = laspy.read(tmp_path / "a.las")
+        las.header.generating_software = "CloudCompare"
+        las.write(tmp_path / "a.las")
+    np.testing.assert_allclose(read_cloud(tmp_path / "a.las").intensity, written.intensity, atol=1e-5)
+
+
+def test_tiles_have_one_full_scale(tmp_path):
+    bright, dim = cloud(50, 1), cloud(50, 2)
+    dim.intensity[:] *= 0.9 / 255  # at most 0.9 in a file whose full scale is 255
+    write_tiles(tmp_path / "map", {(0.0, 0.0): bright, (25.0, 0.0): dim}.items(), 25.0)
+    written = np.concatenate([bright.intensity, dim.intensity])
+    np.testing.assert_allclose(read_cloud(tmp_path / "map").intensity, written, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", (("scalar_Intensity", "scalar_heat"), ("Intensity", "Heat")))
+def test_fields_are_found_as_other_programs_name_them(tmp_path, names):
+    rows = np.array([(1, 2, 3, 51, 0.5), (4, 5, 6, 255, 1)], [(name, "f4") for name in ("x", "y", "z", *names)])
+    PlyData([PlyElement.describe(rows, "vertex")]).write(tmp_path / "a.ply")
+    read = read_cloud(tmp_path / "a.ply")
+    np.testing.assert_allclose(read.intensity, [0.2, 1])
+    np.testing.assert_allclose(read.heat, [0.5, 1])
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", (b"", b"nothing of the kind", None))
 def test_file_of_another_kind_is_named(tmp_path, suffix, content):
@@ -119,9 +170,28 @@ def test_file_of_another_kind_is_named(tmp_path, suffix, content):
 def test_truncated_file_is_named(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     write_cloud(path, cloud())
-    path.write_bytes(path.read_bytes()[:-700])
-    with pytest.raises(InputError, match=f"a{suffix}"):
-        read_cloud(path)
+    whole = path.read_bytes()
+    for kept in (150, len(whole) // 2, *range(len(whole) - 700, len(whole))):  # between two points, too
+        path.write_bytes(whole[:kept])
+        with pytest.raises(InputError, match=f"a{suffix}"):
+            read_cloud(path)
+
+
+def test_ascii_pcd_without_points_is_named(tmp_path):
+    write_cloud(tmp_path / "a.pcd", cloud(5))
+    PointCloud.from_path(tmp_path / "a.pcd").save(tmp_path / "b.pcd", encoding=Encoding.ASCII)
+    head, data, _ = (tmp_path / "b.pcd").read_bytes().partition(b"DATA ascii\n")
+    (tmp_path / "b.pcd").write_bytes(head + data + b"1")
+    with pytest.raises(InputError, match=r"b\.pcd"):
+        read_cloud(tmp_path / "b.pcd")
+
+
+@pytest.mark.parametrize("content", (b"\xff\xfe: 1", b"- 1", b"{", b""))
+def test_an_index_of_tiles_that_is_none_is_named(tmp_path, content):
+    write_tiles(tmp_path, {(0.0, 0.0): cloud(50)}.items(), 25.0)
+    (tmp_path / TILES_INDEX).write_bytes(content)
+    with pytest.raises(InputError, match=TILES_INDEX):
+        read_cloud(tmp_path)
 
 
 def test_other_types_are_refused(tmp_path):

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny sequence in the KITTI layout becomes bags that keep its geometry."""
 
+import errno
+import tempfile
+
 import cv2
 import numpy as np
 import pytest
@@ -52,6 +55,13 @@ def root(tmp_path):
     poses = [start @ T_CAMERA0_LIDAR @ lidar_pose(k) @ inverse(T_CAMERA0_LIDAR) for k in range(FRAMES)]
     write_kitti_poses(tmp_path / "kitti" / "poses" / "07.txt", np.array(poses))
     return tmp_path / "kitti"
+
+
+def test_a_bag_that_cannot_be_written_is_named(root, tmp_path, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *_, **__: (_ for _ in ()).throw(full))
+    with pytest.raises(InputError, match=r"kept: cannot be written \(No space left on device\)"):
+        import_sequence(root, "07", tmp_path / "kept")
 
 
 def test_odd_frames_share_the_map_frame_but_not_the_truth(root, tmp_path):

@@ -116,3 +116,9 @@ def test_bad_arguments_name_the_field(tmp_path):
         simulate(tmp_path / "a", -1, 100.0)
     with pytest.raises(InputError, match="exists"):
         simulate(tmp_path, SEED, 100.0)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/out: cannot be written \(Not a directory\)"):
+        simulate(tmp_path / "file" / "out", SEED, 25.0, None, TINY)

@@ -191,6 +191,18 @@ def test_map_built_from_the_queries_is_refused(files, tmp_path):
         evaluate_bag(Start(), lhmap, bag, 1)
 
 
+def test_a_bag_given_as_a_dot_has_its_name_and_its_truth_beside_it(files, tmp_path, monkeypatch):
+    bag, path = files
+    monkeypatch.chdir(bag)
+    with LHMap.open(path) as lhmap:
+        with BagQueries(".", lhmap, frames="3") as found:
+            assert len(list(found)) == 1
+        metadata = lhmap.metadata.model_copy(update={"sources": ("query",)})
+        write_map(tmp_path / "own.lhmap", lhmap.all_points(), metadata)
+    with LHMap.open(tmp_path / "own.lhmap") as lhmap, pytest.raises(InputError, match="built from query"):
+        BagQueries(".", lhmap)
+
+
 def test_frames_that_do_not_exist_or_have_no_truth_are_named(files, tmp_path):
     bag, path = files
     write_truth(tmp_path / "short.tum", frames=8)

@@ -2,8 +2,10 @@
 """Engines on disk: whole, of the right key, built once."""
 
 import dataclasses
+import errno
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -139,6 +141,14 @@ def test_of_two_processes_that_want_one_engine_one_builds_it(cache, tmp_path):
     wanting = [subprocess.Popen([*command, str(note)], stdout=subprocess.PIPE) for note in notes]
     assert [process.communicate(timeout=60)[0] for process in wanting] == [ENGINE, ENGINE]
     assert sum(note.exists() for note in notes) == 1 and cache.load(KEY) == ENGINE
+
+
+def test_an_engine_that_cannot_be_kept_is_used_with_a_warning(cache, caplog, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(full))
+    assert cache.obtain(KEY, Builder()) == ENGINE
+    assert re.search(r"engine: cannot be written \(No space left on device\); the engine is used", caplog.text)
+    assert cache.load(KEY) is None
 
 
 def test_entries_tell_what_is_there_and_clean_removes_it(cache):

@@ -2,6 +2,7 @@
 """The map file: what goes in comes out, and nothing damaged gets in."""
 
 import dataclasses
+import errno
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -274,9 +275,20 @@ def test_failed_write_keeps_the_old_map(tmp_path, map_file, monkeypatch):
     path = tmp_path / "m"
     path.write_bytes(map_file.read_bytes())
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"m: cannot be written \(disk full\)"):
         write_map(path, random_points(5, 50), MapMetadata())
     assert path.read_bytes() == map_file.read_bytes() and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_or_a_folder_in_the_way_is_one_error(tmp_path, monkeypatch):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(InputError, match=r"m: cannot be written \(Is a directory\)"):
+        write_map(tmp_path / "m", random_points(5, 50), MapMetadata())
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(InputError, match=r"n: cannot be written \(No space left on device\)"):
+        write_map(tmp_path / "n", random_points(5, 50), MapMetadata())
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]
 
 
 def test_path_of_the_mapping_drive_is_kept(tmp_path):

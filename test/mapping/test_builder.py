@@ -112,7 +112,7 @@ def test_scans_without_compensation_smear(bag, tmp_path, monkeypatch):
     """The check above would notice: the same bag with the times ignored."""
     from lhmap_loc_ros.datasets import decoding
 
-    monkeypatch.setattr(decoding, "time_offsets_ns", lambda fields, stamp: None)
+    monkeypatch.setattr(decoding, "time_offsets_ns", lambda *_: None)
     points = map_points(build_map(bag, tmp_path / "m", PLAIN))
     assert np.quantile(world.surface_distance(points), 0.99) > 0.1
 
@@ -275,12 +275,26 @@ def test_the_file_takes_what_the_budget_pays_for(bag, tmp_path, budget):
     assert 0.8 < (facts["bytes"] - header) / (budget * 1000 * facts["path_length_m"]) < 1.02
 
 
-def test_same_bag_same_bytes(built, bag, tmp_path):
-    build_map(bag, tmp_path / "again", PLAIN)
+def test_same_bag_same_bytes(built, bag, tmp_path, monkeypatch):
+    monkeypatch.chdir(bag)
+    build_map(".", tmp_path / "again", PLAIN)
     assert (tmp_path / "again").read_bytes() == built[0].path.read_bytes()
 
 
 # --- what can be wrong -----------------------------------------------------------------------------------------
+
+
+def test_a_map_that_cannot_be_written_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a folder, expected a name for a file"):
+        build_map(tmp_path / "no bag", tmp_path)
+    with pytest.raises(InputError, match="file: is a file, expected a folder"):
+        build_map(tmp_path / "no bag", tmp_path / "file" / "m")
+
+
+def test_folders_on_the_way_to_the_map_are_made(tmp_path):
+    bag = world.write_bag(tmp_path / "b", 4, with_car=False)
+    assert len(map_points(build_map(bag, tmp_path / "new" / "m", PLAIN, work=tmp_path / "work"))) > 1000
 
 
 def test_a_missing_heat_network_is_told_at_once(bag, tmp_path):
@@ -307,6 +321,14 @@ def test_a_failing_stage_leaves_the_old_map(built, bag, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [old]
 
 
+def test_a_map_of_no_points_does_not_replace_one(built, bag, tmp_path):
+    old = tmp_path / "m"
+    old.write_bytes(built[0].path.read_bytes())
+    with pytest.raises(InputError, match=r"m: no point of .*drive is left.*min_neighbours: 100000"):
+        build_map(bag, old, PLAIN.model_copy(update={"min_neighbours": 100_000}))
+    assert old.read_bytes() == built[0].path.read_bytes()
+
+
 def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
     def refuses(_):
         raise InputError("points of tile (0, 0) lie between 0 and 90 m")
@@ -322,6 +344,14 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
     build_map(bag, tmp_path / "m", PLAIN, lambda stage, done, total: stages.setdefault(stage, (done, total)))
     assert stages["merge"] == (1, 1) and stages["clean"][0] == stages["clean"][1] > 0
     assert list(tmp_path.iterdir()) == [tmp_path / "m"]
+
+
+@pytest.mark.parametrize("source", ("tf", "odometry", "icp"))
+def test_a_file_of_poses_that_would_not_be_read_is_refused(source):
+    with pytest.raises(ConfigError, match=f"poses_file: a.tum found with poses: {source}, expected auto or file"):
+        validate(BuildConfig, {"poses": source, "poses_file": "a.tum"})
+    for source in ("auto", "file"):
+        assert validate(BuildConfig, {"poses": source, "poses_file": "a.tum"}).poses == source
 
 
 def test_bags_that_cannot_be_mapped(bag, tmp_path):

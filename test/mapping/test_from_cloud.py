@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps and point clouds turn into one another."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -72,6 +73,53 @@ def test_foreign_cloud_is_merged_and_a_path_gives_heat_and_budget(tmp_path):
         assert valued.path.stat().st_size < 4000 + 0.2e6 * valued.metadata.path_length_m / 1000
 
 
+def test_the_full_scale_of_the_settings_is_that_of_the_cloud(tmp_path):
+    wall = np.random.default_rng(0).uniform((0, 0.04, 0), (8, 0.06, 4), (3000, 3))
+    write_cloud(tmp_path / "a.ply", Cloud(wall, np.ones(3000, np.float32)))  # 255 in the file
+    (tmp_path / "c.yaml").write_text("intensity_scale: 510")
+    assert lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m", "-c", tmp_path / "c.yaml").exit_code == 0
+    assert rows(tmp_path / "m")[:, 4] == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("heat", (None, np.ones(3000, np.float32)))
+@pytest.mark.parametrize("far", (2e5, 1e12))
+def test_a_cloud_with_an_outlier_is_named(tmp_path, heat, far):
+    wall = np.random.default_rng(0).uniform((0, 0.04, 0), (8, 0.06, 4), (3000, 3))
+    wall[1500] = far
+    write_cloud(tmp_path / "a.ply", Cloud(wall, None, heat))
+    result = lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m")
+    assert result.exit_code == (0 if heat is not None and far < 1e6 else 2) and "Traceback" not in result.output
+    assert result.exit_code == 0 or "a.ply" in result.stderr
+
+
+@pytest.mark.parametrize("budget", ((), ("--budget", 1)))
+def test_a_path_in_another_frame_leaves_the_old_map(tmp_path, walls, budget):
+    wall = np.random.default_rng(0).uniform((455_000, 5_428_000, 0), (455_050, 5_428_000.1, 4), (3000, 3))
+    write_cloud(tmp_path / "utm.las", Cloud(wall))
+    (tmp_path / "good.lhmap").write_bytes(walls.read_bytes())
+    write_truth(tmp_path / "path.tum")
+    result = lhmap(
+        "import", "cloud", tmp_path / "utm.las", tmp_path / "good.lhmap", "--path", tmp_path / "path.tum", *budget
+    )
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    assert re.search("utm.las: a cloud of x 45.* and y 542.* and a path of x 1000.0 to 100.* and y 2000", result.stderr)
+    assert (tmp_path / "good.lhmap").read_bytes() == walls.read_bytes()
+
+
+def test_a_path_that_passes_no_point_leaves_the_old_map(tmp_path, walls):
+    """Within the extent of the cloud and still too far from all of it."""
+    corners = np.random.default_rng(0).uniform(0, 2, (2000, 3))
+    corners[::2] += (2000, 4000, 0)
+    write_cloud(tmp_path / "far.las", Cloud(corners))
+    (tmp_path / "good.lhmap").write_bytes(walls.read_bytes())
+    (tmp_path / "plain.yaml").write_text("heat: none")
+    write_truth(tmp_path / "path.tum")
+    options = ("--path", tmp_path / "path.tum", "-c", tmp_path / "plain.yaml")
+    result = lhmap("import", "cloud", tmp_path / "far.las", tmp_path / "good.lhmap", *options)
+    assert result.exit_code == 2 and "good.lhmap: no point of" in result.stderr and "far.las" in result.stderr
+    assert (tmp_path / "good.lhmap").read_bytes() == walls.read_bytes()
+
+
 @pytest.mark.parametrize("heat", (None, np.ones(3000, np.float32)))
 def test_a_cloud_does_not_go_on_with_what_was_begun_of_another(tmp_path, monkeypatch, heat):
     wall = np.random.default_rng(0).uniform((0, 0.04, 0), (8, 0.06, 4), (3000, 3))
@@ -95,6 +143,7 @@ def test_wrong_requests_are_one_line_and_leave_no_file(tmp_path, walls):
     for arguments, words in (
         (("import", "cloud", tmp_path / "empty.ply", tmp_path / "o.lhmap"), "no points"),
         (("import", "cloud", tmp_path / "none.ply", tmp_path / "o.lhmap"), "no such file"),
+        (("import", "cloud", tmp_path / "none.ply", tmp_path / "there"), "is a folder, expected a name"),
         (("import", "cloud", walls, tmp_path / "o.lhmap"), "expected one of .ply"),
         (("import", "cloud", tmp_path / "empty.ply", tmp_path / "o.lhmap", "--budget", 1), "--path"),
         (("export", walls, tmp_path / "o.obj"), "expected one of .ply"),

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from ...errors import InputError
 from ...geometry import inverse, make_pose
+from ...outputs import writing
 from ..bag_writer import BagWriter
 from ..trajectory import Trajectory
 from ..tum import write_tum
@@ -49,14 +50,15 @@ def simulate(out, seed: int, length: float, report: Report | None = None, settin
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        with FrameMaker(settings.workers) as maker:
-            for name, write, later in (("mapping", _write_mapping, 0), ("query", _write_query, DAYS_BETWEEN)):
-                run = plan_run(name, seed, length, settings)
-                clock = Clock(EPOCH_NS + (seed + later * 86_400) * 10**9)
-                truth = write(partial / name, run, clock, maker, report)
-                write_tum(partial / f"{name}.tum", truth)
-        partial.rename(out)
+        with writing(out):
+            partial.mkdir(parents=True)
+            with FrameMaker(settings.workers) as maker:
+                for name, write, later in (("mapping", _write_mapping, 0), ("query", _write_query, DAYS_BETWEEN)):
+                    run = plan_run(name, seed, length, settings)
+                    clock = Clock(EPOCH_NS + (seed + later * 86_400) * 10**9)
+                    truth = write(partial / name, run, clock, maker, report)
+                    write_tum(partial / f"{name}.tum", truth)
+            partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ...errors import InputError
 from ...lhmap.atomic import replacing
+from ...outputs import writing
 
 REVISION = 1
 """Counts up when a stage computes something else from the same input."""
@@ -38,7 +39,8 @@ def _plain(value):
 
 def save(path: Path, **arrays) -> None:
     """Writes arrays as one file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         np.savez(file, **arrays)
 
