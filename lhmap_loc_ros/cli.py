@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -219,6 +220,8 @@ def localize(
 ) -> None:
     """Localize the images of a bag in a map; writes poses.tum, poses.csv and config.yaml.
 
+    There is a pose for every image, also where the track was lost: poses.csv has the states.
+
     Without --live there is no ROS involved and the same bag gives the same poses. With --live the bag is played
     over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth, near which it
     starts unless told where).
@@ -242,7 +245,10 @@ def localize(
             from .evaluation.results import evaluate
 
             _print_summary(evaluate(record, true_poses, bag, lhmap, out, "Localization", settings.inputs), out)
-    typer.echo(f"{out}: {len(record)} poses, {record.accepted.mean():.0%} of the images used")
+    states = ", ".join(f"{state} {count}" for state, count in Counter(record.states.tolist()).most_common())
+    typer.echo(f"{out}: {len(record)} poses, {record.accepted.mean():.0%} of the images used; {states}")
+    if "TRACKING" not in record.states:
+        typer.echo("it never tracked: is it the map of this place, and the right start?", err=True)
 
 
 def _start(init, init_tum, seed: int):
@@ -353,6 +359,8 @@ def play(
     with ProgressBars() as report:
         played = run(bag, report=report, rate=rate, clock=clock, topics=tuple(topic or ()), wait_s=wait)
     typer.echo(f"played {played}")
+    if played.unheard:
+        typer.echo(f"nobody listens to {', '.join(played.unheard)}", err=True)
 
 
 @app.command()

@@ -86,7 +86,7 @@ def test_localize_writes_everything(world, localized, tmp_path):
     assert metrics["translation_median_m"] < 0.3
     assert metrics["map_bytes"] == (world / "walls.lhmap").stat().st_size
     assert "odometry_translation_median_m" in metrics
-    assert "median" in result.stdout and "12 poses" in result.stdout
+    assert "median" in result.stdout and "12 poses" in result.stdout and "; TRACKING 10" in result.stdout
     again = tmp_path / "again"
     assert lhmap("localize", world / "bag", *start(world), "--out", again, "--seed", 1).exit_code == 0
     assert (again / "poses.tum").read_bytes() == (out / "poses.tum").read_bytes()
@@ -103,6 +103,8 @@ def test_localize_from_a_given_pose(world, tmp_path):
     result = lhmap("localize", world / "bag", "--map", world / "walls.lhmap", "--out", tmp_path / "o",
                    "--init", 1000.5, 2000.2, 5, 1.0)  # fmt: skip
     assert result.exit_code == 0, result.output
+    # random images show nothing of the map
+    assert "TRACKING" not in result.stdout and "it never tracked" in result.stderr
 
 
 def test_info(world):

@@ -36,6 +36,7 @@ class BagReader:
         self._scale = intensity_scale
         if not self.path.exists():
             raise BagError(f"{path}: no such bag")
+        _check_kind(self.path)
         try:
             self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
             self._reader.open()
@@ -210,6 +211,16 @@ _DECODERS = {
     "tf2_msgs/TFMessage": BagReader._transforms,
     "tf/tfMessage": BagReader._transforms,
 }
+
+
+def _check_kind(path: Path) -> None:
+    """Raises BagError for what is easily taken for a bag."""
+    if path.suffix == ".lhmap":
+        raise BagError(f"{path}: an LHMap found, expected a bag")
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        inside = sorted(found.parent.name for found in path.glob("*/metadata.yaml"))
+        bags = f"; bags in it: {', '.join(inside)}" if inside else ""
+        raise BagError(f"{path}: a folder without metadata.yaml found, expected a rosbag2{bags}")
 
 
 def in_full(path) -> Path:

@@ -68,7 +68,9 @@ class TileSource:
         try:
             self._file = open(path, "rb")
         except OSError as error:
-            raise MapFormatError(f"{path}: cannot be opened: {error.strerror}, expected an LHMap") from None
+            bag = (self.path / "metadata.yaml").exists()
+            why = "a bag found" if bag else f"cannot be opened: {error.strerror}"
+            raise MapFormatError(f"{path}: {why}, expected an LHMap") from None
         try:
             self.metadata, self.index, self.identity = _read_head(self.path, self._file)
         except BaseException:

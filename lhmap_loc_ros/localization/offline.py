@@ -88,9 +88,10 @@ def _check_start(start: StartPose, lhmap: LHMap, config: TrackerConfig) -> None:
     position = start.T_map_base[:3, 3].round(2)
     found = len(lhmap.crop(position, config.crop_radius_m).points)
     if found < config.min_crop_points:
+        spanned = " to ".join(str(np.round(corner, 1).tolist()) for corner in lhmap.metadata.bounds or ())
         raise InputError(
             f"{lhmap.path}: {found} points within {config.crop_radius_m:g} m of the start {position.tolist()}, "
-            f"expected {config.min_crop_points}; the map spans {lhmap.metadata.bounds}"
+            f"expected {config.min_crop_points}; the map spans {spanned} m"
         )
 
 

@@ -13,8 +13,9 @@ from rosbags.typesys import Stores, get_typestore
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.moving_frames import trajectory_from_odometry
-from lhmap_loc_ros.errors import BagError, InputError
+from lhmap_loc_ros.errors import BagError, InputError, MapFormatError
 from lhmap_loc_ros.geometry import se3_exp
+from lhmap_loc_ros.lhmap import LHMap
 
 STAMP = 1_700_000_000_123_456_789
 XYZ = np.array([[1.0, 2.0, 3.0], [4.0, np.nan, 6.0], [-7.0, 8.0, 9.5]], np.float32)
@@ -252,8 +253,18 @@ def test_missing_and_foreign_bags(tmp_path):
     (tmp_path / "text.bag").write_text("hello")
     with pytest.raises(BagError, match=r"text.bag: not a readable bag"):
         BagReader(tmp_path / "text.bag")
-    with pytest.raises(BagError, match="not a readable bag"):
+    with pytest.raises(BagError, match=r"a folder without metadata.yaml found, expected a rosbag2$"):
         BagReader(tmp_path)
+    for name in ("query", "mapping"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metadata.yaml").write_text("")
+    with pytest.raises(BagError, match="bags in it: mapping, query"):
+        BagReader(tmp_path)
+    (tmp_path / "campus.lhmap").write_bytes(b"")
+    with pytest.raises(BagError, match="an LHMap found, expected a bag"):
+        BagReader(tmp_path / "campus.lhmap")
+    with pytest.raises(MapFormatError, match="a bag found, expected an LHMap"):
+        LHMap.open(tmp_path / "query")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.99])

@@ -364,6 +364,10 @@ def test_configuration_names_the_wrong_field(tmp_path):
     for word in (str(path), "measurement.floor_m", "-1", "coarse", "crop"):
         assert word in str(caught.value)
     path.write_text("tracker: 3")
+    with pytest.raises(ConfigError, match="a file of ROS parameters is for nodes; no such field, expected crop"):
+        validate(TrackerConfig, {"localize_node": {}})
+    with pytest.raises(ConfigError, match="motion.speed: no such field, expected translation_per_metre, "):
+        validate(TrackerConfig, {"motion": {"speed": 1}})
     with pytest.raises(ConfigError, match="tracker is 3"):
         load(TrackerConfig, path, "tracker")
     path.write_text("[1, 2]")
