@@ -329,12 +329,6 @@ def test_tile_too_large_for_16_bits():
         MapMetadata(tile_m=100, resolution_m=0.001)
 
 
-def test_moved_origin_is_the_same_map():
-    points = random_points(3, 20, origin=(100.0, 200.0, 5.0))
-    moved = points.moved_origin((90.0, 210.0, 0.0))
-    np.testing.assert_allclose(moved.points + moved.origin, points.points + points.origin, atol=1e-4)
-
-
 @pytest.fixture(scope="module")
 def cells_file(tmp_path_factory):
     """A map of cells of 0.1 m: ground and a wall, over the borders of tiles and below zero."""
