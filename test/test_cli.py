@@ -19,6 +19,7 @@ from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_world
 from lhmap_loc_ros import __version__, cli
 from lhmap_loc_ros.console import ProgressBars, cell
 from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.evaluation.map_view import write_view
 from lhmap_loc_ros.lhmap import LHMap, write_map
 from lhmap_loc_ros.localization import offline
 from lhmap_loc_ros.mapping import builder
@@ -118,6 +119,12 @@ def test_view_is_a_page_that_needs_no_network(world, tmp_path):
     assert result.exit_code == 0 and "6" in result.stdout
     page = (tmp_path / "walls.html").read_text()
     assert "20000 points" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)
+
+
+@pytest.mark.parametrize("most", (1, 7, 1234, 20_000))
+def test_view_shows_at_most_so_many_points(world, tmp_path, most):
+    with LHMap.open(world / "walls.lhmap") as walls:
+        assert most / 2 <= write_view(walls, tmp_path / "walls.html", most) <= most
 
 
 def test_bench_of_maps_of_two_lengths(world):

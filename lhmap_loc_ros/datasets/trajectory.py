@@ -84,7 +84,6 @@ class Trajectory:
         out[:, :3, 3] = p0 + w[:, None] * (p1 - p0)
         return out.reshape(*wanted.shape, 4, 4)
 
-    def moved(self, T_new_parent: np.ndarray | None = None, T_child_new: np.ndarray | None = None) -> Trajectory:
-        """The same motion seen from another parent frame and of another frame fixed to the child."""
-        poses = self.poses if T_new_parent is None else T_new_parent @ self.poses
-        return Trajectory(self.stamps_ns, poses if T_child_new is None else poses @ T_child_new)
+    def moved(self, T_child_new: np.ndarray) -> Trajectory:
+        """The same motion of another frame fixed to the child."""
+        return Trajectory(self.stamps_ns, self.poses @ T_child_new)

@@ -15,6 +15,7 @@ from ..lhmap import MapPoints
 from .protocol import Query
 
 TILE_M = 25.0
+"""Edge of the squares that `missing_tiles` takes out; the same for all maps, whatever the size of their own tiles."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ KINDS = {
     "noise": _Kind(_noise, "grey levels, standard deviation", (0, 255)),
     "occlusion": _Kind(_occlusion, "share of the image", (0, 0.9)),
     "fog": _Kind(_fog, "extinction per metre", (0, 1)),
-    "missing_tiles": _Kind(_missing_tiles, "share of the map's 25 m tiles", (0, 0.95)),
+    "missing_tiles": _Kind(_missing_tiles, "share of the squares of 25 m of the map", (0, 0.95)),
     "extrinsic_deg": _Kind(_extrinsic_deg, "degrees about a random axis", (0, 10)),
     "extrinsic_m": _Kind(_extrinsic_m, "metres in a random direction", (0, 2)),
 }

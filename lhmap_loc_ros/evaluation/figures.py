@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..lhmap import MapPoints
+from ..lhmap import LHMap
 from . import metrics
 from .summary import Comparison
 
@@ -30,7 +30,7 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **argu
     return figure, axes
 
 
-def trajectory(comparison: Comparison, points: MapPoints, margin_m: float = 30.0) -> Figure:
+def trajectory(comparison: Comparison, lhmap: LHMap, margin_m: float = 30.0) -> Figure:
     """Truth, track and odometry over the map seen from above, coloured by heat."""
     across, up = _extent(comparison, margin_m)
     width = 10.5
@@ -39,7 +39,7 @@ def trajectory(comparison: Comparison, points: MapPoints, margin_m: float = 30.0
     figure, axes = _figure(width, float(np.clip(height, 3.0, 9.0)) + 0.5)
     axis = axes[0, 0]
     axis.grid(False)
-    x, y, heat = _seen_from_above(points, across, up)
+    x, y, heat = _seen_from_above(lhmap, across, up)
     drawn = axis.scatter(x, y, c=heat, s=0.5, cmap=HEAT, vmin=0, vmax=1, linewidths=0, rasterized=True)
     if comparison.odometry is not None:
         axis.plot(*comparison.odometry[:, :2, 3].T, "--", color=ODOMETRY, linewidth=1.6, label="odometry alone")
@@ -74,17 +74,24 @@ def _extent(comparison: Comparison, margin: float):
     return (low[0], high[0]), (low[1], high[1])
 
 
-def _seen_from_above(points: MapPoints, across, up, limit: int = 400_000):
-    xy = points.points[:, :2] + points.origin[:2]
-    near = np.flatnonzero((xy[:, 0] > across[0]) & (xy[:, 0] < across[1]) & (xy[:, 1] > up[0]) & (xy[:, 1] < up[1]))
-    if len(near) > limit:
-        near = near[:: len(near) // limit + 1]
-    near = near[np.argsort(points.heat[near], kind="stable")]  # the worthy ones on top
-    heat = points.heat[near]
+def _seen_from_above(lhmap: LHMap, across, up, limit: int = 400_000):
+    low, high = np.array([across, up]).T
+    places, heats = [np.zeros((0, 2))], [np.zeros(0)]
+    for piece in lhmap.pieces(low, high):
+        xy = piece.points[:, :2] + piece.origin[:2]
+        near = ((xy > low) & (xy < high)).all(axis=1)
+        places.append(xy[near])
+        heats.append(piece.heat[near])
+    xy, heat = np.concatenate(places), np.concatenate(heats)
+    if len(heat) > limit:
+        every = len(heat) // limit + 1
+        xy, heat = xy[::every], heat[::every]
+    order = np.argsort(heat, kind="stable")  # the worthy ones on top
+    xy, heat = xy[order], heat[order]
     spread = np.ptp(heat) if len(heat) else 0.0
     # rank, not value: heat is far from evenly spread
     shade = np.linspace(0, 1, len(heat)) if spread > 1e-6 else np.full(len(heat), 0.3)
-    return xy[near, 0], xy[near, 1], shade
+    return xy[:, 0], xy[:, 1], shade
 
 
 def errors(comparison: Comparison) -> Figure:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 
-from ..lhmap import LHMap
+from ..lhmap import LHMap, MapPoints
 from ..lhmap.atomic import replacing
 
 BACKGROUND = "#3b4048"
@@ -18,16 +18,16 @@ BACKGROUND = "#3b4048"
 def write_view(lhmap: LHMap, out, points: int = 150_000) -> int:
     """Writes the page: points coloured by heat, and the mapping path. Returns how many points it shows.
 
-    Of a map with more than `points` each tile is thinned evenly over its order, hot and cold points alike.
+    Of a map with more than `points` every so manieth is shown, hot and cold points alike.
     """
-    every = max(1, int(np.ceil(lhmap.metadata.points / points)))
-    origin = np.array(lhmap.metadata.origin)
-    xyz, heat = [np.zeros((0, 3))], [np.zeros(0)]
-    for number in range(len(lhmap.index)):
-        tile = lhmap.tile(number)
-        xyz.append(tile.points[::every] + (tile.corner - origin))
-        heat.append(tile.heat[::every])
-    xyz, heat = np.concatenate(xyz).astype(np.float32), np.concatenate(heat).astype(np.float32)
+    every, passed = max(1, int(np.ceil(lhmap.metadata.points / points))), 0
+    origin, shown = np.array(lhmap.metadata.origin), []
+    for piece in lhmap.pieces():
+        # counted on from tile to tile: one more of each of many tiles would be too many
+        shown.append(piece.select(np.arange(-passed % every, len(piece), every)))
+        passed += len(piece)
+    joined = MapPoints.joined(shown, origin)
+    xyz, heat = joined.points, joined.heat
     marker = {
         "size": 1.5, "color": heat, "colorscale": "Inferno", "cmin": 0, "cmax": 1, "colorbar": {"title": "heat"},
     }  # fmt: skip

@@ -58,7 +58,7 @@ def render_report(
         _section(
             "Trajectory",
             "On the map from above; points by the rank of their heat, dark red are worth most.",
-            _embed(figures.trajectory(comparison, lhmap.all_points()), "Trajectory on the map"),
+            _embed(figures.trajectory(comparison, lhmap), "Trajectory on the map"),
         ),
         _section(
             "Error over time",

@@ -46,11 +46,6 @@ class MapPoints:
         parts = (part.take(numbers, axis=0) for part in (self.points, self.intensity, self.heat))
         return MapPoints(*parts, self.origin)
 
-    def moved_origin(self, origin) -> MapPoints:
-        """The same points around another origin (3,), metres in the map frame."""
-        shift = (self.origin - np.asarray(origin, dtype=float)).astype(np.float32)
-        return MapPoints(self.points + shift, self.intensity, self.heat, origin)
-
     @staticmethod
     def joined(parts: Sequence[MapPoints], origin) -> MapPoints:
         """All points of some parts that are around `origin` (3,), in their order."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numba
 import numpy as np
 
@@ -128,8 +130,16 @@ class LHMap:
 
     def all_points(self) -> MapPoints:
         """Every point of the map, around the map's origin; large maps need the memory."""
-        parts = [self._placed(self.tile(number)) for number in range(len(self.index))]
-        return MapPoints.joined(parts, self.metadata.origin)
+        return MapPoints.joined(list(self.pieces()), self.metadata.origin)
+
+    def pieces(self, low=(-np.inf, -np.inf), high=(np.inf, np.inf)) -> Iterator[MapPoints]:
+        """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around its origin."""
+        corner = self._corners(np.arange(len(self.index))) + self.metadata.origin[:2]
+        # as in `_distance2`, rounded outwards
+        step = self.metadata.resolution_m
+        meets = (corner <= np.add(high, step)) & (corner + self.metadata.tile_m >= np.subtract(low, step))
+        for number in np.flatnonzero(meets.all(axis=1)).tolist():
+            yield self._placed(self.tile(number))
 
     def hottest(self, count: int, damaged: list[MapFormatError] | None = None) -> MapPoints:
         """`best_points` of all, around the map's origin, in the memory of a few times as many.
@@ -218,9 +228,13 @@ class LHMap:
         numbers = np.arange(len(self._keys))
         return numbers[self._distance2(numbers, center) <= radius**2]
 
+    def _corners(self, numbers: np.ndarray) -> np.ndarray:
+        """The corners (N, 2) of tiles, metres from the origin."""
+        return np.column_stack([self.index["ix"][numbers], self.index["iy"][numbers]]) * self.metadata.tile_m
+
     def _distance2(self, numbers: np.ndarray, center: np.ndarray) -> np.ndarray:
         """Squared distance from `center` to the squares of tiles."""
-        corner = np.column_stack([self.index["ix"][numbers], self.index["iy"][numbers]]) * self.metadata.tile_m
+        corner = self._corners(numbers)
         gap = np.maximum(np.maximum(corner - center, center - corner - self.metadata.tile_m), 0)
         # points at the rim may be rounded outwards by half a step
         return (np.maximum(gap - self.metadata.resolution_m, 0) ** 2).sum(axis=1)

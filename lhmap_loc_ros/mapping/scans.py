@@ -142,4 +142,4 @@ def lidar_extrinsics(bag: BagReader, config: BuildConfig) -> np.ndarray:
 
 def lidar_trajectory(T_map_base: Trajectory, T_base_lidar: np.ndarray) -> Trajectory:
     """The poses of the LiDAR from those of the vehicle."""
-    return T_map_base.moved(T_child_new=T_base_lidar)
+    return T_map_base.moved(T_base_lidar)

@@ -6,13 +6,15 @@ import pytest
 from evo.core import metrics as evo
 from evo.core.trajectory import PoseTrajectory3D
 from example_runs import SECOND, SIGMA, START, drive, odometry_of, record_of
+from scipy.spatial import cKDTree
 
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.errors import InputError
-from lhmap_loc_ros.evaluation import metrics
+from lhmap_loc_ros.evaluation import figures, metrics
 from lhmap_loc_ros.evaluation.report import counted
 from lhmap_loc_ros.evaluation.summary import compare, summarize
 from lhmap_loc_ros.geometry import perturb
+from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, write_map
 
 
 def evo_rmse(metric, estimate, truth):
@@ -116,6 +118,23 @@ def test_summary_and_report_tell_how_many_frames_count():
     assert counted({**fewer, "frames_without_pose": 8}).startswith(
         "70 frames count, 8 without a pose and 30 without a true one do not,"
     )
+
+
+def test_the_report_reads_only_the_tiles_around_the_drive(tmp_path, monkeypatch):
+    truth, n, read = drive(20), 4000, []
+    xyz = truth.poses[0, :3, 3] + np.random.default_rng(0).uniform((-300, -300, 0), (300, 300, 3), (n, 3))
+    points = MapPoints(xyz - xyz[0], np.zeros(n), np.linspace(0, 1, n), xyz[0])
+    write_map(tmp_path / "m.lhmap", points, MapMetadata())
+    with LHMap.open(tmp_path / "m.lhmap") as lhmap:
+        tile = lhmap.tile
+        monkeypatch.setattr(lhmap, "tile", lambda number: read.append(number) or tile(number))
+        figure = figures.trajectory(compare(record_of(truth), truth), lhmap)
+        assert 0 < len(read) < len(lhmap.index) / 5
+    (drawn,) = (c for c in figure.axes[0].collections if len(c.get_offsets()) > 2)
+    axis, places = figure.axes[0], np.asarray(drawn.get_offsets())
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    inside = (xyz[:, 0] > left) & (xyz[:, 0] < right) & (xyz[:, 1] > low) & (xyz[:, 1] < high)
+    assert len(places) == pytest.approx(inside.sum(), abs=2) and cKDTree(xyz[:, :2]).query(places)[0].max() < 0.03
 
 
 def test_odometry_starts_on_the_truth():

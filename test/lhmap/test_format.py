@@ -112,6 +112,24 @@ def test_the_hottest_points_are_found_tile_by_tile(map_file, monkeypatch, count)
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
+@given(seed=st.integers(0, 1000), x=st.floats(-90, 90), y=st.floats(-90, 90), size=st.floats(0, 60))
+@settings(max_examples=30, deadline=None)
+def test_pieces_of_a_rectangle_hold_all_in_it_and_no_tile_beside_it(map_file, seed, x, y, size):
+    with LHMap.open(map_file) as lhmap:
+        middle = np.mean(lhmap.metadata.bounds, axis=0)[:2]
+        low, high = middle + (x, y), middle + (x + size, y + size / 2)
+        everything, parts = lhmap.all_points(), list(lhmap.pieces(low, high))
+        found = MapPoints.joined(parts, lhmap.metadata.origin)
+        assert len(list(lhmap.pieces())) == len(lhmap.index)
+    inside = [((p.points[:, :2] + p.origin[:2] > low) & (p.points[:, :2] + p.origin[:2] < high)).all(axis=1)
+              for p in (everything, found)]  # fmt: skip
+    np.testing.assert_array_equal(in_order(everything.select(inside[0])), in_order(found.select(inside[1])))
+    reach = lhmap.metadata.tile_m + 0.1
+    for part in parts:
+        xy = part.points[:, :2] + part.origin[:2]
+        assert (xy > low - reach).all() and (xy < high + reach).all()
+
+
 def test_same_points_same_bytes(tmp_path, map_file):
     write_map(tmp_path / "again", random_points(1, 3000), MapMetadata(path_length_m=500.0, sources=("drive",)))
     assert (tmp_path / "again").read_bytes() == map_file.read_bytes()
@@ -309,12 +327,6 @@ def test_path_that_is_none_is_refused(path):
 def test_tile_too_large_for_16_bits():
     with pytest.raises(ValueError, match="16 bits"):
         MapMetadata(tile_m=100, resolution_m=0.001)
-
-
-def test_moved_origin_is_the_same_map():
-    points = random_points(3, 20, origin=(100.0, 200.0, 5.0))
-    moved = points.moved_origin((90.0, 210.0, 0.0))
-    np.testing.assert_allclose(moved.points + moved.origin, points.points + points.origin, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
