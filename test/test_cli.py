@@ -101,11 +101,12 @@ def test_report_is_one_file(localized):
 
 
 def test_localize_from_a_given_pose(world, tmp_path):
-    result = lhmap("localize", world / "bag", "--map", world / "walls.lhmap", "--out", tmp_path / "o",
-                   "--init", 1000.5, 2000.2, 5, 1.0)  # fmt: skip
-    assert result.exit_code == 0, result.output
-    # random images show nothing of the map
-    assert "TRACKING" not in result.stdout and "it never tracked" in result.stderr
+    run = ("localize", world / "bag", "--map", world / "walls.lhmap", "--init", 1000.5, 2000.2, 5, 1.0, "--out")
+    result = lhmap(*run, tmp_path / "o")
+    assert result.exit_code == 0 and "never tracked" not in result.stderr, result.output
+    (tmp_path / "never.yaml").write_text("tracker: {states: {confirmations: 99}}")
+    result = lhmap(*run, tmp_path / "n", "--config", tmp_path / "never.yaml")
+    assert "INITIALIZING 12" in result.stdout and "it never tracked" in result.stderr
 
 
 def test_info(world):
