@@ -117,8 +117,9 @@ def bench_latency(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
-    names = [name for name in result["rows"][0] if name != "steps"]
-    print_table("", [n.replace("_", " ") for n in names], [[cell(row[n]) for n in names] for row in result["rows"]])
+    header = ["", "passes", "MB/km", "p50", "p99", "MB", "reference"]
+    print_table("from image message to pose [ms], and how many times as long the reference takes", header,
+                map(_latency_cells, result["rows"]))  # fmt: skip
     typer.echo(f"the reference method takes {cell(result['ratio_to_reference'])} times as long as the default below it")
     for reason in result["not_run"]:
         typer.echo(f"not run: {reason}")
@@ -127,6 +128,17 @@ def bench_latency(
 def _backend(name: str) -> dict[str, str]:
     backend, _, precision = name.partition(":")
     return {"backend": backend, **({"precision": precision} if precision else {})}
+
+
+def _latency_cells(row: dict) -> list[str]:
+    most, mean, ratio = row["refinements"], row["refinements_mean"], row["ratio_to_reference"]
+    return [
+        f"{row['method']} {row['input']}, {row['backend']} {row['precision']}",
+        str(most) if mean == most else f"{mean:.1f} of {most}",
+        *(f"{row[name]:.1f}" for name in ("map_mb_per_km", "p50_ms", "p99_ms")),
+        f"{row['rss_mb']:.0f}",
+        "" if ratio is None else f"{ratio:.1f} x",
+    ]
 
 
 def _simulated_street(folder: Path, report, budgets: tuple[float | None, ...] = (None,)) -> tuple[list[Path], Path]:

@@ -101,7 +101,7 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     """A table on stdout; all columns but the first to the right."""
     table = Table(title=title or None, title_justify="left", show_header=any(header), box=box.SIMPLE_HEAD)
     for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k == 0 else "right")
+        table.add_column(name, justify="left" if k == 0 else "right", no_wrap=k == 0)
     for row in rows:
         table.add_row(*row)
     Console().print(table)

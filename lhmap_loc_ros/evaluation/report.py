@@ -111,8 +111,8 @@ def rows(summary: dict[str, float]) -> list[tuple[str, str, str]]:
     ):
         alone = summary.get(f"odometry_{key}_{unit}")
         out.append((name, _number(summary[f"{key}_{unit}"], unit), "" if alone is None else _number(alone, unit)))
-    out.append(("ATE, root mean square", f"{summary['ate_m']:.3f} m", ""))
-    out.append(("RPE over 1 s", f"{summary['rpe_1s_m']:.3f} m, {summary['rpe_1s_deg']:.2f}°", ""))
+    out.append(("absolute trajectory error (ATE), root mean square", f"{summary['ate_m']:.3f} m", ""))
+    out.append(("relative pose error (RPE) over 1 s", f"{summary['rpe_1s_m']:.3f} m, {summary['rpe_1s_deg']:.2f}°", ""))
     out.append(("losses", f"{summary['losses']}", ""))
     out.append(("time in TRACKING", f"{100 * summary['tracking_share']:.1f} %", ""))
     out.append(("poses", f"{summary['rate_hz']:.1f} /s", ""))
