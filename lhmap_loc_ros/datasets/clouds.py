@@ -29,8 +29,6 @@ _LAS_SCALE = 65535.0
 _LAS_SOFTWARE = "lhmap_loc_ros"
 _DEVICE_SCALE = 255.0
 """Full scale of the intensity in PLY and PCD files, as LiDAR drivers have it."""
-
-
 _DAMAGE = (
     PlyParseError, laspy.LaspyException, struct.error, OSError, ValueError, KeyError, RuntimeError, IndexError,
     TypeError,
@@ -55,6 +53,8 @@ class Cloud:
     @staticmethod
     def joined(clouds: list[Cloud]) -> Cloud:
         """All points; what some of the clouds do not know is dropped."""
+        if len(clouds) == 1:
+            return clouds[0]  # large ones should not be copied
 
         def column(name):
             values = [getattr(cloud, name) for cloud in clouds]

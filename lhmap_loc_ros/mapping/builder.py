@@ -53,7 +53,7 @@ def build_map(
     """
     config, report = config or BuildConfig(), report or (lambda stage, done, total: None)
     bags = [Path(bag)] if isinstance(bag, str | Path) else [Path(b) for b in bag]
-    # neither should show after minutes of work
+    # neither a place that cannot be written nor a missing network should show after minutes of work
     check_file(out)
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
     config = settled(config, model)
