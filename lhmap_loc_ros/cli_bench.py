@@ -117,9 +117,9 @@ def bench_latency(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
-    header = ["", "passes", "MB/km", "p50", "p99", "MB", "reference"]
-    print_table("from image message to pose [ms], and how many times as long the reference takes", header,
-                map(_latency_cells, result["rows"]))  # fmt: skip
+    header = ["", "passes", "MB/km", "p50", "p99", "MB", "share"]
+    title = "from image message to pose [ms], memory, and the share of the reference's time"
+    print_table(title, header, map(_latency_cells, result["rows"]))
     typer.echo(f"the reference method takes {cell(result['ratio_to_reference'])} times as long as the default below it")
     for reason in result["not_run"]:
         typer.echo(f"not run: {reason}")
@@ -133,11 +133,11 @@ def _backend(name: str) -> dict[str, str]:
 def _latency_cells(row: dict) -> list[str]:
     most, mean, ratio = row["refinements"], row["refinements_mean"], row["ratio_to_reference"]
     return [
-        f"{row['method']} {row['input']}, {row['backend']} {row['precision']}",
-        str(most) if mean == most else f"{mean:.1f} of {most}",
+        f"{row['method']} {row['input']} {row['precision']}, {row['backend'].removesuffix(', CPU')}",
+        str(most) if mean == most else f"{mean:.1f}/{most}",
         *(f"{row[name]:.1f}" for name in ("map_mb_per_km", "p50_ms", "p99_ms")),
         f"{row['rss_mb']:.0f}",
-        "" if ratio is None else f"{ratio:.1f} x",
+        "" if ratio is None else f"1/{ratio:.1f}",
     ]
 
 
