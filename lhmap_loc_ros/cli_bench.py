@@ -117,8 +117,8 @@ def bench_latency(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
-    header = ["", "passes", "MB/km", "p50", "p99", "MB", "share"]
-    title = "from image message to pose [ms], memory, and the share of the reference's time"
+    header = ["", "passes", "MB/km", "p50", "p99", "MB", "ratio"]
+    title = "image message to pose: milliseconds, memory, ratio of the reference's time to it"
     print_table(title, header, map(_latency_cells, result["rows"]))
     typer.echo(f"the reference method takes {cell(result['ratio_to_reference'])} times as long as the default below it")
     for reason in result["not_run"]:
@@ -135,9 +135,9 @@ def _latency_cells(row: dict) -> list[str]:
     return [
         f"{row['method']} {row['input']} {row['precision']}, {row['backend'].removesuffix(', CPU')}",
         str(most) if mean == most else f"{mean:.1f}/{most}",
-        *(f"{row[name]:.1f}" for name in ("map_mb_per_km", "p50_ms", "p99_ms")),
-        f"{row['rss_mb']:.0f}",
-        "" if ratio is None else f"1/{ratio:.1f}",
+        f"{row['map_mb_per_km']:.1f}",
+        *(f"{row[name]:.0f}" for name in ("p50_ms", "p99_ms", "rss_mb")),
+        "" if ratio is None else f"{ratio:.1f}",
     ]
 
 
