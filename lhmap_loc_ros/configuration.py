@@ -71,14 +71,21 @@ def _field(location: tuple) -> str:
     return ".".join(str(part) for part in location) or "value"
 
 
+def _known(model, parents: list) -> str:
+    """The fields of the part that `parents` lead to, where these are names of configurations."""
+    for part in parents:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = None if field is None else field.annotation
+    fields = getattr(model, "model_fields", {})
+    return f", expected {', '.join(fields)}" if fields else ""
+
+
 def _wrong(model: type[BaseModel], issue: dict) -> str:
     """What was found and what was expected."""
     if issue["type"] == "extra_forbidden":
         *parents, name = issue["loc"]
-        for part in parents:
-            model = model.model_fields[part].annotation
-        hint = "a file of ROS parameters is for nodes; " if name.endswith("_node") else ""
-        return f"{hint}no such field, expected {', '.join(model.model_fields)}"
+        hint = "a file of ROS parameters is for nodes; " if str(name).endswith("_node") else ""
+        return f"{hint}no such field{_known(model, parents)}"
     value = issue.get("input")
     found = f"found {value!r}, " if isinstance(value, (int, float, str, bool)) else ""
     return found + issue["msg"]

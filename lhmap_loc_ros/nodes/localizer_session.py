@@ -41,6 +41,7 @@ from .localizer_output import LocalizerOutput
 
 _JOIN_S = 10.0
 _PATIENCE_S = 5.0
+"""So long after the start nobody is told what is still missing."""
 _LOG_S = 5.0
 """Least time between two warnings on the same subject."""
 _LOOKING_AHEAD = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [0.0, 0.0, 1.6])
