@@ -43,7 +43,8 @@ def street(name, *places):
 
 
 def test_places_are_counted_right_and_those_of_other_streets_wrong(tool):
-    lhmap = SimpleNamespace(metadata=MapMetadata(path=PATH), crop=lambda *_: SimpleNamespace(points=np.zeros((1, 3))))
+    crop = SimpleNamespace(points=np.zeros((1, 3)))
+    lhmap = SimpleNamespace(metadata=MapMetadata(path=PATH), crop=lambda *_, **__: crop)
     refiner = StreetRefiner()
     search = tool.Search(lhmap, tool.Remembering(refiner), metres=5.0)
     rows = tool.count(search, street("a", 31, 61), [street("b", 31, 200)])
