@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..geometry import Camera, inverse, make_pose, may_be_seen, perturb
-from ..inference import Model
+from ..inference import Model, State
 from ..lhmap import MapPoints
 from .features import View
 from .network_set import ModelSet, NetworkSet
@@ -53,8 +53,14 @@ class Refiner:
     """Localizes an image in a piece of map, starting from a rough pose."""
 
     def __init__(self, config: RefinerConfig, models: ModelSet | None = None):
+        """Raises ModelError for networks that cannot be used, or that run where no geometry goes that was asked for."""
         self.config = config
         self.models = models if models is not None else NetworkSet(config)
+        if config.geometry is Geometry.DEVICE and self.models.tensor_device is None:
+            # while engines are built, or where that failed, the CPU serves
+            if all(network.state is State.READY for network in self.networks):
+                backends = ", ".join(sorted({network.backend for network in self.networks}))
+                raise ModelError(f"geometry device: networks by {backends} found, expected torch or tensorrt")
 
     @property
     def networks(self) -> tuple[Model, ...]:

@@ -156,3 +156,9 @@ def test_a_device_that_pytorch_does_not_find_is_refused_where_it_was_asked_for(m
 def test_a_backend_without_tensors_has_no_such_device():
     with pytest.raises(ConfigError, match="geometry device.*onnxruntime.*torch, tensorrt, auto"):
         validate(RefinerConfig, {"geometry": "device", "backend": "onnxruntime"})
+
+
+def test_networks_that_auto_put_elsewhere_are_named_where_a_device_was_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="geometry device: networks by ONNX Runtime, CPU found"):
+        Refiner(RefinerConfig(geometry="device"))
