@@ -190,7 +190,7 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
 def test_it_says_what_it_waits_for(world, ros):
     with localizer(world) as node:
         assert wait_until(lambda: ros.node.count_subscribers("/camera/image_raw") == 1)
-        time.sleep(7)
+        time.sleep(8)
         code, _, err = node.end(signal.SIGTERM, 30)
     assert code == 0 and err.count("no image has come on /camera/image_raw") == 1
 
