@@ -235,12 +235,12 @@ def test_the_networks_themselves_run_in_the_node(world, ros, tmp_path, monkeypat
     arguments = ros_parameters(map_path=world / "walls.lhmap", **near_start(), **passes)
     node = Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments, *TOPICS)
     with node, player(world, "--loop"):
-        assert wait_until(lambda: len(status) > 2, 120)
+        assert wait_until(lambda: len(status) > 9, 120)
         assert node.end(seconds=30)[0] == 0
     told = [{v.key: v.value for v in message.status[0].values} for message in status]
-    # later images may begin outside of the map, where what they know has led
-    assert int(told[0]["matches"]) > 0 and float(told[0]["refine_ms"]) > 0
-    assert all(values["state"] != "TRACKING" for values in told)
+    assert all(float(values["refine_ms"]) > 0 and values["state"] != "TRACKING" for values in told)
+    # and some images lead out of the map even so
+    assert any(int(values["matches"]) > 0 for values in told)
 
 
 def test_missing_networks_are_one_clear_line(world, tmp_path, monkeypatch):
