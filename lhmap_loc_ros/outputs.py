@@ -22,6 +22,12 @@ def writing(path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def make_folder_of(path) -> None:
+    """Makes the folders on the way to a file; raises InputError, which names the file, where they cannot be made."""
+    with writing(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
 def check_file(path) -> None:
     """Raises InputError unless a file can be written at `path`: called before the work whose result it is to hold.
 

@@ -23,6 +23,9 @@ PER_TURN = 5
 """Images localized by one before it is the turn of the next: what else runs on the machine meets all of them."""
 REFERENCE_SHARE = 5
 """The reference method, some ten times as slow, localizes one image for so many of the others."""
+_NEVER_SETTLED = dict.fromkeys(
+    ("near_settled_m", "near_settled_deg", "predicted_settled_m", "predicted_settled_deg"), 0.0
+)
 STEPS = ("decode", "crop", "encode", "project", "network", "solve", "publish")
 
 
@@ -106,11 +109,7 @@ def refiners(models: list[str], refinements: list[int], **settings) -> list[Refi
     for model in models:
         found.append(RefinerConfig(model=model, **settings))
         for count in refinements:
-            never = dict.fromkeys(
-                ("near_settled_m", "near_settled_deg", "predicted_settled_m", "predicted_settled_deg"), 0.0
-            )
-            exactly = {"near_passes": count, **never}
-            found.append(RefinerConfig(model=model, **exactly, **settings))
+            found.append(RefinerConfig(model=model, near_passes=count, **_NEVER_SETTLED, **settings))
     return found
 
 

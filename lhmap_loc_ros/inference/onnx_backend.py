@@ -17,6 +17,7 @@ from .models import INT8_OF, check_int8_file, existing_int8_file
 MOST_THREADS = 4
 """More gain these small networks nothing."""
 _FIRST_PIECE = 24 << 20
+"""Bytes."""
 
 
 def available_threads() -> int:

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..geometry import from_quaternion, to_quaternion
 from ..lhmap import LHMap
 from ..lhmap.atomic import replacing
-from ..outputs import writing
+from ..outputs import make_folder_of
 from .manifold import is_covariance
 from .start import StartPose
 
@@ -53,8 +53,7 @@ def save_pose(path: Path, lhmap: LHMap, T_map_base: np.ndarray, covariance: np.n
         map=lhmap.identity, saved_at=time.time(), position=tuple(position), orientation=tuple(orientation),
         covariance=tuple(np.ravel(covariance)),
     )  # fmt: skip
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     with replacing(path) as file:
         file.write(saved.model_dump_json(indent=1).encode())
 

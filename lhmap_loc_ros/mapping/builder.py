@@ -17,7 +17,7 @@ from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles
-from ..outputs import check_file, writing
+from ..outputs import check_file, make_folder_of
 from .config import BuildConfig
 from .heat import every, full_scale_of, load_heat_model
 from .poses import find_poses
@@ -233,8 +233,7 @@ def _assemble(
         build=config.model_dump(mode="json", exclude={"poses_file"}),
         sources=tuple(in_full(source).name for source in sources),
     )
-    with writing(out):
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(out)
     write_tiles(out, metadata, records, (load(path)["data"].tobytes() for path in paths))
 
 

@@ -57,6 +57,7 @@ class LocalizerOutput:
         self._overlay = self._publisher(Image, "overlay", 1)
         self._cloud = self._publisher(PointCloud2, "map_cloud", LATCHED)
         self._tf = TransformBroadcaster(node)
+        self._publishers.append(self._tf.pub_tf)
         self._poses: deque = deque(maxlen=config.path_poses)
         self._last_in_path: np.ndarray | None = None
         self._last_overlay, self._last_state, self._telling = -np.inf, None, threading.Lock()
@@ -69,7 +70,6 @@ class LocalizerOutput:
         """Takes the publishers away."""
         for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
-        self._node.destroy_publisher(self._tf.pub_tf)
 
     def _publisher(self, kind, topic: str, qos):
         self._publishers.append(self._node.create_publisher(kind, topic, qos))

@@ -131,9 +131,7 @@ class Session:
 
     def tell_waiting(self) -> None:
         """Logs, once, what is missing where no image has been localized some seconds after the start."""
-        if self.health.used:
-            self._waiting_since = math.inf
-        if self.active and time.monotonic() > self._waiting_since + _PATIENCE_S:
+        if self.active and not self.health.used and time.monotonic() > self._waiting_since + _PATIENCE_S:
             self._waiting_since = math.inf
             self._node.get_logger().warning(self.health.problem)
 

@@ -81,6 +81,13 @@ class RecorderNode(Node):
         os.replace(temporary, self._out)
 
 
+def _read_initial(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: is not a start pose in JSON: {error}") from None
+
+
 def _initial_message(initial: dict) -> PoseWithCovarianceStamped:
     try:
         pose = from_quaternion(initial["pose"][:3], initial["pose"][3:])
@@ -127,12 +134,7 @@ def run_recorder(argv: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="file to write, a line of JSON for each image")
     parser.add_argument("--initial", type=Path, help="JSON file: stamp_ns, frame, pose (7), covariance (36)")
     a = parser.parse_args(remove_ros_args(argv)[1:])
-    try:
-        initial = None if a.initial is None else json.loads(a.initial.read_text())
-    except (OSError, ValueError) as error:
-        print(f"error: {a.initial}: is not a start pose in JSON: {error}", file=sys.stderr)
-        return InputError.exit_code
-    return run(lambda: RecorderNode(a.out, initial), argv)
+    return run(lambda: RecorderNode(a.out, None if a.initial is None else _read_initial(a.initial)), argv)
 
 
 def main() -> None:

@@ -100,6 +100,14 @@ def test_the_recorder_gives_the_start_pose(world, ros, tmp_path):
     assert (tmp_path / "out.jsonl").read_text() == ""
 
 
+def test_a_recorder_without_the_start_pose_it_is_told_of_says_so(tmp_path):
+    (tmp_path / "start.json").write_text("no JSON")
+    for name in ("start.json", "none.json"):
+        with Process("-m", "lhmap_loc_ros.nodes.recorder", tmp_path / "out", "--initial", tmp_path / name) as recorder:
+            code, _, err = recorder.end(None, 60)
+        assert (code, err.count("\n")) == (2, 1) and f"{name}: is not a start pose" in err
+
+
 def test_command_plays_and_counts(world):
     command = ("play", world / "bag", "--rate", "50", "--wait", "0", "--topic", "/odom")
     with Process("-m", "lhmap_loc_ros.cli", *command) as player:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from ...errors import InputError
 from ...lhmap.atomic import replacing
-from ...outputs import writing
+from ...outputs import make_folder_of
 
 REVISION = 1
 """Counts up when a stage computes something else from the same input."""
@@ -39,8 +39,7 @@ def _plain(value):
 
 def save(path: Path, **arrays) -> None:
     """Writes arrays as one file, whole or not at all."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     with replacing(path) as file:
         np.savez(file, **arrays)
 
