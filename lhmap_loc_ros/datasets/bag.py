@@ -19,21 +19,14 @@ from .transforms import TransformTree
 
 
 class BagReader:
-    """An open bag; a context manager.
+    """An open bag; a context manager. Intensities of scans are as the sensor gives them, zeros where it gives none."""
 
-    Intensities are scaled to [0, 1]: the full scale is told from the first scan of each topic that has
-    echoes, as the least of 1, 255 and 65535 that holds all but one in a thousand of its values, then kept;
-    what lies above is clipped. `intensity_scale` sets it instead.
-    """
-
-    def __init__(self, path, intensity_scale: float | None = None):
+    def __init__(self, path):
         """Opens the bag: a rosbag2 folder, an .mcap file or a ROS 1 .bag file.
 
         Raises BagError if it is missing, truncated or no bag.
         """
         self.path = Path(path)
-        self._scales: dict[str, float] = {}
-        self._scale = intensity_scale
         if not self.path.exists():
             raise BagError(f"{path}: no such bag")
         _check_kind(self.path)
@@ -111,13 +104,6 @@ class BagReader:
         """Time of recording of the first and the last message."""
         return self._reader.start_time, self._reader.end_time
 
-    def scale_of(self, topic: str) -> float | None:
-        """The full scale of the intensities of a topic of point clouds; None without echoes."""
-        for _ in self.messages([topic]):
-            if self._scale is not None or topic in self._scales:
-                return self._scale_of(topic, None)
-        return None
-
     def fingerprint(self) -> list[tuple[str, int, int]]:
         """Names, sizes and times of change of the bag's files."""
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
@@ -149,25 +135,14 @@ class BagReader:
         offsets = decoding.time_offsets_ns(fields, stamp, keep)
         intensity = decoding.intensity_field(fields)
         intensity = np.zeros(len(points), np.float32) if intensity is None else intensity
-        scale = self._scale_of(topic, intensity)
         yield Scan(
             topic,
             stamp,
             message.header.frame_id.lstrip("/"),
             points[keep],
-            np.clip(intensity[keep] / scale, 0, 1),
+            intensity[keep],
             offsets,
         )
-
-    def _scale_of(self, topic: str, intensity: np.ndarray) -> float:
-        if self._scale is not None:
-            return self._scale
-        if topic not in self._scales:
-            scale = decoding.intensity_scale(intensity)
-            if scale is None:
-                return 1.0
-            self._scales[topic] = scale
-        return self._scales[topic]
 
     def _image(self, topic, stamp, message) -> Iterator[Image]:
         yield Image(topic, *_head(message, stamp), decoding.decode_image(message))

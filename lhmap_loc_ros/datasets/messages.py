@@ -28,7 +28,7 @@ class Scan(Stamped):
     points: np.ndarray
     """(N, 3) float32, metres."""
     intensity: np.ndarray
-    """(N,) float32 in [0, 1]; zero where the sensor tells none."""
+    """(N,) float32 in the sensor's unit; zero where it tells none."""
     offsets_ns: np.ndarray | None
     """(N,) int64, when each point was measured, relative to the stamp; None where the sensor does not tell."""
 

@@ -11,8 +11,8 @@ from ..errors import ModelError
 from ..geometry import Camera, inverse, make_pose, may_be_seen, perturb
 from ..inference import Model, State
 from ..lhmap import MapPoints
-from .features import View
-from .network_set import ModelSet, NetworkSet
+from .features import View, grid_for
+from .network_set import GridModels, ModelSet, NetworkSet
 from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, HostPasses, Passes
 from .refiner_config import Geometry, RefinerConfig, StartKind
 
@@ -84,8 +84,9 @@ class Refiner:
         # 1. the image, once
         clock = Clock()
         camera.check_image(image)
-        view = View.of(camera, self.models.width, self.models.height)
-        passes = self._passes(view.camera, clock)
+        grid = grid_for(camera, self.models.grids)
+        view = View.of(camera, *grid)
+        passes = self._passes(self.models.for_grid(grid), view.camera, clock)
         passes.take_image(image, view)
         clock.lap("encode")
         # 2. the points that any pose within reach may see, which is a third of them
@@ -197,19 +198,19 @@ class Refiner:
         """The covariance of the prior alone."""
         return np.diag(np.repeat(np.square(self.config.prior), 3))
 
-    def _passes(self, camera: Camera, clock: Clock) -> Passes:
+    def _passes(self, models: GridModels, camera: Camera, clock: Clock) -> Passes:
         """Where `RefinerConfig.geometry` says; on the CPU as long as another backend answers for the networks."""
-        geometry, device = self.config.geometry, self.models.tensor_device
+        geometry, device = self.config.geometry, models.tensor_device
         if geometry is Geometry.CPU or device is None or (geometry is Geometry.AUTO and device == "cpu"):
-            return HostPasses(self.models, self.config, camera, clock)
+            return HostPasses(models, self.config, camera, clock)
         try:
             from .device_passes import DevicePasses
 
-            return DevicePasses(self.models, self.config, camera, clock)
+            return DevicePasses(models, self.config, camera, clock)
         except (ImportError, ModelError) as error:
             if geometry is Geometry.DEVICE:
                 raise ModelError(f"geometry device needs PyTorch with {device}: {error}") from None
-            return HostPasses(self.models, self.config, camera, clock)
+            return HostPasses(models, self.config, camera, clock)
 
 
 def _is_settled(fit: Fit, settled: tuple[float, float]) -> bool:

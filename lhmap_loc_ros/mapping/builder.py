@@ -20,6 +20,7 @@ from ..lhmap.writer import write_tiles
 from ..outputs import check_file, make_folder_of
 from .config import BuildConfig
 from .heat import every, full_scale_of, load_heat_model
+from .intensity import ranks_of_bag
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
 from .stages.gather import GatherJob
@@ -70,14 +71,18 @@ def build_map(
         tiles = plan.tiles([job.out for job in chunks])
         workers.do("clean", list(tiles.values()), report)
         # 4. heat, selection, the file
-        return value_and_write(plan, outs(tiles), drives, bags, model, workers, out, report)
+        intensity = "rank" if any(recording.intensity.values for recording in recordings) else "none"
+        return value_and_write(plan, outs(tiles), drives, bags, model, workers, out, report, intensity)
 
 
 def value_and_write(
     plan: Plan, points: dict[Tile, Path], drives: list[Trajectory], sources: Sequence, model: Model | None,
-    workers: Workers, out, report: Report, heats: dict[Tile, Path] | None = None,
+    workers: Workers, out, report: Report, intensity: str, heats: dict[Tile, Path] | None = None,
 ) -> LHMap:  # fmt: skip
-    """From clean tiles to the map: heat along the drives, if not given, the points worth keeping, the file."""
+    """From clean tiles to the map: heat along the drives, if not given, the points worth keeping, the file.
+
+    `intensity`: what `MapMetadata` says of it.
+    """
     config, choices = plan.config, None
     if model is not None and drives:
         views = plan.views(points, drives, model.sha256)
@@ -92,7 +97,7 @@ def value_and_write(
     packs = plan.packs(points, heats, choices)
     workers.do("pack", list(packs.values()), report)
     report("write", 0, 1)
-    _assemble(out, outs(packs), drives, model if drives else None, config, sources)
+    _assemble(out, outs(packs), drives, model if drives else None, config, sources, intensity)
     report("write", 1, 1)
     return LHMap.open(out)
 
@@ -145,7 +150,7 @@ def _open_drives(
     """The vehicle's trajectory in each bag, the bags as the stages see them, and where all poses came from."""
     drives, recordings, origin = [], [], config.poses
     for path in bags:
-        with BagReader(path, config.intensity_scale) as reader:
+        with BagReader(path) as reader:
             reader.require(config.points_topic)
             T_base_lidar = lidar_extrinsics(reader, config)
             fingerprint = key_of("bag", reader.fingerprint())
@@ -157,8 +162,8 @@ def _open_drives(
                 )
             drives.append(trajectory)
             moved = lidar_trajectory(trajectory, T_base_lidar)
-            scale = reader.scale_of(config.points_topic)
-            recordings.append(Recording(path, fingerprint, reader.span_ns, moved, scale))
+            ranks = ranks_of_bag(reader, config.points_topic)
+            recordings.append(Recording(path, fingerprint, reader.span_ns, moved, ranks))
     return drives, recordings, origin
 
 
@@ -195,8 +200,9 @@ def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -
 
 
 def _assemble(
-    out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig, sources: Sequence
-) -> None:
+    out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig,
+    sources: Sequence, intensity: str,
+) -> None:  # fmt: skip
     """The file, of tiles that are packed already; they are read one by one."""
     start = drives[0].poses[0, :2, 3] if drives else np.array(next(iter(packs), (0, 0))) * config.tile_m
     # places are counted from near the first pose, which stays the same when bags are added
@@ -229,6 +235,7 @@ def _assemble(
         path_length_m=round(sum(drive.length_m for drive in drives), 2),
         path=np.concatenate([np.empty((0, 4)), *map(_waypoints, drives)]),
         heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,
+        intensity=intensity,
         # where a file lies on this machine says nothing about the map
         build=config.model_dump(mode="json", exclude={"poses_file"}),
         sources=tuple(in_full(source).name for source in sources),

@@ -68,8 +68,6 @@ class BuildConfig(Config):
     base_frame: str = "base_link"
     lidar_frame: str | None = None
     """None takes the frame of the point clouds."""
-    intensity_scale: float | None = Field(None, gt=0)
-    """Full scale of the LiDAR's intensity; None tells it from the first scan, or from all points of a cloud."""
 
     poses: Literal["auto", "file", "tf", "odometry", "icp"] = "auto"
     """Where poses come from; auto takes the first there is of file, TF, odometry, and else runs kiss-icp."""

@@ -17,6 +17,7 @@ from .builder import settled, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
+from .intensity import IntensityRanks
 from .stages.gather import write_chunk
 from .stages.plan import Plan, Tile, outs
 from .stages.schedule import Report, Workers, local_workers
@@ -41,7 +42,7 @@ def map_from_cloud(
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     config = settled(config, model)
     report("read", 0, 1)
-    found = read_cloud(source, config.intensity_scale)
+    found = read_cloud(source)
     report("read", 1, 1)
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
@@ -61,7 +62,8 @@ def map_from_cloud(
             points, heats = _merged(source, found, plan, workers, report), None
         else:
             points, heats = _as_it_is(found, plan)
-        return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
+        intensity = "none" if found.intensity is None or not found.intensity.any() else "rank"
+        return value_and_write(plan, points, drives, [source], model, workers, out, report, intensity, heats)
 
 
 def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
@@ -80,7 +82,7 @@ def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) 
     c = plan.config
     voxels = VoxelCloud(c.voxel_m)
     try:
-        voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
+        voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else IntensityRanks.of(cloud.intensity)(cloud.intensity))
     except InputError as error:
         raise InputError(f"{source}: {error}, expected a map without such outliers") from None
     chunk = plan.out("cloud", cloud.xyz, cloud.intensity, c.voxel_m, c.tile_m)

@@ -13,6 +13,7 @@ from ...datasets.trajectory import Trajectory
 from ...lhmap.atomic import replacing
 from ..cloud import VOXEL, VoxelCloud
 from ..config import BuildConfig
+from ..intensity import IntensityRanks
 from ..moving import RangeImage, Thinner
 from ..scans import ScanSource
 from .store import load, save
@@ -27,6 +28,7 @@ class GatherJob:
     stop_ns: int | None
     trajectory: Path
     """Poses of the LiDAR in the map frame."""
+    intensity: IntensityRanks
     config: BuildConfig
     out: Path
 
@@ -35,13 +37,13 @@ class GatherJob:
         trajectory = Trajectory(drive["stamps"], drive["poses"])
         cloud, images, thinner = VoxelCloud(self.config.voxel_m), [], Thinner(self.config.moving)
         placed = left_out = 0
-        with BagReader(self.bag, self.config.intensity_scale) as reader:
+        with BagReader(self.bag) as reader:
             for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
                 if scan is None:
                     left_out += 1
                     continue
                 placed += 1
-                cloud.add(scan.points, scan.intensity)
+                cloud.add(scan.points, self.intensity(scan.intensity))
                 if self.config.moving.enabled and thinner.wants(scan):
                     images.append(RangeImage.of(scan))
         write_chunk(self.out, cloud.voxels(), images, placed, self.config, left_out)
