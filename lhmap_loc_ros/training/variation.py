@@ -89,7 +89,7 @@ def _another_camera(camera: Camera, width: int, height: int, rng) -> tuple[Camer
     size = rng.uniform(0.85, 1.0) if rng.random() < 0.6 else rng.uniform(0.5, 1.0)
     across = min(across, max(across * size, least))
     down = across / aspect
-    left, top = rng.uniform(0, camera.width - across), rng.uniform(0, camera.height - down)
+    left, top = (rng.random() * max(0.0, spare) for spare in (camera.width - across, camera.height - down))
     sx, sy = width / across, height / down
     target = Camera(
         width, height, camera.fx * sx, camera.fy * sy,

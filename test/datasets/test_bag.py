@@ -120,8 +120,7 @@ def test_sqlite3_with_nanosecond_times(tmp_path):
     path = write_rosbag2(tmp_path / "b", {"/points": [(STAMP, lambda t: cloud(t, OUSTER_FIELDS, OUSTER))]})
     scan = only(path, "/points")
     np.testing.assert_array_equal(scan.offsets_ns, [0, 99_000_000])
-    np.testing.assert_allclose(scan.intensity, [700 / 65535, 255 / 65535], rtol=1e-5)
-    np.testing.assert_allclose(only(path, "/points", intensity_scale=500).intensity, [1, 0.51], rtol=1e-5)
+    np.testing.assert_allclose(scan.intensity, [700, 255])
 
 
 def test_absolute_times_in_seconds_and_big_endian(tmp_path):
@@ -131,7 +130,7 @@ def test_absolute_times_in_seconds_and_big_endian(tmp_path):
     path = write_rosbag2(tmp_path / "b", {"/points": [(STAMP, lambda t: cloud(t, fields, array, big_endian=True))]})
     scan = only(path, "/points")
     np.testing.assert_array_equal(scan.points, [[1, 2, 3], [4, 5, 6]])
-    np.testing.assert_allclose(scan.intensity, [1, 0.2])
+    np.testing.assert_allclose(scan.intensity, [255, 51])
     # float64 seconds of today are good to some 200 ns
     np.testing.assert_allclose(scan.offsets_ns, [0, 100_000_000], atol=500)
 
@@ -173,16 +172,6 @@ def test_times_of_lost_returns_do_not_count(tmp_path, lost):
     path = write_rosbag2(tmp_path / "c", {"/points": [(STAMP, lambda t: cloud(t, fields, array))]})
     with pytest.raises(BagError, match="not finite|expected a sweep"):
         only(path, "/points")
-
-
-def test_the_scale_of_intensity_is_kept(tmp_path):
-    dim = OUSTER.copy()
-    dim["intensity"] = [0.5, 1]
-    makers = [lambda t, a=a: cloud(t, OUSTER_FIELDS, a) for a in (OUSTER, dim)]
-    path = write_rosbag2(tmp_path / "b", {"/points": [(STAMP, makers[0]), (STAMP + 1, makers[1])]})
-    with BagReader(path) as reader:
-        _, second = reader.messages(["/points"])
-    np.testing.assert_allclose(second.intensity, [0.5 / 65535, 1 / 65535], rtol=1e-5)
 
 
 def test_ros1_bag(tmp_path):

@@ -28,7 +28,7 @@ def crop():
 class Oracle:
     """Knows the true pose; learns the present one by listening to `render_map`."""
 
-    width, height, tensor_device, at_once = 320, 96, None, True
+    grids, tensor_device, at_once = ((320, 96),), None, True
     covariance = StartCovariances(CovarianceModel((np.log(3.0),) * 6), CovarianceModel((np.log(2.0),) * 6))
 
     def __init__(self, monkeypatch, crop, blind=False):
@@ -40,6 +40,9 @@ class Oracle:
             return self.view
 
         monkeypatch.setattr(passes, "render_map", listen)
+
+    def for_grid(self, grid):
+        return self
 
     def image(self, image):
         assert image.shape == (3, 96, 320)
@@ -202,7 +205,8 @@ def test_search_goes_nowhere_with_an_image_that_shows_nothing(monkeypatch, crop)
 
 
 def _noise(random, models, cell):
-    shape = (2, models.height // cell, models.width // cell)
+    [(width, height)] = models.grids
+    shape = (2, height // cell, width // cell)
     return random.normal(0, 30, shape), np.full(shape, -2.0)
 
 
@@ -252,7 +256,9 @@ def test_image_and_first_map_view_are_encoded_at_once_and_failures_are_told(monk
 
 def test_one_thread_encodes_one_after_the_other():
     config = refine.RefinerConfig(backend="onnxruntime", threads=1)
-    assert not NetworkSet(config).at_once and NetworkSet(config.model_copy(update={"threads": 3})).at_once
+    three = config.model_copy(update={"threads": 3})
+    alone, together = (NetworkSet(c).for_grid(NetworkSet(c).grids[0]) for c in (config, three))
+    assert not alone.at_once and together.at_once
 
 
 @pytest.mark.parametrize("size", [(1242, 375), (640, 192), (1280, 960), (800, 120), (160, 48)])
