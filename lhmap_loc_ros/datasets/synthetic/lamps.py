@@ -19,13 +19,22 @@ COLUMNS = 10
 REACH = 110.0  # lamps farther from the camera than this are left out [m]
 _SODIUM, _WHITE = np.array([1.0, 0.62, 0.25]), np.array([1.0, 0.9, 0.72])
 _LED = np.array([0.95, 1.0, 1.05])
-_STREET_POWER = 10.0
-_CAR_POWER = 45.0
+_STREET_POWER = 16.0  # of a lamp 5 m high
+_CAR_POWER = 35.0
+_HUNG = 6.5  # height of lamps that hang over the street [m]
 
 
-def street_lamps(places: np.ndarray, seed: int) -> np.ndarray:
-    """Rows of the lamps at ``places`` (n, 3); of one kind in a town, a few out of order."""
+def street_lamps(places: np.ndarray, line, terrain, seed: int) -> np.ndarray:
+    """Rows of the lamps on posts at ``places`` (n, 4: see Geometry.lamps), and of others hung between these.
+
+    Of one kind in a town, a few out of order. In one town of four nothing hangs over the street.
+    """
     rng = np.random.default_rng([seed, 9])
+    if rng.random() < 0.75:
+        x, y = line.offset(np.arange(line.start, line.end, rng.uniform(24, 36)), 0.0)
+        gap = np.linalg.norm(np.stack([x, y], 1)[:, None] - places[None, :, :2], axis=2).min(1, initial=np.inf) > 20.0
+        hung = np.stack([x, y, terrain.height(x, y) + _HUNG, np.full(len(x), _HUNG)], 1)[gap]
+        places = np.vstack([places, hung])
     tint = (_SODIUM, _WHITE, _LED)[rng.integers(3)]
     working = rng.random(len(places)) < 0.94
     down = np.tile([0.0, 0.0, -1.0, -0.25], (len(places), 1))
@@ -37,7 +46,7 @@ def headlights(T_map_base: np.ndarray, places, power: float) -> np.ndarray:
     """Rows of lamps at ``places`` (x, y, z in base_link) that shine ahead and a little down."""
     ahead = T_map_base[:3, :3] @ np.array([np.cos(0.05), 0.0, -np.sin(0.05)])
     at = np.asarray(places, float) @ T_map_base[:3, :3].T + T_map_base[:3, 3]
-    others = np.tile([*ahead, np.cos(np.radians(33)), *(power * _LED)], (len(at), 1))
+    others = np.tile([*ahead, np.cos(np.radians(26)), *(power * _LED)], (len(at), 1))
     return np.hstack([at, others])
 
 
@@ -85,10 +94,10 @@ def add_lamps(color, origins, directions, reach, triangle, bary, normal, opened,
         for k in range(len(lamps)):
             e, lx, ly, lz = irradiance(lamps[k], x, y, z, nx, ny, nz)
             if leaf:
-                e = 0.5 * e + 0.35 * irradiance(lamps[k], x, y, z, lx, ly, lz)[0]
+                e = 0.3 * e + 0.25 * irradiance(lamps[k], x, y, z, lx, ly, lz)[0]
             if kind == 11 or kind == 14:  # signs and reflectors send light back to where it came from
                 back = max(0.0, -(lx * dx + ly * dy + lz * dz))
-                e *= 1.0 + 12.0 * back**40
+                e *= 1.0 + 5.0 * back**40
             ir += e * lamps[k, 7]
             ig += e * lamps[k, 8]
             ib += e * lamps[k, 9]
@@ -108,6 +117,27 @@ def add_lamps(color, origins, directions, reach, triangle, bary, normal, opened,
         color[i, 0] += r * ir * shade
         color[i, 1] += g * ig * shade
         color[i, 2] += b * ib * shade
+
+
+@njit(**JIT)
+def add_glare(color, directions, eye, lamps):
+    """What a lens at ``eye`` makes of lamps (m, COLUMNS) that shine into it, in place: bright spots with a veil."""
+    for k in range(len(lamps)):
+        lx, ly, lz = lamps[k, 0] - eye[0], lamps[k, 1] - eye[1], lamps[k, 2] - eye[2]
+        distance = np.sqrt(lx * lx + ly * ly + lz * lz)
+        lx, ly, lz = lx / distance, ly / distance, lz / distance
+        beam = (-(lx * lamps[k, 3] + ly * lamps[k, 4] + lz * lamps[k, 5]) - lamps[k, 6]) / (1.0 - lamps[k, 6])
+        if distance < 2.5 or beam <= 0.0:
+            continue
+        most = max(lamps[k, 7], lamps[k, 8], lamps[k, 9])
+        for i in range(len(color)):
+            along = lx * directions[i, 0] + ly * directions[i, 1] + lz * directions[i, 2]
+            if along < 0.98:
+                continue
+            angle = np.sqrt(max(0.0, 2.0 - 2.0 * along))
+            spot = 4.0 * np.exp(-((angle * distance / 0.13) ** 2)) + 0.12 * np.exp(-angle / 0.025)
+            for c in range(3):
+                color[i, c] += min(1.0, 4.0 * beam) * spot * lamps[k, 7 + c] / most
 
 
 @njit(**JIT)

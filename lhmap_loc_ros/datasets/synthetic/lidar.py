@@ -10,7 +10,7 @@ from lhmap_loc_ros.datasets.synthetic.sensors import LIDARS, LidarSpec
 
 BEAMS = 64
 ELEVATION_TOP, ELEVATION_BOTTOM = 2.0, -24.8  # degrees
-PETALS_HZ, TURNS_HZ = 61.7, 4.313  # of a rosette; no ratio of small numbers, so that no sweep repeats another
+PETALS_HZ, TURNS_HZ = 61.7, 23.713  # of a rosette; no ratio of small numbers, so that no sweep repeats another
 
 
 @dataclass(frozen=True)

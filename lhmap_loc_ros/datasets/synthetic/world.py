@@ -6,6 +6,7 @@ line; cameras use the optical convention (x right, y down, z forward).
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class Course:
         style = self.street.style
         sides = [(side, footpath(style, side)) for side in (1, 0)]
         side, band = next(((s, b) for s, b in sides if b is not None), (1, None))
-        inner, outer = band or (style.half_lanes - 1.3, style.half_lanes - 0.7)
+        inner, outer = band or (style.half_lanes - 1.5, style.half_lanes - 0.8)
         sign = 1.0 if side == 0 else -1.0
         path = self.route(sign * rng.uniform(inner + 0.15, outer - 0.15), 0.08, seed)
         s = np.arange(self.street.line.start, self.street.line.end, 0.25)
@@ -143,6 +144,8 @@ class World:
         color = self._shade(view, movers, opened, lens.pixel_angle, shine)
         if extra_samples > 0:
             self._antialias(color, view[2], opened, T, lens, movers, shine, extra_samples)
+        if len(shine):
+            lamps.add_glare(color, view[1], T[:3, 3], self._in_sight(T[:3, 3], shine, movers))
         picture = shading.develop(color, lens.width, lens.height, 1.0, light.exposure, light.balance, light.contrast,
                                   light.noise, light.vignette, exposure_seed)
         if lens.dark is not None:
@@ -191,7 +194,19 @@ class World:
         """Rows of the lamps that shine on what a camera at ``eye`` sees."""
         if not self.light.lamps:
             return np.zeros((0, lamps.COLUMNS))
-        return lamps.lamps_near(eye, lamps.street_lamps(self.geometry.lamps, self.seed), movers, headlights)
+        return lamps.lamps_near(eye, self._street_lamps, movers, headlights)
+
+    def _in_sight(self, eye: np.ndarray, shine: np.ndarray, movers) -> np.ndarray:
+        """The rows of the lamps that nothing hides from ``eye``, other than what they are built of."""
+        towards = shine[:, :3] - eye
+        distance = np.linalg.norm(towards, axis=1)
+        directions = (towards / np.maximum(distance, 1e-6)[:, None]).astype(np.float32)
+        origins = np.ascontiguousarray(np.broadcast_to(eye.astype(np.float32), directions.shape))
+        return shine[self.caster.cast(origins, directions, movers).range > distance - 0.7]
+
+    @cached_property
+    def _street_lamps(self) -> np.ndarray:
+        return lamps.street_lamps(self.geometry.lamps, self.geometry.line, self.geometry.terrain, self.seed)
 
     def _look(self, origins, directions, movers):
         """Origins, directions and hits of rays."""
@@ -208,11 +223,11 @@ class World:
         if self.light.lamps:
             lamps.add_lamps(color, origins, directions, *seen, opened, pixel_angle, *tables, light, shine, len(g.fixed))
         if self.wet:
-            mirrored = wet.mirror_rays(origins, directions, hits.range, hits.triangle, hits.normal, g.surface, g.kinds)
-            start, towards, index = mirrored
-            blocked = self.caster.occluded(start, towards, movers)
-            wet.wet_ground(color, index, start, towards, blocked, hits.normal, hits.range, light, shine,
-                           self.light.seed)
+            start, towards, index = wet.mirror_rays(origins, directions, hits.range, hits.triangle, hits.normal,
+                                                    g.surface, g.kinds, self.light.seed)
+            mirrored = self.caster.cast(start, towards, movers)
+            wet.wet_ground(color, index, start, towards, mirrored.triangle, mirrored.normal, g.surface, g.kinds,
+                           g.rows, hits.normal, hits.range, light, shine, len(g.fixed), self.light.seed)
         return color
 
     def _sun_share(self, origins, directions, hits, movers):
