@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InputError
+from .course import Course
 from .drive import Drive, OdometryError, Rig
 from .light import LIGHTS
 from .robots import ROBOTS
 from .route import Path
 from .sensors import CAMERAS, LIDARS, CameraSpec, LidarSpec
-from .world import Course
 
 DAYS = {"mapping": 0, "query": 1}
 
