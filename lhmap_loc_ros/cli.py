@@ -51,12 +51,28 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the two bags and the true poses.")],
     seed: Annotated[int, typer.Option(help="Number of the world; the same number gives the same bytes.")] = 0,
     length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 300.0,
+    camera: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="default, kitti, realsense, realsense-vga, action, fisheye, phone, or a YAML file of one.",
+        ),
+    ] = "default",
+    lidar: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="default, 16, 32, 64, 128, solid-state, or a YAML file of one.")
+    ] = "default",
+    robot: Annotated[str, typer.Option(help="What carries them: car, cart or dog.")] = "car",
+    light: Annotated[str, typer.Option(help="When the query run is: day, dusk or night.")] = "day",
+    wet: Annotated[bool, typer.Option("--wet", help="The ground is wet in both runs.")] = False,
 ) -> None:
     """Simulate a street: a mapping run with a LiDAR, and another day a query run with a camera."""
+    from .datasets.synthetic.runs import Settings
+    from .datasets.synthetic.sensors import camera_named, lidar_named
     from .datasets.synthetic.simulate import simulate as run
 
+    settings = Settings(camera_named(camera), lidar_named(lidar), robot, light, wet)
     with ProgressBars() as report:
-        run(out, seed, length, report)
+        run(out, seed, length, report, settings)
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")
 
 

@@ -238,6 +238,9 @@ def test_check_says_what_is_missing(world, tmp_path):
 
 def test_simulate_and_import_refuse_nonsense(tmp_path):
     fails(lhmap("simulate", tmp_path / "s", "--length", 1), "length", "20")
+    fails(lhmap("simulate", tmp_path / "s", "--camera", "gopro"), "gopro", "fisheye")
+    fails(lhmap("simulate", tmp_path / "s", "--lidar", "9"), "lidar", "solid-state")
+    fails(lhmap("simulate", tmp_path / "s", "--robot", "boat"), "boat", "dog")
     fails(lhmap("import", "kitti", tmp_path, "07", tmp_path / "k"), "no such sequence")
     assert list(tmp_path.iterdir()) == []
 
