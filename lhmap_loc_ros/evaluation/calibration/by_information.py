@@ -31,7 +31,11 @@ MIN_POINTS, MAX_POINTS = 300, 8000
 """An image that sees fewer points has no part; of more, so many are drawn."""
 STAGES = ((6.0, 1.0), (3.0, 0.3), (1.2, 0.1))
 """Blur of the images [pixels where one is 0.08 degrees] and first step of the search [deg], coarse to fine."""
+GRID_DEG = np.array([(x, y, z) for x in range(-2, 3) for y in range(-2, 3) for z in (-1.5, 0.0, 1.5)])
+"""Rotation vectors of which the best begins: with one that is further off, the maximum next to it is another."""
 PIXEL_DEG = 0.08
+MAX_SIGMA_DEG = 1.0
+"""A maximum that is less sure says nothing."""
 PROBE_DEG = 0.25
 """The curvature of the maximum is measured over this."""
 
@@ -49,7 +53,10 @@ class _Sight:
 
 
 def by_information(drive: Drive, lhmap: LHMap, report=None) -> RotationEstimate | None:
-    """The rotation of most mutual information; None where the map has no intensity, or too few images see enough."""
+    """The rotation of most mutual information; None where nothing can be told.
+
+    That is where the map has no intensity, too few images see enough of it, or there is no sharp maximum.
+    """
     sights = []
     for number, image in enumerate(drive.images):
         sights += _sight(drive, image, lhmap, np.random.default_rng(number))
@@ -60,12 +67,15 @@ def by_information(drive: Drive, lhmap: LHMap, report=None) -> RotationEstimate 
     found = np.zeros(3)
     for number, (blur_px, step_deg) in enumerate(STAGES):
         information = _Information(sights, drive.camera, blur_px)
+        if number == 0:
+            found = min(GRID_DEG, key=information.cost)
         simplex = found + step_deg * np.vstack([np.zeros(3), np.eye(3)])
         options = {"initial_simplex": simplex, "xatol": 0.02 * step_deg + 0.003, "fatol": 1e-6, "maxiter": 80}
         found = minimize(information.cost, found, method="Nelder-Mead", options=options).x
         if report is not None:
             report("mutual information", number + 1, len(STAGES))
-    return RotationEstimate(found, _sigma_deg(information, found), len(sights))
+    sigma = _sigma_deg(information, found)
+    return RotationEstimate(found, sigma, len(sights)) if (sigma < MAX_SIGMA_DEG).all() else None
 
 
 def _sight(drive: Drive, image: DriveImage, lhmap: LHMap, rng: np.random.Generator) -> list[_Sight]:

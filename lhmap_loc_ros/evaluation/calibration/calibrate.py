@@ -34,7 +34,7 @@ class Calibration:
     drive: Drive
     matches: RotationEstimate
     information: RotationEstimate | None
-    """None for a map without intensity."""
+    """None where it tells nothing, as in a map without intensity."""
     offset: TimeOffset
 
     @property
