@@ -30,7 +30,7 @@ def lines(found: Calibration) -> list[str]:
     """What follows from it."""
     out = []
     if found.information is None:
-        out.append("mutual information: left out, no intensity in the map, too little of it in view, or no sharp maximum")
+        out.append("mutual information: left out: no intensity in the map, too little in view, or no sharp maximum")
         out.append("nothing confirms the matches: look at the pictures (--out)")
     elif found.agree:
         out.append("the two ways agree")
