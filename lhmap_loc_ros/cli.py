@@ -214,6 +214,47 @@ def check(
 
 @app.command()
 @fails_in_one_line
+def calibrate(
+    bag: BagArgument,
+    map_path: MapOption,
+    poses: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="TUM file of the poses of base_link in the map; else BAG.tum, else the TF in the bag."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Folder for calibration.json and pictures of before and after."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Tell over a drive with known poses how the camera is really turned on the robot, and whether stamps are off.
+
+    It looks in two ways that know nothing of each other: by the networks' matches, and by the mutual information of
+    LiDAR intensity and image brightness. It changes nothing: it prints the transform to use.
+    """
+    from .configuration import load
+    from .evaluation.calibration.calibrate import calibrate as run
+    from .evaluation.calibration.calibrate import write
+    from .evaluation.calibration.told import HEADER, lines, rows
+    from .lhmap import LHMap
+    from .localization.offline import LocalizeConfig
+    from .outputs import check_folder
+
+    if out is not None:
+        check_folder(out)
+    settings = load(LocalizeConfig, config)
+    with LHMap.open(map_path) as lhmap:
+        with ProgressBars() as report:
+            found = run(bag, lhmap, poses, settings.inputs, settings.refiner, report)
+        if out is not None:
+            write(found, lhmap, out)
+    print_table("turn the camera about its own axes by (degrees, ± standard deviation):", HEADER, rows(found))
+    for line in lines(found):
+        typer.echo(line)
+
+
+@app.command()
+@fails_in_one_line
 def localize(
     bag: BagArgument,
     map_path: MapOption,

@@ -25,7 +25,8 @@ from lhmap_loc_ros.localization import offline
 from lhmap_loc_ros.mapping import builder
 
 COMMANDS = (
-    "simulate", "import", "build", "info", "export", "view", "check", "localize", "play", "bench", "demo", "train",
+    "simulate", "import", "build", "info", "export", "view", "check", "calibrate", "localize", "play", "bench",
+    "demo", "train",
 )  # fmt: skip
 
 
