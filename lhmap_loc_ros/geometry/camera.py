@@ -47,6 +47,14 @@ class Camera:
         """The camera of a window of the image; the window may reach outside."""
         return Camera(width, height, self.fx, self.fy, self.cx - left, self.cy - top)
 
+    def turned(self, quarters: int) -> Camera:
+        """The camera of the image that `np.rot90(image, quarters)` gives: turned counter-clockwise by right angles."""
+        camera = self
+        for _ in range(quarters % 4):
+            across = camera.width - 1 - camera.cx
+            camera = Camera(camera.height, camera.width, camera.fy, camera.fx, camera.cy, across)
+        return camera
+
     def check_image(self, image: np.ndarray) -> None:
         """Raises InputError unless the image (H, W, 3) uint8 has this camera's size."""
         if image.dtype != np.uint8 or image.shape != (self.height, self.width, 3):

@@ -37,6 +37,19 @@ def grid_for(camera: Camera, grids: Sequence[Grid] = GRIDS) -> Grid:
     return min(grids, key=lambda grid: abs(np.log(grid[0] / grid[1] / aspect)))
 
 
+def quarters_to_upright(T_map_camera: np.ndarray) -> int:
+    """By how many right angles, counter-clockwise, an image is turned so that up in the map is up in it: 0 to 3."""
+    right, down, ahead = T_map_camera[2, :3]
+    # who looks straight up or down has no upright
+    return 0 if abs(ahead) > 0.95 else round(np.arctan2(right, -down) / (np.pi / 2)) % 4
+
+
+def quarter_turn(quarters: int) -> np.ndarray:
+    """Rotation (4, 4) T_turned_camera of a camera whose image is turned counter-clockwise by right angles."""
+    sine, cosine = (0.0, 1.0, 0.0, -1.0)[quarters % 4], (1.0, 0.0, -1.0, 0.0)[quarters % 4]
+    return np.array([[cosine, sine, 0, 0], [-sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
 @dataclass(frozen=True)
 class View:
     """How a camera's whole image lies on a pixel grid."""

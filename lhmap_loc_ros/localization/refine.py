@@ -11,7 +11,8 @@ from ..errors import ModelError
 from ..geometry import Camera, inverse, make_pose, may_be_seen, perturb
 from ..inference import Model, State
 from ..lhmap import MapPoints
-from .features import View, grid_for
+from .features import View, grid_for, quarter_turn, quarters_to_upright
+from .manifold import carry
 from .network_set import GridModels, ModelSet, NetworkSet
 from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, HostPasses, Passes
 from .refiner_config import Geometry, RefinerConfig, StartKind
@@ -79,11 +80,27 @@ class Refiner:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
         A near start must be within some 16 pixels of the network's grid; the others begin with passes that match over
-        the whole image, see `StartKind`. Raises InputError for an image of the wrong size.
+        the whole image, see `StartKind`. Images of cameras mounted on their side or head are turned upright first.
+        Raises InputError for an image of the wrong size.
         """
+        camera.check_image(image)
+        quarters = quarters_to_upright(T_map_camera)
+        if not quarters:
+            return self._refine(image, camera, crop, T_map_camera, start, keep_trace)
+        T_turned_camera = quarter_turn(quarters)
+        image, camera = np.ascontiguousarray(np.rot90(image, quarters)), camera.turned(quarters)
+        found = self._refine(image, camera, crop, T_map_camera @ inverse(T_turned_camera), start, keep_trace)
+        return replace(
+            found,
+            T_map_camera=found.T_map_camera @ T_turned_camera,
+            covariance=carry(found.covariance, T_turned_camera),
+            trace=tuple(pose @ T_turned_camera for pose in found.trace),
+        )
+
+    def _refine(self, image, camera: Camera, crop: MapPoints, T_map_camera, start, keep_trace: bool) -> Refinement:
+        """`refine` of an image that is upright."""
         # 1. the image, once
         clock = Clock()
-        camera.check_image(image)
         grid = grid_for(camera, self.models.grids)
         view = View.of(camera, *grid)
         passes = self._passes(self.models.for_grid(grid), view.camera, clock)
