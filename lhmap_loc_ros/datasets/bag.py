@@ -137,8 +137,9 @@ class BagReader:
             raise BagError(f"{self.path}: {topic} holds no message, expected a camera calibration")
         if not isinstance(info, CameraInfo):
             raise BagError(f"{self.path}: {topic} is of type {self.topics[topic]}, expected sensor_msgs/msg/CameraInfo")
-        if not info.matrix[0, 0] > 0:
-            raise BagError(f"{self.path}: {topic} is not calibrated: fx is {info.matrix[0, 0]:g}, expected more than 0")
+        fx = info.calibration.matrix[0, 0]
+        if not fx > 0:
+            raise BagError(f"{self.path}: {topic} is not calibrated: fx is {fx:g}, expected more than 0")
         return info
 
     def _scan(self, topic, stamp, message) -> Iterator[Scan]:
@@ -176,10 +177,7 @@ class BagReader:
         yield Image(topic, *_head(message, stamp), decoding.decode_compressed_image(message))
 
     def _camera_info(self, topic, stamp, m) -> Iterator[CameraInfo]:
-        # ROS 1 writes the names in capitals
-        matrix, distortion = (m.k, m.d) if hasattr(m, "k") else (m.K, m.D)
-        matrix = np.array(matrix, dtype=float).reshape(3, 3)
-        yield CameraInfo(topic, *_head(m, stamp), m.width, m.height, matrix, np.array(distortion), m.distortion_model)
+        yield CameraInfo(topic, *_head(m, stamp), decoding.decode_calibration(m))
 
     def _odometry(self, topic, stamp, m) -> Iterator[Odometry]:
         covariance = np.array(m.pose.covariance, dtype=float).reshape(6, 6)
