@@ -41,6 +41,7 @@ class Recording:
     """Time of recording of the first and the last message."""
     T_map_lidar: Trajectory
     intensity_scale: float | None
+    point_times: str
 
 
 class Plan:
@@ -55,7 +56,8 @@ class Plan:
 
     def gather(self, recording: Recording) -> list[GatherJob]:
         """The pieces of a bag."""
-        c = self.config.model_copy(update={"intensity_scale": recording.intensity_scale})
+        told = {"intensity_scale": recording.intensity_scale, "point_times": recording.point_times}
+        c = self.config.model_copy(update=told)
         drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
         trajectory = self.out(POSES, drive)
         if not trajectory.exists():
@@ -63,7 +65,7 @@ class Plan:
         first, last = recording.span_ns
         step = round(c.chunk_s * 1e9)
         starts = list(range(first, last + 1, step))
-        read = (c.points_topic, c.intensity_scale, c.min_range_m, c.max_range_m, c.max_gap_s)
+        read = (c.points_topic, c.intensity_scale, c.min_range_m, c.max_range_m, c.max_gap_s, c.point_times)
         settings = (*read, c.voxel_m, c.tile_m, c.moving)
         jobs = []
         for number, start in enumerate(starts):
