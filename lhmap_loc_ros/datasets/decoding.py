@@ -13,7 +13,7 @@ from ..geometry import Calibration
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 _TIME_FIELDS = ("time", "t", "timestamp", "time_offset", "offset_time", "timeOffset", "time_stamp")
-_INTENSITY_FIELDS = ("intensity", "i", "reflectivity", "reflectance")
+INTENSITY_FIELDS = ("intensity", "i", "reflectivity", "reflectance")
 _SHORTEST_SWEEP_NS, _LONGEST_SWEEP_NS = 10**6, 2 * 10**9
 UNITS_NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _LEAP_SECONDS = 0, 37, -37, 18, -18
@@ -199,7 +199,7 @@ def intensity_scale(intensity: np.ndarray) -> float | None:
 
 def intensity_field(fields: dict[str, np.ndarray]) -> np.ndarray | None:
     """The field that holds the strength of the echoes, (N,) float32, unscaled; None if there is none."""
-    name = next((name for name in _INTENSITY_FIELDS if name in fields), None)
+    name = next((name for name in INTENSITY_FIELDS if name in fields), None)
     return None if name is None else np.nan_to_num(fields[name].astype(np.float32))
 
 
