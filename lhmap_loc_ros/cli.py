@@ -13,7 +13,16 @@ from . import __version__
 from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
-from .console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
+from .console import (
+    BagArgument,
+    ConfigOption,
+    ProgressBars,
+    cell,
+    fails_in_one_line,
+    print_table,
+    show_logs,
+    tell_left_out,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -210,6 +219,7 @@ def check(
         seen = run(bag, lhmap, out, frame, poses, load(LocalizeConfig, config).inputs)
     where = f"({seen['x']:.1f}, {seen['y']:.1f}, {seen['z']:.1f}) m"
     typer.echo(f"{out}: image {frame}, camera at {where}, {seen['points']} map points around")
+    tell_left_out(seen["left_out"])
 
 
 @app.command()
@@ -304,6 +314,7 @@ def localize(
             _print_summary(evaluate(record, true_poses, bag, lhmap, out, "Localization", settings.inputs), out)
     states = ", ".join(f"{state} {count}" for state, count in Counter(record.states.tolist()).most_common())
     typer.echo(f"{out}: {len(record)} poses, {record.accepted.mean():.0%} of the images used; {states}")
+    tell_left_out(record.left_out)
     if "TRACKING" not in record.states:
         typer.echo("it never tracked: is it the map of this place, and the right start?", err=True)
 
@@ -390,6 +401,7 @@ def evaluate(
         return
     title = f"{method}, level {level}, {figures['frames']} images"
     print_table(title, ["", "start", "result", "grey image"], rows(figures))
+    tell_left_out(figures["left_out"])
     if figures.get("grey_leaks"):
         spread = figures["grey_forward_spread"]
         typer.echo(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Rectifier
+from ..geometry import Calibration, Rectifier
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,11 @@ class Image(Stamped):
 class CameraInfo(Stamped):
     """A camera calibration."""
 
-    width: int
-    height: int
-    matrix: np.ndarray
-    """K (3, 3), pixels."""
-    distortion: np.ndarray
-    distortion_model: str
+    calibration: Calibration
 
     def rectifier(self) -> Rectifier:
         """What turns the raw images into those of a pinhole camera; raises InputError if not calibrated."""
-        return Rectifier(self.width, self.height, self.matrix, self.distortion, self.distortion_model)
+        return self.calibration.rectifier()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.bag import BagReader, in_full
+from ..datasets.left_out import joined, tell
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles
 from ..outputs import check_file, make_folder_of
+from .compensation import is_compensated
 from .config import BuildConfig
 from .heat import every, full_scale_of, load_heat_model
 from .intensity import ranks_of_bag
@@ -150,7 +153,7 @@ def _open_drives(
     """The vehicle's trajectory in each bag, the bags as the stages see them, and where all poses came from."""
     drives, recordings, origin = [], [], config.poses
     for path in bags:
-        with BagReader(path) as reader:
+        with BagReader(path, config.point_times) as reader:
             reader.require(config.points_topic)
             T_base_lidar = lidar_extrinsics(reader, config)
             fingerprint = key_of("bag", reader.fingerprint())
@@ -163,13 +166,34 @@ def _open_drives(
             drives.append(trajectory)
             moved = lidar_trajectory(trajectory, T_base_lidar)
             ranks = ranks_of_bag(reader, config.points_topic)
-            recordings.append(Recording(path, fingerprint, reader.span_ns, moved, ranks))
+            times = _point_times(reader, config, moved)
+            recordings.append(Recording(path, fingerprint, reader.span_ns, moved, ranks, times))
+            # of scans the pieces tell
+            others = {words: n for words, n in reader.left_out.counts.items() if not _is_of(config.points_topic, words)}
+            tell(others, _log, path)
     return drives, recordings, origin
+
+
+def _is_of(topic: str, words: str) -> bool:
+    return words.startswith(f"{topic}: ")
+
+
+def _point_times(reader: BagReader, config: BuildConfig, T_map_lidar: Trajectory) -> str:
+    """How the times of a bag's points are read."""
+    if config.point_times != "auto" or not is_compensated(reader, config, T_map_lidar):
+        return config.point_times
+    _log.warning(
+        "%s: walls are sharper without the times of points: %s seems to be compensated for motion already, so "
+        "the times are ignored (point_times: ns, us, ms or s uses them)", reader.path, config.points_topic,
+    )  # fmt: skip
+    return "ignore"
 
 
 def _check_scans(chunks: Sequence[GatherJob], config: BuildConfig, bags: list[Path]) -> None:
     """Says how many scans have been left out; raises BagError if all were."""
     placed, left_out = np.sum([load(job.out, "scans")["scans"] for job in chunks], axis=0)
+    unusable = joined([json.loads(str(load(job.out, "unusable")["unusable"])) for job in chunks])
+    tell(unusable, _log, ", ".join(map(str, bags)))
     if not placed:
         for job in chunks:
             job.out.unlink(missing_ok=True)  # nothing in it is worth going on with
@@ -179,8 +203,8 @@ def _check_scans(chunks: Sequence[GatherJob], config: BuildConfig, bags: list[Pa
         )
     if left_out:
         _log.warning(
-            "%d of %d scans are left out: no point in range, before or after the poses, or where those are more than "
-            "max_gap_s (%g s) apart", left_out, placed + left_out, config.max_gap_s,
+            "%d of %d scans are left out: no point in range, before or after the poses, or where those jump or are "
+            "more than max_gap_s (%g s) apart", left_out, placed + left_out, config.max_gap_s,
         )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ from .stages.tiles import corner_of, lots
 
 _MOST_VOXELS = 2**31
 """So far from zero a voxel has a number."""
+_FEW_POINTS, _LEAST_EXTENT_M, _MOST_EXTENT_M, _MOST_HEIGHT_M = 100, 0.5, 100_000.0, 5000.0
+"""Without the outermost hundredths on either side."""
 
 
 def map_from_cloud(
@@ -49,6 +51,7 @@ def map_from_cloud(
     reach = float(np.abs(found.xyz).max())
     if reach / config.voxel_m >= _MOST_VOXELS:
         raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point damaged?")
+    _check_size(source, found)
     if drive is not None:
         _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
@@ -64,6 +67,18 @@ def map_from_cloud(
             points, heats = _as_it_is(found, plan)
         intensity = "none" if found.intensity is None or not found.intensity.any() else "rank"
         return value_and_write(plan, points, drives, [source], model, workers, out, report, intensity, heats)
+
+
+def _check_size(source, cloud: Cloud) -> None:
+    """Raises InputError for a cloud of a size that no map has: its unit is another, or it is none of a place."""
+    low, high = np.quantile(cloud.xyz, (0.01, 0.99), axis=0)
+    wide, tall = float((high - low)[:2].max()), float((high - low)[2])
+    small = len(cloud) >= _FEW_POINTS and max(wide, tall) < _LEAST_EXTENT_M
+    if small or wide > _MOST_EXTENT_M or tall > _MOST_HEIGHT_M:
+        raise InputError(
+            f"{source}: a cloud {wide:.3g} wide and {tall:.3g} high found, expected metres "
+            f"({_LEAST_EXTENT_M:g} to {_MOST_EXTENT_M:g} wide, at most {_MOST_HEIGHT_M:g} high)"
+        )
 
 
 def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:

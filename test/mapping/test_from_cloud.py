@@ -144,3 +144,11 @@ def test_wrong_requests_are_one_line_and_leave_no_file(tmp_path, walls):
         result = lhmap(*arguments)
         assert result.exit_code == 2 and words in result.stderr and "Traceback" not in result.output, arguments
     assert not list(tmp_path.glob("o.*"))
+
+
+@pytest.mark.parametrize("scale", (1000, 0.001))
+def test_a_cloud_that_is_not_in_metres_is_refused(tmp_path, scale):
+    wall = np.random.default_rng(0).uniform((0, 0.04, 0), (120, 0.06, 8), (3000, 3)) * scale
+    write_cloud(tmp_path / "a.ply", Cloud(wall))
+    result = lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m")
+    assert result.exit_code == 2 and "expected metres" in result.stderr and not (tmp_path / "m").exists()

@@ -42,6 +42,7 @@ class Recording:
     """Time of recording of the first and the last message."""
     T_map_lidar: Trajectory
     intensity: IntensityRanks
+    point_times: str
 
 
 class Plan:
@@ -56,7 +57,7 @@ class Plan:
 
     def gather(self, recording: Recording) -> list[GatherJob]:
         """The pieces of a bag."""
-        c = self.config
+        c = self.config.model_copy(update={"point_times": recording.point_times})
         drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
         trajectory = self.out(POSES, drive)
         if not trajectory.exists():
@@ -65,7 +66,7 @@ class Plan:
         step = round(c.chunk_s * 1e9)
         starts = list(range(first, last + 1, step))
         curve = recording.intensity.values, recording.intensity.ranks
-        read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.max_gap_s)
+        read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.max_gap_s, c.point_times)
         settings = (*read, c.voxel_m, c.tile_m, c.moving)
         jobs = []
         for number, start in enumerate(starts):
