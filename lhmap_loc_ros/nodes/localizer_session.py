@@ -33,7 +33,7 @@ from ..memory import give_back_compiler
 from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import Health
-from .initial_pose import InitialPose, read_initial_pose
+from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
@@ -88,7 +88,7 @@ class Session:
         self.health = Health(f"no image has come on {topics}")
         self._mailbox, self._active = Mailbox(), threading.Event()
         self._waiting_since = math.inf
-        self._initial: InitialPose | None = None
+        self._next_start = NextStart()
         self._last_ns = {name: -1 for name in names}
         self._went_back_to: int | None = None
         self._logged_at: dict[str, float] = {}
@@ -119,7 +119,7 @@ class Session:
 
     def activate(self) -> None:
         """From now on images are localized and poses published; a track that there is goes on."""
-        if self._initial is None and not self._tracker.initialized:
+        if not self._next_start.waits and not self._tracker.initialized:
             self.reinitialize()
         self._waiting_since = time.monotonic()
         self._active.set()
@@ -199,18 +199,20 @@ class Session:
     def on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         c = self._config
         try:
-            self._initial = read_initial_pose(
+            start = read_initial_pose(
                 message, self.global_frame, self.map.metadata.path, c.initial_sigma_m, c.initial_sigma_deg
             )
         except InputError as error:
             self._warn("initialpose", f"initialpose: {error}")
+            return
+        self._next_start.put(start)
 
     def reinitialize(self) -> str:
         """Starts anew, at the next image, from what is known without being told; says from what, "" if from nothing."""
         known = self._starts.take()
         if known is None:
             return ""
-        self._initial = known
+        self._next_start.put(known)
         return f"starting from the {known.origin}"
 
     # -- the worker
@@ -260,10 +262,11 @@ class Session:
             self._starts.remember(result.T_map_base, result.covariance)
         found = self._recovery.after(
             result, image, mounted, self._config.tracker.crop_radius_m,
-            going=lambda: self.active and self._initial is None,
+            going=lambda: self.active and not self._next_start.waits,
         )  # fmt: skip
-        if found is not None and self._initial is None:
-            self._initial = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
+        if found is not None:
+            place = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
+            self._next_start.offer(place)
 
     def _decoded(self, frame: Frame) -> np.ndarray:
         kind = Image if self._config.image_transport == "raw" else CompressedImage
@@ -284,8 +287,7 @@ class Session:
         self._last_ns, self._went_back_to = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}, None
         self._tracker.clear()
         self._output.restart_path()
-        if self._initial is None:
-            self._initial = self._starts.after_a_jump(seconds)
+        self._next_start.offer(self._starts.after_a_jump(seconds))
         return True
 
     def _goes_on_from(self, stamp_ns: int) -> bool:
@@ -305,7 +307,7 @@ class Session:
 
     def _initialize(self, image_ns: int) -> bool:
         """Hands a start pose to the tracker if one came; False while there never was one."""
-        initial, self._initial = self._initial, None
+        initial = self._next_start.take()
         if initial is not None:
             stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
             self._tracker.initialize(stamp_ns, initial.T_map_base, initial.covariance)
