@@ -81,7 +81,12 @@ class Health:
         """Of the last seconds: localized images a second, their latencies [ms]; and the age of the last one [s]."""
         now, done = time.monotonic(), list(self._done)
         latencies = [latency for at, latency in done if at > now - _WINDOW_S]
-        return len(latencies) / _WINDOW_S, latencies, now - done[-1][0] if done else math.inf
+        return len(latencies) / _WINDOW_S, latencies, self.age_s
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the last image was localized; infinite before the first."""
+        return time.monotonic() - self._done[-1][0] if self._done else math.inf
 
 
 def no_session(failure: LhmapError | None) -> DiagnosticStatus:

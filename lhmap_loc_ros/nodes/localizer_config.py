@@ -82,7 +82,7 @@ class LocalizerConfig(Config):
         "odom", description="odom: global -> odometry frame, as REP-105 has it; base_link: global -> robot's frame; "
         "without odometry only base_link"
     )
-    transform_tolerance: float = Field(0.1, ge=0, le=5, description="map -> odom is stamped this far ahead [s]")
+    transform_tolerance: float = Field(0.1, ge=0, le=5, description="map -> odom is stamped this far ahead of now [s]")
     path_step_m: float = Field(0.5, gt=0, description="distance between the poses of `path` [m]")
     path_poses: int = Field(2000, ge=1, description="`path` keeps this many poses")
     overlay_period_s: float = Field(0.5, ge=0, description="least time between two pictures on `overlay` [s]")

@@ -26,6 +26,7 @@ from ..memory import give_back_freed, give_back_large_arrays
 from .diagnostics import no_session, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
 from .localizer_session import Session, image_topic, topic_of
+from .map_transform import PERIOD_S
 from .parameters import Parameters
 from .runtime import run
 
@@ -54,6 +55,7 @@ class LocalizerNode(LifecycleNode):
         # on the steady clock: on simulated time a timer stands still when a bag ends or starts again
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        self.create_timer(PERIOD_S, self._repeat_transform, clock=steady)
         self.create_timer(TRIM_S, give_back_freed, clock=steady)
         self._failure: LhmapError | None = None
         self._managed = self.get_parameter("autostart").value is False
@@ -170,6 +172,10 @@ class LocalizerNode(LifecycleNode):
         """A fault of ours: end visibly, so that whoever started the node can start it again."""
         self.exit_code = 1
         self.context.try_shutdown()
+
+    def _repeat_transform(self) -> None:
+        if self._session is not None:
+            self._session.repeat_transform()
 
     def _publish_diagnostics(self) -> None:
         session = self._session

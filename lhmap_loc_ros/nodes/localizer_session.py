@@ -135,11 +135,16 @@ class Session:
             self._waiting_since = math.inf
             self._node.get_logger().warning(self.health.problem)
 
+    def repeat_transform(self) -> None:
+        """map -> odom once more with a fresh stamp, while the pose is good; to be called every `PERIOD_S`."""
+        if self.active and self.health.age_s <= self._config.tracker.states.lost_after_s:
+            self._output.transform.repeat()
+
     def tell_age(self) -> None:
         """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
         if self.health.last is None or not self.active:
             return
-        _, _, age_s = self.health.recent
+        age_s = self.health.age_s
         if age_s > self._config.tracker.states.lost_after_s:
             self._output.publish_state(TrackState.LOST)
         elif age_s > self._config.diagnostics.max_age_s and self._tracker.state is TrackState.TRACKING:
@@ -287,6 +292,7 @@ class Session:
         self._last_ns, self._went_back_to = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}, None
         self._tracker.clear()
         self._output.restart_path()
+        self._output.transform.forget()
         self._next_start.offer(self._starts.after_a_jump(seconds))
         return True
 
