@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_dict_from_yaml_file, parameter_value_to_python
 
 from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
@@ -121,6 +122,66 @@ def test_an_unsealed_parameter_changes_until_it_is_read(sealed):
     parameters.unseal()
     assert node.set_parameters([Parameter("map_path", value="other")])[0].successful
     assert parameters.read().map_path == "other" and not seen
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts a node with some ROS arguments, in a context of its own; gives its parameters."""
+    contexts = []
+
+    def start(*arguments, model=LocalizerConfig):
+        context = rclpy.Context()
+        rclpy.init(args=["--ros-args", *map(str, arguments)], context=context)
+        node = Node("localizer_node", context=context)
+        contexts.append((context, node))
+        return node, Parameters(node, model, "node")
+
+    yield start
+    for context, node in contexts:
+        node.destroy_node()
+        context.try_shutdown()
+
+
+def dumped(node, path):
+    """What `ros2 param dump` writes: every parameter, by parts, in YAML."""
+    tree = {}
+    for name in sorted(node.list_parameters([], 0).names):
+        *parts, last = name.split(".")
+        place = tree
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = parameter_value_to_python(node.get_parameter(name).get_parameter_value())
+    path.write_text(yaml.dump({node.get_fully_qualified_name(): {"ros__parameters": tree}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["map_path:=m"],
+        ["map_path:=m", "initial_pose.z:=2.5", "refiner.restarts_m:=[]", "refiner.splat_m:=0.1", "cameras:=['a','b']"],
+        ["map_path:=m", "camera_in_base:=[1.0,0.0,1.5,0.0,0.0,0.0,1.0]"],
+    ],
+)
+def test_what_param_dump_writes_starts_the_same_node_and_can_be_loaded(started, tmp_path, given):
+    node, parameters = started(*(word for value in given for word in ("-p", value)))
+    file = dumped(node, tmp_path / "dump.yaml")
+    assert "null" not in file.read_text()
+    _, again = started("--params-file", file)
+    assert again.read() == parameters.read()
+    parameters.seal(("tracker.",))
+    loaded = [Parameter.from_parameter_msg(m) for m in parameter_dict_from_yaml_file(str(file)).values()]
+    results = {p.name: node.set_parameters([p])[0] for p in loaded if not p.name.startswith(("qos_", "start_type"))}
+    assert {name: r.reason for name, r in results.items() if not r.successful} == {}
+    assert again.read() == parameters.read()
+
+
+def test_a_builders_dump_starts_the_same_builder(started, tmp_path):
+    given = ("-p", "bag_path:=b", "-p", "map_path:=m", "-p", "build.budget_mb_per_km:=nan")
+    node, parameters = started(*given, model=MapBuilderConfig)
+    assert parameters.read().build.budget_mb_per_km is None
+    _, again = started("--params-file", dumped(node, tmp_path / "dump.yaml"), model=MapBuilderConfig)
+    assert again.read() == parameters.read()
 
 
 def test_descriptors_tell_range_and_meaning(sealed):
