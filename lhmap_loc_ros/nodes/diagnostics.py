@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.node import Node
 
 from ..errors import LhmapError
 from ..inference import Model, State
@@ -89,10 +90,18 @@ class Health:
         return time.monotonic() - self._done[-1][0] if self._done else math.inf
 
 
+def of_node(node: Node, statuses: Sequence[DiagnosticStatus]) -> list[DiagnosticStatus]:
+    """The same, named after the node that tells them, in full: there may be several of its kind."""
+    for status in statuses:
+        status.hardware_id = node.get_fully_qualified_name()
+        status.name = f"{status.hardware_id}: {status.name}"
+    return list(statuses)
+
+
 def no_session(failure: LhmapError | None) -> DiagnosticStatus:
     """Of a node that is not configured."""
     message = str(failure) if failure is not None else "not configured"
-    return DiagnosticStatus(level=ERROR if failure else WARN, name="lhmap_loc_ros: localization", message=message)
+    return DiagnosticStatus(level=ERROR if failure else WARN, name="localization", message=message)
 
 
 def session_statuses(
@@ -125,8 +134,7 @@ def track_status(result: TrackResult, latency_ms: float) -> DiagnosticStatus:
     }
     return DiagnosticStatus(
         level=_LEVELS[result.state],
-        name="lhmap_loc_ros: localization",
-        hardware_id="camera",
+        name="localization",
         message=result.problem or result.state.value,
         values=key_values(values),
     )
@@ -141,7 +149,7 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
     last = health.last
     if last is None or not active:
         message = health.complaint or health.problem if active else "inactive"
-        return DiagnosticStatus(level=WARN, name="lhmap_loc_ros: localization", message=message)
+        return DiagnosticStatus(level=WARN, name="localization", message=message)
     _, latencies, age_s = health.recent
     status = track_status(last, latencies[-1] if latencies else math.nan)
     if health.problem:
@@ -181,7 +189,7 @@ def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, act
         "rate_hz": rate, "latency_ms": latency_ms, "age_s": age_s,
     }  # fmt: skip
     return DiagnosticStatus(
-        level=level, name="lhmap_loc_ros: camera", hardware_id="camera", message=message, values=key_values(values)
+        level=level, name="camera", message=message, values=key_values(values)
     )
 
 
@@ -197,7 +205,7 @@ def network_status(config: RefinerConfig, networks: Sequence[Model]) -> Diagnost
         "asked_for": f"{config.backend.value}, {config.precision.value}, device {config.device}",
     }
     return DiagnosticStatus(
-        level=level, name="lhmap_loc_ros: network", message="; ".join(told), values=key_values(values)
+        level=level, name="network", message="; ".join(told), values=key_values(values)
     )
 
 
@@ -208,4 +216,4 @@ def _map(lhmap: LHMap, last: TrackResult | None) -> DiagnosticStatus:
         "tiles": len(lhmap.index), "tiles_waited_for": lhmap.tiles_waited_for,
     }  # fmt: skip
     level, message = (ERROR, problem) if problem else (OK, "open")
-    return DiagnosticStatus(level=level, name="lhmap_loc_ros: map", message=message, values=key_values(values))
+    return DiagnosticStatus(level=level, name="map", message=message, values=key_values(values))

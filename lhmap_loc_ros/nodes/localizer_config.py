@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -92,6 +93,16 @@ class LocalizerConfig(Config):
     refiner: RefinerConfig = RefinerConfig()
     tracker: TrackerConfig = TrackerConfig()
     relocalize: RelocalizeConfig = RelocalizeConfig()
+
+    @field_validator("global_frame_id", "odom_frame_id", "base_frame_id", "camera_frame_id", mode="before")
+    @classmethod
+    def _frames_have_no_leading_slash(cls, value):
+        return value.lstrip("/") if isinstance(value, str) else value
+
+    @field_validator("map_path", "save_pose_path")
+    @classmethod
+    def _paths_may_begin_at_home(cls, value):
+        return os.path.expanduser(value)
 
     @field_validator("camera_in_base")
     @classmethod

@@ -23,7 +23,7 @@ from ..errors import LhmapError
 from ..localization.network_set import NetworkSet
 from ..localization.refine import Refiner, RefinerConfig
 from ..memory import give_back_freed, give_back_large_arrays
-from .diagnostics import no_session, session_statuses
+from .diagnostics import no_session, of_node, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
 from .localizer_session import Session, image_topic, topic_of
 from .map_transform import PERIOD_S
@@ -187,7 +187,7 @@ class LocalizerNode(LifecycleNode):
             statuses = session_statuses(
                 session.health, session.images, session.networks, session.map, session.config, session.active
             )
-        message = DiagnosticArray(status=statuses)
+        message = DiagnosticArray(status=of_node(self, statuses))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 

@@ -29,7 +29,7 @@ from .conversions import (
     matrix_to_pose_stamped,
     to_pose_with_covariance,
 )
-from .diagnostics import track_status
+from .diagnostics import of_node, track_status
 from .localizer_config import LocalizerConfig
 from .map_transform import MapTransform
 
@@ -98,8 +98,8 @@ class LocalizerOutput:
         self.publish_state(result.state)
         refinement = result.refinement
         self._score.publish(Float32(data=0.0 if refinement is None else float(refinement.inlier_ratio)))
-        status = track_status(result, latency_ms)
-        self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.global_frame), status=[status]))
+        status = of_node(self._node, [track_status(result, latency_ms)])
+        self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.global_frame), status=status))
 
     def publish_state(self, state: TrackState) -> None:
         """The state, latched, where it is another than before; from any thread."""

@@ -8,6 +8,7 @@ A field `radius` of a part `tracker` is the parameter `tracker.radius`. What is 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -23,6 +24,7 @@ from rclpy.parameter import Parameter
 
 from ..configuration import validate
 from ..errors import ConfigError
+from .parameter_files import check_files
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 _LARGEST_INTEGER = 2**63 - 1
@@ -44,7 +46,10 @@ class Parameters(Generic[Model]):
     """The parameters of a node, one for each field of a model, and only values that the model accepts."""
 
     def __init__(self, node: Node, model: type[Model], source: str):
-        """Declares them; raises ConfigError, naming `source`, for one out of its range or that there is not."""
+        """Declares them; raises ConfigError for one out of its range or that there is not, and for a file for another name.
+
+        `source` is the node's usual name, for the messages.
+        """
         self._node, self._model, self._source = node, model, source
         self._fields = dict(fields_of(model))
         self._live: tuple[str, ...] | None = None
@@ -58,6 +63,7 @@ class Parameters(Generic[Model]):
                 node.declare_parameter(name, default, _descriptor(field), ignore_override=empty)
             except InvalidParameterValueException as error:
                 raise ConfigError(f"{source}: {name}: {error}") from None
+        check_files(node, source, sys.argv)
         self._refuse_unknown()
         node.add_on_set_parameters_callback(self._on_set)
 

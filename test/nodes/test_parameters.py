@@ -4,6 +4,7 @@
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rclpy.parameter import Parameter, parameter_dict_from_yaml_file, parameter_
 from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
+from lhmap_loc_ros.nodes.parameter_files import check_files
 from lhmap_loc_ros.nodes.parameters import Parameters, declare
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -37,6 +39,15 @@ def read(ros):
 
 def test_defaults_are_those_of_the_model(read):
     assert read(LocalizerConfig, map_path="m") == LocalizerConfig(map_path="m")
+
+
+def test_frames_with_a_slash_and_paths_from_home_are_understood(read, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/robot")
+    config = read(LocalizerConfig, map_path="~/campus.lhmap", base_frame_id="/base_link", odom_frame_id="/odom")
+    assert (config.map_path, config.base_frame_id, config.odom_frame_id) == (
+        "/home/robot/campus.lhmap", "base_link", "odom",
+    )  # fmt: skip
+    assert read(MapBuilderConfig, bag_path="~/bag", map_path="m").bag_path == "/home/robot/bag"
 
 
 def test_values_reach_their_part(read):
@@ -77,7 +88,7 @@ def test_what_is_missing_impossible_or_misspelt_is_named(read, values, words):
     ],
 )
 def test_the_parameter_files_fit_the_nodes(read, file, node, model, rest):
-    values = yaml.safe_load((CONFIG / file).read_text())[node]["ros__parameters"]
+    values = yaml.safe_load((CONFIG / file).read_text())[f"/**/{node}"]["ros__parameters"]
     config = read(model, **rest, **values)
     # what the files say is what happens without them
     assert config == model(**rest)
@@ -198,3 +209,25 @@ def test_the_page_of_the_interface_lists_every_parameter():
     tool = Path(__file__).parents[2] / "tools" / "interface.py"
     done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True, cwd=tool.parents[1])
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("localizer_node: {ros__parameters: {}}", "/robot1/localizer_node; /\\*\\*/localizer_node"),
+        ("/robot2/localizer_node: {ros__parameters: {}}", "robot2.*/robot1/localizer_node"),
+        ("robot2: {localizer_node: {ros__parameters: {}}}", "is for /robot2/localizer_node"),
+        ("/**: {ros__parameters: {}}", None),
+        ("/**/localizer_node: {ros__parameters: {}}", None),
+        ("/*/localizer_node: {ros__parameters: {}}", None),
+        ("robot1: {localizer_node: {ros__parameters: {}}}", None),
+        ("planner: {ros__parameters: {}}", None),
+    ],
+)
+def test_a_file_for_a_node_of_another_name_is_told(ros, tmp_path, text, words):
+    node = Node("localizer_node", namespace="/robot1", context=ros.context)
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=words) if words else nullcontext():
+        check_files(node, "localizer_node", ["node", "--ros-args", "--params-file", str(file)])
+    node.destroy_node()
