@@ -45,7 +45,7 @@ def generate_launch_description():
                 default_value=PathJoinSubstitution([share, "config", "localizer.param.yaml"]),
                 description="parameter file of the localizer",
             ),
-            DeclareLaunchArgument("namespace", default_value="", description="of the robot, where its topics in the bag have one"),
+            DeclareLaunchArgument("namespace", default_value="", description="of the robot, as its topics in the bag"),
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
             # before either runs: one that cannot start ends at once
             end_with(is_localizer),

@@ -28,6 +28,8 @@ _LEVELS = {
     TrackState.LOST: ERROR,
 }
 _WINDOW_S = 5.0
+WAITING = "waiting for initialpose"
+"""Begins the problem of images that come before it is known where the robot is."""
 
 
 class Health:
@@ -105,7 +107,7 @@ def no_session(failure: LhmapError | None) -> DiagnosticStatus:
 
 
 def session_statuses(
-    health: Health, images: dict[str, int], networks: Sequence[Model], lhmap: LHMap, config: LocalizerConfig,
+    health: Health, images: dict[str, float], networks: Sequence[Model], lhmap: LHMap, config: LocalizerConfig,
     active: bool,
 ) -> list[DiagnosticStatus]:  # fmt: skip
     """One status a subject."""
@@ -167,16 +169,23 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
     return status
 
 
-def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
+def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
     limits, (rate, latencies, age_s) = config.diagnostics, health.recent
     latency_ms = float(np.median(latencies)) if latencies else math.nan
     dropped = health.dropped_share(images["received"], images["dropped"])
     level, message = OK, "images come"
     if not active:
         message = "inactive"
+    elif math.isinf(age_s) and not images["received"]:
+        level, message = ERROR, health.problem
+    elif images["came_s"] > limits.max_age_s:
+        level, message = ERROR, f"last image came {images['came_s']:.1f} s ago"
+    elif health.problem.startswith(WAITING):
+        message = f"images come; {WAITING}"
+    elif math.isinf(age_s):
+        level, message = WARN, f"images come, but none was localized yet: {health.problem}"
     elif age_s > limits.max_age_s:
-        level = ERROR
-        message = "no image was localized yet" if math.isinf(age_s) else f"last image localized {age_s:.1f} s ago"
+        level, message = ERROR, f"images come, but the last one was localized {age_s:.1f} s ago"
     elif latency_ms > 1e3 * limits.max_latency_s:
         level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"
     elif rate < limits.min_rate_hz:

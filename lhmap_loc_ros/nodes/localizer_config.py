@@ -68,8 +68,8 @@ class LocalizerConfig(Config):
     image_transport: Literal["raw", "compressed"] = Field(
         "raw", description="raw: sensor_msgs/Image on `image`; compressed: CompressedImage on `image/compressed`"
     )
-    image_reliability: Literal["reliable", "best_effort"] = Field(
-        "reliable", description="of image and camera_info: best_effort for cameras that publish so; reliable loses none"
+    image_reliability: Literal["auto", "reliable", "best_effort"] = Field(
+        "auto", description="of the images: reliable loses none; auto: best_effort where the camera publishes so"
     )
     odometry_wait_s: float = Field(
         0.1, ge=0, le=2, description="an image waits this long for odometry that is not older [s]"

@@ -32,7 +32,7 @@ from ..localization.tracker import Tracker
 from ..memory import give_back_compiler
 from . import conversions as convert
 from .camera_input import CameraInput
-from .diagnostics import Health
+from .diagnostics import WAITING, Health
 from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
@@ -84,8 +84,8 @@ class Session:
         """
         self._node, self._config, self._refiner, self._fault = node, config, refiner, fault
         names = config.cameras or ("",)
-        topics = ", ".join(node.resolve_topic_name(image_topic(config, name)) for name in names)
-        self.health = Health(f"no image has come on {topics}")
+        self._topics = [node.resolve_topic_name(image_topic(config, name)) for name in names]
+        self.health = Health(self._no_image())
         self._mailbox, self._active = Mailbox(), threading.Event()
         self._waiting_since = math.inf
         self._next_start = NextStart()
@@ -131,9 +131,19 @@ class Session:
 
     def tell_waiting(self) -> None:
         """Logs, once, what is missing where no image has been localized some seconds after the start."""
+        if not self._mailbox.received:
+            self.health.problem = self._no_image()
         if self.active and not self.health.used and time.monotonic() > self._waiting_since + _PATIENCE_S:
             self._waiting_since = math.inf
             self._node.get_logger().warning(self.health.problem)
+
+    def _no_image(self) -> str:
+        topics = ", ".join(self._topics)
+        if any(map(self._node.count_publishers, self._topics)):
+            hint = "published, but not received: `ros2 topic info --verbose` shows type and QoS of both sides"
+        else:
+            hint = "nobody publishes it: `ros2 topic list` shows what there is"
+        return f"no image has come on {topics} ({hint})"
 
     def repeat_transform(self) -> None:
         """map -> odom once more with a fresh stamp, while the pose is good; to be called every `PERIOD_S`."""
@@ -208,7 +218,9 @@ class Session:
                 message, self.global_frame, self.map.metadata.path, c.initial_sigma_m, c.initial_sigma_deg
             )
         except InputError as error:
-            self._warn("initialpose", f"initialpose: {error}")
+            # always: somebody has just sent it, and looks
+            self.health.complain(f"initialpose: {error}")
+            self._node.get_logger().warning(f"initialpose: {error}")
             return
         self._next_start.put(start)
 
@@ -322,7 +334,7 @@ class Session:
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
         if not self._tracker.initialized:
-            self.health.refuse("waiting for initialpose (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path")
+            self.health.refuse(f"{WAITING} (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path")
         return self._tracker.initialized
 
     def _warn(self, subject: str, problem: str) -> None:
@@ -347,6 +359,7 @@ class Session:
         return self._config
 
     @property
-    def images(self) -> dict[str, int]:
-        """How many images came, and how many of them the worker never took."""
-        return {"received": self._mailbox.received, "dropped": self._mailbox.dropped}
+    def images(self) -> dict[str, float]:
+        """How many images came, how many of them the worker never took, and how long ago the last one came [s]."""
+        came_s = time.monotonic() - self._mailbox.came
+        return {"received": self._mailbox.received, "dropped": self._mailbox.dropped, "came_s": came_s}

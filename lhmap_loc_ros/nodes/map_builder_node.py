@@ -113,7 +113,7 @@ def _status(level: bytes, message: str, values: dict) -> DiagnosticStatus:
 
 def run_map_builder(argv: list[str] | None = None) -> int:
     """Runs the node with ROS arguments; returns the exit code."""
-    return run(MapBuilderNode, argv)
+    return run(MapBuilderNode, argv, NAME, __doc__)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ class Parameters(Generic[Model]):
     """The parameters of a node, one for each field of a model, and only values that the model accepts."""
 
     def __init__(self, node: Node, model: type[Model], source: str):
-        """Declares them; raises ConfigError for one out of its range or that there is not, and for a file for another name.
+        """Declares them; raises ConfigError for one out of range or unknown, and for a file for a node of another name.
 
         `source` is the node's usual name, for the messages.
         """

@@ -24,7 +24,7 @@ def launched(tmp_path, monkeypatch):
     (prefix / "lib/lhmap_loc_ros").mkdir(parents=True)
     for name in ("localizer_node", "player_node", "map_builder_node"):
         script = prefix / "lib/lhmap_loc_ros" / name
-        script.write_text(f"#!{sys.executable}\nfrom lhmap_loc_ros.nodes.{name} import main\nmain()\n")
+        script.write_text(f"#!{sys.executable}\nfrom lhmap_loc_ros.nodes.start import {name}\n{name}()\n")
         script.chmod(0o755)
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(prefix))
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
