@@ -12,8 +12,7 @@ import torch
 from ..errors import InputError
 from .shards import Frame, Shard
 
-SampleFunction = Callable[[Frame, np.random.Generator, tuple[int, int]], tuple[np.ndarray, ...]]
-"""Takes a frame, where chance comes from, and the width and height of the pixel grid."""
+SampleFunction = Callable[[Frame, np.random.Generator], tuple[np.ndarray, ...]]
 
 
 def find_shards(patterns: list[str]) -> list[Path]:
@@ -25,11 +24,8 @@ def find_shards(patterns: list[str]) -> list[Path]:
     return found
 
 
-class Batches(torch.utils.data.IterableDataset):
-    """Endless batches of samples of all shards, each batch on one pixel grid; every worker of every seed draws its own.
-
-    A place weighs like a place, however many images it has.
-    """
+class Samples(torch.utils.data.IterableDataset):
+    """Endless samples of all shards; every worker of every seed draws its own."""
 
     def __init__(self, config, sample: SampleFunction, seed: list[int]):
         self._config, self._sample, self._seed = config, sample, seed
@@ -39,30 +35,23 @@ class Batches(torch.utils.data.IterableDataset):
         rng = np.random.default_rng([*self._seed, info.id if info else 0])
         shards = [Shard(p) for p in find_shards(self._config.train)]
         weights = np.array([self._weight(s) for s in shards])
-        grids = self._config.grids
         while True:
-            grid = grids[rng.integers(len(grids))]
-            samples = []
-            for _ in range(self._config.batch):
-                shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
-                frame = shard.frame(int(rng.choice(shard.places[rng.integers(len(shard.places))])))
-                samples.append(self._sample(frame, rng, grid))
-            yield tuple(torch.from_numpy(np.stack(column)) for column in zip(*samples, strict=True))
+            shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
+            yield self._sample(shard.frame(int(rng.integers(len(shard)))), rng)
 
     def _weight(self, shard: Shard) -> float:
         factor = next((w for part, w in self._config.weights.items() if part in shard.path.name), 1.0)
-        return factor * len(shard.places)
+        return factor * len(shard)
 
 
 def batches(config, sample: SampleFunction, seed: list[int]) -> torch.utils.data.DataLoader:
-    """Batches of what `sample(frame, rng, grid)` gives, in order, prepared by `config.workers` processes.
+    """Batches of what `sample(frame, rng)` gives, in order, prepared by `config.workers` processes.
 
-    `config` has the fields train, weights, grids, batch and workers of `TrainConfig`. Another `seed` draws other
-    samples.
+    `config` has the fields train, weights, batch and workers of `TrainConfig`. Another `seed` draws other samples.
     """
     return torch.utils.data.DataLoader(
-        Batches(config, sample, seed),
-        batch_size=None,
+        Samples(config, sample, seed),
+        batch_size=config.batch,
         num_workers=config.workers,
         prefetch_factor=3 if config.workers else None,
     )
