@@ -151,7 +151,8 @@ def figures(outcome: Outcome, grey: Outcome | None = None) -> dict:
         **metrics.recall(last),
         "start_forward_median_m": float(np.median(np.abs(start[:, 2]))),
         "forward_median_m": float(np.median(np.abs(last[:, 2]))),
-        "axis_medians": _axis_medians(last),
+        "axis_medians": _axis_medians(np.abs(last)),
+        "signed_axis_medians": _axis_medians(last),
         "passes": [
             {"translation_median_m": float(np.median(m)), "rotation_median_deg": float(np.median(d))}
             for m, d in per_pass
@@ -166,9 +167,9 @@ def figures(outcome: Outcome, grey: Outcome | None = None) -> dict:
 
 
 def _axis_medians(errors: np.ndarray) -> dict[str, float]:
-    """Median absolute error per axis of the camera."""
+    """Median of errors (N, 6) per axis of the camera."""
     names = ("right_m", "down_m", "forward_m", "about_right_deg", "about_down_deg", "about_forward_deg")
-    scaled = np.abs(errors) * np.r_[1, 1, 1, np.degrees([1, 1, 1])]
+    scaled = errors * np.r_[1, 1, 1, np.degrees([1, 1, 1])]
     return dict(zip(names, np.median(scaled, axis=0).tolist(), strict=True))
 
 
@@ -187,7 +188,7 @@ def _control(out: dict, grey: Outcome) -> dict:
         "grey_translation_median_m": float(np.median(metrics.norms(last)[0])),
         "grey_rotation_median_deg": float(np.median(metrics.norms(last)[1])),
         "grey_forward_median_m": forward,
-        "grey_axis_medians": _axis_medians(last),
+        "grey_axis_medians": _axis_medians(np.abs(last)),
         "grey_leaks": forward < LEAK * out["start_forward_median_m"],
         # moving every image alike changes medians, and is no knowledge of any
         "grey_forward_spread": float(np.std(last[:, 2]) / np.std(start[:, 2])) if len(last) > 2 else None,

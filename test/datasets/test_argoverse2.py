@@ -103,7 +103,8 @@ def test_the_command_writes_a_bag_in_order_of_time(intact, tmp_path):
     assert recorded == sorted(recorded) and len(recorded) == SWEEPS + PICTURES and set(poses) == set(recorded)
     T_map_lidar = poses[scan.stamp_ns] @ T_base_lidar
     np.testing.assert_allclose(transform(T_map_lidar, scan.points.astype(float)), city_wall(), atol=0.02)
-    assert not info.distortion.any() and (info.width, info.height) == (WIDTH, HEIGHT)
+    calibration = info.calibration
+    assert not calibration.distortion.any() and (calibration.width, calibration.height) == (WIDTH, HEIGHT)
 
 
 def test_odd_frames_are_every_other_sweep_and_image(intact, tmp_path):

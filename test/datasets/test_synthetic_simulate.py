@@ -6,11 +6,16 @@ import pytest
 
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.synthetic.runs import Settings
+from lhmap_loc_ros.datasets.synthetic.sensors import CameraSpec, LidarSpec
 from lhmap_loc_ros.datasets.synthetic.simulate import simulate
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.errors import InputError
 
-TINY = Settings(width=64, height=24, image_period=0.5, scan_period=1.0, azimuths=64, beams=16, workers=0)
+TINY = Settings(
+    CameraSpec.pinhole(64, 24, 0.58 * 64, rate=2.0),
+    LidarSpec(elevations_deg=np.linspace(-24.8, 2.0, 16).tolist(), azimuths=64, rate=1.0),
+    workers=0,
+)
 SEED = 9
 
 
@@ -57,7 +62,8 @@ def test_the_query_bag_has_camera_and_odometry_but_no_truth(bags):
     infos = read(query, "/camera/camera_info")
     assert len(images) == len(infos) >= 6
     assert images[0].image.shape == (24, 64, 3)
-    assert infos[0].matrix[0, 0] == pytest.approx(0.58 * 64) and not infos[0].distortion.any()
+    calibration = infos[0].calibration
+    assert calibration.matrix[0, 0] == pytest.approx(0.58 * 64) and not calibration.distortion.any()
     transforms = read(query, "/tf", "/tf_static")
     assert {(t.frame, t.child) for t in transforms} == {("odom", "base_link"), ("base_link", "camera_optical_frame")}
     assert not read_frames(query) & {"map", "lidar"}

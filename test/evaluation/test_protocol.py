@@ -114,11 +114,12 @@ def test_start_scores_its_own_error():
 
 
 def test_known_errors_give_their_figures():
-    f = figures(run(queries(), Oracle(((0, 0, 0.3), (0, 0, 1.0))), 1))
+    f = figures(run(queries(), Oracle(((0, 0, -0.3), (0, 0, 1.0))), 1))
     assert f["translation_median_m"] == pytest.approx(0.3) and f["translation_p90_m"] == pytest.approx(0.3)
     assert f["rotation_median_deg"] == pytest.approx(1.0)
     assert f["axis_medians"]["forward_m"] == pytest.approx(0.3)
     assert f["axis_medians"]["about_forward_deg"] == pytest.approx(1.0)
+    assert f["signed_axis_medians"]["forward_m"] == pytest.approx(-0.3)
     assert (f["recall_025m_2deg"], f["recall_050m_5deg"], f["recall_5m_10deg"]) == (0.0, 1.0, 1.0)
     assert len(f["passes"]) == 2 and f["within_sigmas"] is None
 

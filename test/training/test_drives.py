@@ -108,7 +108,7 @@ def test_frames_are_counted_in_scans(tmp_path):
 
 def test_the_shipped_settings_are_valid_the_examples_in_its_comments_too():
     text = (Path(__file__).parents[2] / "config" / "train" / "data.yaml").read_text()
-    assert [drive.sequence for drive in DataConfig(**yaml.safe_load(text)).drives][0] == "2011_09_26_0005"
+    assert DataConfig(**yaml.safe_load(text)).drives[0].sequence == "2011_09_26_0005"
     _, examples = text.split("  # and others, with `frames` and `queries` as above:\n")
     drives = DataConfig(**yaml.safe_load("drives:\n" + re.sub("^  # ", "  ", examples, flags=re.M))).drives
     assert [drive.kind for drive in drives] == ["kitti_raw", "argoverse2", "bag"]
