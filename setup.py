@@ -77,10 +77,10 @@ setup(
     entry_points={
         "console_scripts": [
             f"lhmap = {NAME}.cli:main",
-            f"localizer_node = {NAME}.nodes.localizer_node:main",
-            f"map_builder_node = {NAME}.nodes.map_builder_node:main",
-            f"player_node = {NAME}.nodes.player_node:main",
-            f"recorder_node = {NAME}.nodes.recorder:main",
+            f"localizer_node = {NAME}.nodes.start:localizer_node",
+            f"map_builder_node = {NAME}.nodes.start:map_builder_node",
+            f"player_node = {NAME}.nodes.start:player_node",
+            f"recorder_node = {NAME}.nodes.start:recorder_node",
         ],
     },
     zip_safe=False,

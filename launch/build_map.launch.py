@@ -13,6 +13,7 @@ def generate_launch_description():
     argument = LaunchConfiguration
     return LaunchDescription(
         [
+            DeclareLaunchArgument("namespace", default_value="", description="of the node"),
             DeclareLaunchArgument("bag", description="bag of the mapping run"),
             DeclareLaunchArgument("map", description="LHMap file to write"),
             DeclareLaunchArgument(
@@ -26,6 +27,7 @@ def generate_launch_description():
                 package="lhmap_loc_ros",
                 executable="map_builder_node",
                 name="map_builder_node",
+                namespace=argument("namespace"),
                 output="screen",
                 parameters=[
                     argument("params"),

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Localizes a camera: ros2 launch lhmap_loc_ros localize.launch.py map:=campus.lhmap image:=/camera/image_raw ...
 
-The node starts by itself; with lifecycle:=true nav2's lifecycle manager brings it up and down.
+The node starts by itself; with lifecycle:=true nav2's lifecycle manager brings it up and down. With namespace:=robot1
+topics, services and TF are those of that robot, as nav2 has it.
 """
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, NotSubstitution, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -13,6 +15,21 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from lhmap_loc_ros.processes import PROFILES, image_profiles
+
+OPTIONAL = {"rviz": "rviz2", "lifecycle": "nav2_lifecycle_manager"}
+"""Arguments that need a package which may not be installed."""
+TF = [("/tf", "tf"), ("/tf_static", "tf_static")]
+
+
+def resolve_optional(context):
+    """Before anything starts: what is missing then would leave the localizer behind, alone."""
+    for name, package in OPTIONAL.items():
+        if IfCondition(LaunchConfiguration(name)).evaluate(context):
+            try:
+                get_package_prefix(package)
+            except PackageNotFoundError:
+                apt = f"ros-$ROS_DISTRO-{package.replace('_', '-')}"
+                raise RuntimeError(f"{name}:=true needs the package {package}: sudo apt install {apt}") from None
 
 
 def generate_launch_description():
@@ -26,9 +43,10 @@ def generate_launch_description():
                 default_value=PathJoinSubstitution([share, "config", "localizer.param.yaml"]),
                 description="parameter file",
             ),
-            DeclareLaunchArgument("image", default_value="/camera/image_raw", description="topic of the images"),
-            DeclareLaunchArgument("camera_info", default_value="/camera/camera_info", description="their calibration"),
-            DeclareLaunchArgument("odometry", default_value="/odom", description="topic of the odometry"),
+            DeclareLaunchArgument("namespace", default_value="", description="of this robot, where there are several"),
+            DeclareLaunchArgument("image", default_value="camera/image_raw", description="topic of the images"),
+            DeclareLaunchArgument("camera_info", default_value="camera/camera_info", description="their calibration"),
+            DeclareLaunchArgument("odometry", default_value="odom", description="topic of the odometry"),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="true while a bag is played"),
             DeclareLaunchArgument(
                 "lifecycle", default_value="false", description="true: nav2 starts it"
@@ -39,11 +57,13 @@ def generate_launch_description():
                 default_value=EnvironmentVariable(PROFILES, default_value=image_profiles()),
                 description="Fast DDS profiles; the camera driver should have the same, see docs/tuning.md",
             ),
+            OpaqueFunction(function=resolve_optional),
             SetEnvironmentVariable(PROFILES, argument("dds_profiles")),
             Node(
                 package="lhmap_loc_ros",
                 executable="localizer_node",
                 name="localizer_node",
+                namespace=argument("namespace"),
                 output="screen",
                 parameters=[
                     argument("params"),
@@ -54,6 +74,7 @@ def generate_launch_description():
                     },
                 ],
                 remappings=[
+                    *TF,
                     ("image", argument("image")),
                     ("image/compressed", [argument("image"), "/compressed"]),
                     ("camera_info", argument("camera_info")),
@@ -64,6 +85,7 @@ def generate_launch_description():
                 package="nav2_lifecycle_manager",
                 executable="lifecycle_manager",
                 name="lifecycle_manager_localization",
+                namespace=argument("namespace"),
                 output="screen",
                 # no bond: there is none for nodes in Python
                 parameters=[{"autostart": True, "bond_timeout": 0.0, "node_names": ["localizer_node"]}],
@@ -72,6 +94,8 @@ def generate_launch_description():
             Node(
                 package="rviz2",
                 executable="rviz2",
+                namespace=argument("namespace"),
+                remappings=TF,
                 arguments=["-d", PathJoinSubstitution([share, "config", "localize.rviz"])],
                 parameters=[{"use_sim_time": ParameterValue(argument("use_sim_time"), value_type=bool)}],
                 condition=IfCondition(argument("rviz")),

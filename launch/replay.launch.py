@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plays a bag to a localizer: ros2 launch lhmap_loc_ros replay.launch.py bag:=query map:=campus.lhmap
 
-The player waits for the localizer. Give the start with a parameter file (initial_pose) or by RViz's 2D Pose Estimate.
+The player waits for the localizer; where one of them ends, everything does. Give the start with a parameter file
+(initial_pose) or by RViz's 2D Pose Estimate.
 """
 
 from launch import LaunchDescription
@@ -12,6 +13,16 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
+
+
+def is_localizer(action):
+    """Whether a process is the localizer, which localize.launch.py starts."""
+    return isinstance(action, Node) and action.node_executable == "localizer_node"
+
+
+def end_with(process):
+    """Ends everything when a process does."""
+    return RegisterEventHandler(OnProcessExit(target_action=process, on_exit=[EmitEvent(event=Shutdown())]))
 
 
 def generate_launch_description():
@@ -34,17 +45,21 @@ def generate_launch_description():
                 default_value=PathJoinSubstitution([share, "config", "localizer.param.yaml"]),
                 description="parameter file of the localizer",
             ),
+            DeclareLaunchArgument("namespace", default_value="", description="of the robot, as its topics in the bag"),
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
+            # before either runs: one that cannot start ends at once
+            end_with(is_localizer),
+            end_with(player),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "localize.launch.py"])),
                 launch_arguments={
                     "map": argument("map"),
                     "params": argument("params"),
+                    "namespace": argument("namespace"),
                     "use_sim_time": "true",
                     "rviz": argument("rviz"),
                 }.items(),
             ),
             player,
-            RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())])),
         ]
     )

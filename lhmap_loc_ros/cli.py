@@ -13,7 +13,16 @@ from . import __version__
 from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
-from .console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table, show_logs
+from .console import (
+    BagArgument,
+    ConfigOption,
+    ProgressBars,
+    cell,
+    fails_in_one_line,
+    print_table,
+    show_logs,
+    tell_left_out,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,12 +60,28 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the two bags and the true poses.")],
     seed: Annotated[int, typer.Option(help="Number of the world; the same number gives the same bytes.")] = 0,
     length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 300.0,
+    camera: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="default, kitti, realsense, realsense-vga, action, fisheye, phone, or a YAML file of one.",
+        ),
+    ] = "default",
+    lidar: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="default, 16, 32, 64, 128, solid-state, or a YAML file of one.")
+    ] = "default",
+    robot: Annotated[str, typer.Option(help="What carries them: car, cart or dog.")] = "car",
+    light: Annotated[str, typer.Option(help="When the query run is: day, dusk or night.")] = "day",
+    wet: Annotated[bool, typer.Option("--wet", help="The ground is wet in both runs.")] = False,
 ) -> None:
     """Simulate a street: a mapping run with a LiDAR, and another day a query run with a camera."""
+    from .datasets.synthetic.runs import Settings
+    from .datasets.synthetic.sensors import camera_named, lidar_named
     from .datasets.synthetic.simulate import simulate as run
 
+    settings = Settings(camera_named(camera), lidar_named(lidar), robot, light, wet)
     with ProgressBars() as report:
-        run(out, seed, length, report)
+        run(out, seed, length, report, settings)
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")
 
 
@@ -194,6 +219,48 @@ def check(
         seen = run(bag, lhmap, out, frame, poses, load(LocalizeConfig, config).inputs)
     where = f"({seen['x']:.1f}, {seen['y']:.1f}, {seen['z']:.1f}) m"
     typer.echo(f"{out}: image {frame}, camera at {where}, {seen['points']} map points around")
+    tell_left_out(seen["left_out"])
+
+
+@app.command()
+@fails_in_one_line
+def calibrate(
+    bag: BagArgument,
+    map_path: MapOption,
+    poses: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="TUM file of the poses of base_link in the map; else BAG.tum, else the TF in the bag."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Folder for calibration.json and pictures of before and after."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Tell over a drive with known poses how the camera is really turned on the robot, and whether stamps are off.
+
+    It looks in two ways that know nothing of each other: by the networks' matches, and by the mutual information of
+    LiDAR intensity and image brightness. It changes nothing: it prints the transform to use.
+    """
+    from .configuration import load
+    from .evaluation.calibration.calibrate import calibrate as run
+    from .evaluation.calibration.calibrate import write
+    from .evaluation.calibration.told import HEADER, lines, rows
+    from .lhmap import LHMap
+    from .localization.offline import LocalizeConfig
+    from .outputs import check_folder
+
+    if out is not None:
+        check_folder(out)
+    settings = load(LocalizeConfig, config)
+    with LHMap.open(map_path) as lhmap:
+        with ProgressBars() as report:
+            found = run(bag, lhmap, poses, settings.inputs, settings.refiner, report)
+        if out is not None:
+            write(found, lhmap, out)
+    print_table("turn the camera about its own axes by (degrees, ± standard deviation):", HEADER, rows(found))
+    for line in lines(found):
+        typer.echo(line)
 
 
 @app.command()
@@ -247,6 +314,7 @@ def localize(
             _print_summary(evaluate(record, true_poses, bag, lhmap, out, "Localization", settings.inputs), out)
     states = ", ".join(f"{state} {count}" for state, count in Counter(record.states.tolist()).most_common())
     typer.echo(f"{out}: {len(record)} poses, {record.accepted.mean():.0%} of the images used; {states}")
+    tell_left_out(record.left_out)
     if "TRACKING" not in record.states:
         typer.echo("it never tracked: is it the map of this place, and the right start?", err=True)
 
@@ -333,6 +401,7 @@ def evaluate(
         return
     title = f"{method}, level {level}, {figures['frames']} images"
     print_table(title, ["", "start", "result", "grey image"], rows(figures))
+    tell_left_out(figures["left_out"])
     if figures.get("grey_leaks"):
         spread = figures["grey_forward_spread"]
         typer.echo(

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from .errors import ConfigError
 
@@ -17,8 +19,36 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_people_write_it(cls, values: Any) -> Any:
+        """Frames lose the leading slash, which tf2 does not know, and paths the `~` of the home folder."""
+        if not isinstance(values, dict):
+            return values
+        return {name: _plain(name, value) for name, value in values.items()}
+
 
 Model = TypeVar("Model", bound=BaseModel)
+Pose = tuple[float, float, float, float, float, float, float]
+"""A pose in settings: x y z [m] and the quaternion qx qy qz qw."""
+
+
+def _plain(name: Any, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if re.search(r"(^|_)frame(_id)?$", str(name)):
+        return value.lstrip("/")
+    # a topic may begin with ~, which is the node's name there
+    if re.search(r"(^|_)(path|file|folder|model|models)$", str(name)) and value.startswith("~"):
+        return os.path.expanduser(value)
+    return value
+
+
+def check_pose(value: Pose | None) -> Pose | None:
+    """For validators of fields of type `Pose`; raises ValueError for a quaternion of norm zero."""
+    if value is not None and not any(value[3:]):
+        raise ValueError("quaternion of norm zero found, expected x y z qx qy qz qw")
+    return value
 
 
 def validate(model: type[Model], values: dict[str, Any] | None, source: str = "configuration") -> Model:

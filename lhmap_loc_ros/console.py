@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .datasets.left_out import in_words
 from .errors import LhmapError
 
 INTERRUPTED = 130
@@ -44,6 +45,12 @@ def fails_in_one_line(command: Callable) -> Callable:
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
+
+
+def tell_left_out(counts: dict[str, int]) -> None:
+    """What could not be used of an input, on stderr; nothing if all could."""
+    if counts:
+        print(f"left out: {in_words(counts)}", file=sys.stderr)
 
 
 def show_logs() -> None:

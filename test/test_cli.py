@@ -25,7 +25,8 @@ from lhmap_loc_ros.localization import offline
 from lhmap_loc_ros.mapping import builder
 
 COMMANDS = (
-    "simulate", "import", "build", "info", "export", "view", "check", "localize", "play", "bench", "demo", "train",
+    "simulate", "import", "build", "info", "export", "view", "check", "calibrate", "localize", "play", "bench",
+    "demo", "train",
 )  # fmt: skip
 
 
@@ -180,9 +181,10 @@ def test_image_of_the_wrong_size(world, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_odometry_that_is_not_a_number(world, tmp_path):
+def test_odometry_that_is_not_a_number_is_left_out_and_told(world, tmp_path):
     bag = write_bag(tmp_path / "bag", nan_odometry_at=4)
-    fails(lhmap("localize", bag, *start(world), "--out", tmp_path / "o"), "not finite")
+    result = lhmap("localize", bag, *start(world), "--out", tmp_path / "o")
+    assert result.exit_code == 0 and "left out: 1 of /odom: pose is not finite" in result.stderr
 
 
 def test_pose_file_with_nan(world, tmp_path):
@@ -238,6 +240,9 @@ def test_check_says_what_is_missing(world, tmp_path):
 
 def test_simulate_and_import_refuse_nonsense(tmp_path):
     fails(lhmap("simulate", tmp_path / "s", "--length", 1), "length", "20")
+    fails(lhmap("simulate", tmp_path / "s", "--camera", "gopro"), "gopro", "fisheye")
+    fails(lhmap("simulate", tmp_path / "s", "--lidar", "9"), "lidar", "solid-state")
+    fails(lhmap("simulate", tmp_path / "s", "--robot", "boat"), "boat", "dog")
     fails(lhmap("import", "kitti", tmp_path, "07", tmp_path / "k"), "no such sequence")
     assert list(tmp_path.iterdir()) == []
 

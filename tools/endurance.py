@@ -27,6 +27,7 @@ from scipy.spatial.transform import Rotation
 
 from lhmap_loc_ros.console import ProgressBars
 from lhmap_loc_ros.datasets.synthetic.runs import Settings
+from lhmap_loc_ros.datasets.synthetic.sensors import CameraSpec
 from lhmap_loc_ros.datasets.synthetic.simulate import simulate
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.mapping.builder import build_map
@@ -81,7 +82,7 @@ def prepare(work: Path, width: int, height: int, rate: float) -> tuple[Path, Pat
     street, lhmap = work / f"street_{width}x{height}_{rate:g}", work / "street.lhmap"
     with ProgressBars() as report:
         if not street.exists():
-            settings = Settings(width=width, height=height, image_period=1 / rate)
+            settings = Settings(CameraSpec.pinhole(width, height, 0.58 * width, rate=rate))
             simulate(street, seed=1, length=200.0, report=report, settings=settings)
         if not lhmap.exists():
             build_map(street / "mapping", lhmap, report=report).close()

@@ -68,9 +68,15 @@ class _Localizer:
         self._map, self._truth, self._odometry = lhmap, truth, odometry
         self._refiner = Refiner(case.refiner)
         models = self._refiner.models
-        self.input, self.refinements = f"{models.height}x{models.width}", case.refiner.near_passes
+        self.refinements = case.refiner.near_passes
         self.backend, self.precision = models.networks[0].backend, models.networks[0].precision
         self._output, self.passes = _output(lhmap), 0
+
+    @property
+    def input(self) -> str:
+        """Height and width of the grid that the camera's images lie on."""
+        height, width = self._refiner.networks[0].inputs["image"][2:]
+        return f"{height}x{width}"
 
     def start(self, stamp_ns: int) -> None:
         """A drive begins."""

@@ -3,46 +3,55 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
 from ..errors import BagError, InputError
 from ..geometry import from_quaternion
 from . import decoding
+from .bag_files import open_bag
+from .left_out import LeftOut
 from .messages import CameraInfo, Image, Odometry, Scan, Stamped, Transform
 from .transforms import TransformTree
+
+_SIMULATED_NS = 10**6 * 10**9
+"""Clocks that count from the start of a simulation or of a machine are below it, those since 1970 far above."""
+_LOOKED_AT = 20
+_log = logging.getLogger(__name__)
 
 
 class BagReader:
     """An open bag; a context manager.
 
-    Intensities are scaled to [0, 1]: the full scale is told from the first scan of each topic that has
-    echoes, as the least of 1, 255 and 65535 that holds all but one in a thousand of its values, then kept;
-    what lies above is clipped. `intensity_scale` sets it instead.
+    Intensities of scans are as the sensor gives them, zeros where it gives none.
+    A message that cannot be used is left out and counted; a topic of such messages alone raises BagError.
     """
 
-    def __init__(self, path, intensity_scale: float | None = None):
-        """Opens the bag: a rosbag2 folder, an .mcap file or a ROS 1 .bag file.
+    def __init__(self, path, point_times: str = "auto"):
+        """Opens the bag: a rosbag2 folder, an .mcap or .db3 file or a ROS 1 .bag file.
 
-        Raises BagError if it is missing, truncated or no bag.
+        `point_times` is the unit of the times of points (s, ms, us, ns), auto: told from the first scan of each topic
+        that tells, or ignore. Raises BagError if the bag is missing, truncated or none.
         """
         self.path = Path(path)
-        self._scales: dict[str, float] = {}
-        self._scale = intensity_scale
+        self._point_times = point_times
+        self._units: dict[str, str] = {}
+        self._from_zero: dict[str, bool] = {}
+        self.left_out = LeftOut()
+        """The messages that could not be used so far."""
         if not self.path.exists():
             raise BagError(f"{path}: no such bag")
-        _check_kind(self.path)
         try:
-            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-            self._reader.open()
+            self._reader, self._foreign = open_bag(self.path)
+        except BagError:
+            raise
         except Exception as error:  # a damaged file makes the reader fail in many ways
             raise BagError(f"{path}: not a readable bag (truncated or damaged?): {_short(error)}") from error
-        self.topics: dict[str, str] = {c.topic: c.msgtype for c in self._reader.connections}
+        self.topics: dict[str, str] = {c.topic: c.msgtype for c in self._readable()}
         """Names of the topics and the types of their messages."""
 
     def close(self) -> None:
@@ -57,50 +66,94 @@ class BagReader:
     def count(self, topic: str) -> int:
         """Number of messages of a topic; raises BagError if it is not there."""
         self.require(topic)
-        return sum(c.msgcount for c in self._reader.connections if c.topic == topic)
+        return sum(c.msgcount for c in self._readable() if c.topic == topic)
+
+    def _readable(self) -> list:
+        return [c for c in self._reader.connections if c.topic not in self._foreign]
 
     def require(self, *topics: str) -> None:
         """Raises BagError, listing what there is, unless the bag has all these topics."""
         missing = [topic for topic in topics if topic not in self.topics]
         if missing:
             have = ", ".join(f"{name} ({kind})" for name, kind in sorted(self.topics.items())) or "none"
-            raise BagError(f"{self.path}: no topic {', '.join(missing)}; the bag has: {have}")
+            foreign = "".join(f"; {name} cannot be read: {why}" for name, why in sorted(self._foreign.items()))
+            raise BagError(f"{self.path}: no topic {', '.join(missing)}; the bag has: {have}{foreign}")
 
     def messages(self, topics: list[str], start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Stamped]:
         """The messages of some topics in the order of recording, as the classes of `datasets.messages`.
 
         A tf message gives one `Transform` for each it holds. `start_ns` and `stop_ns` bound the time of
-        recording. Raises BagError for a topic that is not there or of a type unknown here, and for messages
-        that are damaged.
+        recording. Raises BagError for a topic that is not there, of a type unknown here, or, without bounds, of
+        messages none of which can be used, and for a damaged file.
         """
         self.require(*topics)
         for topic in topics:
             if _kind(self.topics[topic]) not in _DECODERS:
                 known = ", ".join(sorted(_DECODERS))
                 raise BagError(f"{self.path}: {topic} is of type {self.topics[topic]}, expected one of {known}")
+        used = set()
         for topic, stamp, message, kind in self._undecoded(topics, start_ns, stop_ns):
             try:
-                yield from _DECODERS[kind](self, topic, stamp, message)
+                decoded = list(_DECODERS[kind](self, topic, stamp, message))
             except InputError as error:
-                raise BagError(f"{self.path}: {error}") from error
+                self.left_out.add(topic, str(error), stamp)
+                continue
             except Exception as error:
-                raise self._damaged(error) from error
+                self.left_out.add(topic, f"damaged: {_short(error)}", stamp)
+                continue
+            if decoded:
+                used.add(topic)
+            yield from decoded
+        for topic in topics:
+            reason = self.left_out.reason(topic)
+            if topic not in used and reason is not None and start_ns is None and stop_ns is None:
+                raise BagError(f"{self.path}: {reason}")
 
     def raw_messages(self, topic: str) -> Iterator[tuple[int, object]]:
         """Stamps [ns] and messages of a topic as they were sent, with a header; raises BagError as `messages`."""
         self.require(topic)
         for _, stamp, message, _ in self._undecoded([topic]):
-            yield _stamp(message.header, stamp), message
+            yield self._stamp(topic, message.header, stamp), message
 
     def _undecoded(self, topics: list[str], start_ns=None, stop_ns=None) -> Iterator[tuple]:
         """Topic, time of recording, message and its type."""
-        connections = [c for c in self._reader.connections if c.topic in set(topics)]
-        try:
-            for connection, stamp, data in self._reader.messages(connections, start_ns, stop_ns):
+        connections = [c for c in self._readable() if c.topic in set(topics)]
+        source = self._reader.messages(connections, start_ns, stop_ns)
+        while True:
+            try:
+                connection, stamp, data = next(source)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise self._damaged(error) from error
+            try:
                 message = self._reader.deserialize(data, connection.msgtype)
-                yield connection.topic, stamp, message, _kind(connection.msgtype)
-        except Exception as error:
-            raise self._damaged(error) from error
+            except Exception as error:
+                self.left_out.add(connection.topic, f"damaged: {_short(error)}", stamp)
+                continue
+            yield connection.topic, stamp, message, _kind(connection.msgtype)
+
+    def _stamp(self, topic: str, header, recorded: int) -> int:
+        """The stamp [ns] of a header; the time of recording where there is none."""
+        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+        if stamp:
+            return stamp
+        if topic not in self._from_zero:
+            self._from_zero[topic] = self._counts_from_zero(topic)
+        return 0 if self._from_zero[topic] else recorded
+
+    def _counts_from_zero(self, topic: str) -> bool:
+        """Whether a stamp of zero is one: the clock of a simulation began there, as the next stamps tell."""
+        for number, (_, _, message, _) in enumerate(self._undecoded([topic])):
+            parts = getattr(message, "transforms", [message])
+            later = [p.header.stamp.sec * 10**9 + p.header.stamp.nanosec for p in parts]
+            if any(later):
+                return max(later) < _SIMULATED_NS
+            if number == _LOOKED_AT:
+                break
+        if "TFMessage" not in self.topics[topic] and "tfMessage" not in self.topics[topic]:
+            _log.warning("%s: %s has no stamps: taken are the times of recording", self.path, topic)
+        return False
 
     def _damaged(self, error: Exception) -> BagError:
         """Damage shows in many ways."""
@@ -110,13 +163,6 @@ class BagReader:
     def span_ns(self) -> tuple[int, int]:
         """Time of recording of the first and the last message."""
         return self._reader.start_time, self._reader.end_time
-
-    def scale_of(self, topic: str) -> float | None:
-        """The full scale of the intensities of a topic of point clouds; None without echoes."""
-        for _ in self.messages([topic]):
-            if self._scale is not None or topic in self._scales:
-                return self._scale_of(topic, None)
-        return None
 
     def fingerprint(self) -> list[tuple[str, int, int]]:
         """Names, sizes and times of change of the bag's files."""
@@ -137,58 +183,49 @@ class BagReader:
             raise BagError(f"{self.path}: {topic} holds no message, expected a camera calibration")
         if not isinstance(info, CameraInfo):
             raise BagError(f"{self.path}: {topic} is of type {self.topics[topic]}, expected sensor_msgs/msg/CameraInfo")
-        if not info.matrix[0, 0] > 0:
-            raise BagError(f"{self.path}: {topic} is not calibrated: fx is {info.matrix[0, 0]:g}, expected more than 0")
+        fx = info.calibration.matrix[0, 0]
+        if not fx > 0:
+            raise BagError(f"{self.path}: {topic} is not calibrated: fx is {fx:g}, expected more than 0")
         return info
 
     def _scan(self, topic, stamp, message) -> Iterator[Scan]:
-        stamp = _stamp(message.header, stamp)
+        stamp, frame = self._head(topic, message, stamp)
         fields = decoding.decode_cloud(message)
         points = np.column_stack([fields[name] for name in "xyz"]).astype(np.float32)
         keep = np.isfinite(points).all(axis=1)
-        offsets = decoding.time_offsets_ns(fields, stamp, keep)
+        offsets = self._offsets(topic, fields, stamp, keep)
         intensity = decoding.intensity_field(fields)
         intensity = np.zeros(len(points), np.float32) if intensity is None else intensity
-        scale = self._scale_of(topic, intensity)
-        yield Scan(
-            topic,
-            stamp,
-            message.header.frame_id.lstrip("/"),
-            points[keep],
-            np.clip(intensity[keep] / scale, 0, 1),
-            offsets,
-        )
+        yield Scan(topic, stamp, frame, points[keep], intensity[keep], offsets)
 
-    def _scale_of(self, topic: str, intensity: np.ndarray) -> float:
-        if self._scale is not None:
-            return self._scale
-        if topic not in self._scales:
-            scale = decoding.intensity_scale(intensity)
-            if scale is None:
-                return 1.0
-            self._scales[topic] = scale
-        return self._scales[topic]
+    def _offsets(self, topic: str, fields: dict[str, np.ndarray], stamp: int, keep: np.ndarray) -> np.ndarray | None:
+        """When the points to keep were measured; the unit is that of the topic's first scan that tells."""
+        name = decoding.time_field(fields)
+        if name is None or self._point_times == "ignore":
+            return None
+        unit = self._units.get(topic) if self._point_times == "auto" else self._point_times
+        if unit is None:
+            unit = decoding.time_unit(fields[name][keep])
+            if unit is not None:
+                self._units[topic] = unit
+        return decoding.time_offsets_ns(fields, stamp, keep, unit)
 
     def _image(self, topic, stamp, message) -> Iterator[Image]:
-        yield Image(topic, *_head(message, stamp), decoding.decode_image(message))
+        yield Image(topic, *self._head(topic, message, stamp), decoding.decode_image(message))
 
     def _compressed(self, topic, stamp, message) -> Iterator[Image]:
-        yield Image(topic, *_head(message, stamp), decoding.decode_compressed_image(message))
+        yield Image(topic, *self._head(topic, message, stamp), decoding.decode_compressed_image(message))
 
     def _camera_info(self, topic, stamp, m) -> Iterator[CameraInfo]:
-        # ROS 1 writes the names in capitals
-        matrix, distortion = (m.k, m.d) if hasattr(m, "k") else (m.K, m.D)
-        matrix = np.array(matrix, dtype=float).reshape(3, 3)
-        yield CameraInfo(topic, *_head(m, stamp), m.width, m.height, matrix, np.array(distortion), m.distortion_model)
+        yield CameraInfo(topic, *self._head(topic, m, stamp), decoding.decode_calibration(m))
 
     def _odometry(self, topic, stamp, m) -> Iterator[Odometry]:
         covariance = np.array(m.pose.covariance, dtype=float).reshape(6, 6)
-        yield Odometry(
-            topic, *_head(m, stamp), getattr(m, "child_frame_id", "").lstrip("/"), _pose(m.pose.pose), covariance
-        )
+        child = getattr(m, "child_frame_id", "").lstrip("/")
+        yield Odometry(topic, *self._head(topic, m, stamp), child, _pose(m.pose.pose), covariance)
 
     def _pose_stamped(self, topic, stamp, m) -> Iterator[Odometry]:
-        yield Odometry(topic, *_head(m, stamp), "", _pose(m.pose), None)
+        yield Odometry(topic, *self._head(topic, m, stamp), "", _pose(m.pose), None)
 
     def _transforms(self, topic, stamp, message) -> Iterator[Transform]:
         for t in message.transforms:
@@ -196,8 +233,13 @@ class BagReader:
             try:
                 pose = from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
             except InputError as error:
-                raise BagError(f"{topic}: {t.header.frame_id} -> {t.child_frame_id}: {error}") from None
-            yield Transform(topic, *_head(t, stamp), t.child_frame_id.lstrip("/"), pose)
+                reason = f"{t.header.frame_id} -> {t.child_frame_id}: {error}"
+                self.left_out.add(topic, reason, (stamp, t.child_frame_id))
+                continue
+            yield Transform(topic, *self._head(topic, t, stamp), t.child_frame_id.lstrip("/"), pose)
+
+    def _head(self, topic: str, message, recorded: int) -> tuple[int, str]:
+        return self._stamp(topic, message.header, recorded), message.header.frame_id.lstrip("/")
 
 
 _DECODERS = {
@@ -213,16 +255,6 @@ _DECODERS = {
 }
 
 
-def _check_kind(path: Path) -> None:
-    """Raises BagError for what is easily taken for a bag."""
-    if path.suffix == ".lhmap":
-        raise BagError(f"{path}: an LHMap found, expected a bag")
-    if path.is_dir() and not (path / "metadata.yaml").exists():
-        inside = sorted(found.parent.name for found in path.glob("*/metadata.yaml"))
-        bags = f"; bags in it: {', '.join(inside)}" if inside else ""
-        raise BagError(f"{path}: a folder without metadata.yaml found, expected a rosbag2{bags}")
-
-
 def in_full(path) -> Path:
     """The whole path of a bag, so that one given as "." has a name; links keep theirs."""
     return Path(os.path.abspath(path))
@@ -230,15 +262,6 @@ def in_full(path) -> Path:
 
 def _kind(msgtype: str) -> str:
     return msgtype.replace("/msg/", "/")
-
-
-def _stamp(header, recorded: int) -> int:
-    stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
-    return stamp or recorded
-
-
-def _head(message, recorded: int) -> tuple[int, str]:
-    return _stamp(message.header, recorded), message.header.frame_id.lstrip("/")
 
 
 def _pose(pose) -> np.ndarray:

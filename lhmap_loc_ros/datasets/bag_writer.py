@@ -22,7 +22,7 @@ from ..errors import BagError
 from ..geometry import to_quaternion
 
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")])
-_FIELD_TYPES = {"f4": 7, "u2": 4}
+_FIELD_TYPES = {"f4": 7, "u2": 4, "u1": 2}
 _FOREVER = QosTime(2147483647, 4294967295)
 _LATCHED = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, _FOREVER, _FOREVER,
                QosLiveliness.AUTOMATIC, _FOREVER, False)
@@ -56,14 +56,19 @@ class BagWriter:
         self._writer.__exit__(*error)
 
     def points(self, topic: str, stamp_ns: int, frame: str, xyz: np.ndarray, intensity: np.ndarray | None = None,
-               ring: np.ndarray | None = None, time: np.ndarray | None = None) -> None:
+               ring: np.ndarray | None = None, time: np.ndarray | None = None,
+               intensity_field: str = "intensity") -> None:
         """A cloud: ``xyz`` (n, 3) metres, ``intensity`` (n,), ``ring`` (n,), ``time`` (n,) seconds after the stamp.
 
-        Fields that are None are left out of the message.
+        Fields that are None are left out of the message. ``intensity`` is written as ``intensity_field``, as uint8 or
+        uint16 if it is one, else as float32.
         """
-        columns = {"intensity": intensity, "ring": ring, "time": time}
+        columns = {intensity_field: intensity, "ring": ring, "time": time}
         names = ["x", "y", "z"] + [name for name, values in columns.items() if values is not None]
-        dtype = np.dtype([(name, _POINT[name]) for name in names])
+        types = {name: _POINT[name] for name in ("x", "y", "z", "ring", "time")}
+        whole = intensity is not None and intensity.dtype in (np.uint8, np.uint16)
+        types[intensity_field] = np.dtype(intensity.dtype).newbyteorder("<") if whole else _POINT["intensity"]
+        dtype = np.dtype([(name, types[name]) for name in names])
         cloud = np.empty(len(xyz), dtype)
         cloud["x"], cloud["y"], cloud["z"] = np.asarray(xyz).T
         for name in names[3:]:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -17,15 +20,22 @@ from pypcd4 import PointCloud
 from ..configuration import read_yaml
 from ..errors import InputError
 from ..outputs import filling
-from .decoding import intensity_scale
+from .decoding import INTENSITY_FIELDS, intensity_scale
 
+_log = logging.getLogger(__name__)
 TILES_INDEX = "pointcloud_map_metadata.yaml"
 _SUFFIXES = (".ply", ".pcd", ".las", ".laz")
-_FLOAT32_LIMIT_M = 65_536.0
-"""Beyond it a float32 coordinate is off by more than 4 mm; PCL's points, and so PCD files, are float32."""
+_TILES_FOLDER = "pointcloud_map.pcd"
+"""Beside the index: Autoware's folder of tiles."""
+_FLOAT32_LIMIT_M = 131_072.0
+"""It holds the 100 km of MGRS. Beyond it a float32 coordinate is off by more than 4 mm; PCL's points, and so PCD
+files, are float32."""
 _LAS_STEP_M = 0.001
 _LAS_SCALE = 65535.0
 """Full scale of the intensity in LAS and LAZ files as we write them; those of others use what part of it they like."""
+_LAS_NOISE = 7, 18
+_LAS_UNITS = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
+"""Metres in a unit, by its number in the GeoTIFF keys."""
 _LAS_SOFTWARE = "lhmap_loc_ros"
 _DEVICE_SCALE = 255.0
 """Full scale of the intensity in PLY and PCD files, as LiDAR drivers have it."""
@@ -97,10 +107,11 @@ def write_tiles(folder, tiles: Iterable[tuple[tuple[float, float], Cloud]], size
     """Writes PCD tiles and their index as Autoware's map loader reads them: `tiles` are corners (x, y) and clouds."""
     index = {"x_resolution": float(size_m), "y_resolution": float(size_m)}
     with filling(folder) as temporary:
+        (temporary / _TILES_FOLDER).mkdir()
         for (x, y), cloud in tiles:
             name = f"{x:.0f}_{y:.0f}.pcd" if float(x).is_integer() and float(y).is_integer() else f"{x:.3f}_{y:.3f}.pcd"
             _check_float32(Path(folder) / name, cloud.xyz)
-            _write_pcd(temporary / name, cloud)
+            _write_pcd(temporary / _TILES_FOLDER / name, cloud)
             index[name] = [float(x), float(y)]
         (temporary / TILES_INDEX).write_text(yaml.safe_dump(index, default_flow_style=None, sort_keys=False))
 
@@ -114,18 +125,21 @@ def _suffix(path: Path) -> str:
 
 def _tiles(folder: Path) -> list[Path]:
     """The tiles that the index names, else all PCD files."""
-    index = folder / TILES_INDEX
-    if not index.exists():
-        found = sorted(folder.glob("*.pcd"))
+    # Autoware keeps the index one level above the tiles
+    index = next((f / TILES_INDEX for f in (folder, folder.parent) if (f / TILES_INDEX).exists()), None)
+    places = [folder, folder / _TILES_FOLDER]
+    if index is None or (index.parent != folder and folder.suffix.lower() != ".pcd"):
+        found = sorted(file for place in places for file in place.glob("*.pcd") if file.is_file())
         if not found:
             raise InputError(f"{folder}: no PCD files found, expected tiles")
         return found
-    names = [name for name in read_yaml(index) if str(name).endswith(".pcd")]
-    missing = [name for name in names if not (folder / name).exists()]
+    names = [str(name) for name in read_yaml(index) if str(name).endswith(".pcd")]
+    tiles = [next((place / name for place in places if (place / name).is_file()), None) for name in names]
+    missing = [name for name, tile in zip(names, tiles, strict=True) if tile is None]
     if missing or not names:
         wrong = f"{missing[0]} and {len(missing) - 1} others are missing" if missing else "no tiles are named"
-        raise InputError(f"{index}: {wrong}, expected the names of PCD files beside it")
-    return [folder / name for name in names]
+        raise InputError(f"{index}: {wrong}, expected the names of PCD files beside it or in {_TILES_FOLDER}")
+    return tiles
 
 
 def _read_file(path: Path) -> tuple[Cloud, float | None]:
@@ -137,6 +151,7 @@ def _read_file(path: Path) -> tuple[Cloud, float | None]:
         fields, scale = _READERS[suffix](path)
     except _DAMAGE as error:
         raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {error}") from error
+    fields = {name.lower() if name in "XYZ" else name: values for name, values in fields.items()}
     missing = [name for name in "xyz" if name not in fields]
     if missing:
         raise InputError(f"{path}: fields {', '.join(fields) or 'none'} found, expected x, y and z")
@@ -144,8 +159,8 @@ def _read_file(path: Path) -> tuple[Cloud, float | None]:
     finite = np.isfinite(xyz).all(axis=1)
     plain = {**{name.lower().removeprefix("scalar_"): values for name, values in fields.items()}, **fields}
     intensity, heat = (
-        np.nan_to_num(np.asarray(plain[name], np.float32)[finite]) if name in plain else None
-        for name in ("intensity", "heat")
+        next((np.nan_to_num(np.asarray(plain[name], np.float32)[finite]) for name in names if name in plain), None)
+        for names in (INTENSITY_FIELDS, ("heat",))
     )
     return Cloud(xyz[finite], intensity, None if heat is None else np.clip(heat, 0, 1)), scale
 
@@ -156,22 +171,66 @@ def _read_ply(path: Path) -> tuple[dict[str, np.ndarray], None]:
 
 
 def _read_pcd(path: Path) -> tuple[dict[str, np.ndarray], None]:
-    cloud = PointCloud.from_path(path)
-    _check_count(len(cloud.pc_data), cloud.metadata.points)
-    return {name: cloud.pc_data[name] for name in cloud.fields}, None
+    content = path.read_bytes()
+    end = re.search(rb"^data[^\n]*\n", content, re.IGNORECASE | re.MULTILINE)
+    if end is None:
+        raise ValueError("no line DATA found")
+    cloud = PointCloud.from_fileobj(io.BytesIO(_pcd_header(content[: end.end()].decode()) + content[end.end() :]))
+    data = np.atleast_1d(cloud.pc_data)  # of one point in text
+    _check_count(len(data), cloud.metadata.points)
+    return {name: data[name] for name in data.dtype.names}, None
+
+
+def _pcd_header(text: str) -> bytes:
+    """The header as the format has it, of one in small letters or without COUNT or POINTS, or with a COUNT of 0."""
+    lines = (line.split() for line in text.splitlines())
+    words = {parts[0].upper(): parts[1:] for parts in lines if parts and not parts[0].startswith("#")}
+    words["COUNT"] = ["1" if n == "0" else n for n in words.get("COUNT") or ["1"] * len(words["FIELDS"])]
+    words["TYPE"] = [kind.upper() for kind in words["TYPE"]]
+    words.setdefault("HEIGHT", ["1"])
+    words.setdefault("POINTS", [str(int(words["WIDTH"][0]) * int(words["HEIGHT"][0]))])
+    words["DATA"] = [kind.lower() for kind in words["DATA"]]
+    order = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
+    return "".join(f"{name} {' '.join(words[name])}\n" for name in order if name in words).encode()
 
 
 def _read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
     las = laspy.read(path)
     _check_count(len(las.points), las.header.point_count)
-    fields = {name: np.asarray(getattr(las, name)) for name in ("x", "y", "z", "intensity")}
+    to_m = _las_units(las.header)
+    kept = ~np.isin(np.asarray(las.classification), _LAS_NOISE)
+    if "withheld" in las.point_format.dimension_names:
+        kept &= ~np.asarray(las.withheld).astype(bool)
+    if not kept.all():
+        _log.warning("%s: %d of %d points are noise or withheld and left out", path, (~kept).sum(), len(kept))
+    fields = {name: np.asarray(getattr(las, name))[kept] for name in ("x", "y", "z", "intensity")}
+    for name, factor in zip("xyz", to_m, strict=True):
+        fields[name] = fields[name] * factor
     if not fields["intensity"].any():
         del fields["intensity"]  # the field is always there; of zeros, nobody filled it
     ours = las.header.generating_software == _LAS_SOFTWARE
     if "heat" in las.point_format.extra_dimension_names:
         # another program that saved it again put its own name there, and kept the values
-        fields["heat"], ours = np.asarray(las["heat"]), True
+        fields["heat"], ours = np.asarray(las["heat"])[kept], True
     return fields, _LAS_SCALE if ours else None
+
+
+def _las_units(header: laspy.LasHeader) -> tuple[float, float, float]:
+    """Metres in the units of x, y and z by the file's reference system; raises InputError for degrees."""
+    text, keys = "", {}
+    for record in header.vlrs:
+        text += getattr(record, "string", "") if record.record_id == 2112 else ""
+        if record.record_id == 34735:
+            keys = {key.id: key.value_offset for key in record.geo_keys}
+    projected = re.search(r"PROJCS|PROJCRS", text) or keys.get(1024) == 1
+    # seven decimals are centimetres of degrees, and a hundredth of a hair of metres
+    small = header.scales[0] <= 1e-6 and np.abs([header.mins[:2], header.maxs[:2]]).max() <= 180
+    if not projected and (re.search(r"GEOGCS|GEOGCRS|GEODCRS", text) or keys.get(1024) == 2 or small):
+        raise ValueError("coordinates in degrees found, expected metres: project them first, as to UTM")
+    unit = re.findall(r'(?:LENGTH)?UNIT\["[^"]*(?:foot|feet|metre|meter)[^"]*",\s*([\d.]+)', text, re.IGNORECASE)
+    across = float(unit[0]) if unit else _LAS_UNITS.get(keys.get(3076), 1.0)
+    up = float(unit[-1]) if unit else _LAS_UNITS.get(keys.get(4099), across)
+    return across, across, up
 
 
 def _check_count(found: int, expected: int) -> None:

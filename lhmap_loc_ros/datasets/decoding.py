@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import struct
+
 import cv2
 import numpy as np
 
 from ..errors import BagError
+from ..geometry import Calibration
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 _TIME_FIELDS = ("time", "t", "timestamp", "time_offset", "offset_time", "timeOffset", "time_stamp")
-_INTENSITY_FIELDS = ("intensity", "i", "reflectivity", "reflectance")
-_LONGEST_SWEEP_NS = 2 * 10**9
+INTENSITY_FIELDS = ("intensity", "i", "reflectivity", "reflectance")
+_SHORTEST_SWEEP_NS, _LONGEST_SWEEP_NS = 10**6, 2 * 10**9
+UNITS_NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_LEAP_SECONDS = 0, 37, -37, 18, -18
+"""How far the clocks of TAI and GPS are from that of the stamp, or that from theirs."""
 
 _COLOURS = {
     "rgb8": None,
@@ -19,53 +25,135 @@ _COLOURS = {
     "8uc3": cv2.COLOR_BGR2RGB,
     "rgba8": cv2.COLOR_RGBA2RGB,
     "bgra8": cv2.COLOR_BGRA2RGB,
+    "8uc4": cv2.COLOR_BGRA2RGB,
     "mono8": cv2.COLOR_GRAY2RGB,
     "8uc1": cv2.COLOR_GRAY2RGB,
+    "mono16": cv2.COLOR_GRAY2RGB,
     # OpenCV names a Bayer pattern by its second row, ROS by its first
     "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
     "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
     "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
     "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+    "bayer_rggb16": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr16": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg16": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg16": cv2.COLOR_BayerGB2RGB,
     "uyvy": cv2.COLOR_YUV2RGB_UYVY,
     "yuv422": cv2.COLOR_YUV2RGB_UYVY,
     "yuyv": cv2.COLOR_YUV2RGB_YUY2,
     "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "nv12": cv2.COLOR_YUV2RGB_NV12,
+    "nv21": cv2.COLOR_YUV2RGB_NV21,
 }
-_CHANNELS = {"rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "uyvy": 2, "yuv422": 2, "yuyv": 2,
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "8uc4": 4, "uyvy": 2, "yuv422": 2, "yuyv": 2,
              "yuv422_yuy2": 2}  # fmt: skip
+_TWELVE_BITS = 1 << 12
+_ORIENTATION_TAG = 0x0112
 
 
 def decode_image(message) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 RGB of a sensor_msgs/Image; raises BagError for an unknown encoding."""
+    """The pixels (H, W, 3) uint8 RGB of a sensor_msgs/Image; raises BagError for an unknown encoding.
+
+    Of 16 bits the upper eight are kept; of images that use no more than twelve of them, the upper eight of those.
+    """
     encoding = message.encoding.lower()
     if encoding not in _COLOURS:
         raise BagError(f"image encoding {message.encoding!r} found, expected one of {', '.join(_COLOURS)}")
-    channels = _CHANNELS.get(encoding, 1)
+    channels, item = _CHANNELS.get(encoding, 1), 2 if encoding.endswith("16") else 1
+    # the colours of these come after the grey rows, half as many
+    height = message.height * 3 // 2 if encoding in ("nv12", "nv21") else message.height
     data = np.frombuffer(memoryview(message.data), np.uint8)
-    row = message.width * channels
-    if message.step < row or len(data) < message.step * message.height:
+    row = message.width * channels * item
+    # some drivers leave the step of the rows at 0
+    step = message.step or row
+    if step < row or len(data) < step * height:
         raise BagError(
             f"image of {message.width}x{message.height} {encoding} has {len(data)} bytes in rows of {message.step}, "
-            f"expected {message.height} rows of at least {row}"
+            f"expected {height} rows of at least {row}"
         )
-    rows = data[: message.step * message.height].reshape(message.height, message.step)[:, :row]
-    pixels = np.ascontiguousarray(rows).reshape(message.height, message.width, channels)
-    code = _COLOURS[encoding]
+    rows = np.ascontiguousarray(data[: step * height].reshape(height, step)[:, :row])
+    if item == 2:
+        rows = _eight_bits(rows.view(">u2" if message.is_bigendian else "<u2"))
+    return _to_rgb(rows.reshape(height, message.width, channels), encoding)
+
+
+def decode_compressed_image(message) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage; raises BagError if undecodable.
+
+    A Bayer pattern that was compressed as it is, as the format tells (`bayer_rggb8; png compressed`), becomes colours.
+    A JPEG with an EXIF orientation is refused: calibrations are of pixels as the sensor has them.
+    """
+    data = np.frombuffer(memoryview(message.data), np.uint8)
+    turned = _exif_orientation(data[:65536].tobytes())
+    if turned != 1:
+        raise BagError(f"compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1 or none")
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    if pixels is None:
+        raise BagError(f"compressed image ({message.format!r}, {len(data)} bytes) cannot be decoded")
+    if pixels.dtype == np.uint16:
+        pixels = _eight_bits(pixels)
+    if pixels.dtype != np.uint8:
+        raise BagError(f"compressed image ({message.format!r}) has pixels of {pixels.dtype}, expected 8 or 16 bits")
+    if pixels.ndim == 3:
+        return _to_rgb(pixels, {3: "bgr8", 4: "bgra8"}[pixels.shape[2]])
+    encoding = message.format.split(";")[0].strip().lower()
+    return _to_rgb(pixels[:, :, None], encoding if encoding.startswith("bayer_") else "mono8")
+
+
+def _to_rgb(pixels: np.ndarray, encoding: str) -> np.ndarray:
+    """The colours of pixels (H, W, C) uint8, of an encoding in small letters; raises BagError."""
+    code = _COLOURS.get(encoding, -1)
+    if code == -1:
+        raise BagError(f"image encoding {encoding!r} found, expected one of {', '.join(_COLOURS)}")
     try:
         return pixels.copy() if code is None else cv2.cvtColor(pixels, code)
     except cv2.error as error:
         # no pixel at all, or half a pair of them
-        size = f"{message.width}x{message.height}"
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise BagError(f"image of {size} {encoding} cannot be converted to rgb8: {error.err}") from None
 
 
-def decode_compressed_image(message) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage; raises BagError if undecodable."""
-    data = np.frombuffer(memoryview(message.data), np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if pixels is None:
-        raise BagError(f"compressed image ({message.format!r}, {len(data)} bytes) cannot be decoded")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """The upper eight bits of those that an image of uint16 uses, 12 or 16."""
+    shift = 4 if values.max(initial=0) < _TWELVE_BITS else 8
+    return (values >> shift).astype(np.uint8)
+
+
+def _exif_orientation(data: bytes) -> int:
+    """How the EXIF part of a JPEG says it is turned (1: not at all); 1 where there is none."""
+    start = data.find(b"Exif\0\0") + 6
+    if not data.startswith(b"\xff\xd8") or start < 6:
+        return 1
+    try:
+        order = {b"II": "<", b"MM": ">"}[data[start : start + 2]]
+        entries = start + struct.unpack_from(f"{order}I", data, start + 4)[0]
+        for k in range(struct.unpack_from(f"{order}H", data, entries)[0]):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, entries + 2 + 12 * k)
+            if tag == _ORIENTATION_TAG:
+                return value or 1
+    except (KeyError, struct.error):
+        pass
+    return 1
+
+
+def decode_calibration(message) -> Calibration:
+    """The calibration of a sensor_msgs/CameraInfo."""
+
+    def part(name):
+        # ROS 1 writes the names in capitals
+        return np.array(getattr(message, name) if hasattr(message, name) else getattr(message, name.upper()), float)
+
+    roi = message.roi
+    return Calibration(
+        message.width,
+        message.height,
+        part("k").reshape(3, 3),
+        part("d"),
+        message.distortion_model,
+        part("p").reshape(3, 4),
+        (message.binning_x or 1, message.binning_y or 1),
+        (roi.x_offset, roi.y_offset, roi.width, roi.height),
+    )
 
 
 def decode_cloud(message) -> dict[str, np.ndarray]:
@@ -111,35 +199,67 @@ def intensity_scale(intensity: np.ndarray) -> float | None:
 
 def intensity_field(fields: dict[str, np.ndarray]) -> np.ndarray | None:
     """The field that holds the strength of the echoes, (N,) float32, unscaled; None if there is none."""
-    name = next((name for name in _INTENSITY_FIELDS if name in fields), None)
+    name = next((name for name in INTENSITY_FIELDS if name in fields), None)
     return None if name is None else np.nan_to_num(fields[name].astype(np.float32))
 
 
-def time_offsets_ns(fields: dict[str, np.ndarray], stamp_ns: int, keep: np.ndarray) -> np.ndarray | None:
+def time_field(fields: dict[str, np.ndarray]) -> str | None:
+    """The field that tells when each point was measured; None if there is none."""
+    return next((name for name in _TIME_FIELDS if name in fields), None)
+
+
+def time_unit(values: np.ndarray) -> str | None:
+    """The unit of the times (N,) of one sweep: s, ms, us or ns; None where their span fits none or there is no span.
+
+    Integers are nanoseconds and floats seconds if that makes a sweep of 1 ms to 2 s; else it is the unit that makes one
+    of 1 ms to 1 s, of which there is but one.
+    """
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    # of the same sign and of the same clock, so that the difference is exact
+    span = float(values.max() - values.min())
+    usual = "ns" if values.dtype.kind in "ui" else "s"
+    if _SHORTEST_SWEEP_NS <= span * UNITS_NS[usual] <= _LONGEST_SWEEP_NS:
+        return usual
+    return next((u for u, ns in UNITS_NS.items() if _SHORTEST_SWEEP_NS <= span * ns < 10**9), None)
+
+
+def time_offsets_ns(
+    fields: dict[str, np.ndarray], stamp_ns: int, keep: np.ndarray, unit: str | None = None
+) -> np.ndarray | None:
     """When each point to `keep` (N,) bool was measured, (K,) int64 nanoseconds after the stamp; None if no field tells.
 
-    The others, as the lost returns of an organised cloud, need not have any time.
-    Integers are nanoseconds, floats seconds; float64 above 1e14 are nanoseconds. What is larger than a year
-    is absolute. Raises BagError where the result spans more than two seconds: then it is of another unit.
+    The others, as the lost returns of an organised cloud, need not have any time. `unit` (s, ms, us, ns) is that of the
+    field, None: told by `time_unit`. Times of up to 20 s are relative to the stamp. Others are of a clock: that of the
+    stamp, or one that is whole leap seconds apart (TAI, GPS); else, as of one that began at power-on, the first point
+    is taken to be measured at the stamp. Raises BagError where the result spans more than two seconds.
     """
-    name = next((name for name in _TIME_FIELDS if name in fields), None)
+    name = time_field(fields)
     if name is None or not keep.any():
         return None
     values = fields[name][keep]
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise BagError(f"point cloud field {name!r} holds times that are not finite")
-    top = float(values.max())
-    if values.dtype.kind == "f" and top < 1e14:
-        whole = np.floor(values[0]) if top > 3e7 else 0.0
-        offsets = np.round((values.astype(np.float64) - whole) * 1e9).astype(np.int64)
-        if top > 3e7:
-            offsets += int(whole) * 10**9 - stamp_ns
-    else:
-        offsets = values.astype(np.int64) - (stamp_ns if top > 3e16 else 0)
-    low, high = int(offsets.min()), int(offsets.max())
-    if high - low > _LONGEST_SWEEP_NS or max(-low, high) > 10 * _LONGEST_SWEEP_NS:
+    scale = UNITS_NS[unit or time_unit(values) or ("ns" if values.dtype.kind in "ui" else "s")]
+    # what is whole is kept apart: float64 nanoseconds of today are some hundred off
+    first = values[0].item() if values.dtype.kind in "ui" else float(np.floor(values[0]))
+    rest = values.astype(np.int64) - first if values.dtype.kind in "ui" else values.astype(np.float64) - first
+    since = np.round(rest * scale).astype(np.int64)
+    low, high = int(since.min()), int(since.max())
+    if high - low > _LONGEST_SWEEP_NS:
         raise BagError(
-            f"point cloud field {name!r} ({values.dtype}) puts points between {low / 1e9:g} and {high / 1e9:g} s "
-            "after the stamp of the scan, expected a sweep of at most 2 s"
+            f"point cloud field {name!r} ({values.dtype}) puts points between {(first * scale + low) / 1e9:g} and "
+            f"{(first * scale + high) / 1e9:g} s, expected a sweep of at most 2 s (its unit: point_times)"
         )
-    return offsets
+    begin = int(first * scale)
+    if max(abs(begin + low), abs(begin + high)) <= 10 * _LONGEST_SWEEP_NS:
+        return since + begin
+    return since + _to_clock(begin - stamp_ns, low, high)
+
+
+def _to_clock(begin: int, low: int, high: int) -> int:
+    """What is added to times of another clock: `begin` is how far it is from the stamp, the sweep `low` to `high`."""
+    for leap_s in _LEAP_SECONDS:
+        if max(abs(begin + low - leap_s * 10**9), abs(begin + high - leap_s * 10**9)) <= _LONGEST_SWEEP_NS:
+            return begin - leap_s * 10**9
+    return -low

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import Rectifier
+from ..geometry import Calibration, Rectifier
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Scan(Stamped):
     points: np.ndarray
     """(N, 3) float32, metres."""
     intensity: np.ndarray
-    """(N,) float32 in [0, 1]; zero where the sensor tells none."""
+    """(N,) float32 in the sensor's unit; zero where it tells none."""
     offsets_ns: np.ndarray | None
     """(N,) int64, when each point was measured, relative to the stamp; None where the sensor does not tell."""
 
@@ -52,16 +52,11 @@ class Image(Stamped):
 class CameraInfo(Stamped):
     """A camera calibration."""
 
-    width: int
-    height: int
-    matrix: np.ndarray
-    """K (3, 3), pixels."""
-    distortion: np.ndarray
-    distortion_model: str
+    calibration: Calibration
 
     def rectifier(self) -> Rectifier:
         """What turns the raw images into those of a pinhole camera; raises InputError if not calibrated."""
-        return Rectifier(self.width, self.height, self.matrix, self.distortion, self.distortion_model)
+        return self.calibration.rectifier()
 
 
 @dataclass(frozen=True)

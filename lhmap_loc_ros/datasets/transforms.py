@@ -30,15 +30,20 @@ class TransformTree:
 
     def lookup(self, a: str, b: str) -> np.ndarray:
         """The pose T_a_b (4, 4) of frame b in frame a; raises BagError where no chain joins them."""
+        pose, frames = np.eye(4), self.chain(a, b)
+        for parent, child in zip(frames[:-1], frames[1:], strict=True):
+            pose = pose @ self._edges[parent][child]
+        return pose
+
+    def chain(self, a: str, b: str) -> tuple[str, ...]:
+        """The names of the frames on the way from a to b, both included; raises BagError where none leads there."""
         a, b = a.lstrip("/"), b.lstrip("/")
-        if a == b:
-            return np.eye(4)
-        reached, front = {a: np.eye(4)}, [a]
-        while front:
+        reached, front = {a: (a,)}, [a]
+        while front and b not in reached:
             frame = front.pop(0)
-            for other, T_frame_other in self._edges.get(frame, {}).items():
+            for other in self._edges.get(frame, {}):
                 if other not in reached:
-                    reached[other] = reached[frame] @ T_frame_other
+                    reached[other] = (*reached[frame], other)
                     front.append(other)
         if b not in reached:
             known = ", ".join(self.frames) or "none"

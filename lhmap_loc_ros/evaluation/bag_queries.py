@@ -56,6 +56,11 @@ class BagQueries:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many messages could not be used so far, by topic and reason."""
+        return self._reader.left_out.counts
+
     def __iter__(self) -> Iterator[Query]:
         wanted = set(self.numbers)
         for number, (stamp_ns, image) in enumerate(images(self._reader, self._inputs, self._setup)):

@@ -23,11 +23,12 @@ from .overlay import draw_overlay
 TF = "/tf"
 
 
-def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs | None = None) -> dict[str, float]:
+def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs | None = None) -> dict:
     """Writes the overlay of image number `frame` as a PNG or JPEG to `out`; returns what was seen.
 
     Poses of base_link in the map come from the TUM file `poses`, else from ``<bag>.tum``, else from the TF in the
-    bag. Raises BagError or InputError for a bag without what is needed, a frame it does not have, an unknown pose.
+    bag. `left_out` of the result counts the messages that could not be used until then. Raises BagError or
+    InputError for a bag without what is needed, a frame it does not have, an unknown pose.
     """
     inputs = inputs or BagInputs()
     suffix = Path(out).suffix.lower()
@@ -37,6 +38,7 @@ def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs 
         setup = read_setup(reader, inputs)
         trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
         stamp_ns, image = _image(reader, inputs, setup, frame)
+        left_out = reader.left_out.counts
     pose, covered = sample(trajectory, np.array([stamp_ns]), max_gap_s=5.0)
     if not covered[0]:
         first, last = trajectory.stamps_ns[[0, -1]] / 1e9
@@ -50,7 +52,7 @@ def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs 
     with replacing(out) as file:
         file.write(data.tobytes())
     x, y, z = T_map_camera[:3, 3].tolist()
-    return {"stamp_s": stamp_ns / 1e9, "x": x, "y": y, "z": z, "points": len(crop.points)}
+    return {"stamp_s": stamp_ns / 1e9, "x": x, "y": y, "z": z, "points": len(crop.points), "left_out": left_out}
 
 
 def known_poses(reader: BagReader, poses, map_frame: str, base_frame: str, tf_static: str) -> Trajectory:

@@ -39,7 +39,8 @@ def evaluate_bag(
     with BagQueries(bag, lhmap, truth, frames, inputs) as queries:
         outcome = run(disturbed(), method, level, report=follow("localize"))
         control = run(disturbed(), method, level, grey=True, report=follow("grey control")) if grey else None
-    return figures(outcome, control), outcome
+        left_out = queries.left_out
+    return {**figures(outcome, control), "left_out": left_out}, outcome
 
 
 def rows(f: dict) -> list[tuple[str, ...]]:

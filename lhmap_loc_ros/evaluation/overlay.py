@@ -26,13 +26,13 @@ def draw_overlay(image: np.ndarray, camera: Camera, crop: MapPoints, T_map_camer
     local = np.array(T_map_camera, dtype=float)
     local[:3, 3] -= crop.origin
     uv, depth = project(crop.points, inverse(local), camera)
-    visible = _visible(uv, depth, camera)
+    shown = visible(uv, depth, camera)
     # the picture steps back, so that the dots carry the colour
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     canvas = cv2.addWeighted(image, 0.5, grey, 0.35, 0)
-    chosen = _thinned(uv[visible], depth[visible], camera)
+    chosen = _thinned(uv[shown], depth[shown], camera)
     radius = DOT_PX * camera.width / 1280
-    at, colors = uv[visible][chosen], depth_colors(depth[visible][chosen]).tolist()
+    at, colors = uv[shown][chosen], depth_colors(depth[shown][chosen]).tolist()
     # whole pixels are too coarse for dots of this size: OpenCV takes sixteenths
     for (u, v), color in zip((at * 16).round().astype(int).tolist(), colors, strict=True):
         cv2.circle(canvas, (u, v), max(round(radius * 16), 12), color, -1, cv2.LINE_AA, 4)
@@ -49,7 +49,7 @@ def _thinned(uv: np.ndarray, depth: np.ndarray, camera: Camera) -> np.ndarray:
     return chosen[np.argsort(-depth[chosen])]
 
 
-def _visible(uv: np.ndarray, depth: np.ndarray, camera: Camera) -> np.ndarray:
+def visible(uv: np.ndarray, depth: np.ndarray, camera: Camera) -> np.ndarray:
     """Points (N, bool) that no wall of nearer points hides.
 
     Points of a map are further apart than pixels: what is behind shines through unless the test for hiding uses

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.bag import BagReader, in_full
+from ..datasets.left_out import in_words
 from ..datasets.trajectory import Trajectory
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, CameraSetup, read_odometry, read_setup
@@ -41,9 +42,12 @@ def evaluate(
         odometry = read_odometry(reader, inputs)
         comparison = compare(record, truth, odometry)
         summary = {**summarize(comparison), "map_bytes": Path(lhmap.path).stat().st_size, **(extra or {})}
+        summary["messages_left_out"] = sum(record.left_out.values())
         drawn = _pictures(reader, inputs, comparison, lhmap, pictures)
     images = f"{summary['frames']} images over {summary['length_m']:.0f} m"
     about = f"{in_full(bag).name}, {images}, map {Path(lhmap.path).name}"
+    if record.left_out:
+        about += f"; left out: {in_words(record.left_out)}"
     page = render_report(comparison, summary, lhmap, drawn, title, about)
     with filling(out) as folder:
         (folder / "metrics.json").write_text(to_json(summary))
@@ -84,8 +88,9 @@ def _pictures(reader: BagReader, inputs: BagInputs, comparison: Comparison, lhma
 def find_image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, stamp_ns: int) -> np.ndarray | None:
     """The undistorted image of a stamp; None if the bag has none."""
     second = 1_000_000_000
+    sent_ns = stamp_ns + round(inputs.image_delay_s * second)
     # recorded up to a second after it was taken
-    for message in reader.messages([inputs.image], stamp_ns - second // 10, stamp_ns + second):
-        if message.stamp_ns == stamp_ns:
+    for message in reader.messages([inputs.image], sent_ns - second // 10, sent_ns + second):
+        if inputs.stamp_ns(message) == stamp_ns:
             return setup.rectifier(message.image)
     return None

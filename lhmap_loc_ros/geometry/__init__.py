@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Poses on SE(3), camera models and projection: NumPy and numba, nothing else of this package."""
 
-from .camera import Camera, Rectifier
+from .camera import Calibration, Camera, Rectifier, is_rectified
 from .pose import (
     distance_along,
     from_quaternion,
@@ -22,12 +22,14 @@ __all__ = [
     "NO_POINT",
     "YIELD_M",
     "YIELD_SHARE",
+    "Calibration",
     "Camera",
     "Rectifier",
     "distance_along",
     "from_quaternion",
     "interpolate",
     "inverse",
+    "is_rectified",
     "make_pose",
     "may_be_seen",
     "perturb",

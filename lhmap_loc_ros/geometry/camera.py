@@ -6,7 +6,8 @@ Pixel convention: the centre of the first pixel is at (0, 0), as in OpenCV and C
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -47,6 +48,14 @@ class Camera:
         """The camera of a window of the image; the window may reach outside."""
         return Camera(width, height, self.fx, self.fy, self.cx - left, self.cy - top)
 
+    def turned(self, quarters: int) -> Camera:
+        """The camera of the image that `np.rot90(image, quarters)` gives: turned counter-clockwise by right angles."""
+        camera = self
+        for _ in range(quarters % 4):
+            across = camera.width - 1 - camera.cx
+            camera = Camera(camera.height, camera.width, camera.fy, camera.fx, camera.cy, across)
+        return camera
+
     def check_image(self, image: np.ndarray) -> None:
         """Raises InputError unless the image (H, W, 3) uint8 has this camera's size."""
         if image.dtype != np.uint8 or image.shape != (self.height, self.width, 3):
@@ -61,32 +70,117 @@ class Rectifier:
 
     COEFFICIENTS = 4, 5, 8, 12, 14
     """So many OpenCV takes, but for the equidistant model."""
-    MODELS = ("", "none", "plumb_bob", "rational_polynomial", "equidistant", "fisheye")
+    MODELS = ("none", "plumb_bob", "rational_polynomial", "equidistant")
+    ALIASES = {
+        "plumbbob": "plumb_bob", "radtan": "plumb_bob", "radial_tangential": "plumb_bob", "pinhole": "plumb_bob",
+        "brown_conrady": "plumb_bob", "opencv": "plumb_bob", "rational": "rational_polynomial",
+        "fisheye": "equidistant", "equi": "equidistant", "kannala_brandt": "equidistant",
+        "kannala_brandt4": "equidistant", "kb4": "equidistant", "opencv_fisheye": "equidistant",
+    }  # fmt: skip
+    """Other names of these, in small letters with underscores."""
 
     def __init__(self, width: int, height: int, matrix: np.ndarray, distortion, model: str = "plumb_bob"):
-        """`matrix` is K (3, 3), `distortion` the coefficients of CameraInfo.d, `model` its distortion_model."""
-        if model not in self.MODELS:
-            raise InputError(f"distortion model {model!r} is unknown, expected one of {self.MODELS[1:]}")
+        """`matrix` is K (3, 3), `distortion` the coefficients of CameraInfo.d, `model` its distortion_model.
+
+        Raises InputError for an unknown model, and for coefficients that are not finite or not as many as it has.
+        """
         matrix = np.asarray(matrix, dtype=float).reshape(3, 3)
-        distortion = np.asarray(distortion, dtype=float).ravel()
+        model, distortion = self._model(model, np.asarray(distortion, dtype=float).ravel())
         self.camera = Camera(width, height, matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
         self._maps = None
-        if distortion.size == 0 or not distortion.any() or model in ("", "none"):
-            return
         size = (width, height)
-        if model in ("equidistant", "fisheye"):
-            if distortion.size != 4:
-                raise InputError(f"equidistant distortion has {distortion.size} coefficients, expected 4")
+        if model == "equidistant":
+            # even without coefficients r = f * theta, which is no pinhole
             self._maps = cv2.fisheye.initUndistortRectifyMap(
                 matrix, distortion, np.eye(3), matrix, size, cv2.CV_16SC2
             )
-        else:
-            if distortion.size not in self.COEFFICIENTS:
-                expected = f"expected {', '.join(map(str, self.COEFFICIENTS))}"
-                raise InputError(f"{model} distortion has {distortion.size} coefficients, {expected}")
+        elif distortion.any():
             self._maps = cv2.initUndistortRectifyMap(matrix, distortion, None, matrix, size, cv2.CV_16SC2)
+
+    @classmethod
+    def _model(cls, name: str, distortion: np.ndarray) -> tuple[str, np.ndarray]:
+        """One of MODELS, and as many coefficients as OpenCV takes for it."""
+        found = re.sub(r"[\s\-]+", "_", name.strip().lower())
+        model = cls.ALIASES.get(found, found)
+        if not np.isfinite(distortion).all():
+            raise InputError(f"camera is not calibrated: {name} distortion {distortion.tolist()} is not finite")
+        if model == "":
+            # of four coefficients nobody can say which of two models they are of
+            model = "none" if not distortion.any() else "plumb_bob" if len(distortion) > 4 else "unnamed"
+        if model not in cls.MODELS:
+            raise InputError(f"distortion model {name!r} is unknown, expected one of {cls.MODELS}")
+        if model == "none" and distortion.any():
+            raise InputError(f"distortion model {name!r} has coefficients {distortion.tolist()}, expected none")
+        if not distortion.size:
+            return model, np.zeros(4)
+        lengths = (4,) if model == "equidistant" else cls.COEFFICIENTS
+        fitting = [n for n in lengths if n <= distortion.size and not distortion[n:].any()]
+        if not fitting and distortion.any():
+            raise InputError(
+                f"camera is not calibrated: {name} distortion has {distortion.size} coefficients, "
+                f"expected {', '.join(map(str, lengths))}"
+            )
+        length = distortion.size if distortion.size in fitting else fitting[0] if fitting else 4
+        return model, np.zeros(4) if not distortion.any() else distortion[:length]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """The undistorted image, same shape; raises InputError for an image of another size."""
         self.camera.check_image(image)
         return image if self._maps is None else cv2.remap(image, *self._maps, cv2.INTER_LINEAR)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A camera calibration as sensor_msgs/CameraInfo has it: of all pixels of the sensor, before binning and ROI."""
+
+    width: int
+    height: int
+    """Of the calibrated image; 0 where the driver does not tell: as large as the images then."""
+    matrix: np.ndarray
+    """K (3, 3), pixels, of the raw image."""
+    distortion: np.ndarray
+    distortion_model: str
+    projection: np.ndarray = field(default_factory=lambda: np.zeros((3, 4)))
+    """P (3, 4), pixels, of the rectified image; zero where not told."""
+    binning: tuple[int, int] = (1, 1)
+    """Pixels of the sensor that make one of the image, x and y."""
+    roi: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """The part of the sensor that is sent, before binning: x, y, width, height; width 0: all."""
+
+    @property
+    def needs_image_size(self) -> bool:
+        """Whether only the images tell how large they are, or whether K is of binned pixels already."""
+        return not (self.width and self.height) or self.binning != (1, 1) or bool(self.roi[2])
+
+    def rectifier(self, image_size: tuple[int, int] | None = None, rectified: bool = False) -> Rectifier:
+        """What turns the images of this camera into those of a pinhole camera.
+
+        `image_size` (width, height) is that of the images, where known. `rectified` images (image_rect) are free of
+        distortion already, and are those of P. Raises InputError if the camera is not calibrated.
+        """
+        matrix, distortion, model = self.matrix, self.distortion, self.distortion_model
+        if rectified:
+            matrix, distortion, model = self.projection[:, :3], [], "none"
+            if not matrix[0, 0] > 0:
+                raise InputError(f"camera is not calibrated: P of rectified images has fx {matrix[0, 0]:g}")
+        full = Camera(
+            self.width or (image_size or (0, 0))[0], self.height or (image_size or (0, 0))[1],
+            matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2],
+        )  # fmt: skip
+        camera = self._sent(full)
+        if image_size == (full.width, full.height):
+            camera = full  # some drivers tell of binning, and calibrate the binned image
+        return Rectifier(camera.width, camera.height, camera.matrix, distortion, model)
+
+    def _sent(self, full: Camera) -> Camera:
+        """The camera of the window and of the binned pixels that are sent."""
+        x, y, width, height = self.roi
+        if width and height:
+            full = full.cropped(x, y, width, height)
+        across, down = self.binning
+        return full.resized(full.width // across, full.height // down) if self.binning != (1, 1) else full
+
+
+def is_rectified(topic: str) -> bool:
+    """Whether the name of a topic says that its images are rectified: image_rect, image_rect_color/compressed."""
+    return any(part.startswith("image_rect") for part in topic.split("/"))

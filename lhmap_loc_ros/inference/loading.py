@@ -11,7 +11,7 @@ from ..errors import ModelError
 from .choice import WITH_INT8, Backend, Precision, check_choice, gpu_number
 from .cuda_run import import_cudart
 from .gpu import find_gpu
-from .model import Model, import_onnx, read_network
+from .model import DEFAULT_GRID, Grid, Model, import_onnx, read_network
 from .models import find_model, int8_file
 from .onnx_backend import OnnxModel
 from .tensorrt_package import PACKAGES, import_tensorrt
@@ -26,11 +26,13 @@ def load_model(
     device: str = "auto",
     threads: int = 0,
     wait: bool = True,
+    grid: Grid = DEFAULT_GRID,
 ) -> Model:
     """Load a network by file path or by the name of a shipped one.
 
     `device`: auto, cpu, cuda or cuda:NUMBER. `threads` of the CPU; 0: as available. Without `wait` a TensorRT engine
     that is not in the cache yet is built in the background, and ONNX Runtime answers meanwhile.
+    `grid`: width and height of the images of a network that takes any.
     With backend auto on a machine without TensorRT, fp16 means fp32: CPUs are slower in half precision.
 
     Raises ModelError for a file that is not usable, a choice that does not go together, and a backend that is not
@@ -49,7 +51,7 @@ def load_model(
     if precision is Precision.AUTO:
         eight_bits = backend in WITH_INT8 and gpu is None and int8_file(path).is_file()
         precision = Precision.INT8 if eight_bits else Precision.FP32
-    return _LOADERS[backend](path, precision.value, gpu, threads, wait)
+    return _LOADERS[backend](path, precision.value, gpu, threads, wait, grid)
 
 
 def choose(device: str) -> Backend:
@@ -72,26 +74,26 @@ def choose(device: str) -> Backend:
     return Backend.TENSORRT
 
 
-def _load_onnxruntime(path: Path, precision: str, gpu: int | None, threads: int, wait: bool) -> Model:
-    return OnnxModel(path, precision, gpu, threads)
+def _load_onnxruntime(path: Path, precision: str, gpu: int | None, threads: int, wait: bool, grid: Grid) -> Model:
+    return OnnxModel(path, precision, gpu, threads, grid)
 
 
-def _load_openvino(path: Path, precision: str, gpu: int | None, threads: int, wait: bool) -> Model:
+def _load_openvino(path: Path, precision: str, gpu: int | None, threads: int, wait: bool, grid: Grid) -> Model:
     from .openvino_backend import OpenVinoModel
 
-    return OpenVinoModel(read_network(path), precision, threads)
+    return OpenVinoModel(read_network(path, grid), precision, threads, grid)
 
 
-def _load_torch(path: Path, precision: str, gpu: int | None, threads: int, wait: bool) -> Model:
+def _load_torch(path: Path, precision: str, gpu: int | None, threads: int, wait: bool, grid: Grid) -> Model:
     from .torch_backend import TorchModel
 
-    return TorchModel(read_network(path), gpu, threads)
+    return TorchModel(read_network(path, grid), gpu, threads)
 
 
-def _load_tensorrt(path: Path, precision: str, gpu: int | None, threads: int, wait: bool) -> Model:
+def _load_tensorrt(path: Path, precision: str, gpu: int | None, threads: int, wait: bool, grid: Grid) -> Model:
     from .tensorrt_backend import load_tensorrt
 
-    return load_tensorrt(path, precision, gpu or 0, threads, wait)
+    return load_tensorrt(path, precision, gpu or 0, threads, wait, grid)
 
 
 _LOADERS = {

@@ -18,6 +18,10 @@ from ..errors import ModelError
 METADATA_KEY = "lhmap"
 """Key of the ONNX metadata that holds this package's settings as JSON."""
 Shape = tuple[int, ...]
+Grid = tuple[int, int]
+"""Width and height in pixels."""
+DEFAULT_GRID: Grid = (608, 176)
+"""Of a network that takes any, where nothing else is said."""
 
 
 class State(str, Enum):
@@ -45,8 +49,8 @@ class Network:
     """This package's settings in the file; empty if there are none."""
 
 
-def read_network(path: Path) -> Network:
-    """Reads an ONNX file by the package onnx; raises ModelError where it is not usable."""
+def read_network(path: Path, grid: Grid = DEFAULT_GRID) -> Network:
+    """Reads an ONNX file by the package onnx, for one pixel grid; raises ModelError where it is not usable."""
     onnx = import_onnx()
     content = path.read_bytes()
     try:
@@ -55,14 +59,26 @@ def read_network(path: Path) -> Network:
     except Exception as error:  # protobuf and onnx raise their own, unrelated types
         raise ModelError(f"{path} is not a usable ONNX network: {str(error).splitlines()[0]}") from error
     constants = {tensor.name for tensor in model.graph.initializer}
+    sizes = free_sizes(grid)
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param in sizes:
+                dimension.dim_value = sizes[dimension.dim_param]
     return Network(
         path=path,
-        content=content,
+        content=model.SerializeToString(),
         sha256=hashlib.sha256(content).hexdigest(),
         inputs={value.name: _shape(path, value) for value in model.graph.input if value.name not in constants},
         outputs={value.name: _shape(path, value) for value in model.graph.output},
         metadata=parse_metadata({entry.key: entry.value for entry in model.metadata_props}),
     )
+
+
+def free_sizes(grid: Grid) -> dict[str, int]:
+    """By their names in the files, the sizes that networks for any grid leave open: of images, and of cells."""
+    width, height = grid
+    sizes = {"width": width, "height": height}
+    return sizes | {f"{name}/{cell}": size // cell for name, size in sizes.items() for cell in (4, 8)}
 
 
 def import_onnx():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
-from .model import Model, parse_metadata
+from .model import DEFAULT_GRID, Grid, Model, free_sizes, parse_metadata
 from .models import INT8_OF, check_int8_file, existing_int8_file
 
 MOST_THREADS = 4
@@ -73,14 +73,17 @@ def _providers(gpu: int | None) -> list:
 class OnnxModel(Model):
     """A network in ONNX Runtime."""
 
-    def __init__(self, path: Path, precision: str = "fp32", gpu: int | None = None, threads: int = 0):
+    def __init__(
+        self, path: Path, precision: str = "fp32", gpu: int | None = None, threads: int = 0, grid: Grid = DEFAULT_GRID
+    ):
         """`gpu`: number of the GPU, None for the CPU, which emulates fp16. Raises ModelError for an unusable file."""
         import onnxruntime as ort
 
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
         threads = threads or available_threads()
-        self._session = _session(path, content, precision, _providers(gpu), threads)
+        sizes = free_sizes(grid)
+        self._session = _session(path, content, precision, _providers(gpu), threads, sizes)
         self.cpu_threads = threads if gpu is None else 0
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map)
         made_of = metadata.pop(INT8_OF, None)
@@ -92,7 +95,7 @@ class OnnxModel(Model):
         super().__init__(
             path=path,
             sha256=sha256,
-            inputs={i.name: tuple(i.shape) for i in self._session.get_inputs()},
+            inputs={i.name: tuple(sizes.get(n, n) for n in i.shape) for i in self._session.get_inputs()},
             outputs=[o.name for o in self._session.get_outputs()],
             metadata=metadata,
             backend="ONNX Runtime, CPU" if gpu is None else f"ONNX Runtime, CUDA GPU {gpu}",
@@ -113,7 +116,7 @@ def _giving_back():
     return options
 
 
-def _session(path: Path, content: bytes, precision: str, providers: list, threads: int):
+def _session(path: Path, content: bytes, precision: str, providers: list, threads: int, sizes: dict[str, int]):
     import onnxruntime as ort
 
     if precision == "fp16":
@@ -123,7 +126,11 @@ def _session(path: Path, content: bytes, precision: str, providers: list, thread
     elif precision == "int8":
         path = existing_int8_file(path)
         content = path.read_bytes()
+    options = _options(threads)
+    # fixed when the network is loaded, they cost no time when it runs
+    for name, size in sizes.items():
+        options.add_free_dimension_override_by_name(name, size)
     try:
-        return ort.InferenceSession(content, _options(threads), providers=providers)
+        return ort.InferenceSession(content, options, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own, unrelated exception types
         raise ModelError(f"{path} is not a usable ONNX network: {str(error).splitlines()[0]}") from error

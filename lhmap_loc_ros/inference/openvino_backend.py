@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from ..errors import ModelError
-from .model import Model, Network, read_network
+from .model import DEFAULT_GRID, Grid, Model, Network, read_network
 from .models import INT8_OF, check_int8_file, existing_int8_file
 from .onnx_backend import available_threads
 
@@ -19,7 +19,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 class OpenVinoModel(Model):
     """A network compiled by OpenVINO."""
 
-    def __init__(self, network: Network, precision: str, threads: int):
+    def __init__(self, network: Network, precision: str, threads: int, grid: Grid = DEFAULT_GRID):
         """Raises ModelError where OpenVINO is missing, or the CPU cannot compute in that precision."""
         try:
             import openvino
@@ -32,7 +32,7 @@ class OpenVinoModel(Model):
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         core = openvino.Core()
-        used_file = _int8(network) if precision == "int8" else network
+        used_file = _int8(network, grid) if precision == "int8" else network
         try:
             compiled = core.compile_model(core.read_model(used_file.content, b""), "CPU", settings)
         except RuntimeError as error:
@@ -52,9 +52,9 @@ class OpenVinoModel(Model):
         return {name: np.array(results[name]) for name in self.outputs}
 
 
-def _int8(network: Network) -> Network:
+def _int8(network: Network, grid: Grid) -> Network:
     """The same network with convolutions in 8 bits; raises ModelError where there is none that was made of it."""
-    found = read_network(existing_int8_file(network.path))
+    found = read_network(existing_int8_file(network.path), grid)
     check_int8_file(network.path, network.sha256, found.metadata.get(INT8_OF))
     return found
 

@@ -14,7 +14,7 @@ from .cuda_run import CudaRun, import_cudart
 from .engine_cache import EngineCache
 from .engines import Engines
 from .gpu import Gpu, find_gpu
-from .model import Model, Network, read_network
+from .model import Grid, Model, Network, read_network
 from .onnx_backend import OnnxModel
 from .tensorrt_build import Progress
 from .tensorrt_package import import_tensorrt, logger, package_name
@@ -23,7 +23,7 @@ from .while_building import ModelWhileBuilding
 _log = logging.getLogger(__name__)
 
 
-def load_tensorrt(path: Path, precision: str, gpu_number: int, threads: int, wait: bool) -> Model:
+def load_tensorrt(path: Path, precision: str, gpu_number: int, threads: int, wait: bool, grid: Grid) -> Model:
     """A network in TensorRT; see `load_model`. Raises ModelError where package or GPU are missing."""
     trt, cudart, gpu = import_tensorrt(), import_cudart(), find_gpu(gpu_number)
     if gpu is None:
@@ -32,7 +32,7 @@ def load_tensorrt(path: Path, precision: str, gpu_number: int, threads: int, wai
             "nvidia-smi tells whether GPU and driver work"
         )
     engines = Engines(trt, gpu.sm, EngineCache())
-    network = read_network(path)
+    network = read_network(path, grid)
 
     def ready(progress: Progress) -> Model:
         # CUDA keeps the current GPU for each thread, and TensorRT builds for and runs on that one
@@ -46,7 +46,7 @@ def load_tensorrt(path: Path, precision: str, gpu_number: int, threads: int, wai
 
     if wait or engines.there(network, precision):
         return ready(_log_progress(path.stem))
-    return ModelWhileBuilding(OnnxModel(path, threads=threads), ready)
+    return ModelWhileBuilding(OnnxModel(path, threads=threads, grid=grid), ready)
 
 
 class EngineUnusable(ModelError):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, model_validator
@@ -76,6 +76,9 @@ class MapMetadata(BaseModel):
     """(N, 4) float64, poses of base_link along the mapping drive, some metres apart: x, y, z [m], yaw [rad]."""
     heat_model: HeatModel | None = None
     """None where the points' heat is uniform."""
+    intensity: Literal["rank", "none", "scaled"] = "scaled"
+    """What the points' intensities are: ranks among the sensor's returns; all zero, because it told none; or, in files
+    that do not say, as it gave them, scaled to [0, 1]."""
     build: dict[str, Any] = Field(default_factory=dict)
     """The configuration the map was built with."""
     sources: tuple[str, ...] = ()

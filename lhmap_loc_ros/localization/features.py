@@ -6,6 +6,7 @@ Training, map building and localization all build their inputs here, so that the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,51 +14,61 @@ import numba
 import numpy as np
 
 from ..geometry import NO_POINT, Camera, project, z_buffer
+from ..inference.model import Grid
 
 MAP_CHANNELS = 4
 """Channels of the map input: inverse depth, validity, intensity, height relative to the camera."""
 HORIZON = 0.46
-"""Where the principal point lies in the network's view, as a share of its height."""
-
-
+"""Where the horizon lies in the image of a usual camera, as a share of its height."""
 LEAST_WIDTH_M, MOST_WIDTH_M = 0.2, 0.8
 """Between these lies the width at which a map point is drawn."""
 _BLOCK_M = 0.5
 _SLOTS = 1 << 18
 
 
+GRIDS: tuple[Grid, ...] = ((608, 176), (512, 208), (432, 240), (368, 288), (320, 336), (272, 384), (240, 432))
+"""Width and height of the pixel grids that the networks are trained on: all of about as many pixels, from 3.5 : 1 to
+upright. An image is stretched by at most a fifth to fill the nearest."""
+
+
+def grid_for(camera: Camera, grids: Sequence[Grid] = GRIDS) -> Grid:
+    """Of these grids the one onto which the whole image of a camera fits with the least stretching."""
+    aspect = camera.width / camera.height
+    return min(grids, key=lambda grid: abs(np.log(grid[0] / grid[1] / aspect)))
+
+
+def quarters_to_upright(T_map_camera: np.ndarray) -> int:
+    """By how many right angles, counter-clockwise, an image is turned so that up in the map is up in it: 0 to 3."""
+    right, down, ahead = T_map_camera[2, :3]
+    # who looks straight up or down has no upright
+    return 0 if abs(ahead) > 0.95 else round(np.arctan2(right, -down) / (np.pi / 2)) % 4
+
+
+def quarter_turn(quarters: int) -> np.ndarray:
+    """Rotation (4, 4) T_turned_camera of a camera whose image is turned counter-clockwise by right angles."""
+    sine, cosine = (0.0, 1.0, 0.0, -1.0)[quarters % 4], (1.0, 0.0, -1.0, 0.0)[quarters % 4]
+    return np.array([[cosine, sine, 0, 0], [-sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
 @dataclass(frozen=True)
 class View:
-    """The network's pixel grid and how camera images get onto it."""
+    """How a camera's whole image lies on a pixel grid."""
 
     camera: Camera
-    """The camera of the network's grid."""
-    scale: float
-    """Size of the re-sampled image over size of the camera image."""
-    top: int
-    """First row of the re-sampled image that is used; negative where rows are padded with zeros."""
+    """The camera of the grid; its pixels may be higher than wide, or wider than high."""
 
     @classmethod
     def of(cls, camera: Camera, width: int, height: int) -> View:
-        """The view of `width` x `height` pixels that spans the camera's whole width."""
-        resized = camera.resized(width, max(1, round(camera.height * width / camera.width)))
-        top = 0
-        if resized.height != height:
-            top = round(resized.cy - HORIZON * height)
-            # never cut more than needed: stay inside the image while it is taller than the grid
-            top = int(np.clip(top, min(0, resized.height - height), max(0, resized.height - height)))
-        return cls(resized.cropped(0, top, width, height), width / camera.width, top)
+        """The view of `width` x `height` pixels that shows all that the camera sees."""
+        return cls(camera.resized(width, height))
 
     def sample(self, image: np.ndarray) -> np.ndarray:
         """The image (H, W, 3) uint8 RGB as network input (3, height, width) float32 in [0, 1]."""
-        height = max(1, round(image.shape[0] * self.camera.width / image.shape[1]))
-        if (image.shape[1], image.shape[0]) != (self.camera.width, height):
-            image = cv2.resize(image, (self.camera.width, height), interpolation=cv2.INTER_AREA)
-        out = np.zeros((3, self.camera.height, self.camera.width), dtype=np.float32)
-        first, last = max(self.top, 0), min(self.top + self.camera.height, height)
-        out[:, first - self.top : last - self.top] = image[first:last].transpose(2, 0, 1)
-        out *= 1 / 255.0
-        return out
+        size = self.camera.width, self.camera.height
+        if (image.shape[1], image.shape[0]) != size:
+            smaller = image.shape[1] >= size[0] or image.shape[0] >= size[1]
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+        return image.transpose(2, 0, 1).astype(np.float32) * np.float32(1 / 255)
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from ..configuration import Config
+from ..configuration import Config, Pose, check_pose
 from ..datasets.bag import BagReader
+from ..datasets.calibration_files import SUFFIXES, read_calibration
 from ..datasets.messages import Image
 from ..datasets.moving_frames import trajectory_from_odometry
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, InputError
-from ..geometry import Camera, Rectifier
+from ..geometry import Camera, Rectifier, from_quaternion, is_rectified
 
 DEFAULT_ODOMETRY = "/odom"
 
@@ -24,13 +25,31 @@ class BagInputs(Config):
     """Names in the bag."""
 
     image: str = Field("/camera/image_raw", description="topic of the images, raw or compressed")
-    camera_info: str = Field("/camera/camera_info", description="topic of the calibration")
+    camera_info: str = Field(
+        "/camera/camera_info",
+        description="topic of the calibration, or a .yaml file as ROS camera_calibration or Kalibr writes it",
+    )
+    rectified: bool | None = Field(
+        None, description="images are free of distortion, those of P; null: if the topic is called image_rect..."
+    )
+    image_delay_s: float = Field(
+        0.0, ge=-10, le=10, description="images are stamped so much later than taken, by the clock of the poses [s]"
+    )
     odometry: str | None = Field(
         None, description="topic of the odometry; null: /odom if the bag has it; empty: constant velocity predicts"
     )
     tf_static: str = Field("/tf_static", description="topic of the fixed transforms")
     base_frame: str = Field("base_link", min_length=1, description="frame whose pose is wanted")
     camera_frame: str = Field("", description="optical frame of the camera; empty: that of the calibration")
+    camera_in_base: Pose | None = Field(
+        None, description="pose of the camera's optical frame in the robot's, x y z qx qy qz qw; null: from tf_static"
+    )
+
+    _camera_in_base_is_a_pose = field_validator("camera_in_base")(check_pose)
+
+    def stamp_ns(self, message: Image) -> int:
+        """When an image was taken, by the clock of the poses, nanoseconds."""
+        return message.stamp_ns - round(self.image_delay_s * 1e9)
 
 
 @dataclass(frozen=True)
@@ -50,16 +69,37 @@ class CameraSetup:
 
 def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
     """The camera of a bag; raises BagError for a missing topic, calibration or transform."""
-    reader.require(inputs.image, inputs.camera_info, inputs.tf_static)
-    info = reader.camera_info(inputs.camera_info)
-    frame = inputs.camera_frame or info.frame
-    if not frame:
-        raise BagError(f"{reader.path}: {inputs.camera_info} names no frame, expected that of the camera")
-    pose = reader.static_transforms(inputs.tf_static).lookup(inputs.base_frame, frame)
+    in_file = inputs.camera_info.endswith(SUFFIXES)
+    reader.require(inputs.image, *([] if in_file else [inputs.camera_info]))
+    if in_file:
+        calibration, frame = read_calibration(inputs.camera_info), inputs.camera_frame
+    else:
+        info = reader.camera_info(inputs.camera_info)
+        calibration, frame = info.calibration, inputs.camera_frame or info.frame
+    size = None
+    if calibration.needs_image_size or (in_file and not frame):
+        first = next(iter(reader.messages([inputs.image])), None)
+        if isinstance(first, Image):
+            size, frame = first.image.shape[1::-1], frame or first.frame
+    rectified = is_rectified(inputs.image) if inputs.rectified is None else inputs.rectified
     try:
-        return CameraSetup(info.rectifier(), pose)
+        rectifier = calibration.rectifier(size, rectified)
     except InputError as error:
         raise BagError(f"{reader.path}: {inputs.camera_info}: {error}") from None
+    return CameraSetup(rectifier, _camera_in_base(reader, inputs, frame))
+
+
+def _camera_in_base(reader: BagReader, inputs: BagInputs, frame: str) -> np.ndarray:
+    """T_base_camera (4, 4) from the settings, else from the fixed transforms."""
+    if inputs.camera_in_base is not None:
+        return from_quaternion(inputs.camera_in_base[:3], inputs.camera_in_base[3:])
+    if frame == inputs.base_frame:
+        return np.eye(4)
+    if inputs.tf_static not in reader.topics:
+        reader.require(inputs.tf_static)
+    if not frame:
+        raise BagError(f"{reader.path}: {inputs.camera_info} names no frame, expected that of the camera")
+    return reader.static_transforms(inputs.tf_static).lookup(inputs.base_frame, frame)
 
 
 def read_odometry(reader: BagReader, inputs: BagInputs) -> Trajectory | None:
@@ -74,15 +114,38 @@ def read_odometry(reader: BagReader, inputs: BagInputs) -> Trajectory | None:
 
 
 def images(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> Iterator[tuple[int, np.ndarray]]:
-    """Stamps [ns] and undistorted images (H, W, 3) of a bag, in order; raises BagError for a wrong size or none."""
-    empty = True
-    for message in reader.messages([inputs.image]):
+    """Stamps [ns] and undistorted images (H, W, 3) of a bag, in order; raises BagError if there is none.
+
+    Images that are broken, of another size, or no later than one before are left out and counted, and what comes after
+    damage of the file.
+    """
+    last, error = None, None
+    messages = reader.messages([inputs.image])
+    while True:
+        try:
+            message = next(messages)
+        except StopIteration:
+            break
+        except BagError as damage:
+            if last is None:
+                raise
+            reader.left_out.add(inputs.image, f"the file ends early: {damage}", None)
+            break
         if not isinstance(message, Image):
             raise BagError(f"{reader.path}: {inputs.image} is of type {reader.topics[inputs.image]}, expected an image")
+        stamp_ns = inputs.stamp_ns(message)
+        if last is not None and stamp_ns <= last:
+            why = "stamped as the image before" if stamp_ns == last else "stamped before the image before"
+            reader.left_out.add(inputs.image, why, (stamp_ns, why))
+            continue
         try:
-            yield message.stamp_ns, setup.rectifier(message.image)
-        except InputError as error:
-            raise BagError(f"{reader.path}: {inputs.image} at {message.stamp_ns} ns: {error}") from None
-        empty = False
-    if empty:
-        raise BagError(f"{reader.path}: {inputs.image} holds no message, expected images")
+            image = setup.rectifier(message.image)
+        except InputError as wrong:
+            error = error or wrong
+            reader.left_out.add(inputs.image, str(wrong), stamp_ns)
+            continue
+        last = stamp_ns
+        yield stamp_ns, image
+    if last is None:
+        found = f"{inputs.image}: {error}" if error else f"{inputs.image} holds no message, expected images"
+        raise BagError(f"{reader.path}: {found}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +18,9 @@ from .manifold import carry
 SECOND_NS = 1_000_000_000
 LEAST_S = 0.05
 """Velocity is reckoned over no less time: two poses some ms apart, as of two cameras, differ by their errors alone."""
+
+MIN_JUMP_RAD, MAX_TURN_RAD_S2 = 0.25, 10.0
+"""Odometry that turns by this more than before, or changes its rate of turn faster, jumps."""
 
 
 class MotionConfig(Config):
@@ -130,6 +134,10 @@ class OdometryBuffer:
             return False
         before = (self._stamps[-1] - self._stamps[-2]) / SECOND_NS
         change = step - (self._poses[-1][:3, 3] - self._poses[-2][:3, 3]) / before * seconds
+        turn_before, turn = (se3_log(inverse(a) @ b)[3:] for a, b in pairwise([*self._poses[-2:], pose]))
+        turned = np.linalg.norm(turn - turn_before / before * seconds)
+        if turned > MIN_JUMP_RAD + MAX_TURN_RAD_S2 * seconds * (seconds + before) / 2:
+            return True
         return np.linalg.norm(change) > 0.5 + self.config.max_acceleration * seconds * (seconds + before) / 2
 
     def _exceeds(self, t0: int, t1: int, limit_s: float) -> bool:

@@ -79,8 +79,9 @@ def localize_bag(
                 report("localize", len(results), total)
             if len(results) == total:
                 break
+        left_out = reader.left_out.counts
     # 3. as arrays
-    return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3)
+    return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out)
 
 
 def _check_start(start: StartPose, lhmap: LHMap, config: TrackerConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -39,17 +39,20 @@ class RunRecord:
     """(N,) how long after its image the pose was there [ms]."""
     arrival_s: np.ndarray
     """(N,) when the pose was there, on a clock of arbitrary zero [s]."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many messages could not be used, by topic and reason."""
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
 
     def select(self, mask: np.ndarray) -> RunRecord:
         """The rows where `mask` (N, bool) is set."""
-        return RunRecord(**{f.name: getattr(self, f.name)[mask] for f in fields(self)})
+        rows = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name != "left_out"}
+        return RunRecord(**rows, left_out=self.left_out)
 
     @classmethod
-    def of(cls, results, latency_ms, arrival_s) -> RunRecord:
-        """From the `TrackResult`s of a run and when they were there."""
+    def of(cls, results, latency_ms, arrival_s, left_out: dict[str, int] | None = None) -> RunRecord:
+        """From the `TrackResult`s of a run, when they were there, and what could not be used."""
         return cls(
             stamps_ns=np.array([r.stamp_ns for r in results], np.int64),
             states=np.array([r.state.value for r in results]),
@@ -60,6 +63,7 @@ class RunRecord:
             innovation=np.array([r.innovation for r in results]),
             latency_ms=np.array(latency_ms, float),
             arrival_s=np.array(arrival_s, float),
+            left_out=left_out or {},
         )
 
     def to_csv(self) -> str:

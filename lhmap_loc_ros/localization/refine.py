@@ -11,8 +11,9 @@ from ..errors import ModelError
 from ..geometry import Camera, inverse, make_pose, may_be_seen, perturb
 from ..inference import Model, State
 from ..lhmap import MapPoints
-from .features import View
-from .network_set import ModelSet, NetworkSet
+from .features import View, grid_for, quarter_turn, quarters_to_upright
+from .manifold import carry
+from .network_set import GridModels, ModelSet, NetworkSet
 from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, HostPasses, Passes
 from .refiner_config import Geometry, RefinerConfig, StartKind
 
@@ -79,13 +80,30 @@ class Refiner:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
         A near start must be within some 16 pixels of the network's grid; the others begin with passes that match over
-        the whole image, see `StartKind`. Raises InputError for an image of the wrong size.
+        the whole image, see `StartKind`. Images of cameras mounted on their side or head are turned upright first.
+        Raises InputError for an image of the wrong size.
         """
+        camera.check_image(image)
+        quarters = quarters_to_upright(T_map_camera)
+        if not quarters:
+            return self._refine(image, camera, crop, T_map_camera, start, keep_trace)
+        T_turned_camera = quarter_turn(quarters)
+        image, camera = np.ascontiguousarray(np.rot90(image, quarters)), camera.turned(quarters)
+        found = self._refine(image, camera, crop, T_map_camera @ inverse(T_turned_camera), start, keep_trace)
+        return replace(
+            found,
+            T_map_camera=found.T_map_camera @ T_turned_camera,
+            covariance=carry(found.covariance, T_turned_camera),
+            trace=tuple(pose @ T_turned_camera for pose in found.trace),
+        )
+
+    def _refine(self, image, camera: Camera, crop: MapPoints, T_map_camera, start, keep_trace: bool) -> Refinement:
+        """`refine` of an image that is upright."""
         # 1. the image, once
         clock = Clock()
-        camera.check_image(image)
-        view = View.of(camera, self.models.width, self.models.height)
-        passes = self._passes(view.camera, clock)
+        grid = grid_for(camera, self.models.grids)
+        view = View.of(camera, *grid)
+        passes = self._passes(self.models.for_grid(grid), view.camera, clock)
         passes.take_image(image, view)
         clock.lap("encode")
         # 2. the points that any pose within reach may see, which is a third of them
@@ -197,19 +215,19 @@ class Refiner:
         """The covariance of the prior alone."""
         return np.diag(np.repeat(np.square(self.config.prior), 3))
 
-    def _passes(self, camera: Camera, clock: Clock) -> Passes:
+    def _passes(self, models: GridModels, camera: Camera, clock: Clock) -> Passes:
         """Where `RefinerConfig.geometry` says; on the CPU as long as another backend answers for the networks."""
-        geometry, device = self.config.geometry, self.models.tensor_device
+        geometry, device = self.config.geometry, models.tensor_device
         if geometry is Geometry.CPU or device is None or (geometry is Geometry.AUTO and device == "cpu"):
-            return HostPasses(self.models, self.config, camera, clock)
+            return HostPasses(models, self.config, camera, clock)
         try:
             from .device_passes import DevicePasses
 
-            return DevicePasses(self.models, self.config, camera, clock)
+            return DevicePasses(models, self.config, camera, clock)
         except (ImportError, ModelError) as error:
             if geometry is Geometry.DEVICE:
                 raise ModelError(f"geometry device needs PyTorch with {device}: {error}") from None
-            return HostPasses(self.models, self.config, camera, clock)
+            return HostPasses(models, self.config, camera, clock)
 
 
 def _is_settled(fit: Fit, settled: tuple[float, float]) -> bool:

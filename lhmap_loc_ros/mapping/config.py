@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ..configuration import Config
+from ..configuration import Config, Pose, check_pose
 from ..lhmap.cells import BLOCK_CELLS, CELL_STEPS
 from ..lhmap.layout import MOST_STEPS
 
@@ -68,8 +68,11 @@ class BuildConfig(Config):
     base_frame: str = "base_link"
     lidar_frame: str | None = None
     """None takes the frame of the point clouds."""
-    intensity_scale: float | None = Field(None, gt=0)
-    """Full scale of the LiDAR's intensity; None tells it from the first scan, or from all points of a cloud."""
+    lidar_in_base: Pose | None = None
+    """Pose of the LiDAR in `base_frame`, x y z qx qy qz qw; None: from `tf_static_topic`."""
+    point_times: Literal["auto", "s", "ms", "us", "ns", "ignore"] = "auto"
+    """Unit of the times of points; auto tells it from the length of a sweep, and leaves the times out of account where
+    walls are sharper without: of clouds that were compensated for motion before. ignore: there are none."""
 
     poses: Literal["auto", "file", "tf", "odometry", "icp"] = "auto"
     """Where poses come from; auto takes the first there is of file, TF, odometry, and else runs kiss-icp."""
@@ -118,6 +121,8 @@ class BuildConfig(Config):
     """How much less heat counts where points have few neighbours, which take more bytes; 0: no less."""
     fair_share: float = Field(1.0, ge=0, le=1)
     """Part of a stretch's budget shared evenly over the directions around it; the rest goes by heat alone."""
+
+    _lidar_in_base_is_a_pose = field_validator("lidar_in_base")(check_pose)
 
     @property
     def step_m(self) -> float:

@@ -17,6 +17,7 @@ from .builder import settled, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
+from .intensity import IntensityRanks
 from .stages.gather import write_chunk
 from .stages.plan import Plan, Tile, outs
 from .stages.schedule import Report, Workers, local_workers
@@ -25,6 +26,8 @@ from .stages.tiles import corner_of, lots
 
 _MOST_VOXELS = 2**31
 """So far from zero a voxel has a number."""
+_FEW_POINTS, _LEAST_EXTENT_M, _MOST_EXTENT_M, _MOST_HEIGHT_M = 100, 0.5, 100_000.0, 5000.0
+"""Without the outermost hundredths on either side."""
 
 
 def map_from_cloud(
@@ -41,13 +44,14 @@ def map_from_cloud(
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     config = settled(config, model)
     report("read", 0, 1)
-    found = read_cloud(source, config.intensity_scale)
+    found = read_cloud(source)
     report("read", 1, 1)
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
     reach = float(np.abs(found.xyz).max())
     if reach / config.voxel_m >= _MOST_VOXELS:
         raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point damaged?")
+    _check_size(source, found)
     if drive is not None:
         _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
@@ -61,7 +65,20 @@ def map_from_cloud(
             points, heats = _merged(source, found, plan, workers, report), None
         else:
             points, heats = _as_it_is(found, plan)
-        return value_and_write(plan, points, drives, [source], model, workers, out, report, heats)
+        intensity = "none" if found.intensity is None or not found.intensity.any() else "rank"
+        return value_and_write(plan, points, drives, [source], model, workers, out, report, intensity, heats)
+
+
+def _check_size(source, cloud: Cloud) -> None:
+    """Raises InputError for a cloud of a size that no map has: its unit is another, or it is none of a place."""
+    low, high = np.quantile(cloud.xyz, (0.01, 0.99), axis=0)
+    wide, tall = float((high - low)[:2].max()), float((high - low)[2])
+    small = len(cloud) >= _FEW_POINTS and max(wide, tall) < _LEAST_EXTENT_M
+    if small or wide > _MOST_EXTENT_M or tall > _MOST_HEIGHT_M:
+        raise InputError(
+            f"{source}: a cloud {wide:.3g} wide and {tall:.3g} high found, expected metres "
+            f"({_LEAST_EXTENT_M:g} to {_MOST_EXTENT_M:g} wide, at most {_MOST_HEIGHT_M:g} high)"
+        )
 
 
 def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
@@ -80,7 +97,7 @@ def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) 
     c = plan.config
     voxels = VoxelCloud(c.voxel_m)
     try:
-        voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else cloud.intensity)
+        voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else IntensityRanks.of(cloud.intensity)(cloud.intensity))
     except InputError as error:
         raise InputError(f"{source}: {error}, expected a map without such outliers") from None
     chunk = plan.out("cloud", cloud.xyz, cloud.intensity, c.voxel_m, c.tile_m)

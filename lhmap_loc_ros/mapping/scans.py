@@ -8,16 +8,22 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from ..datasets.bag import BagReader
 from ..datasets.messages import Scan
 from ..datasets.trajectory import Trajectory
+from ..geometry import from_quaternion
 from .config import BuildConfig
 
 _KNOTS = 33
 _SLACK_NS = 150_000_000
 _STOOD_M, _STOOD_RAD = 1.0, 0.35
 """A vehicle that is no further from where it was was there or on its way, however long it took: keyframes of SLAM."""
+
+_JUMP_M, _JUMP_RAD = 4.5, np.radians(27)
+"""A little less than the 5 m and 30 degrees that are told, for the noise of poses."""
+_FASTEST_M_S, _FASTEST_RAD_S = 100.0, 2 * np.pi
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class ScanSource:
     ):  # fmt: skip
         """`start_ns` and `stop_ns` bound the time of recording."""
         self._bag, self._config, self._bounds = bag, config, (start_ns, stop_ns)
-        self._gaps = gaps(T_map_lidar, config.max_gap_s)
+        self._gaps = np.concatenate([gaps(T_map_lidar, config.max_gap_s), jumps(T_map_lidar)])
         self.trajectory = T_map_lidar
         """Poses of the LiDAR in the map frame."""
 
@@ -121,6 +127,30 @@ def gaps(trajectory: Trajectory, max_gap_s: float) -> np.ndarray:
     return np.column_stack([trajectory.stamps_ns[before], trajectory.stamps_ns[before + 1]])
 
 
+def jumps(trajectory: Trajectory) -> np.ndarray:
+    """From when to when (J, 2) the poses jump, nanoseconds: by 5 m or 30 degrees more than they move before and after.
+
+    Steps of a second and more may differ from their neighbours by what a vehicle does in that time.
+    """
+    if len(trajectory) < 2:
+        return np.zeros((0, 2), np.int64)
+    seconds = np.diff(trajectory.stamps_ns) / 1e9
+    rotations = Rotation.from_matrix(trajectory.poses[:, :3, :3])
+    steps = np.diff(trajectory.poses[:, :3, 3], axis=0), (rotations[1:] * rotations[:-1].inv()).as_rotvec()
+    slack, jumped = np.maximum(seconds, 1.0) ** 2, np.zeros(len(seconds), bool)
+    for step, least, fastest in zip(steps, (_JUMP_M, _JUMP_RAD), (_FASTEST_M_S, _FASTEST_RAD_S), strict=True):
+        speed = step / seconds[:, None]
+        beyond = [
+            np.linalg.norm(step[1:] - speed[:-1] * seconds[1:, None], axis=1),
+            np.linalg.norm(step[:-1] - speed[1:] * seconds[:-1, None], axis=1),
+        ]
+        far = np.linalg.norm(step, axis=1) > np.maximum(least, fastest * seconds)
+        unlike = np.minimum(np.r_[np.inf, beyond[0]], np.r_[beyond[1], np.inf])
+        jumped |= (np.isfinite(unlike) & (unlike > least * slack)) | far
+    before = np.flatnonzero(jumped)
+    return np.column_stack([trajectory.stamps_ns[before], trajectory.stamps_ns[before + 1]])
+
+
 def in_range(scan: Scan, least: float, most: float) -> Scan:
     """The points of a scan between two distances from the sensor, metres."""
     distance2 = np.einsum("ij,ij->i", scan.points, scan.points)
@@ -130,7 +160,9 @@ def in_range(scan: Scan, least: float, most: float) -> Scan:
 
 
 def lidar_extrinsics(bag: BagReader, config: BuildConfig) -> np.ndarray:
-    """T_base_lidar (4, 4) from the bag's static transforms; raises BagError if they do not tell."""
+    """T_base_lidar (4, 4) from the settings, else the bag's static transforms; raises BagError if they do not tell."""
+    if config.lidar_in_base is not None:
+        return from_quaternion(config.lidar_in_base[:3], config.lidar_in_base[3:])
     frame = config.lidar_frame
     if frame is None:
         first = next(iter(bag.messages([config.points_topic])), None)

@@ -23,7 +23,7 @@ WINDOW = 4
 """The fine head looks this many cells far in each direction."""
 CONTEXT4 = 32
 """Channels of the fine head's context."""
-MOST_SPAN = 40
+SPAN = 38
 """Map cells of a row that are compared with image cells at once, all with all."""
 LOG_SCALE_RANGE = (-3.0, 4.0)
 """Bounds of the natural logarithm of a Laplace scale in pixels."""
@@ -235,26 +235,24 @@ def window_cost(map4: torch.Tensor, image4: torch.Tensor, radius: int) -> torch.
     if torch.is_grad_enabled():
         return _BandedCost.apply(map4, image4, radius)
     b, c, h, w = map4.shape
-    span = _span(w)
-    wide, starts = span + 2 * radius, range(0, w, span)
-    padded = F.pad(image4, (radius,) * 4).permute(0, 2, 1, 3)
+    wide = SPAN + 2 * radius
     # Rows are cut into spans, since of the products of whole rows few are wanted. Column x of a span of the map meets
     # columns x .. x + 2r of a wider one of the padded image: a diagonal band. Had the map one column more than the
     # image, their products would fill rows one element longer, in which the band stands upright: only products,
     # reshapes and slices, which every runtime has.
-    spans = torch.stack([padded[..., x : x + wide] for x in starts], 2)
-    columns = map4.permute(0, 2, 3, 1).reshape(b, h, len(starts), span, c)
-    columns, bands = F.pad(columns, (0, 0, 0, wide + 1 - span)), []
+    missing = -w % SPAN
+    padded = F.pad(image4, (radius, radius + missing, radius, radius)).permute(0, 2, 3, 1)
+    rows = padded.shape[1]
+    own = padded[:, :, : w + missing].reshape(b, rows, -1, SPAN, c)
+    # a span needs as many columns more as the next one begins with
+    after = F.pad(padded[:, :, SPAN:], (0, 0, 0, SPAN - 2 * radius)).reshape(b, rows, -1, SPAN, c)
+    spans = torch.cat([own, after[:, :, :, : 2 * radius]], 3).transpose(3, 4)
+    columns = F.pad(map4, (0, missing)).permute(0, 2, 3, 1).reshape(b, h, -1, SPAN, c)
+    columns, bands = F.pad(columns, (0, 0, 0, wide + 1 - SPAN)), []
     for dy in range(2 * radius + 1):
         full = torch.matmul(columns, spans[:, dy : dy + h])
-        bands.append(full.reshape(b, h, len(starts), wide, wide + 1)[..., : 2 * radius + 1])
-    return torch.cat(bands, 4)[:, :, :, :span].reshape(b, h, w, -1).permute(0, 3, 1, 2)
-
-
-def _span(width: int) -> int:
-    """The largest part of a row that divides it and has at most `MOST_SPAN` cells, or the whole row."""
-    least = MOST_SPAN // 4
-    return next((n for n in range(min(MOST_SPAN, width), least, -1) if width % n == 0), width)
+        bands.append(full.reshape(b, h, -1, wide, wide + 1)[..., : 2 * radius + 1])
+    return torch.cat(bands, 4)[:, :, :, :SPAN].reshape(b, h, w + missing, -1)[:, :, :w].permute(0, 3, 1, 2)
 
 
 class _BandedCost(torch.autograd.Function):
@@ -325,12 +323,13 @@ def _expected_flow(similarity: torch.Tensor, h: int, w: int):
     away = (rows - row.unsqueeze(2)).abs()
     own, near = (away == 0).to(probability.dtype), (away < 2).to(probability.dtype)
     masks = torch.stack([own, near, near * rows.to(probability.dtype)], 2)
-    own_row, near_rows, times_row = _matmul32(masks, probability).unbind(2)
-    beside = ((columns - own_row.argmax(2, keepdim=True)).abs() < 2).to(probability.dtype)
+    of_row, near_rows, times_row = _matmul32(masks, probability).unbind(2)
+    beside = ((columns - of_row.argmax(2, keepdim=True)).abs() < 2).to(probability.dtype)
     near_rows, times_row = near_rows * beside, times_row * beside
     mass = near_rows.sum(2)
     where_to = torch.stack([(near_rows * columns.to(probability.dtype)).sum(2), times_row.sum(2)], 2)
-    cells = torch.stack([columns.repeat(h), rows.repeat_interleave(w)], 1).to(probability.dtype)
+    own_column, own_row = columns.expand(h, w).reshape(-1), rows.view(-1, 1).expand(h, w).reshape(-1)
+    cells = torch.stack([own_column, own_row], 1).to(probability.dtype)
     flow = (where_to / mass.clamp(min=1e-8).unsqueeze(2) - cells).transpose(1, 2) * COARSE
     shape = (-1, 1, h, w)
     return flow.reshape(-1, 2, h, w), mass.view(shape), best.view(shape)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.node import Node
 
 from ..errors import LhmapError
 from ..inference import Model, State
@@ -27,6 +28,8 @@ _LEVELS = {
     TrackState.LOST: ERROR,
 }
 _WINDOW_S = 5.0
+WAITING = "waiting for initialpose"
+"""Begins the problem of images that come before it is known where the robot is."""
 
 
 class Health:
@@ -81,17 +84,30 @@ class Health:
         """Of the last seconds: localized images a second, their latencies [ms]; and the age of the last one [s]."""
         now, done = time.monotonic(), list(self._done)
         latencies = [latency for at, latency in done if at > now - _WINDOW_S]
-        return len(latencies) / _WINDOW_S, latencies, now - done[-1][0] if done else math.inf
+        return len(latencies) / _WINDOW_S, latencies, self.age_s
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the last image was localized; infinite before the first."""
+        return time.monotonic() - self._done[-1][0] if self._done else math.inf
+
+
+def of_node(node: Node, statuses: Sequence[DiagnosticStatus]) -> list[DiagnosticStatus]:
+    """The same, named after the node that tells them, in full: there may be several of its kind."""
+    for status in statuses:
+        status.hardware_id = node.get_fully_qualified_name()
+        status.name = f"{status.hardware_id}: {status.name}"
+    return list(statuses)
 
 
 def no_session(failure: LhmapError | None) -> DiagnosticStatus:
     """Of a node that is not configured."""
     message = str(failure) if failure is not None else "not configured"
-    return DiagnosticStatus(level=ERROR if failure else WARN, name="lhmap_loc_ros: localization", message=message)
+    return DiagnosticStatus(level=ERROR if failure else WARN, name="localization", message=message)
 
 
 def session_statuses(
-    health: Health, images: dict[str, int], networks: Sequence[Model], lhmap: LHMap, config: LocalizerConfig,
+    health: Health, images: dict[str, float], networks: Sequence[Model], lhmap: LHMap, config: LocalizerConfig,
     active: bool,
 ) -> list[DiagnosticStatus]:  # fmt: skip
     """One status a subject."""
@@ -120,8 +136,7 @@ def track_status(result: TrackResult, latency_ms: float) -> DiagnosticStatus:
     }
     return DiagnosticStatus(
         level=_LEVELS[result.state],
-        name="lhmap_loc_ros: localization",
-        hardware_id="camera",
+        name="localization",
         message=result.problem or result.state.value,
         values=key_values(values),
     )
@@ -136,7 +151,7 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
     last = health.last
     if last is None or not active:
         message = health.complaint or health.problem if active else "inactive"
-        return DiagnosticStatus(level=WARN, name="lhmap_loc_ros: localization", message=message)
+        return DiagnosticStatus(level=WARN, name="localization", message=message)
     _, latencies, age_s = health.recent
     status = track_status(last, latencies[-1] if latencies else math.nan)
     if health.problem:
@@ -154,16 +169,23 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
     return status
 
 
-def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
+def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
     limits, (rate, latencies, age_s) = config.diagnostics, health.recent
     latency_ms = float(np.median(latencies)) if latencies else math.nan
     dropped = health.dropped_share(images["received"], images["dropped"])
     level, message = OK, "images come"
     if not active:
         message = "inactive"
+    elif math.isinf(age_s) and not images["received"]:
+        level, message = ERROR, health.problem
+    elif images["came_s"] > limits.max_age_s:
+        level, message = ERROR, f"last image came {images['came_s']:.1f} s ago"
+    elif health.problem.startswith(WAITING):
+        message = f"images come; {WAITING}"
+    elif math.isinf(age_s):
+        level, message = WARN, f"images come, but none was localized yet: {health.problem}"
     elif age_s > limits.max_age_s:
-        level = ERROR
-        message = "no image was localized yet" if math.isinf(age_s) else f"last image localized {age_s:.1f} s ago"
+        level, message = ERROR, f"images come, but the last one was localized {age_s:.1f} s ago"
     elif latency_ms > 1e3 * limits.max_latency_s:
         level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"
     elif rate < limits.min_rate_hz:
@@ -176,7 +198,7 @@ def _camera(health: Health, images: dict[str, int], config: LocalizerConfig, act
         "rate_hz": rate, "latency_ms": latency_ms, "age_s": age_s,
     }  # fmt: skip
     return DiagnosticStatus(
-        level=level, name="lhmap_loc_ros: camera", hardware_id="camera", message=message, values=key_values(values)
+        level=level, name="camera", message=message, values=key_values(values)
     )
 
 
@@ -192,7 +214,7 @@ def network_status(config: RefinerConfig, networks: Sequence[Model]) -> Diagnost
         "asked_for": f"{config.backend.value}, {config.precision.value}, device {config.device}",
     }
     return DiagnosticStatus(
-        level=level, name="lhmap_loc_ros: network", message="; ".join(told), values=key_values(values)
+        level=level, name="network", message="; ".join(told), values=key_values(values)
     )
 
 
@@ -203,4 +225,4 @@ def _map(lhmap: LHMap, last: TrackResult | None) -> DiagnosticStatus:
         "tiles": len(lhmap.index), "tiles_waited_for": lhmap.tiles_waited_for,
     }  # fmt: skip
     level, message = (ERROR, problem) if problem else (OK, "open")
-    return DiagnosticStatus(level=level, name="lhmap_loc_ros: map", message=message, values=key_values(values))
+    return DiagnosticStatus(level=level, name="map", message=message, values=key_values(values))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,35 @@ class InitialPose:
         """The stamp to start from at an image: its own, or the image's if that is zero, another clock or too old."""
         known = self.stamp_ns and 0 <= image_ns - self.stamp_ns <= age_s * convert.SECOND_NS
         return self.stamp_ns if known else image_ns
+
+
+class NextStart:
+    """Where the track begins anew at the next image; from any thread. What a user says comes before what was found."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._pose: InitialPose | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a start pose was given that no image has taken yet."""
+        return self._pose is not None
+
+    def put(self, pose: InitialPose) -> None:
+        """What somebody says, in place of whatever waits."""
+        with self._lock:
+            self._pose = pose
+
+    def offer(self, pose: InitialPose | None) -> None:
+        """What nobody said: a place found, the last good pose; kept only where nothing waits."""
+        with self._lock:
+            self._pose = self._pose or pose
+
+    def take(self) -> InitialPose | None:
+        """Hands it out, once; None if there is none."""
+        with self._lock:
+            pose, self._pose = self._pose, None
+            return pose
 
 
 def height_on_path(path: np.ndarray, place: Sequence[float], otherwise: float) -> float:

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..lhmap import LHMap
 from ..localization import start
 from ..localization.saved_pose import load_pose, save_pose
+from ..outputs import check_file
 from .initial_pose import InitialPose, height_on_path
 from .localizer_config import LocalizerConfig
 
@@ -29,6 +30,11 @@ class KnownStarts:
         self.config, self._map, self._warn = config, lhmap, warn
         self._good: tuple[np.ndarray, np.ndarray] | None = None
         self._saved_at = -math.inf
+        if config.save_pose_path:
+            try:
+                check_file(config.save_pose_path)
+            except InputError as error:
+                warn(f"save_pose_path: {error}: the pose will not be saved")
 
     def take(self) -> InitialPose | None:
         """That of the parameters, else the saved one, else None."""

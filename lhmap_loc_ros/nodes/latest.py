@@ -39,6 +39,8 @@ class Mailbox:
         self._odometry: deque[tuple[int, np.ndarray]] = deque(maxlen=10_000)
         self._odometry_ns, self._odometry_came = -1, -math.inf
         self._closed = False
+        self.came = -math.inf
+        """When the last image came, steady clock [s]."""
         self.received = 0
         """Images that came."""
         self.dropped = 0
@@ -48,6 +50,7 @@ class Mailbox:
         """Replaces the waiting image of the same camera."""
         with self._changed:
             self.received += 1
+            self.came = frame.arrived
             self.dropped += frame.camera in self._frames
             self._frames[frame.camera] = frame
             self._changed.notify_all()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -67,8 +68,8 @@ class LocalizerConfig(Config):
     image_transport: Literal["raw", "compressed"] = Field(
         "raw", description="raw: sensor_msgs/Image on `image`; compressed: CompressedImage on `image/compressed`"
     )
-    image_reliability: Literal["reliable", "best_effort"] = Field(
-        "reliable", description="of image and camera_info: best_effort for cameras that publish so; reliable loses none"
+    image_reliability: Literal["auto", "reliable", "best_effort"] = Field(
+        "auto", description="of the images: reliable loses none; auto: best_effort where the camera publishes so"
     )
     odometry_wait_s: float = Field(
         0.1, ge=0, le=2, description="an image waits this long for odometry that is not older [s]"
@@ -82,7 +83,7 @@ class LocalizerConfig(Config):
         "odom", description="odom: global -> odometry frame, as REP-105 has it; base_link: global -> robot's frame; "
         "without odometry only base_link"
     )
-    transform_tolerance: float = Field(0.1, ge=0, le=5, description="map -> odom is stamped this far ahead [s]")
+    transform_tolerance: float = Field(0.1, ge=0, le=5, description="map -> odom is stamped this far ahead of now [s]")
     path_step_m: float = Field(0.5, gt=0, description="distance between the poses of `path` [m]")
     path_poses: int = Field(2000, ge=1, description="`path` keeps this many poses")
     overlay_period_s: float = Field(0.5, ge=0, description="least time between two pictures on `overlay` [s]")
@@ -92,6 +93,16 @@ class LocalizerConfig(Config):
     refiner: RefinerConfig = RefinerConfig()
     tracker: TrackerConfig = TrackerConfig()
     relocalize: RelocalizeConfig = RelocalizeConfig()
+
+    @field_validator("global_frame_id", "odom_frame_id", "base_frame_id", "camera_frame_id", mode="before")
+    @classmethod
+    def _frames_have_no_leading_slash(cls, value):
+        return value.lstrip("/") if isinstance(value, str) else value
+
+    @field_validator("map_path", "save_pose_path")
+    @classmethod
+    def _paths_may_begin_at_home(cls, value):
+        return os.path.expanduser(value)
 
     @field_validator("camera_in_base")
     @classmethod

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -16,16 +15,17 @@ from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from ..errors import LhmapError
 from ..localization.network_set import NetworkSet
 from ..localization.refine import Refiner, RefinerConfig
 from ..memory import give_back_freed, give_back_large_arrays
-from .diagnostics import no_session, session_statuses
+from .camera_topics import CameraTopics
+from .diagnostics import no_session, of_node, session_statuses
 from .localizer_config import LIVE, LocalizerConfig
-from .localizer_session import Session, image_topic, topic_of
+from .localizer_session import Session
+from .map_transform import PERIOD_S
 from .parameters import Parameters
 from .runtime import run
 
@@ -48,12 +48,14 @@ class LocalizerNode(LifecycleNode):
         self.exit_code = 0
         self._session: Session | None = None
         self._inputs: list = []
+        self._cameras: list[CameraTopics] = []
         self._offered: list = []
         self._settings = Parameters(self, LocalizerConfig, NAME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # on the steady clock: on simulated time a timer stands still when a bag ends or starts again
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+        self.create_timer(PERIOD_S, self._repeat_transform, clock=steady)
         self.create_timer(TRIM_S, give_back_freed, clock=steady)
         self._failure: LhmapError | None = None
         self._managed = self.get_parameter("autostart").value is False
@@ -116,27 +118,14 @@ class LocalizerNode(LifecycleNode):
         return self.on_cleanup(state)
 
     def _subscribe(self, config: LocalizerConfig) -> None:
-        session, reliability = self._session, ReliabilityPolicy[config.image_reliability.upper()]
-        # deep enough that few are lost unseen while a callback waits for the interpreter: what is stale is counted. The
-        # middleware keeps the memory of as many as ever waited
-        qos = QoSProfile(depth=4, reliability=reliability)
+        session = self._session
         unreliable = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
-        kind = Image if config.image_transport == "raw" else CompressedImage
         self._inputs = [
             # hears those who publish reliably and those who do not, as robot_localization does
             self.create_subscription(Odometry, "odometry", session.on_odometry, unreliable),
             self.create_subscription(PoseWithCovarianceStamped, "initialpose", session.on_initial_pose, 10),
         ]
-        for camera in config.cameras or ("",):
-            info = topic_of(camera, "camera_info")
-            self._inputs += [
-                # raw, as bytes: most images of a fast camera are never looked at
-                self.create_subscription(
-                    kind, image_topic(config, camera), partial(session.on_image, camera), qos, raw=True
-                ),
-                # of the same publisher, as image_transport has it
-                self.create_subscription(CameraInfo, info, partial(session.on_camera_info, camera), qos),
-            ]
+        self._cameras = [CameraTopics(self, config, camera, session) for camera in config.cameras or ("",)]
         self._offered = [
             self.create_service(Trigger, "reinitialize", self._on_reinitialize),
             self.create_service(SetBool, "trigger_node", self._on_trigger),
@@ -145,9 +134,11 @@ class LocalizerNode(LifecycleNode):
     def _unsubscribe(self) -> None:
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
+        for camera in self._cameras:
+            camera.close()
         for service in self._offered:
             self.destroy_service(service)
-        self._inputs, self._offered = [], []
+        self._inputs, self._cameras, self._offered = [], [], []
 
     # -- services
 
@@ -161,7 +152,9 @@ class LocalizerNode(LifecycleNode):
     def _on_trigger(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data != self._session.active:
             (self.trigger_activate if request.data else self.trigger_deactivate)()
+        state = "active" if self._session.active else "inactive"
         response.success = request.data == self._session.active
+        response.message = state if response.success else f"the transition failed: still {state}"
         return response
 
     # -- how it goes
@@ -171,24 +164,30 @@ class LocalizerNode(LifecycleNode):
         self.exit_code = 1
         self.context.try_shutdown()
 
+    def _repeat_transform(self) -> None:
+        if self._session is not None:
+            self._session.repeat_transform()
+
     def _publish_diagnostics(self) -> None:
         session = self._session
         if session is None:
             statuses = [no_session(self._failure)]
         else:
+            for camera in self._cameras:
+                camera.follow()
             session.tell_waiting()
             session.tell_age()
             statuses = session_statuses(
                 session.health, session.images, session.networks, session.map, session.config, session.active
             )
-        message = DiagnosticArray(status=statuses)
+        message = DiagnosticArray(status=of_node(self, statuses))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
 
 def run_localizer(argv: list[str] | None = None) -> int:
     """Runs the node with ROS arguments until it is told to end; returns the exit code."""
-    return run(LocalizerNode, argv)
+    return run(LocalizerNode, argv, NAME, __doc__)
 
 
 def main() -> None:

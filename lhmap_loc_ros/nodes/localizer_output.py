@@ -15,7 +15,6 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Float32, String
-from tf2_ros import TransformBroadcaster
 
 from ..errors import MapFormatError
 from ..evaluation.overlay import draw_overlay
@@ -24,16 +23,15 @@ from ..lhmap import LHMap
 from ..localization.states import TrackState
 from ..localization.tracker import MountedCamera, TrackResult
 from .conversions import (
-    SECOND_NS,
     array_to_image,
     header,
     map_to_cloud,
     matrix_to_pose_stamped,
-    matrix_to_transform,
     to_pose_with_covariance,
 )
-from .diagnostics import track_status
+from .diagnostics import of_node, track_status
 from .localizer_config import LocalizerConfig
+from .map_transform import MapTransform
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _UNKNOWN_VARIANCE = 1e6
@@ -56,8 +54,8 @@ class LocalizerOutput:
         self._status = self._publisher(DiagnosticArray, "status", QoSProfile(depth=100))
         self._overlay = self._publisher(Image, "overlay", 1)
         self._cloud = self._publisher(PointCloud2, "map_cloud", LATCHED)
-        self._tf = TransformBroadcaster(node)
-        self._publishers.append(self._tf.pub_tf)
+        self.transform = MapTransform(node, config, self.global_frame)
+        self._publishers.append(self.transform.publisher)
         self._poses: deque = deque(maxlen=config.path_poses)
         self._last_in_path: np.ndarray | None = None
         self._last_overlay, self._last_state, self._telling = -np.inf, None, threading.Lock()
@@ -65,6 +63,7 @@ class LocalizerOutput:
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes the settings that may change at run time."""
         self._config = config
+        self.transform.reconfigure(config)
 
     def close(self) -> None:
         """Takes the publishers away."""
@@ -85,13 +84,13 @@ class LocalizerOutput:
 
     def publish_track(self, result: TrackResult) -> None:
         """Pose, transform and path; a lost track publishes none of them."""
+        self.transform.at_image(result)
         if result.state is TrackState.LOST:
             return
         head = header(result.stamp_ns, self.global_frame)
         covariant = to_pose_with_covariance(result.T_map_base, result.covariance)
         self._pose.publish(PoseWithCovarianceStamped(header=head, pose=covariant))
         self._odometry.publish(self._as_odometry(head, covariant, result))
-        self._publish_tf(result)
         self._extend_path(result)
 
     def publish_status(self, result: TrackResult, latency_ms: float) -> None:
@@ -99,8 +98,8 @@ class LocalizerOutput:
         self.publish_state(result.state)
         refinement = result.refinement
         self._score.publish(Float32(data=0.0 if refinement is None else float(refinement.inlier_ratio)))
-        status = track_status(result, latency_ms)
-        self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.global_frame), status=[status]))
+        status = of_node(self._node, [track_status(result, latency_ms)])
+        self._status.publish(DiagnosticArray(header=header(result.stamp_ns, self.global_frame), status=status))
 
     def publish_state(self, state: TrackState) -> None:
         """The state, latched, where it is another than before; from any thread."""
@@ -136,19 +135,6 @@ class LocalizerOutput:
         linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = result.velocity.tolist()
         message.twist.covariance = np.diag(_TWIST_VARIANCE).ravel().tolist()
         return message
-
-    def _publish_tf(self, result: TrackResult) -> None:
-        if not self._config.tf_broadcast:
-            return
-        to_odom = self._config.tf_child == "odom"
-        matrix = result.T_map_odom if to_odom else result.T_map_base
-        if matrix is None:  # odometry did not reach this image; the last transform stands
-            return
-        # map -> odom hardly moves and may serve a little longer; the robot's own pose is that of its stamp alone
-        ahead = round(self._config.transform_tolerance * SECOND_NS) if to_odom else 0
-        child = self._config.odom_frame_id if to_odom else self._config.base_frame_id
-        head = header(result.stamp_ns + ahead, self.global_frame)
-        self._tf.sendTransform(matrix_to_transform(matrix, head, child))
 
     def _extend_path(self, result: TrackResult) -> None:
         last = self._last_in_path

@@ -32,8 +32,8 @@ from ..localization.tracker import Tracker
 from ..memory import give_back_compiler
 from . import conversions as convert
 from .camera_input import CameraInput
-from .diagnostics import Health
-from .initial_pose import InitialPose, read_initial_pose
+from .diagnostics import WAITING, Health
+from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
@@ -84,11 +84,11 @@ class Session:
         """
         self._node, self._config, self._refiner, self._fault = node, config, refiner, fault
         names = config.cameras or ("",)
-        topics = ", ".join(node.resolve_topic_name(image_topic(config, name)) for name in names)
-        self.health = Health(f"no image has come on {topics}")
+        self._topics = [node.resolve_topic_name(image_topic(config, name)) for name in names]
+        self.health = Health(self._no_image())
         self._mailbox, self._active = Mailbox(), threading.Event()
         self._waiting_since = math.inf
-        self._initial: InitialPose | None = None
+        self._next_start = NextStart()
         self._last_ns = {name: -1 for name in names}
         self._went_back_to: int | None = None
         self._logged_at: dict[str, float] = {}
@@ -119,7 +119,7 @@ class Session:
 
     def activate(self) -> None:
         """From now on images are localized and poses published; a track that there is goes on."""
-        if self._initial is None and not self._tracker.initialized:
+        if not self._next_start.waits and not self._tracker.initialized:
             self.reinitialize()
         self._waiting_since = time.monotonic()
         self._active.set()
@@ -131,15 +131,30 @@ class Session:
 
     def tell_waiting(self) -> None:
         """Logs, once, what is missing where no image has been localized some seconds after the start."""
+        if not self._mailbox.received:
+            self.health.problem = self._no_image()
         if self.active and not self.health.used and time.monotonic() > self._waiting_since + _PATIENCE_S:
             self._waiting_since = math.inf
             self._node.get_logger().warning(self.health.problem)
+
+    def _no_image(self) -> str:
+        topics = ", ".join(self._topics)
+        if any(map(self._node.count_publishers, self._topics)):
+            hint = "published, but not received: `ros2 topic info --verbose` shows type and QoS of both sides"
+        else:
+            hint = "nobody publishes it: `ros2 topic list` shows what there is"
+        return f"no image has come on {topics} ({hint})"
+
+    def repeat_transform(self) -> None:
+        """map -> odom once more with a fresh stamp, while the pose is good; to be called every `PERIOD_S`."""
+        if self.active and self.health.age_s <= self._config.tracker.states.lost_after_s:
+            self._output.transform.repeat()
 
     def tell_age(self) -> None:
         """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
         if self.health.last is None or not self.active:
             return
-        _, _, age_s = self.health.recent
+        age_s = self.health.age_s
         if age_s > self._config.tracker.states.lost_after_s:
             self._output.publish_state(TrackState.LOST)
         elif age_s > self._config.diagnostics.max_age_s and self._tracker.state is TrackState.TRACKING:
@@ -199,18 +214,22 @@ class Session:
     def on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         c = self._config
         try:
-            self._initial = read_initial_pose(
+            start = read_initial_pose(
                 message, self.global_frame, self.map.metadata.path, c.initial_sigma_m, c.initial_sigma_deg
             )
         except InputError as error:
-            self._warn("initialpose", f"initialpose: {error}")
+            # always: somebody has just sent it, and looks
+            self.health.complain(f"initialpose: {error}")
+            self._node.get_logger().warning(f"initialpose: {error}")
+            return
+        self._next_start.put(start)
 
     def reinitialize(self) -> str:
         """Starts anew, at the next image, from what is known without being told; says from what, "" if from nothing."""
         known = self._starts.take()
         if known is None:
             return ""
-        self._initial = known
+        self._next_start.put(known)
         return f"starting from the {known.origin}"
 
     # -- the worker
@@ -260,10 +279,11 @@ class Session:
             self._starts.remember(result.T_map_base, result.covariance)
         found = self._recovery.after(
             result, image, mounted, self._config.tracker.crop_radius_m,
-            going=lambda: self.active and self._initial is None,
+            going=lambda: self.active and not self._next_start.waits,
         )  # fmt: skip
-        if found is not None and self._initial is None:
-            self._initial = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
+        if found is not None:
+            place = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
+            self._next_start.offer(place)
 
     def _decoded(self, frame: Frame) -> np.ndarray:
         kind = Image if self._config.image_transport == "raw" else CompressedImage
@@ -284,8 +304,8 @@ class Session:
         self._last_ns, self._went_back_to = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}, None
         self._tracker.clear()
         self._output.restart_path()
-        if self._initial is None:
-            self._initial = self._starts.after_a_jump(seconds)
+        self._output.transform.forget()
+        self._next_start.offer(self._starts.after_a_jump(seconds))
         return True
 
     def _goes_on_from(self, stamp_ns: int) -> bool:
@@ -305,7 +325,7 @@ class Session:
 
     def _initialize(self, image_ns: int) -> bool:
         """Hands a start pose to the tracker if one came; False while there never was one."""
-        initial, self._initial = self._initial, None
+        initial = self._next_start.take()
         if initial is not None:
             stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
             self._tracker.initialize(stamp_ns, initial.T_map_base, initial.covariance)
@@ -314,7 +334,7 @@ class Session:
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
         if not self._tracker.initialized:
-            self.health.refuse("waiting for initialpose (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path")
+            self.health.refuse(f"{WAITING} (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path")
         return self._tracker.initialized
 
     def _warn(self, subject: str, problem: str) -> None:
@@ -339,6 +359,7 @@ class Session:
         return self._config
 
     @property
-    def images(self) -> dict[str, int]:
-        """How many images came, and how many of them the worker never took."""
-        return {"received": self._mailbox.received, "dropped": self._mailbox.dropped}
+    def images(self) -> dict[str, float]:
+        """How many images came, how many of them the worker never took, and how long ago the last one came [s]."""
+        came_s = time.monotonic() - self._mailbox.came
+        return {"received": self._mailbox.received, "dropped": self._mailbox.dropped, "came_s": came_s}

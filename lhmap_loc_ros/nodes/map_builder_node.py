@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import traceback
+from copy import copy
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from pydantic import Field
+from pydantic import Field, field_validator
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
@@ -19,7 +21,7 @@ from ..mapping.builder import build_map
 from ..mapping.config import BuildConfig
 from ..memory import give_back_large_arrays
 from .conversions import header, map_to_cloud
-from .diagnostics import key_values
+from .diagnostics import key_values, of_node
 from .localizer_output import LATCHED
 from .parameters import declare
 from .runtime import run
@@ -35,6 +37,11 @@ class MapBuilderConfig(Config):
     exit_when_done: bool = Field(False, description="end when the map is written, instead of offering it on map_cloud")
     map_cloud_points: int = Field(300_000, ge=0, description="`map_cloud` holds this many points of the greatest heat")
     build: BuildConfig = BuildConfig()
+
+    @field_validator("bag_path", "map_path")
+    @classmethod
+    def _paths_may_begin_at_home(cls, value):
+        return os.path.expanduser(value)
 
 
 class MapBuilderNode(Node):
@@ -87,7 +94,7 @@ class MapBuilderNode(Node):
         self._status = _status(DiagnosticStatus.OK, stage, {"stage": stage, "done": done, "total": total})
 
     def _publish_diagnostics(self) -> None:
-        message = DiagnosticArray(status=[self._status])
+        message = DiagnosticArray(status=of_node(self, [copy(self._status)]))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
@@ -101,12 +108,12 @@ class _StoppedError(Exception):
 
 
 def _status(level: bytes, message: str, values: dict) -> DiagnosticStatus:
-    return DiagnosticStatus(level=level, name="lhmap_loc_ros: map building", message=message, values=key_values(values))
+    return DiagnosticStatus(level=level, name="map building", message=message, values=key_values(values))
 
 
 def run_map_builder(argv: list[str] | None = None) -> int:
     """Runs the node with ROS arguments; returns the exit code."""
-    return run(MapBuilderNode, argv)
+    return run(MapBuilderNode, argv, NAME, __doc__)
 
 
 def main() -> None:

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS parameters from a pydantic model and back: the model says names, defaults, types, ranges and descriptions.
 
-A field `radius` of a part `tracker` is the parameter `tracker.radius`.
+A field `radius` of a part `tracker` is the parameter `tracker.radius`. What is unset has a value all the same, so that
+`ros2 param dump` writes what can be read again: `[]` for an array, `nan` for a number, "" for a text.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -22,6 +24,7 @@ from rclpy.parameter import Parameter
 
 from ..configuration import validate
 from ..errors import ConfigError
+from .parameter_files import check_files
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 _LARGEST_INTEGER = 2**63 - 1
@@ -43,17 +46,24 @@ class Parameters(Generic[Model]):
     """The parameters of a node, one for each field of a model, and only values that the model accepts."""
 
     def __init__(self, node: Node, model: type[Model], source: str):
-        """Declares them; raises ConfigError, naming `source`, for one out of its range or that there is not."""
+        """Declares them; raises ConfigError for one out of range or unknown, and for a file for a node of another name.
+
+        `source` is the node's usual name, for the messages.
+        """
         self._node, self._model, self._source = node, model, source
         self._fields = dict(fields_of(model))
         self._live: tuple[str, ...] | None = None
         self._changed: Callable[[Model], None] = lambda config: None
+        given = getattr(node, "_parameter_overrides", {})
         for name, field in self._fields.items():
-            default = None if field.is_required() else _plain(field.get_default(call_default_factory=True))
+            # ROS reads an empty array in a file as no value
+            empty = name in given and given[name].value is None
+            default = [] if empty and _takes_array(field) else _default(field)
             try:
-                node.declare_parameter(name, default, _descriptor(field))
+                node.declare_parameter(name, default, _descriptor(field), ignore_override=empty)
             except InvalidParameterValueException as error:
                 raise ConfigError(f"{source}: {name}: {error}") from None
+        check_files(node, source, sys.argv)
         self._refuse_unknown()
         node.add_on_set_parameters_callback(self._on_set)
 
@@ -70,7 +80,8 @@ class Parameters(Generic[Model]):
         self._live = None
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
-        own = {p.name: p.value for p in parameters if p.name in self._fields}
+        # what stays as it is may be set at any time: `ros2 param load` sets all there is in a file
+        own = {p.name: p.value for p in parameters if p.name in self._fields and not self._is_same(p.name, p.value)}
         if not own or self._live is None:
             return SetParametersResult(successful=True)
         fixed = [name for name in own if not name.startswith(self._live)]
@@ -85,15 +96,20 @@ class Parameters(Generic[Model]):
 
     def _validate(self, changes: dict[str, Any]) -> Model:
         nested: dict[str, Any] = {}
-        for name in self._fields:
-            value = changes[name] if name in changes else self._node.get_parameter(name).value
-            if value is not None:
+        for name, field in self._fields.items():
+            value = _meant(changes[name] if name in changes else self._node.get_parameter(name).value, field)
+            if value is not _LEFT_OUT:
                 *parts, last = name.split(".")
                 place = nested
                 for part in parts:
                     place = place.setdefault(part, {})
-                place[last] = list(value) if _is_array(value) else value
+                place[last] = value
         return validate(self._model, nested, self._source)
+
+    def _is_same(self, name: str, value: Any) -> bool:
+        field = self._fields[name]
+        before, now = _meant(self._node.get_parameter(name).value, field), _meant(value, field)
+        return before == now and (isinstance(before, bool) is isinstance(now, bool))
 
     def _refuse_unknown(self) -> None:
         """ROS takes any name and ignores those nobody declares: a slip in a file would never show."""
@@ -116,7 +132,7 @@ def _descriptor(field: FieldInfo) -> ParameterDescriptor:
     # any type, so that `1` will do for `1.0`; the model judges it
     descriptor = ParameterDescriptor(description=field.description or "", dynamic_typing=True)
     low, high = _bounds(field)
-    if low is None and high is None:
+    if (low is None and high is None) or _takes_none(field):  # no range of ROS has `nan` in it
         return descriptor
     kinds = getattr(field.annotation, "__args__", (field.annotation,))
     if int in kinds:
@@ -143,16 +159,49 @@ def _bounds(field: FieldInfo) -> tuple[float | None, float | None]:
     return low, high
 
 
-def _plain(value: Any) -> Any:
+def _default(field: FieldInfo) -> Any:
     """A default as ROS parameters can hold it."""
+    if field.is_required():
+        return ""
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, tuple):
-        # an empty tuple has no type a parameter could have
-        return list(value) or None
+    if value is None:
+        if _takes_array(field):
+            return []
+        return math.nan if {int, float} & set(get_args(field.annotation)) else ""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _meant(value: Any, field: FieldInfo) -> Any:
+    """What the value of a parameter says of its field; `_LEFT_OUT` where it says nothing."""
+    array = _takes_array(field)
+    if isinstance(value, str) and value in _UNSET_WORDS and (array or _takes_none(field)):
+        value = None  # `null` in a file of parameters is this text
+    elif value is None and not array:  # declared without a value by somebody else
+        return _LEFT_OUT
+    elif (value == "" or value != value) and _takes_none(field):
+        return None
+    elif value == "" and field.is_required():
+        return _LEFT_OUT
+    if array and (value is None or _is_array(value)):
+        return list(value or ()) or (None if _takes_none(field) else [])
     return value
+
+
+_LEFT_OUT = object()
+_UNSET_WORDS = ("null", "nan", "none", "~")
+
+
+def _takes_none(field: FieldInfo) -> bool:
+    return type(None) in get_args(field.annotation)
+
+
+def _takes_array(field: FieldInfo) -> bool:
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(get_origin(kind) is tuple for kind in kinds)
 
 
 def _is_array(value: Any) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import sys
@@ -15,6 +16,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 from ..errors import LhmapError
 
@@ -27,12 +29,12 @@ def ros(argv: list[str] | None) -> Iterator[Callable[[], bool]]:
     whoever publishes, and may let a KeyboardInterrupt rise in the middle of the cleaning up.
     """
     stop = threading.Event()
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, lambda *_: stop.set())
     try:
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
         yield lambda: rclpy.ok() and not stop.is_set()
     finally:
         rclpy.try_shutdown()
@@ -70,12 +72,29 @@ def logs_to_ros() -> Iterator[None]:
         logger.propagate = before[1]
 
 
-def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
+def _check_arguments(argv: list[str], name: str, about: str) -> None:
+    """Answers --help; ends the process for an argument that is not one of ROS: a node has parameters instead."""
+    parser = argparse.ArgumentParser(
+        prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"{name} --ros-args [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM:=TO ...]",
+        epilog=f"config/{name.removesuffix('_node')}.param.yaml lists the parameters; "
+        f"of a running node: ros2 param describe /{name} PARAMETER",
+    )  # fmt: skip
+    parser.parse_args(remove_ros_args(argv)[1:])
+
+
+def run(
+    make_node: Callable[[], Node], argv: list[str] | None = None, name: str = "", about: str = ""
+) -> int:
     """Runs a node until SIGINT, SIGTERM or shutdown; returns the exit code: 0, or 2 for bad input.
+
+    A node with a `name` takes no arguments but those of ROS, and --help, which tells what it is `about`.
 
     The node may have `stop()`, called after the last callback, which must end and join its threads, and
     `exit_code`, returned at the end.
     """
+    if name:
+        _check_arguments(sys.argv if argv is None else argv, name, about)
     with ros(argv) as going, logs_to_ros():
         try:
             node = make_node()

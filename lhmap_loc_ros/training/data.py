@@ -12,7 +12,8 @@ import torch
 from ..errors import InputError
 from .shards import Frame, Shard
 
-SampleFunction = Callable[[Frame, np.random.Generator], tuple[np.ndarray, ...]]
+SampleFunction = Callable[[Frame, np.random.Generator, tuple[int, int]], tuple[np.ndarray, ...]]
+"""Takes a frame, where chance comes from, and the width and height of the pixel grid."""
 
 
 def find_shards(patterns: list[str]) -> list[Path]:
@@ -24,8 +25,11 @@ def find_shards(patterns: list[str]) -> list[Path]:
     return found
 
 
-class Samples(torch.utils.data.IterableDataset):
-    """Endless samples of all shards; every worker of every seed draws its own."""
+class Batches(torch.utils.data.IterableDataset):
+    """Endless batches of samples of all shards, each batch on one pixel grid; every worker of every seed draws its own.
+
+    A place weighs like a place, however many images it has.
+    """
 
     def __init__(self, config, sample: SampleFunction, seed: list[int]):
         self._config, self._sample, self._seed = config, sample, seed
@@ -35,23 +39,30 @@ class Samples(torch.utils.data.IterableDataset):
         rng = np.random.default_rng([*self._seed, info.id if info else 0])
         shards = [Shard(p) for p in find_shards(self._config.train)]
         weights = np.array([self._weight(s) for s in shards])
+        grids = self._config.grids
         while True:
-            shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
-            yield self._sample(shard.frame(int(rng.integers(len(shard)))), rng)
+            grid = grids[rng.integers(len(grids))]
+            samples = []
+            for _ in range(self._config.batch):
+                shard = shards[rng.choice(len(shards), p=weights / weights.sum())]
+                frame = shard.frame(int(rng.choice(shard.places[rng.integers(len(shard.places))])))
+                samples.append(self._sample(frame, rng, grid))
+            yield tuple(torch.from_numpy(np.stack(column)) for column in zip(*samples, strict=True))
 
     def _weight(self, shard: Shard) -> float:
         factor = next((w for part, w in self._config.weights.items() if part in shard.path.name), 1.0)
-        return factor * len(shard)
+        return factor * len(shard.places)
 
 
 def batches(config, sample: SampleFunction, seed: list[int]) -> torch.utils.data.DataLoader:
-    """Batches of what `sample(frame, rng)` gives, in order, prepared by `config.workers` processes.
+    """Batches of what `sample(frame, rng, grid)` gives, in order, prepared by `config.workers` processes.
 
-    `config` has the fields train, weights, batch and workers of `TrainConfig`. Another `seed` draws other samples.
+    `config` has the fields train, weights, grids, batch and workers of `TrainConfig`. Another `seed` draws other
+    samples.
     """
     return torch.utils.data.DataLoader(
-        Samples(config, sample, seed),
-        batch_size=config.batch,
+        Batches(config, sample, seed),
+        batch_size=None,
         num_workers=config.workers,
         prefetch_factor=3 if config.workers else None,
     )

@@ -94,6 +94,27 @@ class Argoverse2Drive(DatasetDrive):
         return SensorLog(self.log, self.camera)
 
 
+class PairsOfImages(Source):
+    """Places seen once, see `datasets.image_pairs`."""
+
+    kind: Literal["image_pairs"]
+    root: Path
+    places: list[str] = Field(default_factory=list, description="names of the places; none: all but `without`")
+    without: list[str] = Field(default_factory=list, description="names of places that are left out")
+
+    def shards(self) -> dict[str, Write]:
+        """One shard."""
+        return {self.name: self._write}
+
+    def _write(self, path: Path, width: int) -> None:
+        from ..datasets.image_pairs import ImagePairs
+        from .material import pairs_shard
+
+        pairs = ImagePairs(self.root)
+        names = self.places or [name for name in pairs.names if name not in self.without]
+        pairs_shard(pairs, names, path, width)
+
+
 class BagDrive(Source):
     """The images of a bag in a map; a frame is an image."""
 
@@ -116,4 +137,7 @@ class BagDrive(Source):
         bag_shard(self.bag, self.map, path, *where, width=width)
 
 
-AnyDrive = Annotated[Union[KittiDrive, KittiRawDrive, Argoverse2Drive, BagDrive], Field(discriminator="kind")]  # noqa: UP007
+AnyDrive = Annotated[
+    Union[KittiDrive, KittiRawDrive, Argoverse2Drive, PairsOfImages, BagDrive],  # noqa: UP007
+    Field(discriminator="kind"),
+]

@@ -15,8 +15,9 @@ from torch import nn
 
 from ..errors import ModelError
 from ..inference import Backend, load_model
-from ..inference.model import METADATA_KEY
-from ..localization.features import MAP_CHANNELS
+from ..inference.model import DEFAULT_GRID, METADATA_KEY
+from ..localization.features import GRIDS, MAP_CHANNELS
+from ..localization.network_set import GRIDS_KEY
 from ..localization.regressor import padded
 from ..mapping.heat import FULL_SCALE_KEY
 
@@ -43,25 +44,42 @@ class _Part(nn.Module):
         return result if isinstance(result, torch.Tensor) else tuple(result)
 
 
-def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list[str], path: Path, metadata: dict):
-    """Write one network file and compare it with torch on random input; raises ModelError if they differ."""
+def export_part(
+    net, method: str, inputs: dict[str, torch.Tensor], outputs: list[str], path: Path, metadata: dict,
+    free: dict[str, int] | None = None,
+):  # fmt: skip
+    """Write one network file and compare it with torch on random input; raises ModelError if they differ.
+
+    `free`: which inputs may have any height and width, and of cells of how many pixels those are; None: all sizes are
+    fixed.
+    """
     part = _Part(net, method).eval()
     temporary = path.with_suffix(".part.onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
+    shapes = None if free is None else (tuple(_free_shape(free.get(name)) for name in inputs),)
     with torch.no_grad():
         program = torch.onnx.export(
             part, tuple(inputs.values()), input_names=list(inputs), output_names=outputs,
-            opset_version=OPSET, dynamo=True, verbose=False,
+            opset_version=OPSET, dynamo=True, verbose=False, dynamic_shapes=shapes,
         )  # fmt: skip
         expected = part(*inputs.values())
+    expected = expected if isinstance(expected, tuple) else (expected,)
     program.save(str(temporary), external_data=False)
     model = onnx.load(temporary)
     forget_origin(model)
+    grid = DEFAULT_GRID
+    if free is not None:
+        del model.graph.value_info[:]
+        width = next(iter(inputs.values())).shape[3] * next(iter(free.values()))
+        height = next(iter(inputs.values())).shape[2] * next(iter(free.values()))
+        grid = width, height
+        given = {name: width // value.shape[3] for name, value in zip(outputs, expected, strict=True)} | free
+        for value in (*model.graph.input, *model.graph.output):
+            _name_sizes(value, given[value.name])
     _store_in_half_precision(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     onnx.save(model, temporary)
-    found = load_model(temporary, Backend.ONNXRUNTIME).run({k: v.numpy() for k, v in inputs.items()})
-    expected = expected if isinstance(expected, tuple) else (expected,)
+    found = load_model(temporary, Backend.ONNXRUNTIME, grid=grid).run({k: v.numpy() for k, v in inputs.items()})
     for name, value in zip(outputs, expected, strict=True):
         differences = np.abs(found[name] - value.numpy()) / max(1.0, float(value.abs().max()))
         difference = float(np.quantile(differences, AGREEING))
@@ -69,6 +87,22 @@ def export_part(net, method: str, inputs: dict[str, torch.Tensor], outputs: list
             temporary.unlink()
             raise ModelError(f"{path.name}: output {name!r} differs from torch by {difference:.2g}")
     os.replace(temporary, path)
+
+
+def _free_shape(cell: int | None) -> dict:
+    """Which dimensions of an input of cells of `cell` pixels are free: multiples of 16 pixels each."""
+    if cell is None:
+        return {}
+    h, w = torch.export.Dim("h", min=4, max=256), torch.export.Dim("w", min=4, max=256)
+    return {2: 16 // cell * h, 3: 16 // cell * w}
+
+
+def _name_sizes(value, cell: int) -> None:
+    """Gives height and width of a graph's input or output the names that `inference` knows them by."""
+    batch, _, *sizes = value.type.tensor_type.shape.dim
+    batch.dim_value = 1
+    for name, dimension in zip(("height", "width"), sizes, strict=True):
+        dimension.dim_param = name if cell == 1 else f"{name}/{cell}"
 
 
 def forget_origin(model: onnx.ModelProto) -> None:
@@ -94,7 +128,11 @@ def _store_in_half_precision(model: onnx.ModelProto) -> None:
 
 
 def export_flow(net, out: Path, name: str, width: int, height: int, metadata: dict) -> list[Path]:
-    """Write NAME_image, NAME_map, NAME_coarse and NAME_fine.onnx to the folder `out`."""
+    """Write NAME_image, NAME_map, NAME_coarse and NAME_fine.onnx to the folder `out`, for the pixel grids `GRIDS`.
+
+    `width` and `height` are of the one on which they are compared with torch.
+    """
+    metadata = {**metadata, GRIDS_KEY: GRIDS}
     net = copy.deepcopy(net).cpu().eval()
     net.pad_heads()
     image, view = torch.rand(1, 3, height, width), torch.rand(1, MAP_CHANNELS, height, width)
@@ -111,7 +149,8 @@ def export_flow(net, out: Path, name: str, width: int, height: int, metadata: di
     paths = []
     for method, inputs, outputs in parts:
         paths.append(out / f"{name}_{method}.onnx")
-        export_part(net, method, inputs, outputs, paths[-1], metadata)
+        free = {k: width // v.shape[3] for k, v in inputs.items()}
+        export_part(net, method, inputs, outputs, paths[-1], metadata, free)
     return paths
 
 

@@ -33,9 +33,9 @@ class FlowTask:
         if config.compile:
             self.net.image, self.net.map = torch.compile(self.net.image), torch.compile(self.net.map)
 
-    def sample(self, frame, rng):
+    def sample(self, frame, rng, grid):
         """Arrays of a `Sample`."""
-        return as_arrays(training_sample(frame, self.config.width, self.config.height, rng))
+        return as_arrays(training_sample(frame, *grid, rng))
 
     def loss(self, net, batch):
         """Of a batch of samples."""
@@ -43,4 +43,4 @@ class FlowTask:
 
     def method(self, net):
         """The refiner around the network."""
-        return Flow(RefinerConfig(), TorchModelSet(net, self.config.width, self.config.height))
+        return Flow(RefinerConfig(), TorchModelSet(net, self.config.grids))

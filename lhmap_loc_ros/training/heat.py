@@ -40,9 +40,9 @@ class HeatTask:
         self.config, self.net = config, HeatNet(full_scale=full)
         self._flow = load_checkpoint(config.flow, FlowNet)[0].eval()
 
-    def sample(self, frame, rng):
+    def sample(self, frame, rng, grid):
         """Arrays of a `Sample` from near the true pose."""
-        return as_arrays(training_sample(frame, self.config.width, self.config.height, rng, near_start))
+        return as_arrays(training_sample(frame, *grid, rng, near_start))
 
     def loss(self, net, batch):
         """Of a batch of samples."""

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from ..datasets.camera_lidar import CameraLidarDrive, nearest_scans
 from ..datasets.frames import frame_numbers
+from ..datasets.image_pairs import ImagePairs
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
@@ -22,10 +23,12 @@ from ..mapping.moving import RangeImage, Thinner
 from ..mapping.scans import PlacedScan
 from .shards import shrink, write_shard
 
-WIDTH = 640
-"""Wider images are shrunk to so many pixels, and synthetic ones rendered so wide, unless another width is asked for."""
-SYNTHETIC_ASPECT = 0.3
-"""Height over width of rendered images."""
+WIDTH = 1280
+"""Wider images are shrunk to so many pixels unless another width is asked for."""
+SYNTHETIC_WIDTH, SYNTHETIC_ASPECT = 640, 0.7
+"""Width of rendered images [pixels], and height over width: parts of them are what cameras of other shapes see."""
+APART_M = 200.0
+"""From the origin of one place to that of the next in a shard of places that have nothing to do with each other."""
 OWN_SCAN_NS = 100_000_000
 """A scan further than this from an image tells nothing about it: what moves is elsewhere by then."""
 
@@ -66,6 +69,35 @@ def drive_shard(
         depths.append(shown_depth(_placed(drive, own[k]).points, pose, camera) if near else unknown_depth(camera))
     xyz = points.points + points.origin.astype(np.float32)
     write_shard(out, images, cameras, poses, depths, xyz, points.intensity)
+
+
+def pairs_shard(pairs: ImagePairs, names: list[str], out: Path, width: int = WIDTH) -> None:
+    """A shard of places seen once, each image in the scan taken with it; raises BagError for a missing place."""
+    images, cameras, poses, depths, clouds, intensities = [], [], [], [], [], []
+    for number, name in enumerate(names):
+        place = pairs.place(name)
+        corner = np.array([number % 10, number // 10, 0.0]) * APART_M
+        keep = np.linalg.norm(place.points, axis=1) < 80
+        points = place.points[keep] + corner
+        for image, camera, pose in zip(place.images, place.cameras, place.poses, strict=True):
+            pose = make_pose(pose[:3, :3], pose[:3, 3] + corner)
+            image, camera = shrink(image, camera, width)
+            images.append(image)
+            cameras.append(camera)
+            poses.append(pose)
+            depths.append(shown_depth(points, pose, camera))
+        clouds.append(points)
+        intensities.append(place.intensity[keep])
+    _to_one_size(images, cameras, depths)
+    write_shard(out, images, cameras, poses, depths, np.concatenate(clouds), np.concatenate(intensities))
+
+
+def _to_one_size(images: list, cameras: list, depths: list) -> None:
+    """Cuts images, in place, to the size that all of them have, at the right and below."""
+    width, height = min(c.width for c in cameras), min(c.height for c in cameras)
+    images[:] = [image[:height, :width] for image in images]
+    depths[:] = [depth[:height, :width] for depth in depths]
+    cameras[:] = [camera.cropped(0, 0, width, height) for camera in cameras]
 
 
 def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
@@ -111,7 +143,7 @@ def synthetic_shard(
     images: int = 160,
     voxel: float = 0.1,
     character: str | None = None,
-    width: int = WIDTH,
+    width: int = SYNTHETIC_WIDTH,
 ) -> None:
     """A shard of a synthetic world: mapped on one day, seen on two others from anywhere on the road.
 
@@ -142,9 +174,9 @@ def synthetic_shard(
         for _ in range(images // 2):
             side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
             where = world.route(side)
-            f = width * rng.uniform(0.45, 0.8)
+            f = width * rng.uniform(0.38, 0.8)
             camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
-            T_base_camera = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0, 0, rng.uniform(1.1, 2.3)))
+            T_base_camera = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0, 0, rng.uniform(0.35, 2.5)))
             turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
             pose = where.pose(rng.uniform(3, where.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
             k = (camera.fx, camera.fy, camera.cx, camera.cy)

@@ -18,7 +18,7 @@ from ..inference import Backend, Precision
 from ..inference.half_precision import key, reduced_nodes, with_plain_weights
 from ..inference.model import METADATA_KEY, parse_metadata
 from ..inference.models import INT8_OF, int8_file
-from ..localization.network_set import NetworkSet
+from ..localization.network_set import GridNetworks, NetworkSet
 from ..localization.refine import Refiner, RefinerConfig, StartKind
 from .export import forget_origin
 
@@ -53,23 +53,34 @@ class RecordingSet(NetworkSet):
     """The networks of the refiner, which keep some of what they are given."""
 
     def __init__(self, config: RefinerConfig):
-        super().__init__(config)
         self.given = {part: Sampled() for part in PARTS}
+        super().__init__(config)
+
+    def _load(self, grid):
+        return _Recording(self._config, grid, self._wait, self.given)
+
+
+class _Recording(GridNetworks):
+    """Those for one grid."""
+
+    def __init__(self, config, grid, wait, given: dict[str, Sampled]):
+        super().__init__(config, grid, wait)
+        self._given = given
 
     def image(self, image):
-        self.given["image"].add({"image": image[None]})
+        self._given["image"].add({"image": image[None]})
         return super().image(image)
 
     def map(self, view):
-        self.given["map"].add({"map": view[None]})
+        self._given["map"].add({"map": view[None]})
         return super().map(view)
 
     def coarse(self, encoded, image8):
-        self.given["coarse"].add(self.coarse_inputs(encoded, image8))
+        self._given["coarse"].add(self.coarse_inputs(encoded, image8))
         return super().coarse(encoded, image8)
 
     def fine(self, encoded, image4):
-        self.given["fine"].add(self.fine_inputs(encoded, image4))
+        self._given["fine"].add(self.fine_inputs(encoded, image4))
         return super().fine(encoded, image4)
 
 

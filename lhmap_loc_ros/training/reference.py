@@ -33,7 +33,7 @@ class RegressTask:
     def __init__(self, config: RegressTrainConfig):
         self.config, self.net = config, RegressNet()
 
-    def sample(self, frame, rng):
+    def sample(self, frame, rng, grid):
         """A `RegressSample`."""
         return regress_sample(frame, self.config, rng)
 
@@ -75,7 +75,7 @@ class ReferenceHeatTask:
     def __init__(self, config: ReferenceHeatTrainConfig):
         self.config, self.net = config, ReferenceHeatNet()
 
-    def sample(self, frame, rng):
+    def sample(self, frame, rng, grid):
         """A `ReferenceHeatSample`."""
         return reference_heat_sample(frame, self.config, rng)
 

@@ -36,9 +36,8 @@ class DataConfig(BaseModel):
     synthetic_name: str = "synth"
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
-    image_width: int = Field(
-        640, ge=64, description="wider images are shrunk to so many pixels; worlds are rendered so wide"
-    )
+    image_width: int = Field(1280, ge=64, description="wider images are shrunk to so many pixels")
+    synthetic_width: int = Field(640, ge=64, description="worlds are rendered so wide [pixels]")
     drives: list[AnyDrive] = Field(default_factory=list, description="drives of any kind, named by `kind`")
 
     @model_validator(mode="after")
@@ -90,7 +89,7 @@ def make_data(config: DataConfig, out: Path) -> None:
         if not path.exists():
             logging.info("world %d", seed)
             synthetic_shard(
-                seed, path, config.length, config.images, character=character, width=config.image_width
+                seed, path, config.length, config.images, character=character, width=config.synthetic_width
             )
     for drive in config.drives:
         for name, write in drive.shards().items():

@@ -24,6 +24,8 @@ REACH_M = 75.0
 """Points further from the camera are left out."""
 FULL_DENSITY_M = 12.0
 """Beyond this range points are thinned so that their angular density stays the same."""
+PLACE_M = 20.0
+"""Images whose cameras stand in the same square of this edge are of one place."""
 MARGIN_M = 3.0
 """How far outside the view a point may lie, besides an angle of 15 degrees."""
 
@@ -86,6 +88,14 @@ def write_shard(
     os.replace(temporary, path)
 
 
+def ranked(steps: np.ndarray) -> np.ndarray:
+    """Intensities (N,) uint8 as the share of the cloud's points that are darker (N,) float32; zeros where all are."""
+    counts = np.bincount(steps, minlength=256)
+    if (counts > 0).sum() < 2:
+        return np.zeros(len(steps), np.float32)
+    return ((np.cumsum(counts) - 0.5 * counts) / len(steps))[steps].astype(np.float32)
+
+
 class Shard:
     """A shard in memory."""
 
@@ -99,6 +109,10 @@ class Shard:
         if missing:
             raise InputError(f"{path} is not a training shard: {sorted(missing)} missing")
         self.path = Path(path)
+        self._data["intensity"] = ranked(self._data["intensity"])
+        _, place = np.unique(np.round(self._data["poses"][:, :2, 3] / PLACE_M), axis=0, return_inverse=True)
+        self.places = [np.flatnonzero(place.ravel() == k) for k in range(place.max() + 1)]
+        """Numbers of the images of each place."""
 
     def __len__(self) -> int:
         return len(self._data["images"])
@@ -113,7 +127,7 @@ class Shard:
             camera=Camera(image.shape[1], image.shape[0], *data["cameras"][k]),
             T_map_camera=data["poses"][k],
             points=data["points"][chosen],
-            intensity=data["intensity"][chosen].astype(np.float32) / 255,
+            intensity=data["intensity"][chosen],
             depth=data["depths"][k].astype(np.float32),
         )
 

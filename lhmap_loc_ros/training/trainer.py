@@ -43,6 +43,9 @@ class TrainConfig(BaseModel):
     init: Path | None = Field(None, description="checkpoint whose weights a new run begins with")
     width: int = Field(320, multiple_of=16, description="network input width [pixels]")
     height: int = Field(96, multiple_of=16, description="network input height [pixels]")
+    shapes: list[tuple[int, int]] = Field(
+        default_factory=list, description="pixel grids instead of that one; one named twice comes twice as often"
+    )
     batch: int = Field(8, ge=1, description="samples per step and device")
     steps: int = Field(20000, ge=1, description="optimiser steps in total")
     learning_rate: float = Field(1.5e-3, gt=0)
@@ -59,6 +62,11 @@ class TrainConfig(BaseModel):
     reload_every: int = Field(500, ge=1, description="steps after which new shards are looked for")
     seed: int = 0
 
+    @property
+    def grids(self) -> list[tuple[int, int]]:
+        """Width and height of the pixel grids to train on."""
+        return self.shapes or [(self.width, self.height)]
+
 
 class Task(Protocol):
     """What a method brings to the trainer."""
@@ -66,8 +74,8 @@ class Task(Protocol):
     net: nn.Module
     """To train; has `settings`, with which its class makes it anew."""
 
-    def sample(self, frame: Frame, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """One varied training sample of a frame."""
+    def sample(self, frame: Frame, rng: np.random.Generator, grid: tuple[int, int]) -> tuple[np.ndarray, ...]:
+        """One varied training sample of a frame on a grid of (width, height) pixels."""
 
     def loss(self, net: nn.Module, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of a batch of samples, and figures to watch."""

@@ -16,11 +16,16 @@ from .shards import Shard
 class TorchModelSet:
     """The refiner's `ModelSet` around a torch network."""
 
-    def __init__(self, net, width: int, height: int):
-        self.net, self.width, self.height = net.eval(), width, height
+    def __init__(self, net, grids):
+        """`grids`: width and height of those that the network may be used on; a camera gets the nearest."""
+        self.net, self.grids = net.eval(), tuple(grids)
         self._device = next(net.parameters()).device
         self.covariance = StartCovariances()
         self.networks, self.tensor_device, self.at_once = (), None, False
+
+    def for_grid(self, grid):
+        """The same: PyTorch takes any."""
+        return self
 
     @torch.no_grad()
     def image(self, image):

@@ -15,6 +15,12 @@ from .shards import Frame
 
 OCCLUDER_M = 0.3
 """Depth of what is put before the camera: nearer than anything of a map."""
+MOST_STRETCH, MOST_ENLARGED = 0.17, 1.7
+"""Logarithm of width over height that pixels may have, and by how much small images are enlarged."""
+LEAST_FIELD_DEG = 30.0
+"""Narrower cameras are not trained for."""
+WITHOUT_INTENSITY = 0.33
+"""Share of the samples whose map has none."""
 
 
 def varied(frame: Frame, width: int, height: int, rng) -> tuple[Frame, np.ndarray, float]:
@@ -44,32 +50,57 @@ def mirrored(frame: Frame) -> Frame:
 
 
 def reframed(frame: Frame, width: int, height: int, rng, vary: bool = True) -> Frame:
-    """The frame on a grid of `width` x `height` pixels: varied zoom, roll (5 deg) and horizon, or none of it."""
+    """The frame on a grid of `width` x `height` pixels: a part of the image as another camera, turned, would see it.
+
+    Without `vary` the whole image, as the localizer takes it.
+    """
     camera = frame.camera
-    zoom = 10 ** rng.uniform(0, 0.12) if vary else 1.0
-    roll = np.radians(rng.uniform(-5, 5)) if vary and rng.random() < 0.5 else 0.0
-    scale = width / camera.width * zoom
-    cx = (camera.cx + 0.5) * scale - 0.5 - (rng.uniform(0, zoom - 1) * width if vary else 0.0)
-    spare = max(0.0, camera.height * scale - height)
-    cy = (camera.cy + 0.5) * scale - 0.5
-    wanted = cy - HORIZON * height + (rng.normal(0, 0.04) * height if vary else 0.0)
-    cy -= np.clip(wanted, min(0.0, camera.height * scale - height), spare)
-    target = Camera(width, height, camera.fx * scale, camera.fy * scale, cx, cy)
-    # pixel in the new image = K' Rz(-roll) K^-1 pixel in the old one
-    turn = Rotation.from_euler("z", roll).as_matrix()
+    target, turn = (
+        _another_camera(camera, width, height, rng) if vary else (camera.resized(width, height), np.eye(3))
+    )
+    # pixel in the new image = K' R^T K^-1 pixel in the old one
     warp = target.matrix @ turn.T @ np.linalg.inv(camera.matrix)
-    source = frame.image
-    if scale < 0.75:
-        source = cv2.GaussianBlur(source, (0, 0), 0.35 / scale)
-    image = cv2.warpAffine(np.ascontiguousarray(source), warp[:2], (width, height), flags=cv2.INTER_LINEAR)
+    source, smaller = frame.image, camera.fx / target.fx
+    if smaller > 1.33:
+        source = cv2.GaussianBlur(source, (0, 0), 0.35 * smaller)
+    image = cv2.warpPerspective(np.ascontiguousarray(source), warp, (width, height), flags=cv2.INTER_LINEAR)
     pose = frame.T_map_camera.copy()
     pose[:3, :3] = pose[:3, :3] @ turn
     depth = frame.depth
     if depth is not None:
-        depth = cv2.warpAffine(
-            np.ascontiguousarray(depth), warp[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=np.nan
+        depth = cv2.warpPerspective(
+            np.ascontiguousarray(depth), warp, (width, height), flags=cv2.INTER_NEAREST, borderValue=np.nan
         )
+        # depth is along the optical axis, which turned
+        x, y = (np.arange(width) - target.cx) / target.fx, (np.arange(height) - target.cy) / target.fy
+        depth = depth / (turn[2, 0] * x + turn[2, 1] * y[:, None] + turn[2, 2]).astype(np.float32)
     return replace(frame, image=image, camera=target, T_map_camera=pose, depth=depth)
+
+
+def _another_camera(camera: Camera, width: int, height: int, rng) -> tuple[Camera, np.ndarray]:
+    """A camera of `width` x `height` pixels that sees a part of what `camera` sees, and how it is turned (3, 3).
+
+    The part has about the grid's shape, is as large as the image allows or down to half of that, lies anywhere, and
+    is at least 30 degrees wide. Robots pitch and roll more than cars.
+    """
+    aspect = width / height * np.exp(rng.uniform(-MOST_STRETCH, MOST_STRETCH))
+    across = min(camera.width, camera.height * aspect)
+    least = max(width / MOST_ENLARGED, 2 * camera.fx * np.tan(np.radians(LEAST_FIELD_DEG / 2)))
+    size = rng.uniform(0.85, 1.0) if rng.random() < 0.6 else rng.uniform(0.5, 1.0)
+    across = min(across, max(across * size, least))
+    down = across / aspect
+    left, top = (rng.random() * max(0.0, spare) for spare in (camera.width - across, camera.height - down))
+    sx, sy = width / across, height / down
+    target = Camera(
+        width, height, camera.fx * sx, camera.fy * sy,
+        (camera.cx + 0.5 - left) * sx - 0.5, (camera.cy + 0.5 - top) * sy - 0.5,
+    )  # fmt: skip
+    pitch, roll = 0.0, 0.0
+    if rng.random() < 0.5:
+        roll = rng.uniform(-5, 5) if rng.random() < 0.8 else rng.uniform(-12, 12)
+    if rng.random() < 0.3:
+        pitch = rng.uniform(-5, 5)
+    return target, Rotation.from_euler("zx", (roll, pitch), degrees=True).as_matrix()
 
 
 def vary_image(image: np.ndarray, rng) -> np.ndarray:
@@ -155,6 +186,8 @@ def vary_map(frame: Frame, rng) -> Frame:
     """Thinner, noisier, cut off above, partly missing, with another sensor's intensities."""
     points = frame.points
     keep = thinned(points, rng)
+    if rng.random() < 0.15:
+        keep &= fewer_beams(points, frame.T_map_camera[:3, 3], rng)
     if rng.random() < 0.1:
         # a missing tile
         corner = points[rng.integers(len(points)), :2]
@@ -165,9 +198,22 @@ def vary_map(frame: Frame, rng) -> Frame:
     if keep.sum() < 200:
         keep[:] = True
     points = points[keep] + rng.normal(0, 0.01, (int(keep.sum()), 3)).astype(np.float32)
-    intensity = np.clip(frame.intensity[keep], 0, 1) ** np.exp(rng.normal(0, 0.3)) * np.exp(rng.normal(0, 0.25))
+    return replace(frame, points=points, intensity=vary_intensity(frame.intensity[keep], rng))
+
+
+def vary_intensity(intensity: np.ndarray, rng) -> np.ndarray:
+    """Those of another sensor in another place, or none: (N,) float32 in [0, 1], zeros for a map that has none."""
+    if rng.random() < WITHOUT_INTENSITY:
+        return np.zeros_like(intensity)
+    intensity = np.clip(intensity, 0, 1) ** np.exp(rng.normal(0, 0.3)) * np.exp(rng.normal(0, 0.15))
     if rng.random() < 0.5:
-        intensity += rng.normal(0, rng.uniform(0, 0.12), len(points))
-    if rng.random() < 0.03:
-        intensity = np.zeros_like(intensity)
-    return replace(frame, points=points, intensity=np.clip(intensity, 0, 1).astype(np.float32))
+        intensity += rng.normal(0, rng.uniform(0, 0.15), len(intensity))
+    return np.clip(intensity, 0, 1).astype(np.float32)
+
+
+def fewer_beams(points: np.ndarray, eye: np.ndarray, rng) -> np.ndarray:
+    """Which of the points (N, 3) a LiDAR near `eye` (3) of few beams would have met (N,) bool."""
+    offset = points - (eye + rng.normal(0, 0.3, 3)).astype(np.float32)
+    elevation = np.degrees(np.arctan2(offset[:, 2], np.hypot(offset[:, 0], offset[:, 1])))
+    beam = np.floor(elevation / 0.42 + rng.random()).astype(int)
+    return beam % rng.integers(2, 5) == 0

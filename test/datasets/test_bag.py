@@ -120,8 +120,7 @@ def test_sqlite3_with_nanosecond_times(tmp_path):
     path = write_rosbag2(tmp_path / "b", {"/points": [(STAMP, lambda t: cloud(t, OUSTER_FIELDS, OUSTER))]})
     scan = only(path, "/points")
     np.testing.assert_array_equal(scan.offsets_ns, [0, 99_000_000])
-    np.testing.assert_allclose(scan.intensity, [700 / 65535, 255 / 65535], rtol=1e-5)
-    np.testing.assert_allclose(only(path, "/points", intensity_scale=500).intensity, [1, 0.51], rtol=1e-5)
+    np.testing.assert_allclose(scan.intensity, [700, 255])
 
 
 def test_absolute_times_in_seconds_and_big_endian(tmp_path):
@@ -131,7 +130,7 @@ def test_absolute_times_in_seconds_and_big_endian(tmp_path):
     path = write_rosbag2(tmp_path / "b", {"/points": [(STAMP, lambda t: cloud(t, fields, array, big_endian=True))]})
     scan = only(path, "/points")
     np.testing.assert_array_equal(scan.points, [[1, 2, 3], [4, 5, 6]])
-    np.testing.assert_allclose(scan.intensity, [1, 0.2])
+    np.testing.assert_allclose(scan.intensity, [255, 51])
     # float64 seconds of today are good to some 200 ns
     np.testing.assert_allclose(scan.offsets_ns, [0, 100_000_000], atol=500)
 
@@ -173,16 +172,6 @@ def test_times_of_lost_returns_do_not_count(tmp_path, lost):
     path = write_rosbag2(tmp_path / "c", {"/points": [(STAMP, lambda t: cloud(t, fields, array))]})
     with pytest.raises(BagError, match="not finite|expected a sweep"):
         only(path, "/points")
-
-
-def test_the_scale_of_intensity_is_kept(tmp_path):
-    dim = OUSTER.copy()
-    dim["intensity"] = [0.5, 1]
-    makers = [lambda t, a=a: cloud(t, OUSTER_FIELDS, a) for a in (OUSTER, dim)]
-    path = write_rosbag2(tmp_path / "b", {"/points": [(STAMP, makers[0]), (STAMP + 1, makers[1])]})
-    with BagReader(path) as reader:
-        _, second = reader.messages(["/points"])
-    np.testing.assert_allclose(second.intensity, [0.5 / 65535, 1 / 65535], rtol=1e-5)
 
 
 def test_ros1_bag(tmp_path):
@@ -305,3 +294,42 @@ def test_poses_that_are_not_finite(tmp_path):
     path = write_rosbag2(tmp_path / "b", {"/pose": [(1, odometry)]})
     with pytest.raises(BagError, match="b: pose is not finite: translation"):
         only(path, "/pose")
+
+
+def test_broken_pictures_and_empty_clouds_among_good_ones_are_left_out(tmp_path):
+    import cv2
+
+    jpeg = cv2.imencode(".jpg", np.zeros((4, 6, 3), np.uint8))[1].tobytes()
+    good, empty = partial(cloud, fields=OUSTER_FIELDS, array=OUSTER), partial(cloud, fields=[], array=OUSTER[:0])
+    topics = {
+        "/image": [(1, image("jpeg", None, jpeg)), (2, image("jpeg", None, jpeg[:50])), (3, image("jpeg", None, jpeg))],
+        "/points": [(1, good), (2, lambda t: dataclasses.replace(empty(t), point_step=0)), (3, good)],
+    }
+    with BagReader(write_rosbag2(tmp_path / "b", topics)) as reader:
+        for _ in range(2):  # what is read twice counts once
+            assert len(list(reader.messages(["/image"]))) == len(list(reader.messages(["/points"]))) == 2
+        assert sorted((words.split(":")[0], n) for words, n in reader.left_out.counts.items()) == [
+            ("/image", 1), ("/points", 1)
+        ]  # fmt: skip
+
+
+def test_a_channel_that_is_none_of_ros_does_not_spoil_the_others(bag, monkeypatch):
+    from rosbags.rosbag2 import storage_mcap
+
+    read = storage_mcap.McapReader.read_index
+
+    def with_foreign_schema(self):
+        self.schemas[999] = storage_mcap.Schema(999, "foxglove.Log", "protobuf", "")
+        read(self)
+        self.connections.append(
+            self.connections[0]._replace(
+                id=999, topic="/log", msgtype="foxglove.Log", msgdef=storage_mcap.get_msgdef(self.schemas[999]),
+                ext=self.connections[0].ext._replace(serialization_format="protobuf"),
+            )
+        )  # fmt: skip
+
+    monkeypatch.setattr(storage_mcap.McapReader, "read_index", with_foreign_schema)
+    with BagReader(next(bag.glob("*.mcap"))) as reader:
+        assert len(list(reader.messages(["/points"]))) == 1 and "/log" not in reader.topics
+        with pytest.raises(BagError, match=r"/log cannot be read: foxglove.Log in protobuf, expected cdr"):
+            reader.require("/log")

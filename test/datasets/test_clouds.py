@@ -92,7 +92,7 @@ def test_tiles_are_written_and_read_as_autoware_does(tmp_path):
 
 def test_tile_that_the_index_names_but_is_not_there(tmp_path):
     write_tiles(tmp_path, {(0.0, 0.0): cloud(50)}.items(), 25.0)
-    (tmp_path / "0_0.pcd").unlink()
+    (tmp_path / "pointcloud_map.pcd" / "0_0.pcd").unlink()
     with pytest.raises(InputError, match="0_0.pcd"):
         read_cloud(tmp_path)
 
@@ -198,3 +198,62 @@ def test_other_types_are_refused(tmp_path):
     for use in (read_cloud, lambda path: write_cloud(path, cloud())):
         with pytest.raises(InputError, match=r"\.xyz.*\.ply"):
             use(tmp_path / "a.xyz")
+
+
+def pcd(path, header, rows="1 2 3 51\n4 5 6 255\n"):
+    path.write_text(header + "data ascii\n" + rows)
+    return read_cloud(path)
+
+
+@pytest.mark.parametrize("count", ("", "COUNT 0 0 0 0\n"))
+def test_pcd_as_people_write_it(tmp_path, count):
+    head = "VERSION 0.7\nFIELDS X Y Z reflectivity\nSIZE 4 4 4 4\nTYPE F F F F\n" + count
+    read = pcd(tmp_path / "a.pcd", head + "WIDTH 2\nHEIGHT 1\nPOINTS 2\n")
+    np.testing.assert_allclose(read.xyz, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_allclose(read.intensity, [0.2, 1.0])
+    one = pcd(tmp_path / "b.pcd", head + "WIDTH 1\nHEIGHT 1\nPOINTS 1\n", "1 2 3 51\n")
+    np.testing.assert_allclose(one.xyz, [[1, 2, 3]])
+
+
+def test_autowares_index_lies_one_level_above_the_tiles(tmp_path):
+    write_tiles(tmp_path / "map", {(0.0, 0.0): cloud(50)}.items(), 25.0)
+    assert (tmp_path / "map" / TILES_INDEX).exists() and (tmp_path / "map/pointcloud_map.pcd/0_0.pcd").exists()
+    assert len(read_cloud(tmp_path / "map")) == len(read_cloud(tmp_path / "map/pointcloud_map.pcd")) == 50
+
+
+def test_mgrs_coordinates_of_up_to_100_km_fit_pcd(tmp_path):
+    written = cloud(origin=(99_900.0, 99_900.0, 40.0))
+    write_tiles(tmp_path / "map", {(99_850.0, 99_850.0): written}.items(), 100.0)
+    np.testing.assert_allclose(read_cloud(tmp_path / "map").xyz, written.xyz, atol=4e-3)
+
+
+def las(path, vlr=None, scale=0.001, xyz=None, **columns):
+    header = laspy.LasHeader(point_format=6, version="1.4")
+    header.scales = np.full(3, scale)
+    if vlr is not None:
+        header.vlrs.append(vlr)
+    data = laspy.LasData(header)
+    data.x, data.y, data.z = np.arange(30.0).reshape(3, 10) if xyz is None else xyz
+    for name, values in columns.items():
+        data[name] = values
+    data.write(path)
+    return path
+
+
+def test_noise_and_withheld_points_of_las_are_left_out_and_counted(tmp_path, caplog):
+    path = las(tmp_path / "a.las", classification=[2, 7, 18, 2, 2, 2, 2, 2, 2, 2], withheld=[0] * 9 + [1])
+    np.testing.assert_allclose(read_cloud(path).xyz[:, 0], [0, 3, 4, 5, 6, 7, 8])
+    assert "3 of 10 points are noise or withheld" in caplog.text
+
+
+def wkt(text):
+    return laspy.vlrs.known.WktCoordinateSystemVlr(text)
+
+
+def test_las_in_feet_becomes_metres_and_in_degrees_is_refused(tmp_path):
+    feet = 'PROJCS["here",GEOGCS["WGS 84",UNIT["degree",0.0174532925]],UNIT["US survey foot",0.3048006096012192]]'
+    read = read_cloud(las(tmp_path / "f.las", wkt(feet)))
+    np.testing.assert_allclose(read.xyz[:, 2], np.arange(20, 30) * 0.3048006096, atol=1e-6)
+    for name, system, scale in (("d", wkt('GEOGCS["WGS 84",UNIT["degree",0.0174532925]]'), 0.001), ("e", None, 1e-7)):
+        with pytest.raises(InputError, match="degrees found, expected metres"):
+            read_cloud(las(tmp_path / f"{name}.las", system, scale))

@@ -6,11 +6,16 @@ import pytest
 
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.synthetic.runs import Settings
+from lhmap_loc_ros.datasets.synthetic.sensors import CameraSpec, LidarSpec
 from lhmap_loc_ros.datasets.synthetic.simulate import simulate
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.errors import InputError
 
-TINY = Settings(width=64, height=24, image_period=0.5, scan_period=1.0, azimuths=64, beams=16, workers=0)
+TINY = Settings(
+    CameraSpec.pinhole(64, 24, 0.58 * 64, rate=2.0),
+    LidarSpec(elevations_deg=np.linspace(-24.8, 2.0, 16).tolist(), azimuths=64, rate=1.0),
+    workers=0,
+)
 SEED = 9
 
 

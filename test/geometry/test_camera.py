@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lhmap_loc_ros.errors import InputError
-from lhmap_loc_ros.geometry import Camera, Rectifier, project
+from lhmap_loc_ros.geometry import Calibration, Camera, Rectifier, is_rectified, project
 
 CAMERA = Camera(640, 192, 370.0, 372.0, 318.0, 90.0)
 
@@ -68,3 +68,82 @@ def test_unknown_distortion_model_is_refused():
 def test_a_number_of_coefficients_that_no_model_has_is_refused(count, model):
     with pytest.raises(InputError, match=f"{count} coefficients, expected 4"):
         Rectifier(640, 192, CAMERA.matrix, [0.1] * count, model)
+
+
+def lens(image, d, model):
+    return Rectifier(640, 192, CAMERA.matrix, d, model)(image)
+
+
+@pytest.mark.parametrize("d", [[], [0.0] * 4, [0.0] * 5])
+def test_an_equidistant_lens_without_coefficients_is_no_pinhole(d):
+    image = np.random.default_rng(0).integers(0, 255, (192, 640, 3), dtype=np.uint8)
+    maps = cv2.fisheye.initUndistortRectifyMap(
+        CAMERA.matrix, np.zeros(4), np.eye(3), CAMERA.matrix, (640, 192), cv2.CV_16SC2
+    )
+    np.testing.assert_array_equal(lens(image, d, "equidistant"), cv2.remap(image, *maps, cv2.INTER_LINEAR))
+
+
+@pytest.mark.parametrize(
+    "alias, model", [("PLUMB_BOB", "plumb_bob"), ("radtan", "plumb_bob"), ("pinhole", "plumb_bob"),
+                     ("Kannala Brandt4", "equidistant"), ("FISHEYE", "equidistant")]
+)  # fmt: skip
+def test_other_names_of_a_distortion_model_mean_the_same(alias, model):
+    image = np.random.default_rng(0).integers(0, 255, (192, 640, 3), dtype=np.uint8)
+    d = [0.1, -0.02, 0.001, 0.002]
+    np.testing.assert_array_equal(lens(image, d, alias), lens(image, d, model))
+    np.testing.assert_array_equal(lens(image, [*d, 0.0], alias), lens(image, [*d, 0.0], model))
+
+
+@pytest.mark.parametrize(
+    "d, model", [([0.1, np.nan, 0, 0], "plumb_bob"), ([np.inf] * 4, "equidistant"), ([0.1, 0.2], "plumb_bob")]
+)
+def test_coefficients_that_say_nothing_are_no_calibration(d, model):
+    with pytest.raises(InputError, match="camera is not calibrated"):
+        Rectifier(640, 192, CAMERA.matrix, d, model)
+
+
+def test_coefficients_without_a_model_are_taken_as_their_number_says_or_refused():
+    image = np.random.default_rng(0).integers(0, 255, (192, 640, 3), dtype=np.uint8)
+    d = [0.1, -0.02, 0.001, 0.002, 0.01]
+    np.testing.assert_array_equal(lens(image, d, ""), lens(image, d, "plumb_bob"))
+    for model, some in (("", d[:4]), ("none", d)):
+        with pytest.raises(InputError, match="model"):
+            lens(image, some, model)
+
+
+P = np.array([[300.0, 0, 310, 0], [0, 300, 95, 0], [0, 0, 1, 0]])
+
+
+def calibration(**changed):
+    values = {"distortion": np.array([-0.2, 0.05, 0, 0, 0]), "distortion_model": "plumb_bob", "projection": P}
+    return Calibration(640, 192, CAMERA.matrix, **(values | changed))
+
+
+def test_rectified_images_are_those_of_p_and_stay_as_they_are():
+    image = np.random.default_rng(0).integers(0, 255, (192, 640, 3), dtype=np.uint8)
+    rectifier = calibration().rectifier(rectified=True)
+    assert rectifier(image) is image and (rectifier.camera.fx, rectifier.camera.cx) == (300, 310)
+    with pytest.raises(InputError, match="not calibrated: P"):
+        calibration(projection=np.zeros((3, 4))).rectifier(rectified=True)
+    assert is_rectified("/camera/image_rect_color/compressed") and not is_rectified("/camera/image_raw")
+
+
+def test_binning_and_region_of_interest_move_the_camera_as_they_move_the_image():
+    part = calibration(roi=(100, 20, 400, 120)).rectifier()
+    assert part.camera == CAMERA.cropped(100, 20, 400, 120)
+    half = calibration(binning=(2, 2))
+    assert half.rectifier().camera == CAMERA.resized(320, 96) == half.rectifier((320, 96)).camera
+    # a driver that calibrated the binned image
+    assert half.rectifier((640, 192)).camera == CAMERA
+    # the picture itself: what the whole sensor shows, undistorted and cropped
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (192, 640, 3), dtype=np.uint8), (0, 0), 3)
+    whole = calibration().rectifier()(image)[20:140, 100:500]
+    seen = part(np.ascontiguousarray(image[20:140, 100:500]))
+    assert np.abs(seen[20:-20, 30:-30].astype(int) - whole[20:-20, 30:-30]).max() < 6
+
+
+def test_a_calibration_that_does_not_tell_its_size_has_that_of_the_images():
+    unknown = Calibration(0, 0, CAMERA.matrix, np.zeros(5), "plumb_bob")
+    assert unknown.needs_image_size and unknown.rectifier((640, 192)).camera == CAMERA
+    with pytest.raises(InputError, match="0x0"):
+        unknown.rectifier()

@@ -3,29 +3,38 @@
 
 import numpy as np
 import pytest
-from shipped_models import DEFAULT, SHIPPED, SMALL
+from shipped_models import SHIPPED
 
 from lhmap_loc_ros.bench.latency_worker import REFERENCE
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import find_model, load_model, models_dir
 from lhmap_loc_ros.localization.covariance import CovarianceModel
-from lhmap_loc_ros.localization.features import MAP_CHANNELS
+from lhmap_loc_ros.localization.features import GRIDS, MAP_CHANNELS
 from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
 
 
-@pytest.mark.parametrize("name", ["flow", "flow_small"])
-def test_flow_networks_fit_each_other_and_know_their_covariance(name):
-    models = NetworkSet(RefinerConfig(model=name, threads=1))
+@pytest.fixture(scope="module")
+def flow():
+    return NetworkSet(RefinerConfig(threads=1))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_flow_networks_fit_each_other_on_every_grid(flow, grid):
+    models, (width, height) = flow.for_grid(grid), grid
+    assert models.grid == grid and grid in flow.grids
     rng = np.random.default_rng(0)
-    image = rng.random((3, models.height, models.width), np.float32)
-    view = np.zeros((MAP_CHANNELS, models.height, models.width), np.float32)
+    image = rng.random((3, height, width), np.float32)
+    view = np.zeros((MAP_CHANNELS, height, width), np.float32)
     view[:, ::2, ::2] = rng.random(view[:, ::2, ::2].shape, np.float32)
     (image8, image4), encoded = models.image(image), models.map(view)
     for cell, (flow, log_scale) in ((8, models.coarse(encoded, image8)), (4, models.fine(encoded, image4))):
-        assert flow.shape == log_scale.shape == (2, models.height // cell, models.width // cell)
+        assert flow.shape == log_scale.shape == (2, height // cell, width // cell)
         assert np.isfinite(flow).all() and np.isfinite(log_scale).all()
-    for model in (models.covariance.rough, models.covariance.near):
+
+
+def test_flow_networks_know_their_covariance(flow):
+    for model in (flow.covariance.rough, flow.covariance.near):
         assert model != CovarianceModel() and np.isfinite(model.factors(0.5, 0.05)).all()
 
 
@@ -48,9 +57,8 @@ def test_same_input_gives_the_same_output():
         np.testing.assert_array_equal(first[name], second[name])
 
 
-@pytest.mark.parametrize("names", [SMALL, DEFAULT])
-def test_weights_are_small_enough_to_ship(names):
-    assert sum(find_model(name).stat().st_size for name in names) < 10e6
+def test_weights_are_small_enough_to_ship():
+    assert sum(find_model(name).stat().st_size for name in SHIPPED) < 10e6
 
 
 def test_no_other_networks_are_shipped():

@@ -15,6 +15,8 @@ from lhmap_loc_ros.inference.gpu import Gpu
 from lhmap_loc_ros.inference.tensorrt_backend import load_tensorrt
 
 SHAPE = (2, 3)
+GRID = (608, 176)
+"""Of no use to a network of fixed sizes."""
 GPU = Gpu(0, "a GPU", 86)
 TENSORS = {"a": SHAPE, "b": SHAPE, "sum": SHAPE}
 
@@ -92,7 +94,7 @@ INPUTS = {"a": np.full(SHAPE, 2, np.float32), "b": np.full(SHAPE, 3, np.float32)
 def test_an_engine_is_built_kept_and_run(network, builds):
     builds.append(b"adds")
     for _ in range(2):
-        model = load_tensorrt(network, "fp32", 0, 1, wait=True)
+        model = load_tensorrt(network, "fp32", 0, 1, wait=True, grid=GRID)
         np.testing.assert_array_equal(model.run(INPUTS)["sum"], np.full(SHAPE, 5))
     assert (model.backend, model.precision, model.state) == ("tensorrt 11.0, a GPU", "fp32", State.READY)
     assert [entry.target for entry in EngineCache().entries()] == ["sm86"]
@@ -100,24 +102,24 @@ def test_an_engine_is_built_kept_and_run(network, builds):
 
 def test_onnx_runtime_serves_until_the_engine_is_there(network, builds):
     builds.append(b"adds")
-    model = load_tensorrt(network, "fp32", 0, 1, wait=False)
+    model = load_tensorrt(network, "fp32", 0, 1, wait=False, grid=GRID)
     np.testing.assert_array_equal(model.run(INPUTS)["sum"], np.full(SHAPE, 5))
     model.wait(10)
     assert (model.backend, model.state) == ("tensorrt 11.0, a GPU", State.READY)
     # the next start need not wait
-    assert load_tensorrt(network, "fp32", 0, 1, wait=False).backend == "tensorrt 11.0, a GPU"
+    assert load_tensorrt(network, "fp32", 0, 1, wait=False, grid=GRID).backend == "tensorrt 11.0, a GPU"
 
 
 def test_an_engine_that_tensorrt_refuses_is_built_again(network, builds, caplog):
     builds += [b"of another driver", b"adds"]
-    assert load_tensorrt(network, "fp32", 0, 1, wait=True).run(INPUTS)["sum"][0, 0] == 5
+    assert load_tensorrt(network, "fp32", 0, 1, wait=True, grid=GRID).run(INPUTS)["sum"][0, 0] == 5
     assert not builds and "tensorrt 11.0 does not take it" in caplog.text
 
 
 def test_a_gpu_without_memory_leaves_onnx_runtime(network, builds, monkeypatch):
     builds.append(b"adds")
     monkeypatch.setattr(tensorrt_backend, "import_cudart", lambda: FakeCuda(memory_bytes=10))
-    model = load_tensorrt(network, "fp32", 0, 1, wait=False)
+    model = load_tensorrt(network, "fp32", 0, 1, wait=False, grid=GRID)
     model.wait(10)
     assert model.state is State.FAILED and "cudaErrorMemoryAllocation" in model.status
     assert model.run(INPUTS)["sum"][0, 0] == 5 and model.backend == "ONNX Runtime, CPU"

@@ -107,8 +107,11 @@ def test_a_pass_of_the_shipped_networks_ends_at_the_same_pose(kind, weighting):
 class Networks:
     """Say the same of every cell."""
 
-    width, height, networks, tensor_device, covariance = 480, 144, (), "cpu", StartCovariances()
+    grids, networks, tensor_device, covariance = ((480, 144),), (), "cpu", StartCovariances()
     at_once = False
+
+    def for_grid(self, grid):
+        return self
 
     def __init__(self, flow):
         self.flow = flow
@@ -141,16 +144,16 @@ def test_without_enough_points_in_view_there_is_no_pose(points):
 
 def test_auto_draws_on_the_cpu_where_the_networks_are_there():
     refiner = Refiner(RefinerConfig(), Networks(0.0))
-    assert type(refiner._passes(GRID, None)).__name__ == "HostPasses"
+    assert type(refiner._passes(Networks(0.0), GRID, None)).__name__ == "HostPasses"
 
 
 def test_a_device_that_pytorch_does_not_find_is_refused_where_it_was_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     networks = Networks(0.0)
     networks.tensor_device = "cuda:0"
-    assert type(Refiner(RefinerConfig(), networks)._passes(GRID, None)).__name__ == "HostPasses"
+    assert type(Refiner(RefinerConfig(), networks)._passes(networks, GRID, None)).__name__ == "HostPasses"
     with pytest.raises(ModelError, match="cuda:0.*finds no CUDA GPU"):
-        Refiner(RefinerConfig(geometry="device"), networks)._passes(GRID, None)
+        Refiner(RefinerConfig(geometry="device"), networks)._passes(networks, GRID, None)
 
 
 def test_a_backend_without_tensors_has_no_such_device():

@@ -120,3 +120,13 @@ def test_odometry_of_another_time_is_no_help():
     assert model.between(0, SECOND).source == "none"
     assert model.between(20 * SECOND, 21 * SECOND).source == "none"
     assert model.between(10 * SECOND, 10 * SECOND).covariance.max() == 0
+
+
+def test_odometry_whose_yaw_jumps_in_place_begins_anew():
+    buffer = OdometryBuffer(MotionConfig())
+    for k in range(10):
+        buffer.add(k * SECOND // 20, se3_exp([0.5 * k, 0, 0, 0, 0, 0.02 * k]))
+    assert len(buffer) == 10
+    jumped = se3_exp([5.0, 0, 0, 0, 0, 0.2]) @ se3_exp([0, 0, 0, 0, 0, np.radians(30)])
+    buffer.add(10 * SECOND // 20, jumped)
+    assert len(buffer) == 1 and buffer.at(9 * SECOND // 20) is None

@@ -14,7 +14,7 @@ from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_erro
 from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.localization import passes, refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
-from lhmap_loc_ros.localization.features import View, cell_points, render_map
+from lhmap_loc_ros.localization.features import View, cell_points, quarter_turn, quarters_to_upright, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig, StartKind
 from lhmap_loc_ros.localization.solver import Solution
@@ -28,7 +28,7 @@ def crop():
 class Oracle:
     """Knows the true pose; learns the present one by listening to `render_map`."""
 
-    width, height, tensor_device, at_once = 320, 96, None, True
+    grids, tensor_device, at_once = ((320, 96),), None, True
     covariance = StartCovariances(CovarianceModel((np.log(3.0),) * 6), CovarianceModel((np.log(2.0),) * 6))
 
     def __init__(self, monkeypatch, crop, blind=False):
@@ -40,6 +40,9 @@ class Oracle:
             return self.view
 
         monkeypatch.setattr(passes, "render_map", listen)
+
+    def for_grid(self, grid):
+        return self
 
     def image(self, image):
         assert image.shape == (3, 96, 320)
@@ -202,7 +205,8 @@ def test_search_goes_nowhere_with_an_image_that_shows_nothing(monkeypatch, crop)
 
 
 def _noise(random, models, cell):
-    shape = (2, models.height // cell, models.width // cell)
+    [(width, height)] = models.grids
+    shape = (2, height // cell, width // cell)
     return random.normal(0, 30, shape), np.full(shape, -2.0)
 
 
@@ -252,7 +256,9 @@ def test_image_and_first_map_view_are_encoded_at_once_and_failures_are_told(monk
 
 def test_one_thread_encodes_one_after_the_other():
     config = refine.RefinerConfig(backend="onnxruntime", threads=1)
-    assert not NetworkSet(config).at_once and NetworkSet(config.model_copy(update={"threads": 3})).at_once
+    three = config.model_copy(update={"threads": 3})
+    alone, together = (NetworkSet(c).for_grid(NetworkSet(c).grids[0]) for c in (config, three))
+    assert not alone.at_once and together.at_once
 
 
 @pytest.mark.parametrize("size", [(1242, 375), (640, 192), (1280, 960), (800, 120), (160, 48)])
@@ -361,3 +367,29 @@ def test_the_chosen_backend_computes_all_networks(backend):
     networks = NetworkSet(RefinerConfig(backend=backend, threads=1)).networks
     words = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}[backend]
     assert len(networks) == 4 and all(words in network.backend for network in networks)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_a_camera_on_its_side_or_head_gives_the_pose_of_the_camera(monkeypatch, crop, quarters):
+    """The networks see the same upright image; what they find is told of the camera as it is mounted."""
+    upright = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop)).refine(IMAGE, CAMERA, crop, TRUTH)
+    T_turned_camera = quarter_turn(quarters)
+    mounted = np.ascontiguousarray(np.rot90(IMAGE, -quarters)), CAMERA.turned(-quarters)
+    assert quarters_to_upright(TRUTH @ T_turned_camera) == quarters
+    refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop))
+    found = refiner.refine(*mounted, crop, TRUTH @ T_turned_camera)
+    np.testing.assert_allclose(found.T_map_camera @ inverse(T_turned_camera), upright.T_map_camera, atol=1e-6)
+    # up in the map is no longer down in the camera: the variances change places
+    turned = np.abs(T_turned_camera[:3, :3]).T @ np.diag(upright.covariance)[:3]
+    np.testing.assert_allclose(np.diag(found.covariance)[:3], turned, rtol=1e-4)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_a_turned_camera_sees_points_where_the_turned_image_shows_them(quarters):
+    camera = Camera(640, 480, 500.0, 520.0, 300.0, 250.0)
+    points = np.random.default_rng(0).uniform((-2, -2, 5), (2, 2, 9), (20, 3)).astype(np.float32)
+    u, v = project(points, np.eye(4), camera)[0].T
+    image = np.arange(480 * 640).reshape(480, 640)
+    turned, _ = project(points, quarter_turn(quarters), camera.turned(quarters))
+    seen = np.rot90(image, quarters)[tuple(np.round(turned[:, ::-1]).astype(int).T)]
+    np.testing.assert_array_equal(seen, image[np.round(v).astype(int), np.round(u).astype(int)])

@@ -14,12 +14,12 @@ from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import write_kitti_poses, write_tum
 from lhmap_loc_ros.errors import BagError, ConfigError, InputError, ModelError
-from lhmap_loc_ros.geometry import pose_error, se3_exp
+from lhmap_loc_ros.geometry import pose_error, se3_exp, to_quaternion, transform
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.poses import find_poses
-from lhmap_loc_ros.mapping.scans import gaps, lidar_extrinsics
+from lhmap_loc_ros.mapping.scans import gaps, jumps, lidar_extrinsics, place_points
 
 # the drive is short: neighbouring scans have to do as witnesses of what moved
 WITNESSES = {"spacing_s": 0.15}
@@ -84,12 +84,16 @@ def test_the_map_describes_itself(built, bag):
     assert stages[-1] == ("write", 1, 1)
 
 
-def test_intensity_is_that_of_the_surface(built):
+def test_intensity_is_the_rank_of_the_surface_among_all_returns(built, bag):
     everything = built[0].all_points()
     points = everything.points + everything.origin
     wall = (points[:, 1] > 7.9) & (points[:, 2] > 0.5)
     step = 1 / (BuildConfig().intensity_levels - 1)
-    assert np.median(everything.intensity[wall]) == pytest.approx(0.5, abs=step / 2 + 0.01)
+    with BagReader(bag) as reader:
+        returns = np.concatenate([scan.intensity for scan in reader.messages(["/points"])])
+    rank = (returns < 0.49).mean() + 0.5 * (np.abs(returns - 0.5) < 0.01).mean()
+    assert np.median(everything.intensity[wall]) == pytest.approx(rank, abs=step / 2 + 0.02)
+    assert built[0].metadata.intensity == "rank"
     assert np.allclose(everything.intensity / step, np.round(everything.intensity / step), atol=0.05)
 
 
@@ -390,3 +394,75 @@ def test_bags_that_cannot_be_mapped(bag, tmp_path):
 def test_impossible_configurations_name_the_field(values, message):
     with pytest.raises(ConfigError, match=message):
         validate(BuildConfig, values, "build.yaml")
+
+
+# --- what people really bring --------------------------------------------------------------------------------------
+
+
+def compensated_bag(path, scans=12):
+    """A bag whose points lie where a sensor would have measured them that stood as at the stamp; with times."""
+    raw = world.write_bag(path.with_name("raw"), scans, with_car=False)
+    drive = world.trajectory(scans).moved(world.T_BASE_LIDAR)
+    with BagReader(raw) as reader, BagWriter(path) as writer:
+        writer.tf_static(world.START, {("base_link", "lidar"): world.T_BASE_LIDAR})
+        for stamp, pose in zip(world.trajectory(scans).stamps_ns.tolist(), world.trajectory(scans).poses, strict=True):
+            writer.tf(stamp, {("map", "base_link"): pose})
+        for scan in reader.messages(["/points"]):
+            there = place_points(scan.points, scan.offsets_ns, scan.stamp_ns, drive)
+            points = transform(np.linalg.inv(drive.at(scan.stamp_ns)), there)
+            time = scan.offsets_ns / 1e9
+            writer.points("/points", scan.stamp_ns, "lidar", points, scan.intensity, time=time)
+    return path
+
+
+def test_clouds_that_were_compensated_before_are_not_compensated_twice(tmp_path, caplog):
+    bag = compensated_bag(tmp_path / "b")
+    points = map_points(build_map(bag, tmp_path / "m", PLAIN))
+    assert np.quantile(world.surface_distance(points), 0.98) < 0.05
+    assert "compensated for motion already" in caplog.text
+    # whoever knows better
+    forced = map_points(build_map(bag, tmp_path / "f", PLAIN.model_copy(update={"point_times": "s"})))
+    assert np.quantile(world.surface_distance(forced), 0.98) > 0.1
+
+
+def test_clouds_as_they_were_measured_keep_their_times(bag, tmp_path, caplog):
+    config = PLAIN.model_copy(update={"max_range_m": 40.0})
+    build_map(bag, tmp_path / "m", config)
+    assert "compensated" not in caplog.text
+
+
+@pytest.mark.parametrize("jump", ([6, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, np.radians(35)]))
+def test_scans_where_the_poses_jump_are_left_out(tmp_path, caplog, jump):
+    bag = world.write_bag(tmp_path / "b", 10, with_car=False, tf=False)
+    drive = world.trajectory(10)
+    poses = drive.poses.copy()
+    middle = np.searchsorted(drive.stamps_ns, world.START + 5 * world.SWEEP_NS + world.SWEEP_NS // 2)
+    poses[middle] = poses[middle] @ se3_exp(jump)
+    write_tum(tmp_path / "t.tum", Trajectory(drive.stamps_ns, poses))
+    build_map(bag, tmp_path / "m", PLAIN.model_copy(update={"poses_file": tmp_path / "t.tum"}))
+    assert "1 of 10 scans are left out" in caplog.text and "jump" in caplog.text
+
+
+def test_sparse_poses_of_a_vehicle_that_speeds_up_do_not_jump():
+    seconds = np.arange(12.0)
+    along = 0.5 * 3 * np.minimum(seconds, 6) ** 2 + 18 * np.maximum(seconds - 6, 0)
+    turn = np.radians(45) * np.clip(seconds - 4, 0, 2)
+    turns = [se3_exp([0, 0, 0, 0, 0, t]) for t in turn]
+    poses = np.array([se3_exp([x, 0, 0, 0, 0, 0]) @ T for x, T in zip(along, turns, strict=True)])
+    assert not len(jumps(Trajectory((seconds * 1e9).astype(np.int64), poses)))
+
+
+def test_the_place_of_the_lidar_from_the_settings(tmp_path):
+    source = world.write_bag(tmp_path / "with", 4, with_car=False)
+    position, quaternion = to_quaternion(world.T_BASE_LIDAR)
+    config = PLAIN.model_copy(update={"lidar_in_base": (*position, *quaternion)})
+    with BagReader(source) as reader, BagWriter(tmp_path / "without") as writer:
+        for scan in reader.messages(["/points"]):
+            time = scan.offsets_ns / 1e9
+            writer.points("/points", scan.stamp_ns, "lidar", scan.points, scan.intensity, time=time)
+    write_tum(tmp_path / "t.tum", world.trajectory(4))
+    bag = tmp_path / "without"
+    points = map_points(build_map(bag, tmp_path / "m", config.model_copy(update={"poses_file": tmp_path / "t.tum"})))
+    assert np.quantile(world.surface_distance(points), 0.99) < 0.03
+    with pytest.raises(BagError, match="no topic /tf_static"):
+        build_map(bag, tmp_path / "n", PLAIN.model_copy(update={"poses_file": tmp_path / "t.tum"}))

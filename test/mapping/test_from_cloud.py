@@ -73,14 +73,6 @@ def test_foreign_cloud_is_merged_and_a_path_gives_heat_and_budget(tmp_path):
         assert valued.path.stat().st_size < 4000 + 0.2e6 * valued.metadata.path_length_m / 1000
 
 
-def test_the_full_scale_of_the_settings_is_that_of_the_cloud(tmp_path):
-    wall = np.random.default_rng(0).uniform((0, 0.04, 0), (8, 0.06, 4), (3000, 3))
-    write_cloud(tmp_path / "a.ply", Cloud(wall, np.ones(3000, np.float32)))  # 255 in the file
-    (tmp_path / "c.yaml").write_text("intensity_scale: 510")
-    assert lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m", "-c", tmp_path / "c.yaml").exit_code == 0
-    assert rows(tmp_path / "m")[:, 4] == pytest.approx(0.5, abs=0.04)
-
-
 @pytest.mark.parametrize("heat", (None, np.ones(3000, np.float32)))
 @pytest.mark.parametrize("far", (2e5, 1e12))
 def test_a_cloud_with_an_outlier_is_named(tmp_path, heat, far):
@@ -152,3 +144,11 @@ def test_wrong_requests_are_one_line_and_leave_no_file(tmp_path, walls):
         result = lhmap(*arguments)
         assert result.exit_code == 2 and words in result.stderr and "Traceback" not in result.output, arguments
     assert not list(tmp_path.glob("o.*"))
+
+
+@pytest.mark.parametrize("scale", (1000, 0.001))
+def test_a_cloud_that_is_not_in_metres_is_refused(tmp_path, scale):
+    wall = np.random.default_rng(0).uniform((0, 0.04, 0), (120, 0.06, 8), (3000, 3)) * scale
+    write_cloud(tmp_path / "a.ply", Cloud(wall))
+    result = lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m")
+    assert result.exit_code == 2 and "expected metres" in result.stderr and not (tmp_path / "m").exists()

@@ -63,6 +63,21 @@ def place_in(pixels):
     return make_pose(np.eye(3), [0, beside_m, 0]) @ truth_at(int(stamp_ns))
 
 
+def calibration(stamp_ns, width, height):
+    """That of images of any size."""
+    info = CameraInfo(header=convert.header(stamp_ns, "camera"), height=height, width=width)
+    info.k = (K * [[width / 160], [width / 160], [1]]).ravel().tolist()
+    info.distortion_model = "plumb_bob"
+    return info
+
+
+def image_message(stamp_ns, pixels):
+    """Pixels (H, W, 3) as the camera sends them."""
+    message = Image(header=convert.header(stamp_ns, "camera"), height=pixels.shape[0], width=pixels.shape[1])
+    message.encoding, message.step, message.data = "rgb8", 3 * pixels.shape[1], array("B", pixels.tobytes())
+    return message
+
+
 class Robot(RosSide):
     """Drives by `drive`, twice as fast as its clock says, and keeps what the localizer publishes."""
 
@@ -123,13 +138,8 @@ class Robot(RosSide):
     def send_image(self, stamp_ns, pixels):
         if pixels is None:
             return
-        info = CameraInfo(header=convert.header(stamp_ns, "camera"), height=pixels.shape[0], width=pixels.shape[1])
-        scale = pixels.shape[1] / 160
-        info.k, info.distortion_model = (K * [[scale], [scale], [1]]).ravel().tolist(), "plumb_bob"
-        self._info.publish(info)
-        message = Image(header=info.header, height=info.height, width=info.width, encoding="rgb8")
-        message.step, message.data = 3 * info.width, array("B", pixels.tobytes())
-        self._image.publish(message)
+        self._info.publish(calibration(stamp_ns, pixels.shape[1], pixels.shape[0]))
+        self._image.publish(image_message(stamp_ns, pixels))
 
     def send_odometry(self, stamp_ns, pose=None):
         pose = inverse(truth_at(START)) @ truth_at(stamp_ns) if pose is None else pose

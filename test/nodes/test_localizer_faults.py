@@ -38,7 +38,7 @@ def robot(street):
 
 def test_a_silent_camera_shows_and_the_track_goes_on_with_odometry(robot):
     robot.drive(10, image=lambda stamp: None)
-    assert robot.diagnosed("camera", "last image localized")
+    assert robot.diagnosed("camera", "last image came")
     assert robot.diagnosed("localization", "s old") and robot.state == "DEGRADED"
     robot.drive(6)
     assert robot.state == "TRACKING" and robot.error() < 0.5
@@ -148,8 +148,8 @@ def test_a_track_goes_on_where_it_is_switched_off_and_on_whatever_start_is_set(s
 
 
 def test_cameras_and_odometry_that_publish_best_effort_are_heard(street):
-    parameters = ros_parameters(map_path=street, image_reliability="best_effort")
-    with Process(STAND_IN, *parameters), Robot(ReliabilityPolicy.BEST_EFFORT) as robot:
+    # without being told
+    with Process(STAND_IN, *ros_parameters(map_path=street)), Robot(ReliabilityPolicy.BEST_EFFORT) as robot:
         robot.begin()
         assert robot.drive_until("TRACKING") and robot.last("motion") == "odometry"
 

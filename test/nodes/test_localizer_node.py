@@ -131,7 +131,7 @@ def test_path_and_status_follow_the_poses(drive):
 
 
 def test_diagnostics_tell_how_it_goes(drive):
-    status = {s.name.removeprefix("lhmap_loc_ros: "): s for s in drive["diagnostics"][-1].status}
+    status = {s.name.removeprefix("/localizer_node: "): s for s in drive["diagnostics"][-1].status}
     assert set(status) == {"localization", "camera", "network", "map"}
     values = {v.key: int(v.value) for v in status["camera"].values if v.key.startswith("images")}
     assert 0 < values["images_received"] <= 25
@@ -185,6 +185,30 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
         assert wait_until(lambda: stamp_ns in map(stamp_of, poses))
         code, _, err = node.end(signal.SIGTERM, 30)
     assert code == 0 and "track: TRACKING" in err
+
+
+def test_two_robots_are_told_apart(world, ros):
+    """Each in its namespace: topics, parameters and the names on /diagnostics."""
+    diagnostics = ros.collect(DiagnosticArray, "/diagnostics")
+    shipped = Path(__file__).parents[2] / "config" / "localizer.param.yaml"
+    arguments = [*ros_parameters(map_path=world / "walls.lhmap"), "-r", "__ns:=/robot1", "--params-file", shipped]
+    with Process(LOCALIZER, world / "bag", *arguments) as node:
+        assert wait_until(lambda: len(diagnostics) > 1 and len(diagnostics[-1].status) == 4, 60)
+        topics = dict(ros.node.get_topic_names_and_types())
+        assert {"/robot1/pose", "/robot1/image", "/robot1/initialpose", "/robot1/map_cloud"} <= set(topics)
+        assert {s.hardware_id for s in diagnostics[-1].status} == {"/robot1/localizer_node"}
+        assert "/robot1/localizer_node: camera" in [s.name for s in diagnostics[-1].status]
+        assert node.end(signal.SIGTERM, 30)[0] == 0
+
+
+def test_a_parameter_file_for_a_node_of_another_name_is_told(world, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("localizer_node:\n  ros__parameters:\n    path_poses: 7\n")
+    given = [*ros_parameters(map_path=world / "walls.lhmap"), "--params-file", file]
+    with Process("-m", "lhmap_loc_ros.nodes.localizer_node", *given, "-r", "__ns:=/robot1") as node:
+        code, _, err = node.end(None, 60)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "mine.yaml" in err and "/robot1/localizer_node" in err and "/**/localizer_node" in err
 
 
 def test_it_says_what_it_waits_for(world, ros):

@@ -4,16 +4,19 @@
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_dict_from_yaml_file, parameter_value_to_python
 
 from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
+from lhmap_loc_ros.nodes.parameter_files import check_files
 from lhmap_loc_ros.nodes.parameters import Parameters, declare
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -36,6 +39,15 @@ def read(ros):
 
 def test_defaults_are_those_of_the_model(read):
     assert read(LocalizerConfig, map_path="m") == LocalizerConfig(map_path="m")
+
+
+def test_frames_with_a_slash_and_paths_from_home_are_understood(read, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/robot")
+    config = read(LocalizerConfig, map_path="~/campus.lhmap", base_frame_id="/base_link", odom_frame_id="/odom")
+    assert (config.map_path, config.base_frame_id, config.odom_frame_id) == (
+        "/home/robot/campus.lhmap", "base_link", "odom",
+    )  # fmt: skip
+    assert read(MapBuilderConfig, bag_path="~/bag", map_path="m").bag_path == "/home/robot/bag"
 
 
 def test_values_reach_their_part(read):
@@ -76,7 +88,7 @@ def test_what_is_missing_impossible_or_misspelt_is_named(read, values, words):
     ],
 )
 def test_the_parameter_files_fit_the_nodes(read, file, node, model, rest):
-    values = yaml.safe_load((CONFIG / file).read_text())[node]["ros__parameters"]
+    values = yaml.safe_load((CONFIG / file).read_text())[f"/**/{node}"]["ros__parameters"]
     config = read(model, **rest, **values)
     # what the files say is what happens without them
     assert config == model(**rest)
@@ -123,6 +135,66 @@ def test_an_unsealed_parameter_changes_until_it_is_read(sealed):
     assert parameters.read().map_path == "other" and not seen
 
 
+@pytest.fixture
+def started(tmp_path):
+    """Starts a node with some ROS arguments, in a context of its own; gives its parameters."""
+    contexts = []
+
+    def start(*arguments, model=LocalizerConfig):
+        context = rclpy.Context()
+        rclpy.init(args=["--ros-args", *map(str, arguments)], context=context)
+        node = Node("localizer_node", context=context)
+        contexts.append((context, node))
+        return node, Parameters(node, model, "node")
+
+    yield start
+    for context, node in contexts:
+        node.destroy_node()
+        context.try_shutdown()
+
+
+def dumped(node, path):
+    """What `ros2 param dump` writes: every parameter, by parts, in YAML."""
+    tree = {}
+    for name in sorted(node.list_parameters([], 0).names):
+        *parts, last = name.split(".")
+        place = tree
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = parameter_value_to_python(node.get_parameter(name).get_parameter_value())
+    path.write_text(yaml.dump({node.get_fully_qualified_name(): {"ros__parameters": tree}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["map_path:=m"],
+        ["map_path:=m", "initial_pose.z:=2.5", "refiner.restarts_m:=[]", "refiner.splat_m:=0.1", "cameras:=['a','b']"],
+        ["map_path:=m", "camera_in_base:=[1.0,0.0,1.5,0.0,0.0,0.0,1.0]"],
+    ],
+)
+def test_what_param_dump_writes_starts_the_same_node_and_can_be_loaded(started, tmp_path, given):
+    node, parameters = started(*(word for value in given for word in ("-p", value)))
+    file = dumped(node, tmp_path / "dump.yaml")
+    assert "null" not in file.read_text()
+    _, again = started("--params-file", file)
+    assert again.read() == parameters.read()
+    parameters.seal(("tracker.",))
+    loaded = [Parameter.from_parameter_msg(m) for m in parameter_dict_from_yaml_file(str(file)).values()]
+    results = {p.name: node.set_parameters([p])[0] for p in loaded if not p.name.startswith(("qos_", "start_type"))}
+    assert {name: r.reason for name, r in results.items() if not r.successful} == {}
+    assert again.read() == parameters.read()
+
+
+def test_a_builders_dump_starts_the_same_builder(started, tmp_path):
+    given = ("-p", "bag_path:=b", "-p", "map_path:=m", "-p", "build.budget_mb_per_km:=nan")
+    node, parameters = started(*given, model=MapBuilderConfig)
+    assert parameters.read().build.budget_mb_per_km is None
+    _, again = started("--params-file", dumped(node, tmp_path / "dump.yaml"), model=MapBuilderConfig)
+    assert again.read() == parameters.read()
+
+
 def test_descriptors_tell_range_and_meaning(sealed):
     node, *_ = sealed
     radius = node.describe_parameter("tracker.crop_radius_m")
@@ -137,3 +209,25 @@ def test_the_page_of_the_interface_lists_every_parameter():
     tool = Path(__file__).parents[2] / "tools" / "interface.py"
     done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True, cwd=tool.parents[1])
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("localizer_node: {ros__parameters: {}}", "/robot1/localizer_node; /\\*\\*/localizer_node"),
+        ("/robot2/localizer_node: {ros__parameters: {}}", "robot2.*/robot1/localizer_node"),
+        ("robot2: {localizer_node: {ros__parameters: {}}}", "is for /robot2/localizer_node"),
+        ("/**: {ros__parameters: {}}", None),
+        ("/**/localizer_node: {ros__parameters: {}}", None),
+        ("/*/localizer_node: {ros__parameters: {}}", None),
+        ("robot1: {localizer_node: {ros__parameters: {}}}", None),
+        ("planner: {ros__parameters: {}}", None),
+    ],
+)
+def test_a_file_for_a_node_of_another_name_is_told(ros, tmp_path, text, words):
+    node = Node("localizer_node", namespace="/robot1", context=ros.context)
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=words) if words else nullcontext():
+        check_files(node, "localizer_node", ["node", "--ros-args", "--params-file", str(file)])
+    node.destroy_node()

@@ -91,7 +91,7 @@ def test_what_cannot_be_looked_up_is_an_error(tree, target, source, seconds, err
 def test_what_is_malformed_is_not_stored():
     buffer = Buffer()
     broken = edge("map", "odom", SECOND)
-    broken.transform.rotation.w = 5.0
+    broken.transform.translation.x = float("nan")
     for transform in (broken, edge("map", "map", SECOND), edge("map", "", SECOND)):
         try:  # the real package logs, and drops the transform
             buffer.set_transform(transform, "test")
@@ -100,11 +100,23 @@ def test_what_is_malformed_is_not_stored():
     assert not buffer.can_transform("map", "odom", Time())
 
 
-def test_old_transforms_are_forgotten():
+def test_a_quaternion_of_another_length_is_normalized():
+    buffer, long = Buffer(), edge("map", "odom", SECOND, 90.0, (1.0, 2.0, 3.0))
+    for name in "xyzw":
+        setattr(long.transform.rotation, name, 5 * getattr(long.transform.rotation, name))
+    buffer.set_transform(long, "test")
+    found = matrix(buffer.lookup_transform("map", "odom", Time()))
+    np.testing.assert_allclose(found, matrix(edge("map", "odom", SECOND, 90.0, (1.0, 2.0, 3.0))), atol=1e-9)
+
+
+def test_old_transforms_are_forgotten_when_the_next_one_comes():
     buffer = Buffer(cache_time=Duration(seconds=2))
     for second in (1, 2, 3, 4):
         buffer.set_transform(edge("map", "odom", second * SECOND), "test")
     assert buffer.can_transform("map", "odom", Time(seconds=3))
+    assert buffer.can_transform("map", "odom", Time(seconds=1))
+    buffer.set_transform(edge("map", "odom", 5 * SECOND), "test")
+    buffer.set_transform(edge("map", "odom", 2 * SECOND), "test")  # too old by now
     assert not buffer.can_transform("map", "odom", Time(seconds=1))
 
 

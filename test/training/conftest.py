@@ -9,10 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
-pytest.importorskip("torch", reason="training needs PyTorch")
-
 from lhmap_loc_ros.geometry import Camera, inverse, perturb, project, se3_exp
-from lhmap_loc_ros.training.shards import write_shard
 
 
 def draw(points, shades, camera, pose):
@@ -29,6 +26,8 @@ def draw(points, shades, camera, pose):
 @pytest.fixture(scope="session")
 def shard_path(tmp_path_factory):
     """Six pictures of a wall of random brightness."""
+    from lhmap_loc_ros.training.shards import write_shard
+
     rng = np.random.default_rng(0)
     n = 6000
     points = np.column_stack([rng.uniform(-10, 10, n), rng.uniform(9, 14, n), rng.uniform(0, 5, n)]).astype(np.float32)

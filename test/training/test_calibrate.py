@@ -64,7 +64,7 @@ def test_calibration_without_a_kind_of_start_is_refused(rough, missing):
 
 
 def test_trials_come_from_rough_and_near_starts(shard_path):
-    refiner = Refiner(RefinerConfig(), TorchModelSet(FlowNet(), 160, 48))
+    refiner = Refiner(RefinerConfig(), TorchModelSet(FlowNet(), [(160, 48)]))
     found = Trials.joined([trials(refiner, shard_queries([Shard(shard_path)], frames=2))])
     # two frames, three near starts each at least: from rough ones an untrained network may walk out of the map
     n = len(found.error)

@@ -113,7 +113,7 @@ def test_mirrored_frame_shows_every_point_at_the_mirrored_pixel(shard_path):
     assert np.linalg.det(mirror.T_map_camera[:3, :3]) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 def test_reframed_picture_and_camera_still_agree(shard_path, seed):
     frame = Shard(shard_path).frame(2)
     marked = np.zeros_like(frame.image)
@@ -125,6 +125,8 @@ def test_reframed_picture_and_camera_still_agree(shard_path, seed):
     out = variation.reframed(frame, 320, 96, np.random.default_rng(seed))
     assert out.image.shape == (96, 320, 3)
     expected = project(out.points[middle : middle + 1], inverse(out.T_map_camera), out.camera)[0][0]
+    if not (5 < expected[0] < 314 and 5 < expected[1] < 90):
+        return  # a part of the image that does not show the mark
     rows, columns = np.nonzero(out.image[:, :, 0] > 100)
     assert np.hypot(columns.mean() - expected[0], rows.mean() - expected[1]) < 1.6
 

@@ -28,7 +28,7 @@ class MeanTask:
     def __init__(self):
         self.net = Mean()
 
-    def sample(self, frame, rng):
+    def sample(self, frame, rng, grid):
         return (frame.image.mean(keepdims=True).reshape(1) / 255,)
 
     def loss(self, net, batch):

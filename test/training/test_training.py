@@ -14,7 +14,8 @@ from lhmap_loc_ros.evaluation.methods import make_method
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.inference import Precision, load_model
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
-from lhmap_loc_ros.localization.network_set import NetworkSet
+from lhmap_loc_ros.localization.features import GRIDS
+from lhmap_loc_ros.localization.network_set import GridNetworks, NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.mapping.heat import FULL_SCALE, full_scale_of
 from lhmap_loc_ros.networks.flow import FlowNet
@@ -141,17 +142,19 @@ def test_heat_is_trained_on_the_flow_networks_errors(shard_path, tmp_path):
 
 def test_exported_networks_say_what_torch_says(tmp_path):
     torch.manual_seed(0)
+    grid = (160, 64)
     # the files hold half precision: with weights that fit into it both sides compute the same
     net = FlowNet().eval().half().float()
     covariance = StartCovariances(near=CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6))
-    export_flow(net, tmp_path, "flow", 160, 48, {"covariance": asdict(covariance)})
+    export_flow(net, tmp_path, "flow", 160, 64, {"covariance": asdict(covariance)})
     export_heat(HeatNet(), tmp_path / "heat.onnx", 160, 48, {})
-    onnx, own = NetworkSet(RefinerConfig(model=str(tmp_path / "flow"), threads=1)), TorchModelSet(net, 160, 48)
+    onnx, own = NetworkSet(RefinerConfig(model=str(tmp_path / "flow"), threads=1)), TorchModelSet(net, [grid])
     assert full_scale_of(load_model(tmp_path / "heat.onnx")) == FULL_SCALE
-    assert (onnx.width, onnx.height) == (160, 48)
-    assert onnx.covariance == covariance
+    assert onnx.grids == GRIDS and onnx.covariance == covariance
+    onnx = onnx.for_grid(grid)
+    assert onnx.grid == grid
     rng = np.random.default_rng(0)
-    image, view = rng.random((3, 48, 160), np.float32), rng.random((4, 48, 160), np.float32)
+    image, view = rng.random((3, 64, 160), np.float32), rng.random((4, 64, 160), np.float32)
     for method in ("coarse", "fine"):
         cell = 0 if method == "coarse" else 1
         found = getattr(onnx, method)(onnx.map(view), onnx.image(image)[cell])
@@ -215,7 +218,8 @@ def nothing_moves(cell):
     """What a head says that leaves the start where it is; an untrained one may lead out of the map."""
 
     def head(self, encoded, image):
-        flow = np.zeros((2, self.height // cell, self.width // cell), np.float32)
+        width, height = self.grid
+        flow = np.zeros((2, height // cell, width // cell), np.float32)
         return flow, np.zeros_like(flow)
 
     return head
@@ -232,14 +236,14 @@ def test_ranges_of_int8_come_from_few_inputs_of_all_that_there_were(given):
 
 
 def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch):
-    monkeypatch.setattr(NetworkSet, "coarse", nothing_moves(8))
-    monkeypatch.setattr(NetworkSet, "fine", nothing_moves(4))
+    monkeypatch.setattr(GridNetworks, "coarse", nothing_moves(8))
+    monkeypatch.setattr(GridNetworks, "fine", nothing_moves(4))
     bag, truth = write_bag(tmp_path / "bag", frames=4), tmp_path / "bag.tum"
     write_truth(truth, frames=4)
     write_walls(tmp_path / "walls.lhmap")
     save_checkpoint(tmp_path / "flow.safetensors", FlowNet(), None, 1, {})
     run = {"map": str(tmp_path / "walls.lhmap"), "bag": str(bag), "frames": "0-3/3"}
-    config = {"flow": str(tmp_path / "flow.safetensors"), "width": 160, "height": 48, "calibration": [run]}
+    config = {"flow": str(tmp_path / "flow.safetensors"), "width": 160, "height": 64, "calibration": [run]}
     (tmp_path / "export.yaml").write_text(json.dumps(config))
     train("export", tmp_path / "export.yaml", tmp_path / "models")
     exported = RefinerConfig(model=str(tmp_path / "models" / "flow"), threads=1)

@@ -33,6 +33,7 @@ class Geometry:
     decal_order: np.ndarray
     vehicles: tuple[traffic.Vehicle, ...]
     permanent: int  # the first rows of ``fixed`` that do not depend on the day
+    lamps: np.ndarray  # (n, 4): x, y, z [m, map frame] and height above the ground of each street lamp
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,14 @@ def build(seed: int, length: float, day: int, character: str | None = None) -> G
     if today.random() < 0.4:
         traffic.put_bins(mesh, today, line, terrain, style, site.surf)
     vehicles = tuple(traffic.draw_vehicles(today, line, style, fleet))
-    return _pack(line, terrain, style, mesh, fleet, table, (decals, starts, order), vehicles, permanent)
+    lamps = np.array(site.lamps, float).reshape(-1, 4)
+    return _pack(line, terrain, style, mesh, fleet, table, (decals, starts, order), vehicles, permanent, lamps)
+
+
+def side_streets(seed: int, length: float) -> list[street.SideStreet]:
+    """The streets that join that of ``seed``."""
+    town = town_stream(seed)
+    return _draw_side_streets(town, Street.generate(town, length).line)
 
 
 def _draw_side_streets(rng, line):
@@ -125,11 +133,11 @@ def _build_site(rng, table, mesh, line, terrain, style, sides, character):
     return site
 
 
-def _pack(line, terrain, style, mesh, fleet, table, decals, vehicles, permanent) -> Geometry:
+def _pack(line, terrain, style, mesh, fleet, table, decals, vehicles, permanent, lamps) -> Geometry:
     xyz, uv, surface = mesh.arrays()
     parts = [body.arrays() for body, _ in fleet]
     kinds, rows = table.arrays()
     return Geometry(line, terrain, style, xyz, [p[0] for p in parts],
                     np.concatenate([uv] + [p[1] for p in parts]).astype(np.float32),
                     np.concatenate([surface] + [p[2] for p in parts]).astype(np.int32),
-                    kinds, rows, *decals, vehicles, permanent)
+                    kinds, rows, *decals, vehicles, permanent, lamps)

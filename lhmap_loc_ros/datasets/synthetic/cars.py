@@ -45,8 +45,8 @@ def car_surfaces(table, rng, count) -> list[dict[str, int]]:
         "tyre": table.add(Kind.PLAIN, [0.02] * 3, nir=0.06, params=(0.2,)),
         "rim": table.add(Kind.PLAIN, [0.35] * 3, [0.15] * 3, nir=0.45, params=(0.3,)),
         "dark": table.add(Kind.PLAIN, [0.015] * 3, nir=0.05),
-        "tail": table.add(Kind.RETRO, [0.4, 0.02, 0.015], nir=0.8),
-        "head": table.add(Kind.RETRO, [0.6, 0.6, 0.62], nir=0.7, gloss=0.6),
+        "tail": table.add(Kind.RETRO, [0.4, 0.02, 0.015], nir=0.8, glow=2.5),
+        "head": table.add(Kind.RETRO, [0.6, 0.6, 0.62], nir=0.7, gloss=0.6, glow=6.0),
         "plate": table.add(Kind.RETRO, [0.7, 0.7, 0.65], nir=1.0),
     }
     cars = []

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ...geometry import inverse, make_pose
+from .robots import ROBOTS, Robot, draw_gait
 from .route import Path
 
 _STEP = 0.01  # seconds between the stored stations
@@ -25,32 +26,39 @@ class Rig:
     T_base_lidar: np.ndarray  # (4, 4), x forward, y left, z up
 
     @staticmethod
-    def generate(rng: np.random.Generator) -> Rig:
-        """Draw a rig: camera 1.35 to 1.95 m high, tilted by up to two degrees."""
+    def generate(rng: np.random.Generator, robot: Robot = ROBOTS["car"], camera_height: float | None = None,
+                 lidar_height: float | None = None) -> Rig:
+        """Draw a rig: the camera tilted by up to two degrees; heights [m] that are None as the robot has them."""
         tilt = Rotation.from_euler("zyx", rng.uniform([-1.5, -1.5, -0.7], [1.5, 2.0, 0.7]), degrees=True).as_matrix()
-        camera = make_pose(tilt @ _OPTICAL, rng.uniform([0.2, -0.3, 1.35], [1.5, 0.3, 1.95]))
+        camera = make_pose(tilt @ _OPTICAL, _mounted(rng.uniform(*robot.camera), camera_height))
         level = Rotation.from_euler("zyx", rng.uniform(-0.5, 0.5, 3), degrees=True)
-        lidar = make_pose(level, rng.uniform([-0.2, -0.1, 1.65], [0.6, 0.1, 2.0]))
+        lidar = make_pose(level, _mounted(rng.uniform(*robot.lidar), lidar_height))
         return Rig(camera, lidar)
+
+
+def _mounted(place: np.ndarray, height: float | None) -> np.ndarray:
+    return place if height is None else np.array([place[0], place[1], height])
 
 
 @dataclass(frozen=True)
 class Drive:
-    """Motion along a path: 5 to 9 m/s, the body pitching with the pedals and rolling in bends."""
+    """Motion along a path, the body pitching with the pedals, rolling in bends, and walking if it has legs."""
 
     path: Path
     stations: np.ndarray  # (n,) metres, every _STEP seconds
     speeds: np.ndarray  # (n,) metres per second
     sway: np.ndarray  # (2, k, 3): pitch and roll as waves: amplitude [rad], rad/s, phase
     duration: float  # seconds until the wanted length is driven
+    robot: Robot
+    gait: np.ndarray | None  # see draw_gait
 
     @staticmethod
-    def generate(path: Path, length: float, rng: np.random.Generator) -> Drive:
+    def generate(path: Path, length: float, rng: np.random.Generator, robot: Robot = ROBOTS["car"]) -> Drive:
         """Drive ``length`` metres along ``path`` (and a little beyond, for the last sweep)."""
-        count = int((length + 20.0) / 5.0 / _STEP)
+        count = int((length + 20.0) / robot.slowest / _STEP)
         time = np.arange(count) * _STEP
-        speeds = np.full(count, rng.uniform(6.4, 7.6))
-        for amplitude, period in ((0.8, rng.uniform(14, 25)), (0.5, rng.uniform(7, 12))):
+        speeds = np.full(count, rng.uniform(*robot.speed))
+        for amplitude, period in zip(robot.speed_waves, (rng.uniform(14, 25), rng.uniform(7, 12)), strict=True):
             speeds += amplitude * np.sin(2 * np.pi * time / period + rng.uniform(0, 2 * np.pi))
         stations = np.zeros(count)
         for i in range(1, count):
@@ -59,10 +67,10 @@ class Drive:
             curvature = float(path.line.at(s)[3])
             stations[i] = s + speeds[i - 1] * _STEP / (1 - curvature * d)
         duration = float(np.searchsorted(np.cumsum(speeds) * _STEP, length)) * _STEP
-        amplitude = np.radians(rng.uniform(0.08, 0.35, (2, 3)))
+        amplitude = np.radians(rng.uniform(*robot.sway, (2, 3)))
         rate = 2 * np.pi * np.array([0.25, 0.8, 1.6]) * rng.uniform(0.8, 1.3, (2, 3))
         sway = np.stack([amplitude, rate, rng.uniform(0, 2 * np.pi, (2, 3))], -1)
-        return Drive(path, stations, speeds, sway, duration)
+        return Drive(path, stations, speeds, sway, duration, robot, draw_gait(robot, rng))
 
     def pose(self, time: float) -> np.ndarray:
         """T_map_base (4, 4) at ``time`` seconds after the start."""
@@ -70,11 +78,20 @@ class Drive:
         s = float(np.interp(time, index, self.stations))
         before, speed, after = np.interp([time - 0.4, time, time + 0.4], index, self.speeds)
         (_, _, _, curvature) = self.path.line.at(np.array([s - 3.0, s, s + 3.0]))
-        pitch = -0.006 * (after - before) / 0.8
-        roll = 0.25 * speed**2 * float(curvature.mean()) / _GRAVITY * 0.2
-        waves = (self.sway[..., 0] * np.sin(self.sway[..., 1] * time + self.sway[..., 2])).sum(1)
+        pitch = -self.robot.pedals * (after - before) / 0.8
+        roll = 0.25 * speed**2 * float(curvature.mean()) / _GRAVITY * self.robot.lean
+        waves = _waves(self.sway, time)
         body = Rotation.from_euler("yx", [pitch + waves[0], roll + waves[1]])
-        return self.path.pose(s) @ make_pose(body, np.zeros(3))
+        pose = self.path.pose(s) @ make_pose(body, np.zeros(3))
+        if self.gait is None:
+            return pose
+        *turn, heave = _waves(self.gait, time)
+        return pose @ make_pose(Rotation.from_euler("zyx", turn), (0.0, 0.0, heave))
+
+
+def _waves(waves: np.ndarray, time: float) -> np.ndarray:
+    """Sums (n,) at ``time`` of waves (n, k, 3): amplitude, rad/s, phase."""
+    return (waves[..., 0] * np.sin(waves[..., 1] * time + waves[..., 2])).sum(1)
 
 
 @dataclass(frozen=True)

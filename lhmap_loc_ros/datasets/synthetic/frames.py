@@ -10,7 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lidar import LidarScan, sample_lidar_scan
+from .lamps import headlights
+from .lens import lens_of
+from .lidar import LidarScan, as_recorded, sweep
+from .robots import ROBOTS
 from .runs import Run
 from .world import World
 
@@ -51,24 +54,24 @@ class FrameMaker:
 def make_frame(world: World, run: Run, job: FrameJob) -> np.ndarray | LidarScan:
     """An image (h, w, 3) uint8 or a sweep."""
     settings = run.settings
-    pose = run.drive.pose(job.time)
     if job.kind == "image":
-        T_map_camera = pose @ run.rig.T_base_camera
-        return world.render_image(T_map_camera, settings.intrinsics, settings.width, settings.height, job.time)
-    end = run.drive.pose(job.time + settings.sweep_time)
-    mount = run.rig.T_base_lidar
-    scan = sample_lidar_scan(world, pose @ mount, end @ mount, job.time, settings.azimuths, settings.beams,
-                             settings.sweep_time)
-    xyz = np.round(scan.xyz / RESOLUTION) * RESOLUTION
-    return LidarScan(xyz.astype(np.float32), np.round(scan.intensity * 255) / np.float32(255), scan.ring, scan.time)
+        pose, robot = run.drive.pose(job.time), ROBOTS[settings.robot]
+        own = headlights(pose, robot.headlights, robot.headlight_power)
+        return world.photograph(pose @ run.rig.T_base_camera, lens_of(settings.camera), job.time, headlights=own)
+    lidar = settings.lidar
+    # what walks sways too fast to be followed by a straight line through a sweep
+    moments = np.linspace(0.0, lidar.sweep_time, 2 if run.drive.gait is None else 11)
+    poses = np.array([run.drive.pose(job.time + t) @ run.rig.T_base_lidar for t in moments])
+    return as_recorded(sweep(world, poses, job.time, lidar), lidar, RESOLUTION)
 
 
 @lru_cache(maxsize=1)
-def _world(seed: int, length: float, day: int) -> World:
+def _world(seed: int, length: float, day: int, light: str, wet: bool) -> World:
     """The world of the present run; each process builds it once."""
-    return World.generate(seed, length, day)
+    return World.generate(seed, length, day, light=light, wet=wet)
 
 
 def _work(item: tuple[Run, FrameJob]) -> np.ndarray | LidarScan:
     run, job = item
-    return make_frame(_world(run.seed, run.length, run.day), run, job)
+    light, wet = run.settings.light, run.settings.wet
+    return make_frame(_world(run.seed, run.length, run.day, light, wet), run, job)

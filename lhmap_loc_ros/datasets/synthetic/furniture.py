@@ -20,7 +20,7 @@ def furniture_surfaces(table, rng) -> dict[str, int]:
         "wood": table.add(Kind.PLANKS, wood, wood * 0.15, 0.5, 0.1, (rng.uniform(0.08, 0.16),), seed=seed),
         "concrete": table.add(Kind.PLASTER, wall, wall * 0.7, params=(0.15, 2.5, 0.0), seed=seed),
         "stone": table.add(Kind.STONE, wall * 0.7, wall * 0.3, params=(rng.uniform(0.25, 0.6),), seed=seed + 1),
-        "lamp": table.add(Kind.PLAIN, [0.7] * 3, nir=0.6),
+        "lamp": table.add(Kind.PLAIN, [0.7] * 3, nir=0.6, glow=3.0),
         "back": table.add(Kind.PLAIN, [0.35] * 3, nir=0.4, params=(0.05,)),
         "white": table.add(Kind.PLAIN, [0.75] * 3, nir=0.75, params=(0.1,), seed=seed),
         "pole_red": table.add(Kind.PLAIN, [0.5, 0.04, 0.03], nir=0.5, params=(0.1,), seed=seed),
@@ -47,6 +47,11 @@ def lamp_mesh(rng, surf, height, arm) -> MeshBuilder:
         mesh.tube([(0, 0, 1.0), (0, 0, height)], [0.07, 0.045], surf["metal"], sides=6)
         mesh.tube([(0, 0, height), (0, 0, height + 0.5)], [0.12, 0.22], surf["lamp"])
     return mesh
+
+
+def lamp_head(height, arm) -> tuple[float, float, float]:
+    """Where the light of such a lamp comes from, in its frame."""
+    return (arm + 0.25, 0.0, height) if arm > 0.2 else (0.0, 0.0, height)
 
 
 def sign_mesh(rng, surf) -> MeshBuilder:

@@ -66,6 +66,7 @@ class Site:
     tree_spacing: float = 12.0
     setback: float = 2.0
     house_floors: tuple = (1, 3)
+    lamps: list = field(default_factory=list)  # (x, y, z, height above the ground) of each light, map frame
 
     def place(self, builder, s, side, d, turn=0.0, size=None, centre=(0.0, 0.0), lift=None) -> bool:
         """Put a mesh at station s, d metres out, x axis along the street (plus ``turn``).
@@ -252,13 +253,22 @@ def _street_things(site):
             for s in np.arange(site.line.start, site.line.end, site.tree_spacing):
                 if rng.random() < 0.8:
                     _put_tree(site, side, s + rng.uniform(-1, 1), curb + rng.uniform(0.5, 0.8), rng.uniform(low, high))
-        lamp = furniture.lamp_mesh(rng, site.surf, rng.uniform(3.8, 9), rng.choice([0.0, 1.2, 2.0]))
+        height, arm = rng.uniform(3.8, 9), rng.choice([0.0, 1.2, 2.0])
+        lamp = furniture.lamp_mesh(rng, site.surf, height, arm)
         spacing = rng.uniform(18, 38)
         for s in np.arange(site.line.start + rng.uniform(0, 15), site.line.end, spacing):
-            site.place(lamp, s, side, curb + 0.35, -np.pi / 2, (0.4, 0.4))
+            if site.place(lamp, s, side, curb + 0.35, -np.pi / 2, (0.4, 0.4)):
+                site.lamps.append(_lamp_place(site, s, side, curb + 0.35, *furniture.lamp_head(height, arm)))
         for s in np.arange(site.line.start, site.line.end, rng.uniform(14, 40)):
             face = rng.choice([0.0, np.pi]) + rng.uniform(-0.2, 0.2)
             site.place(furniture.sign_mesh(rng, site.surf), s + rng.uniform(-5, 5), side, curb + 0.4, face, (0.3, 0.3))
         for s in np.arange(site.line.start, site.line.end, rng.uniform(12, 45)):
             site.place(furniture.cabinet_mesh(rng, site.surf), s + rng.uniform(-5, 5), side,
                        site.near(side, -0.35), np.pi / 2, (0.5, 0.5))
+
+
+def _lamp_place(site, s, side, d, x, _, z):
+    """Where the light of a lamp post is that stands d metres out and reaches x metres over the street."""
+    sign = 1.0 if side == 0 else -1.0
+    px, py = site.line.offset(s, sign * (d - x))
+    return float(px), float(py), float(site.terrain.height(px, py)) + site.style.curb_height + z, float(z)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The light and the camera's colours of one day, and the sky they make."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
 
 from lhmap_loc_ros.datasets.synthetic.noise import JIT, fbm
+
+LIGHTS = "day", "dusk", "night"
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,16 @@ class Light:
     noise: float  # standard deviation of pixel noise [grey levels]
     vignette: float  # darkening towards the corners, 0..1
     seed: int
+    lamps: bool = False  # whether street lamps and headlights are on
 
     @staticmethod
-    def generate(rng: np.random.Generator) -> "Light":
-        """Draw a day: sunny, partly cloudy or overcast."""
+    def generate(rng: np.random.Generator, when: str = "day") -> "Light":
+        """Draw a day: sunny, partly cloudy or overcast; or a dusk or a night (see LIGHTS)."""
+        day = Light._of_day(rng)
+        return day if when == "day" else day._after_sunset(rng, when)
+
+    @staticmethod
+    def _of_day(rng: np.random.Generator) -> "Light":
         weather = rng.random()
         elevation = np.radians(rng.uniform(14, 62))
         azimuth = rng.uniform(0, 2 * np.pi)
@@ -51,6 +59,21 @@ class Light:
                      float(np.exp(rng.uniform(np.log(1e-4), np.log(2.5e-3)))), float(rng.uniform(0.34, 0.52)),
                      1 + rng.uniform(-0.09, 0.09, 3), float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.5, 3.0)),
                      float(rng.uniform(0.0, 0.25)), int(rng.integers(1 << 20)))
+
+    def _after_sunset(self, rng: np.random.Generator, when: str) -> "Light":
+        """The same camera when the sun is down and the lamps are on; a hundredth of the light by night."""
+        tint = np.array([0.75, 0.85, 1.15])
+        if when == "dusk":
+            level = rng.uniform(0.03, 0.12)
+            zenith, horizon = level * np.array([0.5, 0.7, 1.3]), level * np.array([2.6, 1.7, 1.3])
+            target, noise = rng.uniform(0.26, 0.38), rng.uniform(1.5, 5.0)
+        else:
+            level = rng.uniform(0.001, 0.005)
+            zenith, horizon = level * np.array([0.5, 0.6, 0.9]), level * np.array([1.9, 1.6, 1.3])
+            target, noise = rng.uniform(0.2, 0.3), rng.uniform(4.0, 9.0)
+        # a cloud share below zero: the clouds of the day are lit by the sun
+        return replace(self, sun_color=np.zeros(3), sky_color=level * tint, zenith=zenith, horizon=horizon,
+                       cloud=-2.0, exposure=float(target), noise=float(noise), lamps=True)
 
     def pack(self) -> np.ndarray:
         """Everything the compiled shader needs, as one float64 vector."""

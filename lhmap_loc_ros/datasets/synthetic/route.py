@@ -113,6 +113,7 @@ class Path:
     waves: np.ndarray  # (n, 3): amplitude [m], wave number [rad/m], phase [rad] of the wander
     length: float
     reverse: bool = False
+    lift: np.ndarray | None = None  # (n, 2): station [m] and height above the road there [m]; None: on the road
 
     def lateral_at(self, s: float) -> tuple[float, float]:
         """Offset to the left [m] and its derivative by s."""
@@ -135,7 +136,10 @@ class Path:
         forward /= np.linalg.norm(forward)
         pose = np.eye(4)
         pose[:3, 0], pose[:3, 1], pose[:3, 2] = forward, np.cross(up, forward), up
-        pose[:3, 3] = (x, y, float(self.terrain.height(x, y)))
+        z = float(self.terrain.height(x, y))
+        if self.lift is not None:
+            z += float(np.interp(station, *self.lift.T))
+        pose[:3, 3] = (x, y, z)
         return pose
 
 

@@ -7,31 +7,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...errors import InputError
+from .course import Course
 from .drive import Drive, OdometryError, Rig
-from .world import Course
+from .light import LIGHTS
+from .robots import ROBOTS
+from .route import Path
+from .sensors import CAMERAS, LIDARS, CameraSpec, LidarSpec
 
 DAYS = {"mapping": 0, "query": 1}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Rates and sizes of the sensors. The defaults are those of ``lhmap simulate``."""
+    """The sensors, what carries them and when. The defaults are those of ``lhmap simulate``."""
 
-    width: int = 640  # pixels
-    height: int = 192
-    image_period: float = 0.1  # seconds
-    scan_period: float = 0.2  # seconds between recorded sweeps
-    sweep_time: float = 0.1  # seconds a sweep takes: every second one is recorded
-    azimuths: int = 640
-    beams: int = 64
+    camera: CameraSpec = CAMERAS["default"]
+    lidar: LidarSpec = LIDARS["default"]
+    robot: str = "car"  # one of ROBOTS
+    light: str = "day"  # of the query run, one of LIGHTS
+    wet: bool = False  # the ground, in both runs
     odometry_period: float = 0.02  # seconds
     workers: int = 2  # processes; 0 renders in this one
 
-    @property
-    def intrinsics(self) -> tuple[float, float, float, float]:
-        """fx, fy, cx, cy in pixels, about KITTI's field of view; integer coordinates are pixel centres."""
-        focal = 0.58 * self.width
-        return focal, focal, (self.width - 1) / 2, (self.height - 1) / 2
+    def __post_init__(self) -> None:
+        for name, known in (("robot", tuple(ROBOTS)), ("light", LIGHTS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}: {getattr(self, name)!r} found, expected one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,26 @@ def plan_run(name: str, seed: int, length: float, settings: Settings) -> Run:
     day = DAYS[name]
     course = Course.generate(seed, length)
     rng = np.random.default_rng([seed, 5, day])
-    path = course.route(_lane(course, seed, name), 0.22, seed=day)
-    period = settings.scan_period if name == "mapping" else settings.image_period
+    robot = ROBOTS[settings.robot]
+    path = _way(course, seed, name, settings.robot)
+    period = 1.0 / (settings.lidar.rate if name == "mapping" else settings.camera.rate)
     # a little more, so that first to last image spans the wanted length
-    drive = Drive.generate(path, length + 2.0 + 8.0 * period, rng)
+    drive = Drive.generate(path, length + 2.0 + 8.0 * period, rng, robot)
     step = settings.odometry_period
     # odometry frames both the first and the last sensor frame
     odometry_times = np.arange(int(np.ceil((drive.duration + 0.3) / step)) + 1) * step
     sensor_times = 0.1 + np.arange(int(drive.duration / period) + 1) * period
     quality = 0.5 if name == "mapping" else 1.0
-    return Run(name, seed, day, length, settings, drive, Rig.generate(rng), OdometryError.generate(rng, quality),
+    rig = Rig.generate(rng, robot, settings.camera.mount_height, settings.lidar.mount_height)
+    return Run(name, seed, day, length, settings, drive, rig, OdometryError.generate(rng, quality),
                np.round(odometry_times, 6), np.round(sensor_times, 6))
+
+
+def _way(course: Course, seed: int, name: str, robot: str) -> Path:
+    """Where the run drives: in a lane, or on the footpath."""
+    if ROBOTS[robot].on_road:
+        return course.route(_lane(course, seed, name), 0.22, seed=DAYS[name])
+    return course.footway(np.random.default_rng([seed, 8, DAYS[name]]), seed=DAYS[name])
 
 
 def _lane(course: Course, seed: int, name: str) -> float:

@@ -120,8 +120,8 @@ def reflected(x, y, z, light):
 
 @njit(**JIT)
 def returns(directions, reach, triangle, bary, normal, seed, tri_uv, tri_surface, kinds, rows,
-            decals, starts, order, origin, max_range):
-    """LiDAR range and intensity of each ray, with noise and lost returns."""
+            decals, starts, order, origin, max_range, noise):
+    """LiDAR range and intensity of each ray, with ``noise`` [m] of the range and lost returns."""
     distance = np.full(len(reach), np.inf, np.float32)
     intensity = np.zeros(len(reach), np.float32)
     for i in range(len(reach)):
@@ -145,7 +145,7 @@ def returns(directions, reach, triangle, bary, normal, seed, tri_uv, tri_surface
         if value * (60.0 / max(reach[i], 1.0)) ** 2 < 0.05 + 0.04 * luck:
             continue
         spread = (lattice(i, 2, seed) + lattice(i, 3, seed) + lattice(i, 4, seed) - 1.5) * 2.0
-        distance[i] = reach[i] + 0.013 * spread
+        distance[i] = reach[i] + noise * spread
         value *= 1.0 + 0.06 * ((lattice(i, 5, seed) + lattice(i, 6, seed)) - 1.0)
         intensity[i] = min(1.0, max(0.0, value))
     return distance, intensity

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mapping run and a query run through a synthetic street, written as bags.
 
-The mapping vehicle carries the LiDAR and knows its surveyed pose. The query
-vehicle comes on another day in another lane with a camera and drifting
+The mapping robot carries the LiDAR and knows its surveyed pose. The query
+robot comes on another day beside that way with a camera and drifting
 odometry; where it really was goes to a TUM file beside its bag, never inside.
 """
 
@@ -35,7 +35,7 @@ def simulate(out, seed: int, length: float, report: Report | None = None, settin
 
     ``length``: metres driven in each run. ``report(stage, done, total)`` is
     called as work proceeds. The same seed, length and settings give the same
-    bytes, whatever ``settings.workers`` is. Nothing is left in ``out`` unless
+    bytes, whatever ``settings.workers`` is; see `sensors` for cameras and LiDARs. Nothing is left in ``out`` unless
     all of it was written. Raises InputError for a bad length, seed or ``out``.
     """
     out = Path(out)
@@ -88,7 +88,8 @@ def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Repo
         for time, index, scan in events:
             stamp = clock(time)
             if scan is not None:
-                bag.points("/points", stamp, "lidar", scan.xyz, scan.intensity, scan.ring, scan.time)
+                bag.points("/points", stamp, "lidar", scan.xyz, scan.intensity, scan.ring, scan.time,
+                           run.settings.lidar.intensity_field)
                 report("mapping run: scans", index + 1, len(jobs))
                 continue
             _write_odometry(bag, stamp, run, index, believed)
@@ -103,15 +104,16 @@ def _write_query(path, run: Run, clock: Clock, maker: FrameMaker, report: Report
     poses = np.array([run.drive.pose(t) for t in run.odometry_times])
     believed = run.odometry_error.drift(poses, settings.odometry_period, np.random.default_rng([run.seed, 7]))
     jobs = [FrameJob("image", k, t) for k, t in enumerate(run.sensor_times)]
-    fx, fy, cx, cy = settings.intrinsics
-    matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    camera = settings.camera
+    distortion = camera.d or (0.0,) * 5
     frame = "camera_optical_frame"
     with BagWriter(path) as bag:
         bag.tf_static(clock(0), {("base_link", frame): run.rig.T_base_camera})
         for time, index, image in _events(run, maker.frames(run, jobs)):
             stamp = clock(time)
             if image is not None:
-                bag.camera_info("/camera/camera_info", stamp, frame, settings.width, settings.height, matrix)
+                bag.camera_info("/camera/camera_info", stamp, frame, camera.width, camera.height, camera.matrix,
+                                distortion, camera.distortion_model)
                 bag.image("/camera/image_raw", stamp, frame, image)
                 report("query run: images", index + 1, len(jobs))
                 continue

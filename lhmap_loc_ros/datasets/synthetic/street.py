@@ -128,6 +128,31 @@ def _profile(style, side):
     return np.array(d), np.array(z), names
 
 
+def height_above_road(style, sides, s, d) -> np.ndarray:
+    """Height [m] of the street's surface above the terrain at stations s and offsets d (n,) to the left."""
+    out = np.empty(len(s))
+    for side in (0, 1):
+        here = (d >= 0) == (side == 0)
+        across, z, _ = _profile(style, side)
+        along = s[here]
+        keep = _gap_factor(along, [x for x in sides if x.side == side])[:, None] * z
+        keep[:, -2:] = z[-2:]
+        out[here] = [np.interp(abs(x), across, row) for x, row in zip(d[here], keep, strict=True)]
+    return out
+
+
+def footpath(style, side: int) -> tuple[float, float] | None:
+    """The part of the sidewalk that no tree, lamp or parked car stands on: inner and outer edge from the centre line.
+
+    None if it is less than half a metre wide.
+    """
+    curb = style.half_road(side) + style.curb_width
+    parked = curb + 1.9 if style.parking[side] == 0 else 0.0  # half on the sidewalk: see traffic.park_cars
+    inner = max(style.walk_inner(side) + 0.3, curb + 1.15, parked)
+    outer = style.half_street(side) - 1.0
+    return (inner, outer) if outer - inner > 0.5 else None
+
+
 def _gap_factor(s, sides):
     """1 along the curb, 0 where a side street joins, with dropped curbs between."""
     keep = np.ones(len(s))

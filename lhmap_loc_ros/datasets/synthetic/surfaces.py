@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 COLUMNS = 16
-(R1, G1, B1, R2, G2, B2, NIR1, NIR2, SEED, P0, P1, P2, P3, P4, GLOSS, SPARE) = range(COLUMNS)
+(R1, G1, B1, R2, G2, B2, NIR1, NIR2, SEED, P0, P1, P2, P3, P4, GLOSS, GLOW) = range(COLUMNS)
 
 
 class Kind(IntEnum):
@@ -42,12 +42,14 @@ class SurfaceTable:
         self._kinds: list[int] = []
         self._rows: list[np.ndarray] = []
 
-    def add(self, kind, color, color2=None, nir=None, nir2=None, params=(), gloss=0.0, seed=0) -> int:
+    def add(self, kind, color, color2=None, nir=None, nir2=None, params=(), gloss=0.0, seed=0,
+            glow=0.0) -> int:
         """Add a surface and return its row.
 
         `color`, `color2`: linear RGB albedo in [0, 1]; `nir`, `nir2`:
         near-infrared reflectance (default: brightness of the colour, lifted
         towards mid grey because pigments differ less in the near infrared).
+        `glow`: how many times its colour it shines by night.
         """
         color = np.asarray(color, float)
         color2 = color if color2 is None else np.asarray(color2, float)
@@ -59,6 +61,7 @@ class SurfaceTable:
         row[SEED] = seed
         row[P0 : P0 + len(params)] = params
         row[GLOSS] = gloss
+        row[GLOW] = glow
         self._kinds.append(int(kind))
         self._rows.append(row)
         return len(self._rows) - 1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ...datasets.trajectory import Trajectory
 from ...lhmap.atomic import replacing
 from ..cloud import VOXEL, VoxelCloud
 from ..config import BuildConfig
+from ..intensity import IntensityRanks
 from ..moving import RangeImage, Thinner
 from ..scans import ScanSource
 from .store import load, save
@@ -27,6 +29,7 @@ class GatherJob:
     stop_ns: int | None
     trajectory: Path
     """Poses of the LiDAR in the map frame."""
+    intensity: IntensityRanks
     config: BuildConfig
     out: Path
 
@@ -35,24 +38,27 @@ class GatherJob:
         trajectory = Trajectory(drive["stamps"], drive["poses"])
         cloud, images, thinner = VoxelCloud(self.config.voxel_m), [], Thinner(self.config.moving)
         placed = left_out = 0
-        with BagReader(self.bag, self.config.intensity_scale) as reader:
+        with BagReader(self.bag, self.config.point_times) as reader:
             for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
                 if scan is None:
                     left_out += 1
                     continue
                 placed += 1
-                cloud.add(scan.points, scan.intensity)
+                cloud.add(scan.points, self.intensity(scan.intensity))
                 if self.config.moving.enabled and thinner.wants(scan):
                     images.append(RangeImage.of(scan))
-        write_chunk(self.out, cloud.voxels(), images, placed, self.config, left_out)
+            unusable = reader.left_out.counts
+        write_chunk(self.out, cloud.voxels(), images, placed, self.config, left_out, unusable)
 
 
 def write_chunk(
-    out: Path, voxels: np.ndarray, images: list[RangeImage], scans: int, config: BuildConfig, left_out: int = 0
-) -> None:
+    out: Path, voxels: np.ndarray, images: list[RangeImage], scans: int, config: BuildConfig, left_out: int = 0,
+    unusable: dict[str, int] | None = None,
+) -> None:  # fmt: skip
     """Writes a piece of a recording: its voxels tile after tile beside `out`, and then `out`.
 
-    It has been made of so many `scans`, without those `left_out`.
+    It has been made of so many `scans`, without those `left_out` and without messages that were `unusable`, counted by
+    reason.
     """
     tiles = np.floor((voxels["grid"][:, :2] + 0.5) * (config.voxel_m / config.tile_m)).astype(np.int32)
     order = np.lexsort((tiles[:, 0], tiles[:, 1]))
@@ -70,6 +76,7 @@ def write_chunk(
         rows=np.array([len(image.nearest) for image in images], np.int64),
         ranges=np.concatenate([image.nearest for image in images]) if images else np.zeros((0, 0), np.float32),
         scans=np.array([scans, left_out]),
+        unusable=np.array(json.dumps(unusable or {})),
     )
 
 

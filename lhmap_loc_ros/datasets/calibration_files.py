@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Camera calibrations in files: that of ROS camera_calibration, and the camera chain of Kalibr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..configuration import read_yaml
+from ..errors import InputError
+from ..geometry import Calibration
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def read_calibration(path) -> Calibration:
+    """The calibration of a YAML file, of a Kalibr chain its first camera's; raises InputError for another file."""
+    path = Path(path).expanduser()
+    values = read_yaml(path)
+    camera = next((part for name, part in values.items() if str(name).startswith("cam") and "intrinsics" in part), None)
+    try:
+        return _of_ros(values) if "camera_matrix" in values else _of_kalibr(camera or values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: {type(error).__name__} {error} found, expected a calibration as ROS camera_calibration or "
+            "Kalibr writes it"
+        ) from None
+
+
+def _of_ros(values: dict) -> Calibration:
+    projection = values.get("projection_matrix", {}).get("data", [0.0] * 12)
+    return Calibration(
+        int(values["image_width"]),
+        int(values["image_height"]),
+        np.array(values["camera_matrix"]["data"], float).reshape(3, 3),
+        np.array(values.get("distortion_coefficients", {}).get("data", []), float),
+        str(values.get("distortion_model") or values.get("camera_model") or ""),
+        np.array(projection, float).reshape(3, 4),
+    )
+
+
+def _of_kalibr(camera: dict) -> Calibration:
+    if camera["camera_model"] != "pinhole":
+        raise InputError(f"camera model {camera['camera_model']!r} found, expected pinhole")
+    fx, fy, cx, cy = map(float, camera["intrinsics"])
+    width, height = map(int, camera["resolution"])
+    matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    distortion = np.array(camera.get("distortion_coeffs") or [], float)
+    return Calibration(width, height, matrix, distortion, str(camera.get("distortion_model") or "none"))

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intensities of any LiDAR in one unit: ranks among all that the sensor gave on the drive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..datasets.bag import BagReader
+
+_SCANS, _KNOTS = 40, 513
+
+
+@dataclass(frozen=True)
+class IntensityRanks:
+    """The share of a sensor's returns that are weaker than a value, whatever unit that has.
+
+    Reflectivity in [0, 1], in 255 steps, 16 bits and counts of photons differ by a curve that only rises: ranks are
+    the same. What the sensor does with distance stays in.
+    """
+
+    values: tuple[float, ...] = ()
+    """In the sensor's unit, rising; none for a sensor that tells no intensity."""
+    ranks: tuple[float, ...] = ()
+    """Of each, in (0, 1)."""
+
+    @classmethod
+    def of(cls, intensity: np.ndarray) -> IntensityRanks:
+        """Learned from returns (N,); no curve where all are the same: then nobody measured it."""
+        values, counts = np.unique(intensity[np.isfinite(intensity)].astype(np.float64), return_counts=True)
+        if len(values) < 2:
+            return cls()
+        ranks = (np.cumsum(counts) - 0.5 * counts) / counts.sum()
+        if len(values) > _KNOTS:
+            # knots where the ranks are evenly spaced, and both ends
+            some = np.unique(np.searchsorted(ranks, np.linspace(ranks[0], ranks[-1], _KNOTS)))
+            values, ranks = values[some], ranks[some]
+        return cls(tuple(values.tolist()), tuple(ranks.tolist()))
+
+    def __call__(self, intensity: np.ndarray) -> np.ndarray:
+        """Ranks (N,) float32 in (0, 1) of returns in the sensor's unit; zeros for a sensor that tells none."""
+        if not self.values:
+            return np.zeros(len(intensity), np.float32)
+        return np.interp(intensity, self.values, self.ranks).astype(np.float32)
+
+
+def ranks_of_bag(reader: BagReader, topic: str) -> IntensityRanks:
+    """From scans spread over a bag."""
+    first, last = reader.span_ns
+    found = []
+    for start in np.linspace(first, last, _SCANS, endpoint=False).astype(np.int64).tolist():
+        scan = next(iter(reader.messages([topic], start)), None)
+        if scan is not None:
+            found.append(scan.intensity)
+    return IntensityRanks.of(np.concatenate(found)) if found else IntensityRanks()

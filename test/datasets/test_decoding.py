@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images and point times of many makers come out as the same arrays, or are refused in one line."""
+
+import struct
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.datasets.decoding import decode_compressed_image, decode_image, time_offsets_ns
+from lhmap_loc_ros.errors import BagError
+
+STAMP = 1_700_000_000_123_456_789
+SMOOTH = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (16, 24, 3), np.uint8), (0, 0), 4)
+SMOOTH = np.clip((SMOOTH.astype(int) - 90) * 3, 0, 255).astype(np.uint8)
+
+
+def raw(encoding, rows, width=24, height=16, step=None, big=False):
+    data = np.ascontiguousarray(rows)
+    step = data.nbytes // len(data) if step is None else step
+    return SimpleNamespace(
+        encoding=encoding, width=width, height=height, step=step, is_bigendian=big, data=data.tobytes()
+    )
+
+
+def compressed(form, data):
+    return SimpleNamespace(format=form, data=bytes(data))
+
+
+def mosaic(rgb):
+    """RGGB: red at even rows and columns."""
+    out = rgb[..., 1].copy()
+    out[::2, ::2], out[1::2, 1::2] = rgb[::2, ::2, 0], rgb[1::2, 1::2, 2]
+    return out
+
+
+def is_nearly(found, expected, most=25):
+    assert found.dtype == np.uint8 and found.shape == expected.shape
+    assert np.abs(found[2:-2, 2:-2].astype(int) - expected[2:-2, 2:-2]).mean() < most
+
+
+@pytest.mark.parametrize("big", (False, True))
+def test_sixteen_bits_keep_their_upper_eight(big):
+    grey = SMOOTH[..., 0]
+    order = ">u2" if big else "<u2"
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    np.testing.assert_array_equal(decode_image(raw("mono16", (grey.astype(int) << 8).astype(order), big=big)), expected)
+    # twelve bits in sixteen
+    np.testing.assert_array_equal(decode_image(raw("mono16", (grey.astype(int) << 4).astype(order), big=big)), expected)
+    bayer = (mosaic(SMOOTH).astype(int) << 8).astype(order)
+    is_nearly(decode_image(raw("bayer_rggb16", bayer, big=big)), SMOOTH)
+
+
+@pytest.mark.parametrize("encoding", ("nv12", "nv21"))
+def test_colours_after_the_grey_rows(encoding):
+    yuv = cv2.cvtColor(SMOOTH, cv2.COLOR_RGB2YUV_I420)
+    u, v = yuv[16:24].reshape(2, 8 * 12)
+    colours = np.stack((u, v) if encoding == "nv12" else (v, u), axis=1).reshape(8, 24)
+    is_nearly(decode_image(raw(encoding, np.vstack([yuv[:16], colours]))), SMOOTH)
+
+
+def test_four_channels_and_rows_whose_step_is_not_told():
+    bgra = np.dstack([SMOOTH[..., ::-1], np.zeros((16, 24), np.uint8)])
+    np.testing.assert_array_equal(decode_image(raw("8UC4", bgra)), SMOOTH)
+    np.testing.assert_array_equal(decode_image(raw("rgb8", SMOOTH, step=0)), SMOOTH)
+
+
+def test_a_compressed_bayer_pattern_becomes_colours():
+    png = cv2.imencode(".png", mosaic(SMOOTH))[1]
+    is_nearly(decode_compressed_image(compressed("bayer_rggb8; png compressed ", png)), SMOOTH)
+    assert (np.ptp(decode_compressed_image(compressed("mono8; png compressed", png)), axis=2) == 0).all()
+    sixteen = cv2.imencode(".png", SMOOTH[..., 0].astype(np.uint16) << 8)[1]
+    np.testing.assert_array_equal(
+        decode_compressed_image(compressed("mono16; png compressed", sixteen))[..., 0], SMOOTH[..., 0]
+    )
+    with pytest.raises(BagError, match="bayer_xyz"):
+        decode_compressed_image(compressed("bayer_xyz; png", png))
+
+
+def turned_jpeg(orientation):
+    jpeg = cv2.imencode(".jpg", SMOOTH[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def test_a_jpeg_that_asks_to_be_turned_is_refused():
+    is_nearly(decode_compressed_image(compressed("jpeg", turned_jpeg(1))), SMOOTH, 3)
+    with pytest.raises(BagError, match="EXIF orientation 3, expected 1"):
+        decode_compressed_image(compressed("jpeg", turned_jpeg(3)))
+
+
+# --- times of points --------------------------------------------------------------------------------------------
+
+SWEEP_S = np.linspace(0, 0.1, 50)
+
+
+def offsets(values, **options):
+    return time_offsets_ns({"t": values}, STAMP, np.ones(len(values), bool), **options)
+
+
+@pytest.mark.parametrize(
+    "scale, kind", [(1, "f4"), (1e3, "f4"), (1e6, "f4"), (1e9, "f8"), (1e3, "u1"), (1e6, "u4"), (1e9, "i8")]
+)
+def test_the_unit_is_told_from_the_length_of_a_sweep(scale, kind):
+    values = (SWEEP_S * scale).round(0 if kind[0] in "ui" else 9).astype(kind)
+    step = 1e9 / scale if kind == "u1" else 1000
+    np.testing.assert_allclose(offsets(values), SWEEP_S * 1e9, atol=step)
+
+
+@pytest.mark.parametrize("scale", (1e6, 1e9))
+@pytest.mark.parametrize("late_s", (0, 37, 18))
+def test_absolute_times_are_of_the_clock_of_the_stamp_or_leap_seconds_apart(scale, late_s):
+    begin = (STAMP + late_s * 10**9) // round(1e9 / scale)
+    values = begin + (SWEEP_S * scale).astype(np.int64)
+    np.testing.assert_allclose(offsets(values), SWEEP_S * 1e9, atol=2001)
+
+
+def test_times_since_power_on_begin_at_the_stamp():
+    np.testing.assert_allclose(offsets(5000 + SWEEP_S), SWEEP_S * 1e9, atol=1000)
+    np.testing.assert_allclose(offsets((5e9 + SWEEP_S * 1e6).astype(np.uint64)), SWEEP_S * 1e9, atol=1000)
+
+
+def test_a_unit_that_is_set_counts():
+    np.testing.assert_array_equal(offsets(np.array([0, 500], np.uint32), unit="us"), [0, 500_000])
+    assert offsets(np.array([0, 500], np.uint32), unit="ns")[1] == 500
+    with pytest.raises(BagError, match="sweep of at most 2 s.*point_times"):
+        offsets(np.array([0, 5000], np.uint32), unit="ms")

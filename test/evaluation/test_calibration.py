@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera turned on the robot and stamps that are off show over a drive, and nothing else changes."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from typer.testing import CliRunner
+
+from lhmap_loc_ros import cli
+from lhmap_loc_ros.datasets.bag_writer import BagWriter
+from lhmap_loc_ros.datasets.trajectory import Trajectory
+from lhmap_loc_ros.datasets.transforms import TransformTree
+from lhmap_loc_ros.datasets.tum import write_tum
+from lhmap_loc_ros.errors import BagError, InputError
+from lhmap_loc_ros.evaluation.calibration import calibrate as module
+from lhmap_loc_ros.evaluation.calibration.calibrate import calibrate, static_transform
+from lhmap_loc_ros.evaluation.calibration.told import lines
+from lhmap_loc_ros.geometry import Camera, make_pose, se3_exp
+from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, write_map
+from lhmap_loc_ros.localization.features import render_map
+from lhmap_loc_ros.localization.refine import Refinement
+
+SECOND, START, IMAGES = 10**9, 1_700_000_000 * 10**9, 16
+CAMERA = Camera(480, 160, 300.0, 300.0, 239.5, 79.5)
+TURNED_DEG = np.array([1.0, -1.0, 1.0])
+MOUNT = make_pose(np.eye(3), [1.0, 0.2, 1.5])
+OPTICAL = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [0.1, 0.0, 0.0])
+TRUE_CAMERA = MOUNT @ OPTICAL @ make_pose(Rotation.from_rotvec(TURNED_DEG, degrees=True), np.zeros(3))
+
+
+def base(seconds, steady=False):
+    """T_map_base: now slower, now faster, to the left and to the right."""
+    along, yaw = (3 * seconds, 0.0) if steady else (3 * seconds + 1.5 * np.sin(seconds), 0.1 * np.sin(0.8 * seconds))
+    return make_pose(Rotation.from_euler("z", yaw), [along, 0.0, 0.0])
+
+
+def street(with_intensity=True):
+    """Ground between two walls, in patches."""
+    random, n = np.random.default_rng(0), 120_000
+    points = np.column_stack([random.uniform(-2, 85, n), random.uniform(-9, 9, n), np.zeros(n)])
+    wall = random.random(n) < 0.5
+    points[wall, 1], points[wall, 2] = np.sign(points[wall, 1]) * 9, random.uniform(0, 7, wall.sum())
+    cells = np.floor(points / 1.7).astype(int)
+    patches = np.random.default_rng(1).random(9973)[(cells @ (73, 179, 283)) % 9973]
+    intensity = patches if with_intensity else np.zeros(n)
+    return MapPoints(points, intensity, np.ones(n), np.zeros(3))
+
+
+class KnowingRefiner:
+    """Stands in for the networks: where the camera was, a little beside it."""
+
+    def __init__(self, poses):
+        self.cameras, self.random = [pose @ TRUE_CAMERA for pose in poses], np.random.default_rng(2)
+
+    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+        nearest = min(self.cameras, key=lambda pose: np.linalg.norm(pose[:3, 3] - T_map_camera[:3, 3]))
+        sigma = np.array([0.02, 0.02, 0.02, 0.001, 0.001, 0.001])
+        pose = nearest @ se3_exp(sigma * self.random.standard_normal(6))
+        return Refinement(pose, np.diag(sigma**2), 0.6, 500, (0.0, 0.0))
+
+
+def write_drive(folder, late_s=0.0, steady=False):
+    """A bag whose tf_static does not know that the camera is turned, and its poses; images are taken `late_s` late."""
+    points, taken = street(), []
+    with BagWriter(folder / "bag") as bag:
+        bag.tf_static(START, {("base_link", "mount"): MOUNT, ("mount", "camera"): OPTICAL})
+        for k in range(IMAGES):
+            stamp = START + k * SECOND
+            taken.append(base(k + late_s, steady))
+            drawn = render_map(points.points, points.intensity, taken[-1] @ TRUE_CAMERA, CAMERA, 0.3).channels
+            grey = np.where(drawn[1] > 0, 40 + 180 * drawn[2], 250).astype(np.uint8)
+            bag.camera_info("/camera/camera_info", stamp, "camera", CAMERA.width, CAMERA.height, CAMERA.matrix)
+            bag.image("/camera/image_raw", stamp, "camera", np.repeat(grey[:, :, None], 3, axis=2))
+    seconds = np.arange(-1, IMAGES + 1, 0.1)
+    poses = np.array([base(s, steady) for s in seconds])
+    write_tum(folder / "bag.tum", Trajectory(START + (seconds * SECOND).astype(np.int64), poses))
+    return KnowingRefiner(taken)
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drive")
+    refiner = write_drive(folder)
+    write_map(folder / "street.lhmap", street(), MapMetadata(origin=(-25.0, -25.0, 0.0)))
+    write_map(folder / "plain.lhmap", street(False), MapMetadata(origin=(-25.0, -25.0, 0.0)))
+    return folder, refiner
+
+
+@pytest.fixture(scope="module")
+def found(drive):
+    folder, refiner = drive
+    with LHMap.open(folder / "street.lhmap") as lhmap:
+        return calibrate(folder / "bag", lhmap, refiner=refiner)
+
+
+def test_both_ways_find_how_the_camera_is_turned(found):
+    assert np.abs(found.matches.degrees - TURNED_DEG).max() < 0.1
+    assert np.abs(found.information.degrees - TURNED_DEG).max() < 0.15
+    assert found.agree and (found.matches.sigma_deg < 0.1).all()
+    assert "the two ways agree" in lines(found)
+
+
+def test_the_transform_to_use_is_the_first_of_the_chain(found):
+    command = static_transform(found.drive, found.results["both"])
+    assert command.endswith("--frame-id base_link --child-frame-id mount")
+    words = command.split()
+    x, y, z, *quaternion = (float(words[words.index(f"--{name}") + 1]) for name in "x y z qx qy qz qw".split())
+    corrected = make_pose(Rotation.from_quat(quaternion), (x, y, z)) @ OPTICAL
+    assert np.allclose(corrected[:3, 3], TRUE_CAMERA[:3, 3], atol=1e-3)
+    assert np.degrees(Rotation.from_matrix(corrected[:3, :3].T @ TRUE_CAMERA[:3, :3]).magnitude()) < 0.15
+
+
+def test_right_stamps_are_right(found):
+    assert found.offset.known and not found.offset.off
+
+
+def test_late_images_show_where_speed_changes(tmp_path, drive):
+    refiner = write_drive(tmp_path, late_s=0.08)
+    with LHMap.open(drive[0] / "plain.lhmap") as lhmap:
+        offset = calibrate(tmp_path / "bag", lhmap, refiner=refiner).offset
+    assert offset.off and abs(offset.seconds - 0.08) < 0.015
+
+
+def test_a_steady_drive_tells_nothing_of_stamps(tmp_path, drive):
+    refiner = write_drive(tmp_path, late_s=0.08, steady=True)
+    with LHMap.open(drive[0] / "plain.lhmap") as lhmap:
+        told = calibrate(tmp_path / "bag", lhmap, refiner=refiner)
+    assert not told.offset.known and any("cannot be told" in line for line in lines(told))
+
+
+def test_a_map_without_intensity_leaves_the_matches_alone(drive):
+    folder, refiner = drive
+    with LHMap.open(folder / "plain.lhmap") as lhmap:
+        told = calibrate(folder / "bag", lhmap, refiner=refiner)
+    assert told.information is None and told.agree is None
+    assert any("no intensity" in line for line in lines(told))
+
+
+def test_the_command_writes_figures_and_pictures_and_changes_nothing(drive, tmp_path, monkeypatch):
+    folder, refiner = drive
+    monkeypatch.setattr(module, "Refiner", lambda config: refiner)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    run = ("calibrate", folder / "bag", "--map", folder / "street.lhmap", "--poses", folder / "bag.tum")
+    result = CliRunner().invoke(cli.app, [str(a) for a in (*run, "--out", tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "static_transform_publisher" in result.stdout and "mutual information" in result.stdout
+    figures = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert figures["agree"] and not figures["stamps_off"]
+    assert np.allclose(figures["use"]["both"]["rotation_deg"], TURNED_DEG, atol=0.15)
+    picture = cv2.imread(str(tmp_path / "out" / "before_after_1.jpg"))
+    assert picture.shape == (2 * CAMERA.height, CAMERA.width, 3)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_robot_that_stands_is_refused(drive, tmp_path):
+    folder, refiner = drive
+    stamps = START + np.arange(IMAGES) * SECOND
+    write_tum(tmp_path / "standing.tum", Trajectory(stamps, np.repeat(np.eye(4)[None], IMAGES, axis=0)))
+    with LHMap.open(folder / "plain.lhmap") as lhmap, pytest.raises(InputError, match="on the move"):
+        calibrate(folder / "bag", lhmap, tmp_path / "standing.tum", refiner=refiner)
+
+
+def test_images_that_do_not_match_are_told(drive):
+    folder, refiner = drive
+
+    class Blind(KnowingRefiner):
+        def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+            return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
+
+    with LHMap.open(folder / "plain.lhmap") as lhmap, pytest.raises(InputError, match="0 of .* images match"):
+        calibrate(folder / "bag", lhmap, refiner=Blind([]))
+
+
+def test_frames_between_two_frames():
+    tree = TransformTree()
+    tree.add("base_link", "mount", MOUNT)
+    tree.add("mount", "camera", OPTICAL)
+    assert tree.chain("base_link", "camera") == ("base_link", "mount", "camera")
+    assert np.allclose(tree.lookup("camera", "base_link") @ MOUNT @ OPTICAL, np.eye(4))
+    with pytest.raises(BagError, match="no transform"):
+        tree.chain("base_link", "lidar")

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Awkward drives: what can be used is, what cannot is left out and counted, and nothing is lost with it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from tiny_bag import HEIGHT, START, T_BASE_CAMERA, WIDTH, K, write_bag
+
+from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.bag_writer import BagWriter
+from lhmap_loc_ros.errors import BagError
+from lhmap_loc_ros.geometry import se3_exp, to_quaternion
+from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
+
+STEP = 100_000_000
+FRAME = "camera_optical_frame"
+
+
+def write(path, stamps, size=lambda k: (HEIGHT, WIDTH), frame=FRAME, static=True):
+    with BagWriter(path) as bag:
+        if static:
+            bag.tf_static(START, {("base_link", FRAME): T_BASE_CAMERA})
+        bag.camera_info("/camera/camera_info", START, frame, WIDTH, HEIGHT, K)
+        for k, stamp in enumerate(stamps):
+            bag.image("/camera/image_raw", stamp, frame, np.full((*size(k), 3), k, np.uint8))
+    return path
+
+
+def read(path, **inputs):
+    inputs = validate(BagInputs, inputs)
+    with BagReader(path) as reader:
+        setup = read_setup(reader, inputs)
+        found = list(images(reader, inputs, setup))
+        return setup, [stamp for stamp, _ in found], reader.left_out.counts
+
+
+def test_images_of_another_size_out_of_order_or_twice_are_left_out_and_counted(tmp_path):
+    stamps = [START + k * STEP for k in (0, 1, 1, 3, 2, 4)]
+    bag = write(tmp_path / "b", stamps, lambda k: (HEIGHT, 99) if k == 5 else (HEIGHT, WIDTH))
+    _, used, left_out = read(bag)
+    # recorded when stamped: the reader sorts, so only the one that comes twice and the narrow one go
+    assert used == [START + k * STEP for k in (0, 1, 2, 3)]
+    assert sum(left_out.values()) == 2 and any("(48, 99, 3)" in words for words in left_out)
+
+
+def test_odometry_that_is_not_finite_among_good_is_left_out(tmp_path):
+    bag = write_bag(tmp_path / "b", nan_odometry_at=4)
+    with BagReader(bag) as reader:
+        assert len(read_odometry(reader, BagInputs())) == 23
+        assert [(words.split(":")[0], n) for words, n in reader.left_out.counts.items()] == [("/odom", 1)]
+
+
+def test_transforms_that_are_not_finite_are_left_out(tmp_path):
+    wrong = se3_exp([1, 2, 3, 0, 0, 0])
+    wrong[0, 3] = np.nan
+    with BagWriter(tmp_path / "b") as bag:
+        bag.tf_static(START, {("base_link", "gps"): wrong, ("base_link", FRAME): T_BASE_CAMERA})
+    with BagReader(tmp_path / "b") as reader:
+        np.testing.assert_allclose(reader.static_transforms().lookup("base_link", FRAME), T_BASE_CAMERA, atol=1e-9)
+        assert list(reader.left_out.counts.values()) == [1]
+
+
+def test_the_place_of_the_camera_comes_from_the_settings_or_is_not_needed(tmp_path):
+    bag = write(tmp_path / "b", [START], static=False)
+    position, quaternion = to_quaternion(T_BASE_CAMERA)
+    setup, _, _ = read(bag, camera_in_base=[*position, *quaternion])
+    np.testing.assert_allclose(setup.T_base_camera, T_BASE_CAMERA, atol=1e-9)
+    setup, _, _ = read(bag, base_frame="/" + FRAME)
+    np.testing.assert_array_equal(setup.T_base_camera, np.eye(4))
+    with pytest.raises(BagError, match="no topic /tf_static"):
+        read(bag)
+
+
+ROS = {
+    "image_width": WIDTH, "image_height": HEIGHT, "distortion_model": "plumb_bob",
+    "camera_matrix": {"rows": 3, "cols": 3, "data": K.ravel().tolist()},
+    "distortion_coefficients": {"rows": 1, "cols": 5, "data": [0.0] * 5},
+}  # fmt: skip
+KALIBR = {
+    "cam0": {
+        "camera_model": "pinhole", "intrinsics": [90.0, 90.0, 80.0, 24.0], "resolution": [WIDTH, HEIGHT],
+        "distortion_model": "radtan", "distortion_coeffs": [0.0] * 4,
+    }
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("values", (ROS, KALIBR))
+def test_the_calibration_comes_from_a_file(tmp_path, values):
+    (tmp_path / "camera.yaml").write_text(yaml.safe_dump(values))
+    bag = write_bag(tmp_path / "b", without=("/camera/camera_info",))
+    setup, used, _ = read(bag, camera_info=str(tmp_path / "camera.yaml"))
+    np.testing.assert_array_equal(setup.camera.matrix, K)
+    assert len(used) == 12
+
+
+def test_a_constant_delay_of_the_images_is_taken_off(tmp_path):
+    _, used, _ = read(write(tmp_path / "b", [START, START + STEP]), image_delay_s=0.05)
+    assert used == [START - STEP // 2, START + STEP // 2]
+
+
+def test_stamps_that_begin_at_zero_are_stamps(tmp_path):
+    assert read(write(tmp_path / "b", [0, STEP, 2 * STEP]))[1] == [0, STEP, 2 * STEP]
+
+
+def test_home_and_leading_slashes_in_settings():
+    inputs = validate(BagInputs, {"base_frame": "/robot", "image": "~/image"})
+    assert inputs.base_frame == "robot" and inputs.image == "~/image"
+
+
+def test_one_file_of_a_recording_in_several_is_read(tmp_path, caplog):
+    bag = write_bag(tmp_path / "b")
+    about = yaml.safe_load((bag / "metadata.yaml").read_text())
+    about["rosbag2_bagfile_information"]["relative_file_paths"].append("b_1.mcap")
+    (bag / "metadata.yaml").write_text(yaml.safe_dump(about))
+    assert len(read(bag)[1]) == 12 and "b_1.mcap" in caplog.text
+    (bag / "metadata.yaml").unlink()
+    assert len(read(bag)[1]) == 12

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""map -> odom on /tf: there at any time while the pose is good, and in agreement with `pose` at the image's stamp."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from one_session import SureRefiner, at, one_session
+from rclpy.time import Time
+from robot import SECOND, write_street
+from ros_side import RosSide, wait_until
+from tf2_msgs.msg import TFMessage
+from tf2_ros import Buffer, StaticTransformBroadcaster, TransformListener
+from tiny_bag import T_BASE_CAMERA
+
+from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.localization.states import TrackState
+from lhmap_loc_ros.nodes import conversions as convert
+from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
+from lhmap_loc_ros.nodes.map_transform import PERIOD_S, MapTransform
+
+SLOW_S = 0.5
+"""Between two images of a camera at 2 Hz."""
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    return write_street(tmp_path_factory.mktemp("street") / "street.lhmap")
+
+
+class DriftingRefiner(SureRefiner):
+    """Each image shows the robot 2 cm further along."""
+
+    def refine(self, *args, **kwargs):
+        self.place = self.place @ at(0.02)
+        return super().refine(*args, **kwargs)
+
+
+@pytest.fixture
+def slow_camera(ros, street):
+    """A robot tracked by a camera at 2 Hz on the clock of the machine: the fed session, and a function that drives."""
+    with one_session(ros.node, street, DriftingRefiner(at(50.0))) as fed:
+        timer = ros.node.create_timer(PERIOD_S, fed.session.repeat_transform)
+        fed.stamp_ns = time.time_ns() - round(SLOW_S * SECOND)
+        fed.initialpose(at(50.0))
+
+        def drive(images, look=lambda: None):
+            for _ in range(images):
+                end = time.monotonic() + SLOW_S
+                fed.odometry(at(0.0), time.time_ns() - round(0.02 * SECOND))
+                fed.odometry(at(0.0), time.time_ns())
+                fed.image(after_s=(time.time_ns() - fed.stamp_ns) / SECOND)
+                while time.monotonic() < end:
+                    look()
+                    time.sleep(0.02)
+
+        yield fed, drive
+        ros.node.destroy_timer(timer)
+
+
+def test_a_lookup_at_now_never_fails_between_the_images_of_a_slow_camera(slow_camera):
+    fed, drive = slow_camera
+    with RosSide() as other:
+        buffer, poses = Buffer(), other.collect(PoseWithCovarianceStamped, "pose")
+        TransformListener(buffer, other.node)
+        drive(5)
+        assert wait_until(lambda: buffer.can_transform("map", "odom", Time())) and fed.session.health.used == 5
+        found = []
+        drive(5, lambda: found.append(buffer.can_transform("map", "odom", Time(nanoseconds=time.time_ns()))))
+        assert fed.session.health.last.state is TrackState.TRACKING
+        assert len(found) > 50 and all(found), found
+        # and what was published stays true: odometry stands still at its origin, so map -> odom is the pose
+        for pose in poses[-4:]:
+            then = buffer.lookup_transform("map", "odom", Time.from_msg(pose.header.stamp))
+            metres, degrees = pose_error(
+                convert.transform_to_matrix(then.transform), convert.pose_to_matrix(pose.pose.pose)
+            )
+            assert metres < 1e-3 and degrees < 0.01
+
+
+def test_it_is_not_repeated_where_the_pose_is_not_good_any_more(slow_camera):
+    fed, drive = slow_camera
+    with RosSide() as other:
+        heard = other.collect(TFMessage, "/tf")
+        drive(2)
+        assert wait_until(lambda: len(heard) > 5)
+        fed.session.deactivate()
+        wait_until(lambda: False, 0.2)
+        heard.clear()
+        assert not wait_until(lambda: heard, 0.5)
+        fed.session.activate()
+        assert wait_until(lambda: len(heard) > 2, 5)
+
+
+def test_a_lost_track_has_no_transform(ros):
+    config = LocalizerConfig(map_path="m")
+    transform = MapTransform(ros.node, config, "map")
+    with RosSide() as other:
+        heard = other.collect(TFMessage, "/tf")
+        assert wait_until(lambda: transform.publisher.get_subscription_count() == 1)
+        good = SimpleNamespace(state=TrackState.TRACKING, stamp_ns=time.time_ns(), T_map_odom=at(1.0))
+        transform.at_image(good)
+        transform.repeat()
+        assert wait_until(lambda: len(heard) == 2)
+        transform.at_image(SimpleNamespace(state=TrackState.LOST))
+        transform.repeat()
+        assert not wait_until(lambda: len(heard) > 2, 0.5)
+
+
+def test_two_cameras_with_one_stamp_give_one_transform(ros, street):
+    with RosSide() as other:
+        heard = other.collect(TFMessage, "/tf")
+        cameras = {"cameras": ("left", "right"), "camera_in_base": None, "tf_child": "base_link"}
+        with one_session(ros.node, street, SureRefiner(at(50.0)), **cameras) as fed:
+            mount(ros, "camera")
+            fed.initialpose(at(50.0))
+            for _ in range(3):
+                fed.image("left")
+                fed.image("right", after_s=0.0)
+            assert wait_until(lambda: len(heard) >= 3) and fed.session.health.used == 6
+            wait_until(lambda: False, 0.3)
+    stamps = [convert.to_ns(t.header.stamp) for message in heard for t in message.transforms]
+    assert len(stamps) == len(set(stamps)) == 3
+
+
+def mount(ros, frame):
+    """Puts a camera on the robot, by tf_static."""
+    ros.still = StaticTransformBroadcaster(ros.node)
+    ros.still.sendTransform(convert.matrix_to_transform(T_BASE_CAMERA, convert.header(0, "base_link"), frame))
