@@ -24,13 +24,14 @@ from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.geometry import make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.localization.estimate import PosedCamera, PoseEstimate
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
 from lhmap_loc_ros.localization.manifold import sigmas
 from lhmap_loc_ros.localization.motion import SECOND_NS
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
 from lhmap_loc_ros.localization.relocalize import Recovery, RelocalizeConfig
 from lhmap_loc_ros.localization.start import near_truth
-from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig, TrackResult
+from lhmap_loc_ros.localization.tracker import Tracker, TrackerConfig
 
 WRONG_M = 3.0
 IMAGE_FAULTS = ("missing", "black", "overexposed", "blurred", "half covered", "kidnapped")
@@ -112,7 +113,7 @@ class Drive:
     truth: Trajectory
     lhmap: LHMap
     refiner: Refiner
-    camera: MountedCamera
+    camera: PosedCamera
 
     @classmethod
     def load(cls, bag: Path, lhmap: LHMap, truth: Trajectory) -> "Drive":
@@ -121,10 +122,10 @@ class Drive:
         with BagReader(bag) as reader:
             setup, odometry = read_setup(reader, inputs), read_odometry(reader, inputs)
             frames = [(stamp, image) for stamp, image in images(reader, inputs, setup) if truth.covers(stamp)]
-        camera = MountedCamera(setup.camera, setup.T_base_camera)
+        camera = PosedCamera(setup.camera, setup.T_base_camera)
         return cls(frames, odometry, truth, lhmap, Refiner(RefinerConfig()), camera)
 
-    def track(self, faults: list[Fault], seed: int) -> Iterator[tuple[int, TrackResult, float]]:
+    def track(self, faults: list[Fault], seed: int) -> Iterator[tuple[int, PoseEstimate, float]]:
         """Number of the image, result, and position error [m], of every image that came."""
         faulty, tracker = FaultyOdometry(faults), Tracker(TrackerConfig(), self.refiner, self.lhmap)
         recovery = Recovery(self.lhmap, self.refiner, RelocalizeConfig(), clock=lambda: stamp_ns / SECOND_NS)

@@ -19,12 +19,13 @@ from ..datasets.tum import read_tum
 from ..errors import InputError
 from ..inference import Backend, load_model
 from ..lhmap import LHMap
+from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, read_odometry, read_setup
 from ..localization.offline import OdometryFeed
 from ..localization.refine import Refiner, RefinerConfig
 from ..localization.regressor import Correction, Regressor, RegressorConfig
 from ..localization.start import near_truth
-from ..localization.tracker import MountedCamera, Tracker, TrackerConfig
+from ..localization.tracker import Tracker, TrackerConfig
 from ..memory import give_back_large_arrays, resident_mb
 
 REFERENCE = Path(__file__).with_name("reference_384x1280.onnx")
@@ -86,7 +87,7 @@ class _Localizer:
         pose = near_truth(self._truth, stamp_ns, seed=0)
         self._tracker.initialize(stamp_ns, pose.T_map_base, pose.covariance)
 
-    def localize(self, stamp_ns: int, image: np.ndarray, camera: MountedCamera) -> dict[str, float]:
+    def localize(self, stamp_ns: int, image: np.ndarray, camera: PosedCamera) -> dict[str, float]:
         """The steps of one image, undistorted [ms]."""
         self._feed.until(stamp_ns)
         result = self._tracker.process_image(stamp_ns, image, camera)
@@ -128,7 +129,7 @@ class _Reference:
     def start(self, stamp_ns: int) -> None:
         """Nothing is remembered from image to image."""
 
-    def localize(self, stamp_ns: int, image: np.ndarray, camera: MountedCamera) -> dict[str, float]:
+    def localize(self, stamp_ns: int, image: np.ndarray, camera: PosedCamera) -> dict[str, float]:
         """The steps of one image, undistorted [ms]."""
         T_map_camera = self._truth.at(stamp_ns) @ camera.T_base_camera
         began = time.perf_counter()
@@ -150,7 +151,7 @@ def _output(lhmap: LHMap):
 def drives(reader: BagReader, case: Case, truth: Trajectory, localizer) -> Iterator[tuple[int, dict[str, float]]]:
     """Refinements and steps [ms] of the images of a bag, drive after drive without end, less those of warming up."""
     setup = read_setup(reader, case.inputs)
-    camera = MountedCamera(setup.camera, setup.T_base_camera)
+    camera = PosedCamera(setup.camera, setup.T_base_camera)
     while True:
         counted = seen = 0
         for stamp_ns, message in reader.raw_messages(case.inputs.image):
