@@ -26,8 +26,8 @@ class PosedCamera:
     """(4, 4), its optical frame in base_link."""
 
     def __post_init__(self):
-        if not np.isfinite(self.T_base_camera).all():
-            raise InputError("the pose of the camera in base_link is not finite")
+        if np.shape(self.T_base_camera) != (4, 4) or not np.isfinite(self.T_base_camera).all():
+            raise InputError("the pose of the camera in base_link is not finite, (4, 4)")
 
 
 @dataclass(frozen=True)

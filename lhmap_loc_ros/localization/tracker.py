@@ -20,11 +20,12 @@ from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, inverse, pose_error
 from .estimate import PosedCamera, PoseEstimate
-from .manifold import carry, is_covariance, lengths, not_below, sigmas
+from .manifold import carry, lengths, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
 from .refiner_config import StartKind
+from .start import StartPose
 from .states import Signals, StateConfig, StateMachine, TrackState
 from .surroundings import Surroundings
 
@@ -110,11 +111,8 @@ class Tracker:
         Odometry received so far stays, so the pose may be as old as the odometry history. Raises InputError for a
         pose that is not finite or a matrix that is not a covariance.
         """
-        if np.shape(T_map_base) != (4, 4) or not np.isfinite(T_map_base).all():
-            raise InputError("initial pose is not finite")
-        if not is_covariance(covariance):
-            raise InputError("covariance of the initial pose is not finite, symmetric and positive, (6, 6)")
-        self._filter = PoseFilter(T_map_base, covariance, self.config.measurement.bias)
+        start = StartPose(T_map_base, covariance)
+        self._filter = PoseFilter(start.T_map_base, start.covariance, self.config.measurement.bias)
         self._stamp_ns = stamp_ns
         self._motion.reset()
         self._states.restart()
