@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING
 from .extras import names_extra
 from .numba_cache import find_cache_folder
 
-__version__ = "0.1.0"
-
 _WHERE = {
     "LHMap": "lhmap", "MapPoints": "lhmap", "MapMetadata": "lhmap", "write_map": "lhmap",
     "Camera": "geometry", "Rectifier": "geometry",
@@ -46,6 +44,7 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    __version__: str
     from .errors import BagError, ConfigError, InputError, LhmapError, MapFormatError, ModelError
     from .geometry import Camera, Rectifier
     from .lhmap import LHMap, MapMetadata, MapPoints, write_map
@@ -58,6 +57,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        from .version import version
+
+        return version()
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with names_extra():

@@ -123,7 +123,7 @@ class Localizer:
         estimate = self.track(image, camera, stamp_ns)
         found = self.recover(estimate, image, camera)
         if found is not None:
-            self._tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
+            self.restart_from(found, stamp_ns)
         return estimate
 
     def track(self, image: np.ndarray, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
@@ -142,9 +142,13 @@ class Localizer:
     ) -> PlacedPose | None:
         """After `track`: where a lost robot was at this image, if it is time to look and the place is found.
 
-        Nothing is found once `going` says no. It changes no track: `start` does.
+        Nothing is found once `going` says no. It changes no track: `restart_from` does.
         """
         return self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, going)
+
+    def restart_from(self, place: PlacedPose, stamp_ns: int) -> None:
+        """Track on from a place found at an image; unlike `start`, it is not yet believed: see `RelocalizeConfig`."""
+        self._tracker.initialize(stamp_ns, place.T_map_base, place.covariance)
 
     def _begin(self, stamp_ns: int) -> None:
         start, self._start = self._start, None
