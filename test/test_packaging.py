@@ -11,9 +11,10 @@ import pytest
 from lhmap_loc_ros import __version__, extras
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = {"numpy": "numpy", "scipy": "scipy", "numba": "numba", "cv2": "opencv-python-headless", "pydantic": "pydantic",
-           "annotated_types": "pydantic",
-           "yaml": "pyyaml", "onnxruntime": "onnxruntime"}  # fmt: skip
+MODULES = {
+    "numpy": "numpy", "scipy": "scipy", "numba": "numba", "cv2": "opencv-python-headless", "yaml": "pyyaml",
+    "pydantic": "pydantic", "annotated_types": "pydantic", "onnxruntime": "onnxruntime",
+}  # fmt: skip
 """The modules that localizing needs, and the packages that bring them."""
 ROS_MODULES = {"tf2_ros": "tf2_ros_py"}
 """ROS modules whose package has another name."""
