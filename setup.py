@@ -29,7 +29,7 @@ EXTRAS = {
     "cli": ["typer>=0.9", "rich"],
     "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],
     "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff", "pyarrow>=14", "distributed"],
-    "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
+    "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.25"],
     "argoverse": ["pyarrow>=14"],
     "dask": ["distributed"],
     "open3d": ["open3d"],

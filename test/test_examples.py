@@ -12,7 +12,18 @@ import pytest
 TEST = Path(__file__).parent
 sys.path[:0] = [str(TEST / "evaluation"), str(TEST / "mapping")]
 import box_world
-from tiny_bag import START, KnowingRefiner, NearRefiner, truth_at, write_bag, write_world
+from tiny_bag import (
+    HEIGHT,
+    START,
+    T_BASE_CAMERA,
+    WIDTH,
+    K,
+    KnowingRefiner,
+    NearRefiner,
+    truth_at,
+    write_bag,
+    write_world,
+)
 
 from lhmap_loc_ros.localization import localizer
 
@@ -63,6 +74,27 @@ def test_read_a_map(world, capsys):
 def test_build_a_map(tmp_path, capsys):
     run("build_a_map", box_world.write_bag(tmp_path / "drive", scans=3, rings=12), tmp_path / "street.lhmap")
     assert re.search(r"street.lhmap: \d{3,} points along \d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_the_ten_lines(world, page, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    Path("campus.lhmap").unlink(missing_ok=True)
+    Path("campus.lhmap").symlink_to("walls.lhmap")
+    monkeypatch.setattr(localizer, "Refiner", KnowingRefiner)
+    text = (EXAMPLES.parent / page).read_text()
+    program = re.search(r"```python\n(from lhmap_loc_ros import .+?)```", text, re.DOTALL).group(1)
+    # the page has a camera of its own, the bag another
+    lines = program.replace("1280, 384", "width, height")
+    stamps = [START + k * 10**8 for k in range(12)]
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    exec(lines, {
+        "width": WIDTH, "height": HEIGHT, "fx": K[0, 0], "fy": K[1, 1], "cx": K[0, 2], "cy": K[1, 2],
+        "T_base_camera": T_BASE_CAMERA, "T_map_base": truth_at(START), "odometry": truth_at,
+        "frames": [(stamp, image) for stamp in stamps],
+    })  # fmt: skip
+    words = capsys.readouterr().out
+    assert words.count("INITIALIZING") + words.count("TRACKING") == 12 and "TRACKING" in words
 
 
 def test_every_example_has_a_test():
