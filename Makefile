@@ -1,13 +1,18 @@
 # make demo    the whole main path on a synthetic campus, and a report
 # make test    the test suite
+# make check   ruff and the fast tests, without PyTorch and DDS
+# make docs    the documentation as a site, in site/
 # make setup   only the virtual environment .venv, with .venv/bin/lhmap in it
 # make lint    ruff
 # make clean   removes what these made
 # Another Python: make PYTHON=python3.12 ...   One part of the tests: make test ARGS="test/nodes -x"
 PYTHON ?= python3
 ARGS ?=
+# rooms whose tests need neither PyTorch nor DDS, less the slow ones among them
+FAST = test/geometry test/lhmap test/localization test/evaluation test/bench test/test_*.py \
+  --ignore=test/localization/test_device_passes.py
 
-.PHONY: setup demo test lint clean check-python
+.PHONY: setup demo test check docs lint clean check-python
 
 demo: setup
 	@.venv/bin/lhmap demo demo/
@@ -19,6 +24,13 @@ test: check-python
 	@$(PYTHON) tools/set_up.py --extras test,train,openvino,tensorrt-rtx
 	@.venv/bin/python -m pytest $(ARGS)
 
+check: lint
+	@.venv/bin/python -m pytest -q $(FAST) $(ARGS)
+
+docs: check-python
+	@$(PYTHON) tools/set_up.py --extras docs
+	@.venv/bin/mkdocs build --strict
+
 lint: check-python
 	@$(PYTHON) tools/set_up.py --extras test
 	@.venv/bin/ruff check .
@@ -27,4 +39,4 @@ check-python:
 	@command -v $(PYTHON) >/dev/null || { echo "missing: sudo apt install python3 python3-venv"; exit 2; }
 
 clean:
-	rm -rf .venv demo build install log lhmap_loc_ros.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv demo site build install log lhmap_loc_ros.egg-info .pytest_cache .ruff_cache

@@ -3,11 +3,43 @@
 
 from collections import defaultdict
 from pathlib import Path
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
 NAME = "lhmap_loc_ros"
 SHARE = f"share/{NAME}"
+
+# What localizing needs; lhmap_loc_ros/extras.py knows the extra of each other module. All of it goes with what Ubuntu
+# 24.04 has (NumPy 1.26, SciPy 1.11, OpenCV 4.6), so that nothing of it is replaced on a robot.
+CORE = [
+    "numpy>=1.26",
+    "scipy>=1.8",
+    "numba>=0.59",
+    "opencv-python-headless>=4.6",
+    "pydantic>=2",
+    "pyyaml",
+    "onnxruntime>=1.17",
+]
+EXTRAS = {
+    "map": ["rosbags>=0.10", "kiss-icp>=1.0"],
+    "clouds": ["laspy[lazrs]>=2.5", "plyfile>=1.0", "pypcd4>=1.1"],
+    "sim": ["embreex", "rosbags>=0.10"],
+    "viz": ["matplotlib>=3.6", "plotly>=5"],
+    "cli": ["typer>=0.9", "rich"],
+    "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],
+    "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff", "pyarrow>=14", "distributed"],
+    "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.25"],
+    "argoverse": ["pyarrow>=14"],
+    "dask": ["distributed"],
+    "open3d": ["open3d"],
+    # backends of the networks; each but ONNX Runtime reads the file by the package onnx
+    "openvino": ["openvino>=2024.4", "onnx"],
+    "tensorrt": ["tensorrt>=10", "cuda-python>=12.6", "onnx"],
+    # GeForce and RTX GPUs; it also builds engines where there is no GPU, so tests use it. x86-64 only
+    "tensorrt-rtx": ["tensorrt-rtx-cu13>=1.4,<2; platform_machine == 'x86_64'", "cuda-python>=13", "onnx"],
+}
+ALL = ("map", "clouds", "sim", "viz", "cli")
 
 
 def installed(folder):
@@ -21,7 +53,7 @@ def installed(folder):
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version=ElementTree.parse("package.xml").findtext("version"),
     description="Camera localization in a compressed LiDAR map, for ROS 2",
     long_description=Path("README.md").read_text() if Path("README.md").exists() else "",
     long_description_content_type="text/markdown",
@@ -30,7 +62,7 @@ setup(
     maintainer="lhmap_loc_ros maintainers",
     maintainer_email="maintainers@example.com",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["evaluation/start_errors.csv", "bench/*.onnx"]},
+    package_data={NAME: ["py.typed", "evaluation/start_errors.csv", "bench/*.onnx"]},
     python_requires=">=3.10",
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -39,44 +71,11 @@ setup(
         *installed("config"),
         *installed("models"),
     ],
-    # What a machine without a ROS installation needs. On a robot rosdep installs what package.xml names; the
-    # rest is not in Debian and comes from pip there too.
-    install_requires=[
-        "numpy>=1.26",
-        "scipy>=1.8",
-        "numba>=0.59",
-        "opencv-python-headless>=4.6",
-        "pydantic>=2",
-        "pyyaml",
-        "typer>=0.9",
-        "rich",
-        "rosbags>=0.10",
-        "onnxruntime>=1.17",
-        "matplotlib>=3.5",
-        "plotly>=5",
-        "embreex",
-        "laspy[lazrs]>=2.5",
-        "plyfile>=1.0",
-        "pypcd4>=1.1",
-        "kiss-icp>=1.0",
-    ],
-    extras_require={
-        "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff", "pyarrow>=14", "distributed"],
-        "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],
-        "argoverse": ["pyarrow>=14"],
-        "dask": ["distributed"],
-        "open3d": ["open3d"],
-        # backends of the networks; each but ONNX Runtime reads the file by the package onnx
-        "openvino": ["openvino>=2024.4", "onnx"],
-        "tensorrt": ["tensorrt>=10", "cuda-python>=12.6", "onnx"],
-        # GeForce and RTX GPUs; it also builds engines where there is no GPU, so tests use it. x86-64 only
-        "tensorrt-rtx": [
-            "tensorrt-rtx-cu13>=1.4,<2; platform_machine == 'x86_64'", "cuda-python>=13", "onnx",
-        ],
-    },
+    install_requires=CORE,
+    extras_require={**EXTRAS, "all": sorted({need for extra in ALL for need in EXTRAS[extra]})},
     entry_points={
         "console_scripts": [
-            f"lhmap = {NAME}.cli:main",
+            f"lhmap = {NAME}.__main__:main",
             f"localizer_node = {NAME}.nodes.start:localizer_node",
             f"map_builder_node = {NAME}.nodes.start:map_builder_node",
             f"player_node = {NAME}.nodes.start:player_node",

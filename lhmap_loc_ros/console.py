@@ -18,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .datasets.left_out import in_words
-from .errors import LhmapError
+from .errors import InputError, LhmapError
+from .extras import missing
 
 INTERRUPTED = 130
 
@@ -31,7 +32,10 @@ BagArgument = Annotated[
 
 
 def fails_in_one_line(command: Callable) -> Callable:
-    """Turns an LhmapError of a command into `error: ...` on stderr and its exit code, Ctrl-C into 130."""
+    """Turns an LhmapError of a command into `error: ...` on stderr and its exit code, Ctrl-C into 130.
+
+    So it does with a package of an extra that is not installed.
+    """
 
     @functools.wraps(command)
     def wrapped(*args, **kwargs):
@@ -40,6 +44,11 @@ def fails_in_one_line(command: Callable) -> Callable:
         except LhmapError as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
+        except ModuleNotFoundError as error:
+            if not (line := missing(error)):
+                raise
+            print(f"error: {line}", file=sys.stderr)
+            raise typer.Exit(InputError.exit_code) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None

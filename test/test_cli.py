@@ -21,7 +21,7 @@ from lhmap_loc_ros.console import ProgressBars, cell
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.evaluation.map_view import write_view
 from lhmap_loc_ros.lhmap import LHMap, write_map
-from lhmap_loc_ros.localization import offline
+from lhmap_loc_ros.localization import localizer, offline
 from lhmap_loc_ros.mapping import builder
 
 COMMANDS = (
@@ -37,7 +37,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_networks(monkeypatch):
-    monkeypatch.setattr(offline, "Refiner", KnowingRefiner)
+    monkeypatch.setattr(localizer, "Refiner", KnowingRefiner)
 
 
 def lhmap(*arguments):
@@ -72,7 +72,7 @@ def localized(world, tmp_path_factory):
     """The result of one run with truth, and its folder."""
     out = tmp_path_factory.mktemp("runs") / "deep" / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offline, "Refiner", KnowingRefiner)
+        patch.setattr(localizer, "Refiner", KnowingRefiner)
         run = ("localize", world / "bag", *start(world), "--out", out, "--truth", world / "bag.tum", "--seed", 1)
         return lhmap(*run), out
 

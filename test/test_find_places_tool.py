@@ -8,7 +8,7 @@ import pytest
 
 from lhmap_loc_ros.geometry import Camera, make_pose, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
-from lhmap_loc_ros.localization.tracker import MountedCamera
+from lhmap_loc_ros.localization.estimate import PosedCamera
 
 PATH = tuple((float(x), 0.0, 0.0, 0.0) for x in range(0, 100, 3))
 
@@ -37,7 +37,7 @@ class StreetRefiner:
 
 def street(name, *places):
     pictures = [np.full((4, 4, 3), x, np.uint8) for x in places]
-    camera = MountedCamera(Camera(4, 4, 4.0, 4.0, 2.0, 2.0), np.eye(4))
+    camera = PosedCamera(Camera(4, 4, 4.0, 4.0, 2.0, 2.0), np.eye(4))
     poses = [make_pose(np.eye(3), (x, 0, 0)) for x in places]
     return SimpleNamespace(name=name, camera=camera, images=pictures, poses=poses)
 

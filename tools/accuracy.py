@@ -57,7 +57,7 @@ class Bench:
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def lhmap(self, *words, core: int | None = None) -> str:
-        command = [sys.executable, "-m", "lhmap_loc_ros.cli", *map(str, words)]
+        command = [sys.executable, "-m", "lhmap_loc_ros", *map(str, words)]
         if core is not None:
             command = ["taskset", "--cpu-list", str(core), *command]
         done = subprocess.run(command, cwd=self.work, capture_output=True, text=True)

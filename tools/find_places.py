@@ -22,10 +22,11 @@ from lhmap_loc_ros.datasets.importing import truth_path
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
 from lhmap_loc_ros.localization.refine import Refinement, Refiner, RefinerConfig
 from lhmap_loc_ros.localization.relocalize import AlongPath, RelocalizeConfig, find_place
-from lhmap_loc_ros.localization.tracker import MountedCamera, TrackerConfig
+from lhmap_loc_ros.localization.tracker import TrackerConfig
 
 RIGHT_M = 1.0
 """A place is right below this error."""
@@ -42,7 +43,7 @@ class Street:
             setup = read_setup(reader, inputs)
             seen = [(stamp, image) for stamp, image in images(reader, inputs, setup) if truth.covers(stamp)]
         chosen = np.unique(np.linspace(0, len(seen) - 1, count).astype(int))
-        self.name, self.camera = str(bag), MountedCamera(setup.camera, setup.T_base_camera)
+        self.name, self.camera = str(bag), PosedCamera(setup.camera, setup.T_base_camera)
         self.images = [seen[number][1] for number in chosen]
         self.poses = [truth.at(seen[number][0]) for number in chosen]
 
@@ -67,7 +68,7 @@ class Search:
         self.lhmap, self.refiner, self.metres = lhmap, refiner, metres
         self.config = RelocalizeConfig()
 
-    def found(self, image: np.ndarray, camera: MountedCamera, near: np.ndarray, seed: int, without=None):
+    def found(self, image: np.ndarray, camera: PosedCamera, near: np.ndarray, seed: int, without=None):
         """The place believed of a robot last seen around `near` (4, 4), or None; tried are not those by `without`."""
         along, rng = AlongPath(self.lhmap, self.config), np.random.default_rng(seed)
         along.around = near[:3, 3] + np.r_[rng.uniform(-self.metres, self.metres, 2), 0.0]

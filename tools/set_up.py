@@ -22,6 +22,7 @@ import machine
 ROOT = Path(__file__).resolve().parent.parent
 STANDINS = ROOT / "tools" / "ros_standins"
 ROS_REQUIREMENTS = ROOT / "tools" / "requirements-ros.txt"
+DESCRIPTIONS = ("setup.py", "setup.cfg", "pyproject.toml", "package.xml")
 
 
 class Venv:
@@ -103,10 +104,10 @@ def install(venv, ros, extras):
     """2. The package with what it needs from PyPI, and the ROS 2 wheels where there is no ROS installation."""
     requirements = [] if ros else [ROS_REQUIREMENTS]
     extras = sorted(set(extras) | set(venv.done.get("extras", "").split(",")) - {""})
-    wanted = fingerprint([ROOT / "setup.py", ROOT / "setup.cfg", ROOT / "pyproject.toml", *requirements], extras)
+    wanted = fingerprint([*(ROOT / name for name in DESCRIPTIONS), *requirements], extras)
     if venv.done.get("packages") == wanted:
         return
-    package = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
+    package = f"{ROOT}[{','.join(['all', *extras])}]"
     command = [venv.python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
     command += [word for file in requirements for word in ("-r", file)] + ["-e", package]
     names = "the package and its dependencies" + ("" if ros else ", ROS 2 wheels") + "".join(f", {e}" for e in extras)

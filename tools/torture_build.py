@@ -23,7 +23,7 @@ from lhmap_loc_ros.lhmap import LHMap
 
 def build(bag: Path, out: Path, kill_after_s: float | None = None) -> float:
     """Runs `lhmap build`; returns how long it took."""
-    command = [sys.executable, "-m", "lhmap_loc_ros.cli", "build", str(bag), "-o", str(out)]
+    command = [sys.executable, "-m", "lhmap_loc_ros", "build", str(bag), "-o", str(out)]
     began = time.time()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

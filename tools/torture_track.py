@@ -24,13 +24,12 @@ from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import read_tum
 from lhmap_loc_ros.geometry import make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.localization.estimate import PosedCamera, PoseEstimate
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
+from lhmap_loc_ros.localization.localizer import Localizer
 from lhmap_loc_ros.localization.manifold import sigmas
-from lhmap_loc_ros.localization.motion import SECOND_NS
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
-from lhmap_loc_ros.localization.relocalize import Recovery, RelocalizeConfig
 from lhmap_loc_ros.localization.start import near_truth
-from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig, TrackResult
 
 WRONG_M = 3.0
 IMAGE_FAULTS = ("missing", "black", "overexposed", "blurred", "half covered", "kidnapped")
@@ -112,7 +111,7 @@ class Drive:
     truth: Trajectory
     lhmap: LHMap
     refiner: Refiner
-    camera: MountedCamera
+    camera: PosedCamera
 
     @classmethod
     def load(cls, bag: Path, lhmap: LHMap, truth: Trajectory) -> "Drive":
@@ -121,28 +120,24 @@ class Drive:
         with BagReader(bag) as reader:
             setup, odometry = read_setup(reader, inputs), read_odometry(reader, inputs)
             frames = [(stamp, image) for stamp, image in images(reader, inputs, setup) if truth.covers(stamp)]
-        camera = MountedCamera(setup.camera, setup.T_base_camera)
+        camera = PosedCamera(setup.camera, setup.T_base_camera)
         return cls(frames, odometry, truth, lhmap, Refiner(RefinerConfig()), camera)
 
-    def track(self, faults: list[Fault], seed: int) -> Iterator[tuple[int, TrackResult, float]]:
+    def track(self, faults: list[Fault], seed: int) -> Iterator[tuple[int, PoseEstimate, float]]:
         """Number of the image, result, and position error [m], of every image that came."""
-        faulty, tracker = FaultyOdometry(faults), Tracker(TrackerConfig(), self.refiner, self.lhmap)
-        recovery = Recovery(self.lhmap, self.refiner, RelocalizeConfig(), clock=lambda: stamp_ns / SECOND_NS)
+        faulty, localizer = FaultyOdometry(faults), Localizer(self.lhmap, refiner=self.refiner)
         start = near_truth(self.truth, self.frames[0][0], seed)
-        tracker.initialize(self.frames[0][0], start.T_map_base, start.covariance)
+        localizer.start(start.T_map_base, start.covariance, self.frames[0][0])
         for number, (stamp_ns, _) in enumerate(self.frames):
             if self.odometry is not None:
                 pose = faulty.at(number, self.odometry.at(stamp_ns))
                 if pose is not None:
-                    tracker.add_odometry(stamp_ns, pose)
+                    localizer.add_odometry(stamp_ns, pose)
             image = disturbed(number, self.frames, faults)
             if image is None:
                 continue
-            result = tracker.process_image(stamp_ns, image, self.camera)
+            result = localizer.localize(image, self.camera, stamp_ns)
             yield number, result, pose_error(result.T_map_base, self.truth.at(stamp_ns))[0]
-            found = recovery.after(result, image, self.camera, tracker.config.crop_radius_m)
-            if found is not None:
-                tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
 
 
 def run(drive: Drive, seed: int) -> dict:

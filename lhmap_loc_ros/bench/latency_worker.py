@@ -19,12 +19,14 @@ from ..datasets.tum import read_tum
 from ..errors import InputError
 from ..inference import Backend, load_model
 from ..lhmap import LHMap
+from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, read_odometry, read_setup
+from ..localization.localizer import Localizer
 from ..localization.offline import OdometryFeed
 from ..localization.refine import Refiner, RefinerConfig
 from ..localization.regressor import Correction, Regressor, RegressorConfig
 from ..localization.start import near_truth
-from ..localization.tracker import MountedCamera, Tracker, TrackerConfig
+from ..localization.tracker import TrackerConfig
 from ..memory import give_back_large_arrays, resident_mb
 
 REFERENCE = Path(__file__).with_name("reference_384x1280.onnx")
@@ -61,8 +63,8 @@ class Times(Config):
     """Refinements of each image."""
 
 
-class _Localizer:
-    """The default: the tracker, as the node has it."""
+class _Tracking:
+    """The default: tracking, as the node has it."""
 
     def __init__(self, case: Case, lhmap: LHMap, truth: Trajectory, odometry: Trajectory | None):
         self._map, self._truth, self._odometry = lhmap, truth, odometry
@@ -80,16 +82,16 @@ class _Localizer:
 
     def start(self, stamp_ns: int) -> None:
         """A drive begins."""
-        self._tracker = Tracker(TrackerConfig(), self._refiner, self._map)
-        self._feed = OdometryFeed(self._odometry, self._tracker)
+        self._localizer = Localizer(self._map, refiner=self._refiner)
+        self._feed = OdometryFeed(self._odometry, self._localizer)
         self._feed.until(stamp_ns)
         pose = near_truth(self._truth, stamp_ns, seed=0)
-        self._tracker.initialize(stamp_ns, pose.T_map_base, pose.covariance)
+        self._localizer.start(pose.T_map_base, pose.covariance, stamp_ns)
 
-    def localize(self, stamp_ns: int, image: np.ndarray, camera: MountedCamera) -> dict[str, float]:
+    def localize(self, stamp_ns: int, image: np.ndarray, camera: PosedCamera) -> dict[str, float]:
         """The steps of one image, undistorted [ms]."""
         self._feed.until(stamp_ns)
-        result = self._tracker.process_image(stamp_ns, image, camera)
+        result = self._localizer.track(image, camera, stamp_ns)
         began = time.perf_counter()
         self.passes, steps = 0, {"crop": result.timings_ms["crop"]}
         if result.refinement is not None:
@@ -128,7 +130,7 @@ class _Reference:
     def start(self, stamp_ns: int) -> None:
         """Nothing is remembered from image to image."""
 
-    def localize(self, stamp_ns: int, image: np.ndarray, camera: MountedCamera) -> dict[str, float]:
+    def localize(self, stamp_ns: int, image: np.ndarray, camera: PosedCamera) -> dict[str, float]:
         """The steps of one image, undistorted [ms]."""
         T_map_camera = self._truth.at(stamp_ns) @ camera.T_base_camera
         began = time.perf_counter()
@@ -150,7 +152,7 @@ def _output(lhmap: LHMap):
 def drives(reader: BagReader, case: Case, truth: Trajectory, localizer) -> Iterator[tuple[int, dict[str, float]]]:
     """Refinements and steps [ms] of the images of a bag, drive after drive without end, less those of warming up."""
     setup = read_setup(reader, case.inputs)
-    camera = MountedCamera(setup.camera, setup.T_base_camera)
+    camera = PosedCamera(setup.camera, setup.T_base_camera)
     while True:
         counted = seen = 0
         for stamp_ns, message in reader.raw_messages(case.inputs.image):
@@ -176,7 +178,7 @@ def serve(case: Case) -> None:
     """Answers every line with a number on stdin, how many images to localize, with a line of `Times` on stdout."""
     truth = read_tum(case.truth)
     with BagReader(case.bag) as reader, LHMap.open(case.map) as lhmap:
-        kind = _Localizer if case.method == "flow" else _Reference
+        kind = _Tracking if case.method == "flow" else _Reference
         localizer = kind(case, lhmap, truth, read_odometry(reader, case.inputs))
         images = drives(reader, case, truth, localizer)
         for line in sys.stdin:

@@ -6,34 +6,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..configuration import Config, dump
+from ..configuration import dump
 from ..datasets.bag import BagReader
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import write_tum
-from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
+from .estimate import PosedCamera
 from .inputs import BagInputs, images, read_odometry, read_setup
-from .motion import SECOND_NS
+from .localizer import Localizer, LocalizerConfig
 from .record import RunRecord
-from .refine import Refiner, RefinerConfig
-from .relocalize import Recovery, RelocalizeConfig
 from .start import StartPose
-from .tracker import MountedCamera, Tracker, TrackerConfig
+
+if TYPE_CHECKING:
+    from .refine import Refiner
 
 Report = Callable[[str, int, int], None]
 
 
-class LocalizeConfig(Config):
+class LocalizeConfig(LocalizerConfig):
     """All about localizing a bag."""
 
     inputs: BagInputs = BagInputs()
-    refiner: RefinerConfig = RefinerConfig()
-    tracker: TrackerConfig = TrackerConfig()
-    relocalize: RelocalizeConfig = RelocalizeConfig()
 
 
 def localize_bag(
@@ -56,24 +54,17 @@ def localize_bag(
     with BagReader(bag) as reader:
         # 1. the camera, the odometry, the networks
         setup, odometry = read_setup(reader, config.inputs), read_odometry(reader, config.inputs)
-        refiner = refiner or Refiner(config.refiner)
-        tracker, camera = Tracker(config.tracker, refiner, lhmap), MountedCamera(setup.camera, setup.T_base_camera)
-        feed = OdometryFeed(odometry, tracker)
-        recovery = Recovery(lhmap, refiner, config.relocalize, clock=lambda: results[-1].stamp_ns / SECOND_NS)
+        localizer = Localizer(lhmap, config, refiner=refiner)
+        camera, feed = PosedCamera(setup.camera, setup.T_base_camera), OdometryFeed(odometry, localizer)
         total = min(reader.count(config.inputs.image), max_images or np.iinfo(int).max)
         # 2. image by image
         for stamp_ns, image in images(reader, config.inputs, setup):
             feed.until(stamp_ns)
-            if not tracker.initialized:
+            if not localizer.started:
                 first = start(stamp_ns) if callable(start) else start
-                _check_start(first, lhmap, config.tracker)
-                tracker.initialize(stamp_ns, first.T_map_base, first.covariance)
-                recovery.was_at(first.T_map_base)
+                localizer.start(first.T_map_base, first.covariance, stamp_ns)
             began = time.perf_counter()
-            results.append(tracker.process_image(stamp_ns, image, camera))
-            found = recovery.after(results[-1], image, camera, config.tracker.crop_radius_m)
-            if found is not None:
-                tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
+            results.append(localizer.localize(image, camera, stamp_ns))
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
                 report("localize", len(results), total)
@@ -84,32 +75,20 @@ def localize_bag(
     return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out)
 
 
-def _check_start(start: StartPose, lhmap: LHMap, config: TrackerConfig) -> None:
-    """Raises InputError if there is no map around the start: it is the wrong map or the wrong pose."""
-    position = start.T_map_base[:3, 3].round(2)
-    found = len(lhmap.crop(position, config.crop_radius_m).points)
-    if found < config.min_crop_points:
-        spanned = " to ".join(str(np.round(corner, 1).tolist()) for corner in lhmap.metadata.bounds or ())
-        raise InputError(
-            f"{lhmap.path}: {found} points within {config.crop_radius_m:g} m of the start {position.tolist()}, "
-            f"expected {config.min_crop_points}; the map spans {spanned} m"
-        )
-
-
 class OdometryFeed:
-    """Hands the odometry of a bag to a tracker as time goes on."""
+    """Hands the odometry of a bag to a localizer as time goes on."""
 
-    def __init__(self, odometry: Trajectory | None, tracker: Tracker):
-        self._odometry, self._tracker, self._next = odometry, tracker, 0
+    def __init__(self, odometry: Trajectory | None, localizer: Localizer):
+        self._odometry, self._localizer, self._next = odometry, localizer, 0
 
     def until(self, stamp_ns: int) -> None:
-        """Everything up to the first pose at or after `stamp_ns`, so that the tracker can interpolate there."""
+        """Everything up to the first pose at or after `stamp_ns`, so that it can interpolate there."""
         if self._odometry is None:
             return
         stamps = self._odometry.stamps_ns
         end = min(int(np.searchsorted(stamps, stamp_ns)) + 1, len(stamps))
         for k in range(self._next, end):
-            self._tracker.add_odometry(int(stamps[k]), self._odometry.poses[k])
+            self._localizer.add_odometry(int(stamps[k]), self._odometry.poses[k])
         self._next = max(self._next, end)
 
 

@@ -52,7 +52,7 @@ class RunRecord:
 
     @classmethod
     def of(cls, results, latency_ms, arrival_s, left_out: dict[str, int] | None = None) -> RunRecord:
-        """From the `TrackResult`s of a run, when they were there, and what could not be used."""
+        """From the `PoseEstimate`s of a run, when they were there, and what could not be used."""
         return cls(
             stamps_ns=np.array([r.stamp_ns for r in results], np.int64),
             states=np.array([r.state.value for r in results]),

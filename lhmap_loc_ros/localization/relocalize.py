@@ -26,8 +26,8 @@ from .states import TrackState
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
+    from .estimate import PosedCamera, PoseEstimate
     from .refine import Refiner
-    from .tracker import MountedCamera, TrackResult
 
 
 SAME_POSE = 0.5, 2.0
@@ -124,7 +124,7 @@ def find_place(
     refiner: Refiner,
     lhmap: LHMap,
     image: np.ndarray,
-    seen_by: MountedCamera,
+    seen_by: PosedCamera,
     crop_radius_m: float,
     config: RelocalizeConfig,
     going: Callable[[], bool] = lambda: True,
@@ -186,7 +186,7 @@ class Recovery:
         self._around, self._confirmed_at, self._along.passed = T_map_base, None, 0
 
     def after(
-        self, result: TrackResult, image: np.ndarray, seen_by: MountedCamera, crop_radius_m: float,
+        self, result: PoseEstimate, image: np.ndarray, seen_by: PosedCamera, crop_radius_m: float,
         going: Callable[[], bool] = lambda: True,
     ) -> PlacedPose | None:  # fmt: skip
         """What to start from at this image once the track is lost, or has been in doubt for long, see `find_place`.
@@ -212,7 +212,7 @@ class Recovery:
         self._along.go_on()
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 
-    def _follow(self, result: TrackResult) -> None:
+    def _follow(self, result: PoseEstimate) -> None:
         """The last believed pose, moved on by odometry: a lost robot drives on."""
         if result.state is TrackState.TRACKING:
             self._around, self._along.passed = result.T_map_base, 0

@@ -5,25 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..datasets.trajectory import Trajectory
 from ..errors import InputError
 from ..geometry import make_pose
+from .manifold import is_covariance
+
+if TYPE_CHECKING:
+    from ..datasets.trajectory import Trajectory
 
 START_ERROR_M, START_ERROR_DEG = 1.0, 3.0
 
 
 @dataclass(frozen=True)
 class StartPose:
-    """A pose of base_link in the map at the first image."""
+    """A pose of base_link in the map at the first image; InputError if it is none, or without a covariance."""
 
     T_map_base: np.ndarray
     """(4, 4)."""
     covariance: np.ndarray
     """(6, 6), body frame of base_link, translation first [m, rad]."""
+
+    def __post_init__(self):
+        if np.shape(self.T_map_base) != (4, 4) or not np.isfinite(self.T_map_base).all():
+            raise InputError("initial pose is not finite")
+        if not is_covariance(self.covariance):
+            raise InputError("covariance of the initial pose is not finite, symmetric and positive, (6, 6)")
 
 
 def given(values: Sequence[float], sigma_m: float = START_ERROR_M, sigma_deg: float = START_ERROR_DEG) -> StartPose:
@@ -31,7 +41,7 @@ def given(values: Sequence[float], sigma_m: float = START_ERROR_M, sigma_deg: fl
     if len(values) != 4 or not np.isfinite(values).all():
         raise InputError(f"start pose {tuple(values)} found, expected four finite numbers: x y z [m] yaw [deg]")
     pose = make_pose(Rotation.from_euler("z", values[3], degrees=True), values[:3])
-    return StartPose(pose, _covariance(sigma_m, sigma_deg))
+    return StartPose(pose, start_covariance(sigma_m, sigma_deg))
 
 
 def near_truth(truth: Trajectory, stamp_ns: int, seed: int) -> StartPose:
@@ -48,8 +58,9 @@ def near_truth(truth: Trajectory, stamp_ns: int, seed: int) -> StartPose:
     random = np.random.default_rng(seed)
     direction, axis = (v / np.linalg.norm(v) for v in random.standard_normal((2, 3)))
     error = make_pose(Rotation.from_rotvec(np.radians(START_ERROR_DEG) * axis), START_ERROR_M * direction)
-    return StartPose(truth.at(stamp_ns) @ error, _covariance(START_ERROR_M, START_ERROR_DEG))
+    return StartPose(truth.at(stamp_ns) @ error, start_covariance())
 
 
-def _covariance(sigma_m: float, sigma_deg: float) -> np.ndarray:
+def start_covariance(sigma_m: float = START_ERROR_M, sigma_deg: float = START_ERROR_DEG) -> np.ndarray:
+    """(6, 6) of standard deviations that are the same on all axes."""
     return np.diag([sigma_m**2] * 3 + [np.radians(sigma_deg) ** 2] * 3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,13 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, inverse, pose_error
-from .manifold import carry, is_covariance, lengths, not_below, sigmas
+from .estimate import PosedCamera, PoseEstimate
+from .manifold import carry, lengths, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
 from .refiner_config import StartKind
+from .start import StartPose
 from .states import Signals, StateConfig, StateMachine, TrackState
 from .surroundings import Surroundings
 
@@ -65,55 +67,12 @@ class TrackerConfig(Config):
     states: StateConfig = StateConfig()
 
 
-@dataclass(frozen=True)
-class TrackResult:
-    """The pose at one image."""
-
-    stamp_ns: int
-    state: TrackState
-    T_map_base: np.ndarray
-    """(4, 4), posterior."""
-    covariance: np.ndarray
-    """(6, 6), body frame of base_link, translation [m] first, rotation [rad]: the posterior, but unless TRACKING no
-    less than that of the image before, whatever passes the gate then."""
-    T_map_odom: np.ndarray | None
-    """(4, 4), or None where odometry does not reach the stamp."""
-    accepted: bool
-    """The measurement passed the gate."""
-    refinement: Refinement | None
-    """The refinement of this image; None if the image could not be used."""
-    innovation: float
-    """Squared Mahalanobis distance of the measurement from the prediction; NaN without a usable measurement."""
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    """Duration of the stages: crop, refine, total [ms]."""
-    motion: str = "none"
-    """What predicted: "odometry", "velocity" or "none"."""
-    delta: np.ndarray | None = None
-    """(4, 4), how it says that base_link moved since the image before, in the frame of base_link then."""
-    velocity: np.ndarray | None = None
-    """(6,) twist of base_link in its own frame [m/s, rad/s]; None while none is known."""
-    problem: str = ""
-    """Why the image could not be compared with the map; empty if it could."""
-    map_problem: str = ""
-    """Which tiles around could not be read; empty if all could."""
-
-
-@dataclass(frozen=True)
-class MountedCamera:
-    """A camera in its place on the robot."""
-
-    camera: Camera
-    """That of the undistorted images."""
-    T_base_camera: np.ndarray
-    """(4, 4), its optical frame in base_link."""
-
-    def __post_init__(self):
-        if not np.isfinite(self.T_base_camera).all():
-            raise InputError("the pose of the camera in base_link is not finite")
+TrackResult, MountedCamera = PoseEstimate, PosedCamera
+"""Their names until all callers use the new ones."""
 
 
 class Tracker:
-    """Feed odometry and images in order of their stamps; each image, of whichever camera, gives a `TrackResult`."""
+    """Feed odometry and images in order of their stamps; each image, of whichever camera, gives a `PoseEstimate`."""
 
     def __init__(self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap):
         self.config = config
@@ -152,11 +111,8 @@ class Tracker:
         Odometry received so far stays, so the pose may be as old as the odometry history. Raises InputError for a
         pose that is not finite or a matrix that is not a covariance.
         """
-        if np.shape(T_map_base) != (4, 4) or not np.isfinite(T_map_base).all():
-            raise InputError("initial pose is not finite")
-        if not is_covariance(covariance):
-            raise InputError("covariance of the initial pose is not finite, symmetric and positive, (6, 6)")
-        self._filter = PoseFilter(T_map_base, covariance, self.config.measurement.bias)
+        start = StartPose(T_map_base, covariance)
+        self._filter = PoseFilter(start.T_map_base, start.covariance, self.config.measurement.bias)
         self._stamp_ns = stamp_ns
         self._motion.reset()
         self._states.restart()
@@ -183,28 +139,28 @@ class Tracker:
         """Take a pose of base_link in the odometry frame; raises InputError if not finite or older than the last."""
         self._motion.odometry.add(stamp_ns, T_odom_base)
 
-    def process_image(self, stamp_ns: int, image: np.ndarray, seen_by: MountedCamera) -> TrackResult:
+    def process_image(self, stamp_ns: int, image: np.ndarray, camera: PosedCamera) -> PoseEstimate:
         """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera.
 
         Raises InputError for an image of the wrong size or older than the last one, LhmapError before `initialize`.
         """
-        self._check(stamp_ns, image, seen_by.camera)
+        self._check(stamp_ns, image, camera.camera)
         clock = _Stopwatch()
         # 1. Where the robot should be by now.
         motion = self._motion.between(self._stamp_ns, stamp_ns)
         self._filter.predict(motion)
         # 2. The piece of the map around it.
-        T_map_camera = self._filter.pose @ seen_by.T_base_camera
+        T_map_camera = self._filter.pose @ camera.T_base_camera
         c, position = self.config, T_map_camera[:3, 3]
         crop, damaged = self._surroundings.around(position, c.crop_radius_m, c.crop_reuse_m)
         self._map.prefetch(position, c.crop_radius_m + c.crop_reuse_m + c.prefetch_m)
         clock.lap("crop")
         # 3. What the image says against that piece of map.
-        refinement, problem = self._refine(image, seen_by.camera, crop, T_map_camera, self._start(motion))
+        refinement, problem = self._refine(image, camera.camera, crop, T_map_camera, self._start(motion))
         clock.lap("refine")
         # 4. The same as a measurement of base_link, judged against the prediction.
         confirmed = self.state in (TrackState.TRACKING, TrackState.DEGRADED)
-        measurement = as_measurement(refinement, seen_by.T_base_camera, self.config.measurement, confirmed)
+        measurement = as_measurement(refinement, camera.T_base_camera, self.config.measurement, confirmed)
         if measurement is not None:
             self._last_inliers = measurement.inlier_ratio
         innovation, believed = self._judge(measurement, motion)
@@ -300,14 +256,14 @@ class Tracker:
             **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),
         )
 
-    def _result(self, state, accepted, refinement, innovation, motion, clock, problem) -> TrackResult:
+    def _result(self, state, accepted, refinement, innovation, motion, clock, problem) -> PoseEstimate:
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
         covariance = self._filter.covariance
         if state is not TrackState.TRACKING:
             covariance = not_below(covariance, carry(self._reported, motion.delta))
         self._reported = covariance
-        return TrackResult(
+        return PoseEstimate(
             self._stamp_ns, state, self._filter.pose.copy(), covariance, T_map_odom, accepted, refinement,
             innovation, clock.timings(), motion.source, motion.delta, self._motion.velocity, problem,
         )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import write_tum
-from lhmap_loc_ros.geometry import inverse, make_pose, se3_exp
+from lhmap_loc_ros.geometry import inverse, make_pose, pose_error, se3_exp
 from lhmap_loc_ros.lhmap import MapMetadata, MapPoints, write_map
 from lhmap_loc_ros.localization.refine import Refinement
 
@@ -92,7 +92,7 @@ class KnowingRefiner:
 
     def __init__(self, config=None, models=None):
         self.random = np.random.default_rng(5)
-        stamps = START + np.arange(40) * (SECOND // 10)
+        stamps = START + np.arange(120) * (SECOND // 10)
         self.known = [truth_at(int(s)) @ T_BASE_CAMERA for s in stamps]
         self.next = 0
 
@@ -100,3 +100,19 @@ class KnowingRefiner:
         pose = self.known[self.next] @ se3_exp(self.SIGMA * self.random.standard_normal(6))
         self.next += 1
         return Refinement(pose, np.diag(self.SIGMA**2), 0.8, 400, (0.01, 0.1))
+
+
+class NearRefiner(KnowingRefiner):
+    """Says nothing from more than 4 m beside the truth, however often it is asked about an image."""
+
+    image = None
+
+    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+        if self.image is not None and not np.array_equal(image, self.image):
+            self.next += 1
+        self.image, number = image, self.next
+        if pose_error(T_map_camera, self.known[number])[0] > 4:
+            return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
+        found = super().refine(image, camera, crop, T_map_camera)
+        self.next = number
+        return found

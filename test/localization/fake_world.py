@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from lhmap_loc_ros.geometry import Camera, inverse, make_pose, se3_exp
-from lhmap_loc_ros.localization.tracker import MountedCamera, Tracker, TrackerConfig
+from lhmap_loc_ros.localization.estimate import PosedCamera
+from lhmap_loc_ros.localization.tracker import Tracker, TrackerConfig
 
 SECOND = 1_000_000_000
 CAMERA = Camera(64, 32, 40.0, 40.0, 32.0, 16.0)
@@ -15,7 +16,7 @@ IMAGE = np.zeros((32, 64, 3), np.uint8)
 # camera optical frame (x right, y down, z forward) 1.2 m ahead of and 1.6 m above base_link
 T_BASE_CAMERA = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [1.2, 0.1, 1.6])
 
-MOUNTED = MountedCamera(CAMERA, T_BASE_CAMERA)
+MOUNTED = PosedCamera(CAMERA, T_BASE_CAMERA)
 
 
 def truth(stamp_ns, speed=8.0, turn=0.05):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import SECOND, START, KnowingRefiner, truth_at, write_bag, write_world
+from tiny_bag import SECOND, START, KnowingRefiner, NearRefiner, truth_at, write_bag, write_world
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.tum import read_tum
@@ -17,7 +17,6 @@ from lhmap_loc_ros.geometry import make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, write_map
 from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.offline import LocalizeConfig, localize_bag, write_run
-from lhmap_loc_ros.localization.refine import Refinement
 from lhmap_loc_ros.localization.start import StartPose, given, near_truth
 from lhmap_loc_ros.outputs import filling
 
@@ -61,22 +60,6 @@ def test_odometry_is_optional_unless_named(world, tmp_path):
     with pytest.raises(BagError, match="/wheels"):
         run(world, config=LocalizeConfig(inputs=BagInputs(odometry="/wheels")))
     assert len(run(world, config=LocalizeConfig(inputs=BagInputs(odometry="")))) == 12
-
-
-class NearRefiner(KnowingRefiner):
-    """Says nothing from more than 4 m beside the truth, however often it is asked about an image."""
-
-    image = None
-
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
-        if self.image is not None and not np.array_equal(image, self.image):
-            self.next += 1
-        self.image, number = image, self.next
-        if pose_error(T_map_camera, self.known[number])[0] > 4:
-            return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
-        found = super().refine(image, camera, crop, T_map_camera)
-        self.next = number
-        return found
 
 
 def test_a_lost_track_finds_its_place_along_the_mapped_path(world, tmp_path):

@@ -9,9 +9,10 @@ from scipy.stats import chi2
 from lhmap_loc_ros.configuration import dump, load, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
+from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.manifold import sigmas
 from lhmap_loc_ros.localization.refiner_config import StartKind
-from lhmap_loc_ros.localization.tracker import CoarsePass, MountedCamera, Tracker, TrackerConfig, TrackState
+from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfig, TrackState
 
 # the fake refiner's errors are independent and its covariance is true
 HONEST = validate(
@@ -351,7 +352,7 @@ def test_bad_calls_are_refused():
     with pytest.raises(InputError, match="not finite"):
         tracker.add_odometry(SECOND, np.full((4, 4), np.nan))
     with pytest.raises(InputError, match="camera"):
-        MountedCamera(CAMERA, np.full((4, 4), np.inf))
+        PosedCamera(CAMERA, np.full((4, 4), np.inf))
     tracker.clear()
     assert not tracker.initialized
 
@@ -450,7 +451,7 @@ def test_velocity_is_that_of_the_robot():
 
 def test_cameras_that_look_elsewhere_keep_the_track_together():
     """A second camera looks backwards; the front one is blind most of the time."""
-    drive, behind = Drive(), MountedCamera(CAMERA, perturb(T_BASE_CAMERA, (0, 0, -2.0), (0, 180, 0)))
+    drive, behind = Drive(), PosedCamera(CAMERA, perturb(T_BASE_CAMERA, (0, 0, -2.0), (0, 180, 0)))
     drive.run(10)
 
     def seen_from_behind(result):

@@ -114,7 +114,7 @@ def test_killed_build_is_finished_by_the_next(bag, expected, tmp_path, share):
     (tmp_path / "c.yaml").write_text(CONFIG.model_dump_json())
     out = tmp_path / "m.lhmap"
     build = ("build", bag, "-o", out, "-c", tmp_path / "c.yaml")
-    command = [sys.executable, "-m", "lhmap_loc_ros.cli", *map(str, build)]
+    command = [sys.executable, "-m", "lhmap_loc_ros", *map(str, build)]
     work, jobs = tmp_path / "m.lhmap.work", 34
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.time() + 120

@@ -110,6 +110,6 @@ def test_a_recorder_without_the_start_pose_it_is_told_of_says_so(tmp_path):
 
 def test_command_plays_and_counts(world):
     command = ("play", world / "bag", "--rate", "50", "--wait", "0", "--topic", "/odom")
-    with Process("-m", "lhmap_loc_ros.cli", *command) as player:
+    with Process("-m", "lhmap_loc_ros", *command) as player:
         code, out, err = player.end(None, 60)
     assert (code, "played 50 messages" in out) == (0, True), err

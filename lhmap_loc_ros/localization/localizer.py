@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a robot is in a map, image by image: tracking, odometry, start poses and finding a lost place in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..configuration import Config
+from ..errors import InputError, LhmapError
+from ..lhmap import LHMap
+from .estimate import PosedCamera, PoseEstimate
+from .motion import SECOND_NS
+from .refine import Refiner, RefinerConfig
+from .relocalize import PlacedPose, Recovery, RelocalizeConfig, Relocalizer
+from .start import StartPose, start_covariance
+from .states import TrackState
+from .tracker import Tracker, TrackerConfig
+
+
+class LocalizerConfig(Config):
+    """All about localizing; one part per stage. The defaults are those of localizer_node and `lhmap localize`."""
+
+    refiner: RefinerConfig = RefinerConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    relocalize: RelocalizeConfig = RelocalizeConfig()
+
+
+class Localizer:
+    """Give it a start pose, odometry if there is any, and images in order of their stamps; it tells the poses.
+
+    It holds the track of one robot with any number of cameras, and knows neither threads nor ROS: call it from one
+    thread. Frames: `map` is that of the map file, `odom` that of the odometry, `base` the robot's (x forward, y left,
+    z up), `camera` the optical frame (x right, y down, z forward). T_a_b is the pose of b in a, (4, 4).
+    """
+
+    def __init__(
+        self,
+        lhmap: LHMap | Path | str,
+        config: LocalizerConfig | None = None,
+        *,
+        refiner: Refiner | None = None,
+        relocalizer: Relocalizer | None = None,
+        clock: Callable[[], float] | None = None,
+    ):
+        """A map, or the path of one, which `close` then closes.
+
+        `relocalizer` proposes where a lost robot may be; without one, the poses of the mapping drive around the last
+        good pose are. `clock` tells the time between two such attempts [s], by default by the stamps of the images.
+        `refiner` holds the networks, for several localizers to share; by default they are loaded as `config.refiner`
+        says. Raises MapFormatError for a file that is no map, ModelError for networks that cannot be used.
+        """
+        config = config or LocalizerConfig()
+        self._owns_map = isinstance(lhmap, str | Path)
+        self.map = LHMap.open(lhmap) if isinstance(lhmap, str | Path) else lhmap
+        """The map that poses are in."""
+        try:
+            self.refiner = refiner or Refiner(config.refiner)
+            """Compares an image with the map, around a pose."""
+        except LhmapError:
+            self.close()
+            raise
+        self._tracker = Tracker(config.tracker, self.refiner, self.map)
+        self._recovery = Recovery(self.map, self.refiner, config.relocalize, clock or self._image_time, relocalizer)
+        self._start: StartPose | None = None
+        self._stamp_ns = 0
+
+    def _image_time(self) -> float:
+        return self._stamp_ns / SECOND_NS
+
+    def __enter__(self) -> Localizer:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the map, if it was opened here."""
+        if self._owns_map:
+            self.map.close()
+
+    @property
+    def state(self) -> TrackState:
+        """The state after the last image; INITIALIZING before the first."""
+        return self._tracker.state
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a start pose; without one no image is localized."""
+        return self._start is not None or self._tracker.initialized
+
+    def start(self, T_map_base: np.ndarray, covariance: np.ndarray | None = None, stamp_ns: int | None = None) -> None:
+        """Start, or start anew, at a pose (4, 4), which may be some metres wrong.
+
+        `covariance` (6, 6) tells how far: body frame of base, translation [m] first, rotation [rad]; by default one
+        standard deviation is 1 m and 3 degrees. The pose is that at `stamp_ns`, from where odometry moves it on, by
+        default that at the next image. Raises InputError for a pose that is not finite, a matrix that is no
+        covariance, or a place where the map is empty: it is the wrong map or the wrong pose.
+        """
+        start = StartPose(np.asarray(T_map_base), start_covariance() if covariance is None else np.asarray(covariance))
+        self._check_map_around(start.T_map_base[:3, 3])
+        self._start = start
+        if stamp_ns is not None:
+            self._begin(stamp_ns)
+
+    def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
+        """A pose (4, 4) of base in the odometry frame; add what is no later than an image before the image.
+
+        One pose later than the image as well lets odometry be interpolated at its stamp. Raises InputError for a pose
+        that is not finite or older than the one before.
+        """
+        self._tracker.add_odometry(stamp_ns, T_odom_base)
+
+    def localize(self, image: np.ndarray, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
+        """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera.
+
+        A lost robot looks for its place, now and then: that takes seconds, and the next image starts from what was
+        found. Raises InputError for an image of another size than the camera's or older than the last one, LhmapError
+        before `start`.
+        """
+        estimate = self.track(image, camera, stamp_ns)
+        found = self.recover(estimate, image, camera)
+        if found is not None:
+            self.restart_from(found, stamp_ns)
+        return estimate
+
+    def track(self, image: np.ndarray, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
+        """`localize` without looking for a lost place; for callers that publish the pose before they call `recover`."""
+        camera.camera.check_image(image)
+        if self._start is not None:
+            self._begin(stamp_ns)
+        if not self._tracker.initialized:
+            raise LhmapError("no start pose was given: call start(T_map_base) first")
+        estimate = self._tracker.process_image(stamp_ns, image, camera)
+        self._stamp_ns = stamp_ns
+        return estimate
+
+    def recover(
+        self, estimate: PoseEstimate, image: np.ndarray, camera: PosedCamera, going: Callable[[], bool] = lambda: True
+    ) -> PlacedPose | None:
+        """After `track`: where a lost robot was at this image, if it is time to look and the place is found.
+
+        Nothing is found once `going` says no. It changes no track: `restart_from` does.
+        """
+        return self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, going)
+
+    def restart_from(self, place: PlacedPose, stamp_ns: int) -> None:
+        """Track on from a place found at an image; unlike `start`, it is not yet believed: see `RelocalizeConfig`."""
+        self._tracker.initialize(stamp_ns, place.T_map_base, place.covariance)
+
+    def _begin(self, stamp_ns: int) -> None:
+        start, self._start = self._start, None
+        self._tracker.initialize(stamp_ns, start.T_map_base, start.covariance)
+        self._recovery.was_at(start.T_map_base)
+
+    def _check_map_around(self, position: np.ndarray) -> None:
+        config, position = self._tracker.config, position.round(2)
+        found = len(self.map.crop(position, config.crop_radius_m).points)
+        if found < config.min_crop_points:
+            spanned = " to ".join(str(np.round(corner, 1).tolist()) for corner in self.map.metadata.bounds or ())
+            raise InputError(
+                f"{self.map.path}: {found} points within {config.crop_radius_m:g} m of the start {position.tolist()}, "
+                f"expected {config.min_crop_points}; the map spans {spanned} m"
+            )
+
+    # -- for programs that run on and on
+
+    @property
+    def odometry_ns(self) -> int | None:
+        """Stamp of the newest odometry; None while there is none."""
+        return self._tracker.odometry_ns
+
+    def forget_odometry(self) -> None:
+        """Forget the odometry alone, as where its clock begins anew."""
+        self._tracker.forget_odometry()
+
+    def clear(self) -> None:
+        """Forget pose and odometry, as after a jump of the clock; `start` starts anew."""
+        self._start = None
+        self._tracker.clear()
+
+    def reconfigure(self, config: LocalizerConfig) -> None:
+        """Takes other settings from the next image on; what was learned so far stays. Networks are not loaded anew."""
+        self.refiner.config = config.refiner
+        self._tracker.reconfigure(config.tracker)
+        self._recovery.reconfigure(config.relocalize)

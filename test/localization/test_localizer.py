@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The localizer: from a map, a camera and images to poses, in a few lines."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from tiny_bag import HEIGHT, SECOND, START, T_BASE_CAMERA, WIDTH, K, KnowingRefiner, truth_at, write_walls
+
+from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.errors import InputError, LhmapError, MapFormatError
+from lhmap_loc_ros.geometry import Camera, inverse, make_pose, pose_error
+from lhmap_loc_ros.localization.estimate import PosedCamera
+from lhmap_loc_ros.localization.localizer import Localizer, LocalizerConfig
+from lhmap_loc_ros.localization.refine import Refinement
+from lhmap_loc_ros.localization.relocalize import PlacedPose
+from lhmap_loc_ros.localization.states import TrackState
+
+CAMERA = PosedCamera(Camera(WIDTH, HEIGHT, K[0, 0], K[1, 1], K[0, 2], K[1, 2]), T_BASE_CAMERA)
+IMAGE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+STAMPS = [START + k * SECOND // 10 for k in range(12)]
+
+
+@pytest.fixture(scope="module")
+def walls(tmp_path_factory):
+    return write_walls(tmp_path_factory.mktemp("map") / "walls.lhmap")
+
+
+def beside(metres=1.0):
+    return truth_at(START) @ make_pose(np.eye(3), (metres, 0, 0))
+
+
+def test_images_become_poses_from_a_start_a_metre_beside(walls):
+    with Localizer(walls, refiner=KnowingRefiner()) as localizer:
+        localizer.start(beside())
+        assert localizer.started and localizer.state is TrackState.INITIALIZING
+        estimates = [localizer.localize(IMAGE, CAMERA, stamp) for stamp in STAMPS]
+        assert localizer.state is TrackState.TRACKING
+    assert pose_error(estimates[-1].T_map_base, truth_at(STAMPS[-1]))[0] < 0.15
+    assert estimates[-1].covariance.shape == (6, 6) and estimates[-1].stamp_ns == STAMPS[-1]
+
+
+def test_a_start_pose_with_a_stamp_is_moved_on_by_odometry(walls):
+    late, localizer = STAMPS[5], Localizer(walls, refiner=KnowingRefiner())
+    for stamp in STAMPS[:7]:
+        localizer.add_odometry(stamp, inverse(truth_at(START)) @ truth_at(stamp))
+    assert localizer.odometry_ns == STAMPS[6]
+    localizer.start(truth_at(START), 1e-6 * np.eye(6), START)
+    localizer.refiner.next = 5
+    estimate = localizer.localize(IMAGE, CAMERA, late)
+    assert estimate.motion == "odometry"
+    assert pose_error(estimate.T_map_base, truth_at(late))[0] < 0.15
+    localizer.close()
+
+
+@pytest.mark.parametrize(
+    ("pose", "covariance", "words"),
+    [
+        (np.full((4, 4), np.nan), None, "initial pose is not finite"),
+        (np.eye(3), None, "initial pose is not finite"),
+        (truth_at(START), -np.eye(6), "covariance of the initial pose"),
+        (np.eye(4), None, r"walls.lhmap: 0 points within 60 m of the start \[0.0, 0.0, 0.0\], expected 200"),
+    ],
+)
+def test_an_impossible_start_is_told_at_once_and_the_one_before_counts(walls, pose, covariance, words):
+    with Localizer(walls, refiner=KnowingRefiner()) as localizer:
+        localizer.start(beside())
+        with pytest.raises(InputError, match=words):
+            localizer.start(pose, covariance)
+        assert pose_error(localizer.localize(IMAGE, CAMERA, START).T_map_base, truth_at(START))[0] < 0.5
+
+
+def test_without_a_start_pose_it_says_what_to_call(walls):
+    with Localizer(walls, refiner=KnowingRefiner()) as localizer:
+        with pytest.raises(LhmapError, match=r"call start\("):
+            localizer.localize(IMAGE, CAMERA, START)
+        localizer.start(beside())
+        localizer.localize(IMAGE, CAMERA, START)
+        localizer.clear()
+        assert not localizer.started
+
+
+def test_an_image_of_another_size_does_not_use_up_the_start(walls):
+    with Localizer(walls, refiner=KnowingRefiner()) as localizer:
+        localizer.start(beside())
+        with pytest.raises(InputError, match="image is uint8 of shape"):
+            localizer.localize(IMAGE[:8], CAMERA, STAMPS[3])
+        assert localizer.localize(IMAGE, CAMERA, START).accepted
+
+
+class NearRefiner(KnowingRefiner):
+    """Says nothing from more than 4 m beside the truth."""
+
+    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+        if pose_error(T_map_camera, self.known[self.next])[0] > 4:
+            return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
+        found = super().refine(image, camera, crop, T_map_camera)
+        self.next -= 1
+        return found
+
+
+class Oracle:
+    """Knows two poses beside the place of every image."""
+
+    stamp_ns = START
+
+    def candidates(self, image, camera):
+        for metres in (-1.0, 1.0):
+            yield PlacedPose(truth_at(self.stamp_ns) @ make_pose(np.eye(3), (metres, 0, 0)), np.eye(6))
+
+
+def test_a_lost_robot_is_found_by_a_relocalizer_of_ones_own(walls):
+    oracle, refiner = Oracle(), NearRefiner()
+    config = validate(LocalizerConfig, {"tracker": {"states": {"lost_after_s": 0.3}}})
+    with Localizer(walls, config, refiner=refiner, relocalizer=oracle) as localizer:
+        localizer.start(beside(20.0), np.diag([0.04] * 3 + [1e-3] * 3))
+        estimates = []
+        for number, stamp in enumerate(STAMPS):
+            oracle.stamp_ns, refiner.next = stamp, number
+            estimates.append(localizer.localize(IMAGE, CAMERA, stamp))
+    assert TrackState.LOST in [estimate.state for estimate in estimates]
+    assert estimates[-1].state is TrackState.TRACKING
+    assert pose_error(estimates[-1].T_map_base, truth_at(STAMPS[-1]))[0] < 0.2
+
+
+def test_other_settings_count_from_the_next_image_on(walls):
+    with Localizer(walls, refiner=KnowingRefiner()) as localizer:
+        localizer.start(beside())
+        assert not localizer.localize(IMAGE, CAMERA, STAMPS[0]).problem
+        localizer.reconfigure(validate(LocalizerConfig, {"tracker": {"min_crop_points": 10**6}}))
+        assert "expected 1000000" in localizer.localize(IMAGE, CAMERA, STAMPS[1]).problem
+
+
+def test_a_file_that_is_no_map_is_named(tmp_path):
+    with pytest.raises(MapFormatError, match="missing.lhmap"):
+        Localizer(tmp_path / "missing.lhmap")

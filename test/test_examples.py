@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples run, and do what their first line says."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TEST = Path(__file__).parent
+sys.path[:0] = [str(TEST / "evaluation"), str(TEST / "mapping")]
+import box_world
+from tiny_bag import (
+    HEIGHT,
+    START,
+    T_BASE_CAMERA,
+    WIDTH,
+    K,
+    KnowingRefiner,
+    NearRefiner,
+    truth_at,
+    write_bag,
+    write_world,
+)
+
+from lhmap_loc_ros.localization import localizer
+
+EXAMPLES = TEST.parent / "examples"
+X, Y, Z = truth_at(START)[:3, 3]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+def run(name, *arguments):
+    """Calls the example as its command line would."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(*map(str, arguments))
+
+
+def test_localize_a_bag(world, monkeypatch, capsys):
+    monkeypatch.setattr(localizer, "Refiner", KnowingRefiner)
+    run("localize_a_bag", world / "walls.lhmap", world / "bag", X + 1, Y, Z, 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 12 and "TRACKING" in lines[-1]
+    stamp, state, *place = lines[-1].split()
+    position = [float(value) for value in place[1::2]]
+    np.testing.assert_allclose(position, truth_at(int(stamp))[:3, 3], atol=0.15)
+
+
+def test_own_relocalizer(world, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(localizer, "Refiner", NearRefiner)
+    bag = write_bag(tmp_path / "bag", frames=115)
+    docks = [(*truth_at(START + k * 10**9)[:3, 3], 0.0) for k in range(12)]
+    np.savetxt(tmp_path / "docks.csv", docks, delimiter=",")
+    run("own_relocalizer", world / "walls.lhmap", bag, tmp_path / "docks.csv", X - 20, Y, Z, 0)
+    states = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert states == ["INITIALIZING", "LOST", "INITIALIZING", "TRACKING"]
+
+
+def test_read_a_map(world, capsys):
+    run("read_a_map", world / "walls.lhmap")
+    words = capsys.readouterr().out
+    assert "20000 points in frame 'map'" in words
+    assert re.search(r"^\d+ points within 20 m of", words, re.MULTILINE)
+
+
+def test_build_a_map(tmp_path, capsys):
+    run("build_a_map", box_world.write_bag(tmp_path / "drive", scans=3, rings=12), tmp_path / "street.lhmap")
+    assert re.search(r"street.lhmap: \d{3,} points along \d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_the_ten_lines(world, page, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    Path("campus.lhmap").unlink(missing_ok=True)
+    Path("campus.lhmap").symlink_to("walls.lhmap")
+    monkeypatch.setattr(localizer, "Refiner", KnowingRefiner)
+    text = (EXAMPLES.parent / page).read_text()
+    program = re.search(r"```python\n(from lhmap_loc_ros import .+?)```", text, re.DOTALL).group(1)
+    # the page has a camera of its own, the bag another
+    lines = program.replace("1280, 384", "width, height")
+    stamps = [START + k * 10**8 for k in range(12)]
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    exec(lines, {
+        "width": WIDTH, "height": HEIGHT, "fx": K[0, 0], "fy": K[1, 1], "cx": K[0, 2], "cy": K[1, 2],
+        "T_base_camera": T_BASE_CAMERA, "T_map_base": truth_at(START), "odometry": truth_at,
+        "frames": [(stamp, image) for stamp in stamps],
+    })  # fmt: skip
+    words = capsys.readouterr().out
+    assert words.count("INITIALIZING") + words.count("TRACKING") == 12 and "TRACKING" in words
+
+
+def test_every_example_has_a_test():
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
