@@ -16,13 +16,14 @@ from ..datasets.tum import write_tum
 from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
-from .inputs import BagInputs, images, read_odometry, read_setup
+from .image_sets import BagCameras
+from .inputs import BagInputs, read_odometry
 from .motion import SECOND_NS
 from .record import RunRecord
 from .refine import Refiner, RefinerConfig
 from .relocalize import Recovery, RelocalizeConfig
 from .start import StartPose
-from .tracker import MountedCamera, Tracker, TrackerConfig
+from .tracker import Tracker, TrackerConfig
 
 Report = Callable[[str, int, int], None]
 
@@ -54,15 +55,16 @@ def localize_bag(
     config = config or LocalizeConfig()
     results, latency_ms = [], []
     with BagReader(bag) as reader:
-        # 1. the camera, the odometry, the networks
-        setup, odometry = read_setup(reader, config.inputs), read_odometry(reader, config.inputs)
+        # 1. the cameras, the odometry, the networks
+        cameras, odometry = BagCameras(reader, config.inputs), read_odometry(reader, config.inputs)
         refiner = refiner or Refiner(config.refiner)
-        tracker, camera = Tracker(config.tracker, refiner, lhmap), MountedCamera(setup.camera, setup.T_base_camera)
+        tracker = Tracker(config.tracker, refiner, lhmap)
         feed = OdometryFeed(odometry, tracker)
         recovery = Recovery(lhmap, refiner, config.relocalize, clock=lambda: results[-1].stamp_ns / SECOND_NS)
-        total = min(reader.count(config.inputs.image), max_images or np.iinfo(int).max)
-        # 2. image by image
-        for stamp_ns, image in images(reader, config.inputs, setup):
+        total = min(len(cameras), max_images or np.iinfo(int).max)
+        # 2. image by image, those of one stamp together
+        for seen in cameras:
+            stamp_ns, image, camera = seen.stamp_ns, seen.image, seen.camera
             feed.until(stamp_ns)
             if not tracker.initialized:
                 first = start(stamp_ns) if callable(start) else start
@@ -77,7 +79,7 @@ def localize_bag(
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
                 report("localize", len(results), total)
-            if len(results) == total:
+            if len(results) == max_images:
                 break
         left_out = reader.left_out.counts
     # 3. as arrays
