@@ -57,10 +57,9 @@ def posed_images(image: Images, camera: Camera | Rig) -> tuple[PosedImage, ...]:
     return tuple(map(PosedImage, image, camera.cameras, camera.T_rig_camera))
 
 
-def front_image(image: Images, camera: Camera | Rig) -> tuple[np.ndarray, Camera]:
-    """The image that looks along the axis of the rig most nearly, and its camera."""
-    front = max(posed_images(image, camera), key=lambda view: view.T_rig_camera[2, 2])
-    return front.image, front.camera
+def front_view(image: Images, camera: Camera | Rig) -> PosedImage:
+    """The image that looks along the axis of the rig most nearly, for what takes but one."""
+    return max(posed_images(image, camera), key=lambda view: view.T_rig_camera[2, 2])
 
 
 def joined(parts: Sequence[tuple[Camera | Rig, np.ndarray]]) -> tuple[Camera | Rig, np.ndarray]:

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from ..configuration import Config
 from ..errors import ModelError
-from ..geometry import Camera, Images, distance_along, front_image, inverse, make_pose, pose_error
+from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
 from .manifold import carry
 from .states import TrackState
 
@@ -204,7 +204,8 @@ class Recovery:
             since = max(since, self._confirmed_at + config.doubt_s, self._looked_at + config.doubt_s)
         if not config.enabled or now < since:
             return None
-        places = self._relocalizer.candidates(*front_image(image, seen_by.camera))
+        ahead = front_view(image, seen_by.camera)
+        places = self._relocalizer.candidates(ahead.image, ahead.camera)
         try:
             found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)
         finally:

@@ -64,7 +64,7 @@ class StampSets(Generic[Item]):
         if self._handed_ns is not None and stamp_ns < self._handed_ns - JUMP_NS:
             self.clear()
         if camera in self._last_ns:
-            self._period_ns[camera] = max(stamp_ns - self._last_ns[camera], 0)
+            self._learn_period(camera, stamp_ns - self._last_ns[camera])
         self._last_ns[camera] = stamp_ns
         if self._handed_ns is not None and abs(stamp_ns - self._handed_ns) <= SAME_NS:
             self._missed[camera] = 0  # it missed the set by little: worth waiting for
@@ -86,6 +86,12 @@ class StampSets(Generic[Item]):
     def deadline_s(self) -> float | None:
         """When to ask for what is `overdue`; None while nothing waits."""
         return min((waiting.arrived_s + PATIENCE_S for waiting in self._open), default=None)
+
+    def _learn_period(self, camera: str, gap_ns: int) -> None:
+        """A gap of a few lost images is no new rate, a smaller one is."""
+        known = self._period_ns[camera]
+        grown = known + (min(gap_ns, 2 * known) - known) // 4
+        self._period_ns[camera] = gap_ns if not known or gap_ns < known else grown
 
     def _set_for(self, camera: str, stamp_ns: int, now_s: float) -> _Open[Item]:
         """The set of this moment that lacks the camera, a new one where there is none."""
