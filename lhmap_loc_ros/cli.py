@@ -61,12 +61,13 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Number of the world; the same number gives the same bytes.")] = 0,
     length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 300.0,
     camera: Annotated[
-        str,
+        Optional[list[str]],  # noqa: UP045
         typer.Option(
             metavar="NAME|FILE",
-            help="default, kitti, realsense, realsense-vga, action, fisheye, phone, or a YAML file of one.",
+            help="default, kitti, realsense, realsense-vga, action, fisheye, phone, or a YAML file of one; repeated "
+            "for more cameras: two look ahead and back, others to all sides.",
         ),
-    ] = "default",
+    ] = None,
     lidar: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="default, 16, 32, 64, 128, solid-state, or a YAML file of one.")
     ] = "default",
@@ -79,7 +80,8 @@ def simulate(
     from .datasets.synthetic.sensors import camera_named, lidar_named
     from .datasets.synthetic.simulate import simulate as run
 
-    settings = Settings(camera_named(camera), lidar_named(lidar), robot, light, wet)
+    first, *more = map(camera_named, camera or ["default"])
+    settings = Settings(first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more))
     with ProgressBars() as report:
         run(out, seed, length, report, settings)
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")

@@ -11,7 +11,8 @@ from ..datasets.bag import BagReader, in_full
 from ..datasets.frames import frame_numbers
 from ..errors import InputError
 from ..lhmap import LHMap
-from ..localization.inputs import BagInputs, images, read_setup
+from ..localization.image_sets import BagCameras
+from ..localization.inputs import BagInputs
 from ..localization.tracker import TrackerConfig
 from .check import known_poses
 from .metrics import sample
@@ -39,8 +40,8 @@ class BagQueries:
             )
         self._reader = BagReader(bag)
         try:
-            self._setup = read_setup(self._reader, self._inputs)
-            self.numbers = frame_numbers(frames, self._reader.count(self._inputs.image))
+            self._cameras = BagCameras(self._reader, self._inputs)
+            self.numbers = frame_numbers(frames, len(self._cameras))
             joined = lhmap.metadata.frame, self._inputs.base_frame, self._inputs.tf_static
             self._truth = known_poses(self._reader, truth, *joined)
         except BaseException:
@@ -63,18 +64,18 @@ class BagQueries:
 
     def __iter__(self) -> Iterator[Query]:
         wanted = set(self.numbers)
-        for number, (stamp_ns, image) in enumerate(images(self._reader, self._inputs, self._setup)):
+        for number, seen in enumerate(self._cameras):
             if number > self.numbers[-1]:
                 return
             if number not in wanted:
                 continue
-            pose, covered = sample(self._truth, np.array([stamp_ns]), max_gap_s=1.0)
+            pose, covered = sample(self._truth, np.array([seen.stamp_ns]), max_gap_s=1.0)
             if not covered[0]:
                 raise InputError(
-                    f"{self._reader.path}: the truth does not cover image {number} at {stamp_ns / 1e9:.3f} s; "
+                    f"{self._reader.path}: the truth does not cover image {number} at {seen.stamp_ns / 1e9:.3f} s; "
                     "every frame counts, so leave it out by its number if it has to be"
                 )
-            yield Query(number, image, self._setup.camera, pose[0] @ self._setup.T_base_camera, self._crop)
+            yield Query(number, seen.image, seen.camera.camera, pose[0] @ seen.camera.T_base_camera, self._crop)
 
     def _crop(self, T_map_camera: np.ndarray):
         return self._map.crop(T_map_camera[:3, 3], CROP_RADIUS_M)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import inverse, perturb, project, z_buffer
+from ..geometry import Rig, inverse, perturb, posed_images, project, z_buffer
 from ..lhmap import MapPoints
 from .protocol import Query
 
@@ -43,7 +43,14 @@ class Disturbance:
 
     def __call__(self, query: Query) -> Query:
         """The query, disturbed; the same query is always disturbed in the same way."""
-        return KINDS[self.name].apply(query, self.strength, np.random.default_rng([query.number, 4711]))
+        kind, rng = KINDS[self.name], np.random.default_rng([query.number, 4711])
+        if not (kind.of_image and isinstance(query.camera, Rig)):
+            return kind.apply(query, self.strength, rng)
+        alone = [
+            replace(query, image=view.image, camera=view.camera, T_map_camera=query.T_map_camera @ view.T_rig_camera)
+            for view in posed_images(query.image, query.camera)
+        ]
+        return replace(query, image=tuple(kind.apply(view, self.strength, rng).image for view in alone))
 
 
 def _exposure(query: Query, stops: float, rng) -> Query:
@@ -121,14 +128,16 @@ class _Kind:
     apply: Callable[[Query, float, np.random.Generator], Query]
     unit: str
     limits: tuple[float, float]
+    of_image: bool = False
+    """It changes the image alone."""
 
 
 KINDS = {
-    "exposure": _Kind(_exposure, "stops", (-8, 8)),
-    "blur": _Kind(_blur, "pixels, standard deviation", (0, 50)),
-    "noise": _Kind(_noise, "grey levels, standard deviation", (0, 255)),
-    "occlusion": _Kind(_occlusion, "share of the image", (0, 0.9)),
-    "fog": _Kind(_fog, "extinction per metre", (0, 1)),
+    "exposure": _Kind(_exposure, "stops", (-8, 8), True),
+    "blur": _Kind(_blur, "pixels, standard deviation", (0, 50), True),
+    "noise": _Kind(_noise, "grey levels, standard deviation", (0, 255), True),
+    "occlusion": _Kind(_occlusion, "share of the image", (0, 0.9), True),
+    "fog": _Kind(_fog, "extinction per metre", (0, 1), True),
     "missing_tiles": _Kind(_missing_tiles, "share of the squares of 25 m of the map", (0, 0.95)),
     "extrinsic_deg": _Kind(_extrinsic_deg, "degrees about a random axis", (0, 10)),
     "extrinsic_m": _Kind(_extrinsic_m, "metres in a random direction", (0, 2)),

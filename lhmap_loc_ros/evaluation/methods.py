@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..errors import InputError
+from ..geometry import Rig
 from ..localization.network_set import ModelSet
 from ..localization.refine import Refiner, RefinerConfig, StartKind
 from ..localization.regressor import Regressor, RegressorConfig
@@ -43,7 +44,9 @@ class Regress:
         self.passes = len(regressor.stages)
 
     def localize(self, image, camera, crop, start) -> Estimate:
-        """The pose after each of its networks; it knows no covariance."""
+        """The pose after each of its networks; it knows no covariance. Raises InputError for a rig."""
+        if isinstance(camera, Rig):
+            raise InputError(f"method regress: a rig of {len(camera.cameras)} views found, expected one pinhole image")
         return Estimate(tuple(self._regressor.localize(image, camera, crop, start)))
 
 

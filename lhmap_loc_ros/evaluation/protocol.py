@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Camera, inverse, perturb, se3_log
+from ..geometry import Camera, Images, Rig, inverse, perturb, se3_log
 from ..lhmap import MapPoints
 from . import metrics
 
@@ -45,7 +45,7 @@ class Method(Protocol):
     passes: int
     """Refinements it makes."""
 
-    def localize(self, image: np.ndarray, camera: Camera, crop: MapPoints, start: np.ndarray) -> Estimate:
+    def localize(self, image: Images, camera: Camera | Rig, crop: MapPoints, start: np.ndarray) -> Estimate:
         """The pose of the camera that saw `image` (H, W, 3) uint8 RGB, from a start pose T_map_camera (4, 4)."""
 
 
@@ -55,9 +55,9 @@ class Query:
 
     number: int
     """Of the frame: chooses its start error."""
-    image: np.ndarray
-    """(H, W, 3) uint8 RGB, undistorted."""
-    camera: Camera
+    image: Images
+    """(H, W, 3) uint8 RGB, undistorted; of a rig one of each camera."""
+    camera: Camera | Rig
     T_map_camera: np.ndarray
     """(4, 4), true pose."""
     crop: Callable[[np.ndarray], MapPoints]
@@ -104,7 +104,7 @@ def run(queries: Iterable[Query], method: Method, level: int, grey: bool = False
     errors, sigmas, latency, gave_up = [], [], [], 0
     for query in queries:
         start = start_pose(query.T_map_camera, level, query.number)
-        image = np.full_like(query.image, GREY) if grey else query.image
+        image = _grey(query.image) if grey else query.image
         began = time.perf_counter()
         estimate = method.localize(image, query.camera, query.crop(start), start.copy())
         latency.append(1e3 * (time.perf_counter() - began))
@@ -119,6 +119,12 @@ def run(queries: Iterable[Query], method: Method, level: int, grey: bool = False
     if not errors:
         raise InputError("no image to evaluate")
     return Outcome(np.array(errors), np.array(sigmas), np.array(latency), gave_up)
+
+
+def _grey(image: Images) -> Images:
+    if isinstance(image, np.ndarray):
+        return np.full_like(image, GREY)
+    return tuple(np.full_like(each, GREY) for each in image)
 
 
 def difference(pose: np.ndarray, truth: np.ndarray) -> np.ndarray:

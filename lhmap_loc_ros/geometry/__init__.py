@@ -16,6 +16,7 @@ from .pose import (
     transform,
 )
 from .projection import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, may_be_seen, project, z_buffer
+from .rig import Images, PosedImage, Rig, front_view, joined, joined_images, posed_images
 
 __all__ = [
     "MOST_REACH",
@@ -24,16 +25,23 @@ __all__ = [
     "YIELD_SHARE",
     "Calibration",
     "Camera",
+    "Images",
+    "PosedImage",
     "Rectifier",
+    "Rig",
     "distance_along",
     "from_quaternion",
+    "front_view",
     "interpolate",
     "inverse",
     "is_rectified",
+    "joined",
+    "joined_images",
     "make_pose",
     "may_be_seen",
     "perturb",
     "pose_error",
+    "posed_images",
     "project",
     "se3_exp",
     "se3_log",

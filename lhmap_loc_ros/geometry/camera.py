@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .rig import Images, Rig
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,10 @@ class Camera:
 
 
 class Rectifier:
-    """Turns raw images of a distorted camera into images of a `Camera`; the maps are computed once."""
+    """Turns raw images of a distorted camera into images of a `Camera`; the maps are computed once.
+
+    A lens that sees more than 110 degrees across gives several pinhole views, too: `rig` and `views`.
+    """
 
     COEFFICIENTS = 4, 5, 8, 12, 14
     """So many OpenCV takes, but for the equidistant model."""
@@ -88,6 +96,7 @@ class Rectifier:
         model, distortion = self._model(model, np.asarray(distortion, dtype=float).ravel())
         self.camera = Camera(width, height, matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
         self._maps = None
+        self._lens = None if model == "none" else (matrix, distortion, model == "equidistant")
         size = (width, height)
         if model == "equidistant":
             # even without coefficients r = f * theta, which is no pinhole
@@ -127,6 +136,31 @@ class Rectifier:
         """The undistorted image, same shape; raises InputError for an image of another size."""
         self.camera.check_image(image)
         return image if self._maps is None else cv2.remap(image, *self._maps, cv2.INTER_LINEAR)
+
+    @property
+    def rig(self) -> Camera | Rig:
+        """The camera of the images that `views` gives: `camera`, or virtual views of a wide lens, in its frame."""
+        return self.camera if self._wide is None else self._wide[0]
+
+    def views(self, image: np.ndarray) -> Images:
+        """The undistorted image, or those of the virtual views of a wide lens; raises InputError as calling it does."""
+        if self._wide is None:
+            return self(image)
+        self.camera.check_image(image)
+        return tuple(cv2.remap(image, *maps, cv2.INTER_LINEAR) for maps in self._wide[1])
+
+    @cached_property
+    def _wide(self) -> tuple[Rig, list[tuple]] | None:
+        """The virtual views and their maps; None where one pinhole image is enough."""
+        from .virtual_views import Lens, view_maps, virtual_rig
+
+        if self._maps is None:
+            return None
+        lens = Lens(*self._lens)
+        rig = virtual_rig(lens, self.camera.width, self.camera.height)
+        if rig is None:
+            return None
+        return rig, [view_maps(lens, *view) for view in zip(rig.cameras, rig.T_rig_camera, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes on the device of the networks, by PyTorch: up go the image, the map and a pose, down comes the solved pose.
+"""Passes on the device of the networks, by PyTorch: up go the images, the map and a pose, down comes the solved pose.
 
 The same steps as compiled for the CPU (`geometry.projection`, `features`, `solver`), without a wait for the device
 between them.
@@ -8,13 +8,16 @@ between them.
 from __future__ import annotations
 
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import ModelError
 from ..geometry import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
-from .passes import COARSE_CELL, FINE_CELL, LEAST_HEAT, Fit, Passes, not_finite
+from ..lhmap import MapPoints
+from .manifold import adjoint
+from .passes import COARSE_CELL, FINE_CELL, LEAST_HEAT, Fit, GridView, Passes, not_finite
 from .refiner_config import Weighting
 from .solver import (
     GAUSS_NEWTON_STEPS,
@@ -22,6 +25,7 @@ from .solver import (
     INLIER_SIGMAS,
     LEAST_DEPTH_M,
     MOST_STEP,
+    Matches,
     Solution,
     kernel_width,
 )
@@ -30,57 +34,85 @@ _FAR = torch.iinfo(torch.int64).max
 _NUMBER_BITS = 32
 
 
-class DevicePasses(Passes):
-    """Drawing, matching and solving on `models.tensor_device`."""
+class Drawable(NamedTuple):
+    """A piece of map on the device."""
 
-    def __init__(self, models, config, camera, clock):
+    points: torch.Tensor
+    """(N, 3)."""
+    intensity: torch.Tensor
+    heat: torch.Tensor
+    widths: torch.Tensor
+    """(N,) as the two before; at which the points are drawn [m]."""
+
+
+class DevicePasses(Passes):
+    """Drawing, matching and solving on the networks' `tensor_device`."""
+
+    def __init__(self, views, config, clock):
         """As of `Passes`; raises ModelError where PyTorch does not find the device."""
-        super().__init__(models, config, camera, clock)
-        self._device = torch.device(models.tensor_device)
+        super().__init__(views, config, clock)
+        self._device = torch.device(views[0].models.tensor_device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise ModelError(f"PyTorch {torch.__version__} finds no CUDA GPU")
+        self._features = [self._encode(view) for view in views]
 
     @torch.inference_mode()
-    def take_image(self, image, view):
-        features = self.models.image(self._up(view.sample(image)))
-        self._features = dict(zip((COARSE_CELL, FINE_CELL), features, strict=True))
+    def _encode(self, view: GridView) -> dict[int, torch.Tensor]:
+        features = view.models.image(self._up(view.view.sample(view.image)))
+        return dict(zip((COARSE_CELL, FINE_CELL), features, strict=True))
 
-    def take_map(self, crop):
-        self._points, self._intensity = self._up(crop.points), self._up(crop.intensity)
-        self._heat = self._up(crop.heat)
-        self._widths = self._up(self._point_widths(crop)).expand(len(crop.points))
+    def take_map(self, crops):
+        self._drawn = [self._drawable(crop) for crop in crops]
+
+    def _drawable(self, crop: MapPoints) -> Drawable:
+        points, intensity, heat = map(self._up, (crop.points, crop.intensity, crop.heat))
+        return Drawable(points, intensity, heat, self._up(self._point_widths(crop)).expand(len(crop.points)))
 
     @torch.inference_mode()
     def run(self, cell, pose):
-        if len(self._points) < self.config.min_matches:
+        found = [
+            self._match(cell, pose, *seen)
+            for seen in zip(self.views, self._drawn, self._features, strict=True)
+            if len(seen[1].points) >= self.config.min_matches
+        ]
+        if not found:
             return Fit(pose)
-        T, T_inverse = torch.from_numpy(np.stack([pose, inverse(pose)])).to(self._device)
-        uv, depth = project(self._points, T_inverse, self.camera)
-        index = z_buffer(uv, depth, self.camera, self._widths, self.config.max_depth_m)
-        owner = cell_points(uv, depth, index, cell)
-        channels = fill_channels(index, depth, self._intensity, self._points[:, 2] - T[2, 3].float())
-        network = self.models.coarse if cell == COARSE_CELL else self.models.fine
-        flow, log_scale = network(self.models.map(channels), self._features[cell])
-        # at the border a cell sees only part of its surroundings, and errs more
-        b = self.config.border_cells
-        owner, flow, log_scale = (x[..., b : x.shape[-2] - b, b : x.shape[-1] - b] for x in (owner, flow, log_scale))
-        known, point = (owner != NO_POINT).flatten(), owner.flatten().clamp(min=0)
-        target = torch.where(known[:, None], uv[point] + flow.flatten(1).T, 0.0)
-        scale = self._scale(self._weighting(cell), log_scale.flatten(1).T, self._heat[point], known)
-        scale = torch.where(known[:, None], scale, 1.0)
-        share = shares(known.view(owner.shape), self.config.block_px // cell, b)
-        solved = solve_pose(self._points[point], target, scale, share, known, T, self.camera, self.config.prior)
-        finite = target.isfinite().all() & scale.isfinite().all()
+        views, finite, counts = zip(*found, strict=True)
+        matches = torch.stack(counts).sum()
+        solved = solve_body(views, torch.from_numpy(np.array(pose)).to(self._device), self.config.prior)
+        parts = (*solved, matches, torch.stack(finite).all())
         # one copy, which waits for all of it
-        found = torch.cat([*(x.flatten() for x in solved), known.sum()[None], finite[None]]).cpu().numpy()
+        found = torch.cat([part.flatten() for part in parts]).cpu().numpy()
         self.clock.lap("network")
         matches = int(found[-2])
-        if matches < self.config.min_matches:
+        if not matches:
             return Fit(pose)
         if not found[-1]:
             raise not_finite()
         solution = Solution(found[:16].reshape(4, 4), found[16:52].reshape(6, 6), float(found[52]) / matches)
         return self._fit(pose, solution, matches)
+
+    def _match(self, cell: int, T_map_body, seen: GridView, drawn: Drawable, features: dict[int, torch.Tensor]):
+        """The matches of one view, whether they are finite, and how many they are: none where they are too few."""
+        pose = seen.pose(T_map_body)
+        T, T_inverse = torch.from_numpy(np.stack([pose, inverse(pose)])).to(self._device)
+        uv, depth = project(drawn.points, T_inverse, seen.camera)
+        index = z_buffer(uv, depth, seen.camera, drawn.widths, self.config.max_depth_m)
+        owner = cell_points(uv, depth, index, cell)
+        channels = fill_channels(index, depth, drawn.intensity, drawn.points[:, 2] - T[2, 3].float())
+        network = seen.models.coarse if cell == COARSE_CELL else seen.models.fine
+        flow, log_scale = network(seen.models.map(channels), features[cell])
+        # at the border a cell sees only part of its surroundings, and errs more
+        b = self.config.border_cells
+        owner, flow, log_scale = (x[..., b : x.shape[-2] - b, b : x.shape[-1] - b] for x in (owner, flow, log_scale))
+        known, point = (owner != NO_POINT).flatten(), owner.flatten().clamp(min=0)
+        known &= known.sum() >= self.config.min_matches
+        target = torch.where(known[:, None], uv[point] + flow.flatten(1).T, 0.0)
+        scale = self._scale(self._weighting(cell), log_scale.flatten(1).T, drawn.heat[point], known)
+        scale = torch.where(known[:, None], scale, 1.0)
+        share = shares(known.view(owner.shape), self.config.block_px // cell, b)
+        matches = Matches(drawn.points[point], target, scale, share, seen.camera, seen.T_body_view)
+        return (matches, known), target.isfinite().all() & scale.isfinite().all(), known.sum()
 
     def _scale(self, weighting, log_scale, heat, known):
         """Expected error (N, 2) [pixels] of each match, whatever it is where none is `known` (N)."""
@@ -185,20 +217,41 @@ def shares(known: torch.Tensor, block: int, border: int) -> torch.Tensor:
     return share * (known.sum() / share.sum().clamp(min=1e-9))
 
 
-def solve_pose(points, target, scale, share, known, T_map_camera, camera: Camera, prior_sigma: tuple[float, float]):
-    """`solver.solve_pose` of the matches that are `known` (N): pose (4, 4), information (6, 6), number of inliers."""
-    points, target, scale = points.double(), target.double(), scale.double()
-    offset, prior = points.new_zeros(6), points.new_zeros(6)
+def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
+    """`solver.solve_body` of pairs of `Matches` and which of them are known (N).
+
+    Gives the pose (4, 4), the information (6, 6) and the number of inliers.
+    """
+    parts = [_Linearised(*view) for view in views]
+    offset, prior = T_map_body.new_zeros(6), T_map_body.new_zeros(6)
     prior[:3], prior[3:] = (1 / sigma**2 for sigma in prior_sigma)
-    pose, prior = T_map_camera, torch.diag(prior)
+    pose, prior = T_map_body, torch.diag(prior)
     for k in range(GAUSS_NEWTON_STEPS):
-        H, g, inliers = _normal_equations(points, target, scale, share, known, pose, camera, kernel_width(k))
+        H, g, inliers = map(sum, zip(*(part.normal_equations(pose, kernel_width(k)) for part in parts), strict=True))
         step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
         metres, radians = (part.norm().clamp(min=1e-12) for part in (step[:3], step[3:]))
         step = step * torch.minimum(MOST_STEP[0] / metres, MOST_STEP[1] / radians).clamp(max=1.0)
         pose = pose @ _se3_exp(step)
         offset = offset + step
     return pose, H + prior, inliers
+
+
+class _Linearised:
+    """`solver._Linearised` of tensors."""
+
+    def __init__(self, m: Matches, known: torch.Tensor):
+        self._matches = m.points.double(), m.target.double(), m.scale.double(), m.share, known
+        self._camera, self._T_body_camera, self._to_view = m.camera, None, None
+        if not np.array_equal(m.T_body_camera, np.eye(4)):
+            both = m.T_body_camera, adjoint(inverse(m.T_body_camera))
+            self._T_body_camera, self._to_view = (torch.from_numpy(x).to(known.device) for x in both)
+
+    def normal_equations(self, T_map_body: torch.Tensor, width: float):
+        """H (6, 6) and g (6) of the tangent vector of the body, and the number of inliers."""
+        if self._to_view is None:
+            return _normal_equations(*self._matches, T_map_body, self._camera, width)
+        H, g, inliers = _normal_equations(*self._matches, T_map_body @ self._T_body_camera, self._camera, width)
+        return self._to_view.T @ H @ self._to_view, self._to_view.T @ g, inliers
 
 
 def _normal_equations(points, target, scale, share, known, pose, camera: Camera, width: float):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Camera
+from ..geometry import Camera, Rig
 from .states import TrackState
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PosedCamera:
-    """A camera in its place on the robot."""
+    """A camera, or a rig of several, in its place on the robot."""
 
-    camera: Camera
+    camera: Camera | Rig
     """That of the undistorted images."""
     T_base_camera: np.ndarray
     """(4, 4), its optical frame in base_link."""

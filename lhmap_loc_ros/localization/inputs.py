@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,13 @@ from ..datasets.messages import Image
 from ..datasets.moving_frames import trajectory_from_odometry
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, InputError
-from ..geometry import Camera, Rectifier, from_quaternion, is_rectified
+from ..geometry import Camera, Images, Rectifier, Rig, from_quaternion, is_rectified
 
 DEFAULT_ODOMETRY = "/odom"
 
 
-class BagInputs(Config):
-    """Names in the bag."""
+class CameraInputs(Config):
+    """Names of a camera in the bag."""
 
     image: str = Field("/camera/image_raw", description="topic of the images, raw or compressed")
     camera_info: str = Field(
@@ -35,11 +35,6 @@ class BagInputs(Config):
     image_delay_s: float = Field(
         0.0, ge=-10, le=10, description="images are stamped so much later than taken, by the clock of the poses [s]"
     )
-    odometry: str | None = Field(
-        None, description="topic of the odometry; null: /odom if the bag has it; empty: constant velocity predicts"
-    )
-    tf_static: str = Field("/tf_static", description="topic of the fixed transforms")
-    base_frame: str = Field("base_link", min_length=1, description="frame whose pose is wanted")
     camera_frame: str = Field("", description="optical frame of the camera; empty: that of the calibration")
     camera_in_base: Pose | None = Field(
         None, description="pose of the camera's optical frame in the robot's, x y z qx qy qz qw; null: from tf_static"
@@ -50,6 +45,28 @@ class BagInputs(Config):
     def stamp_ns(self, message: Image) -> int:
         """When an image was taken, by the clock of the poses, nanoseconds."""
         return message.stamp_ns - round(self.image_delay_s * 1e9)
+
+
+class BagInputs(CameraInputs):
+    """Names in the bag."""
+
+    odometry: str | None = Field(
+        None, description="topic of the odometry; null: /odom if the bag has it; empty: constant velocity predicts"
+    )
+    tf_static: str = Field("/tf_static", description="topic of the fixed transforms")
+    base_frame: str = Field("base_link", min_length=1, description="frame whose pose is wanted")
+    more_cameras: tuple[CameraInputs, ...] = Field(
+        (), description="further cameras, each with image, camera_info and so on: images of one stamp give one pose"
+    )
+
+    @property
+    def cameras(self) -> tuple[BagInputs, ...]:
+        """The same for each camera alone."""
+        alone = {"more_cameras": ()}
+        return tuple(
+            self.model_copy(update={name: getattr(camera, name) for name in CameraInputs.model_fields} | alone)
+            for camera in (self, *self.more_cameras)
+        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,11 @@ class CameraSetup:
     def camera(self) -> Camera:
         """The pinhole camera of the undistorted images."""
         return self.rectifier.camera
+
+    @property
+    def rig(self) -> Camera | Rig:
+        """What the tracker sees by: the same, or the virtual views of a wide lens."""
+        return self.rectifier.rig
 
 
 def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
@@ -114,38 +136,51 @@ def read_odometry(reader: BagReader, inputs: BagInputs) -> Trajectory | None:
 
 
 def images(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> Iterator[tuple[int, np.ndarray]]:
-    """Stamps [ns] and undistorted images (H, W, 3) of a bag, in order; raises BagError if there is none.
+    """Stamps [ns] and undistorted images (H, W, 3) of a bag's first camera, in order; raises BagError if there is none.
 
     Images that are broken, of another size, or no later than one before are left out and counted, and what comes after
     damage of the file.
     """
-    last, error = None, None
-    messages = reader.messages([inputs.image])
+    for _, stamp_ns, image in images_of_all(reader, [inputs], [setup.rectifier]):
+        yield stamp_ns, image
+
+
+def images_of_all(
+    reader: BagReader, cameras: Sequence[CameraInputs], undistort: Sequence[Callable[[np.ndarray], Images]]
+) -> Iterator[tuple[int, int, Images]]:
+    """Number of the camera, stamp [ns] and what `undistort` makes of each image, in the order of recording.
+
+    Each camera's are in order of their stamps; as in `images`, what is of no use is left out.
+    """
+    last: list[int | None] = [None] * len(cameras)
+    numbers, error = {camera.image: k for k, camera in enumerate(cameras)}, None
+    messages = reader.messages(list(numbers))
     while True:
         try:
             message = next(messages)
         except StopIteration:
             break
         except BagError as damage:
-            if last is None:
+            if last == [None] * len(cameras):
                 raise
-            reader.left_out.add(inputs.image, f"the file ends early: {damage}", None)
+            reader.left_out.add(cameras[0].image, f"the file ends early: {damage}", None)
             break
+        topic, k = message.topic, numbers[message.topic]
         if not isinstance(message, Image):
-            raise BagError(f"{reader.path}: {inputs.image} is of type {reader.topics[inputs.image]}, expected an image")
-        stamp_ns = inputs.stamp_ns(message)
-        if last is not None and stamp_ns <= last:
-            why = "stamped as the image before" if stamp_ns == last else "stamped before the image before"
-            reader.left_out.add(inputs.image, why, (stamp_ns, why))
+            raise BagError(f"{reader.path}: {topic} is of type {reader.topics[topic]}, expected an image")
+        stamp_ns = cameras[k].stamp_ns(message)
+        if last[k] is not None and stamp_ns <= last[k]:
+            why = "stamped as the image before" if stamp_ns == last[k] else "stamped before the image before"
+            reader.left_out.add(topic, why, (stamp_ns, why))
             continue
         try:
-            image = setup.rectifier(message.image)
+            image = undistort[k](message.image)
         except InputError as wrong:
-            error = error or wrong
-            reader.left_out.add(inputs.image, str(wrong), stamp_ns)
+            error = error or f"{topic}: {wrong}"
+            reader.left_out.add(topic, str(wrong), stamp_ns)
             continue
-        last = stamp_ns
-        yield stamp_ns, image
-    if last is None:
-        found = f"{inputs.image}: {error}" if error else f"{inputs.image} holds no message, expected images"
+        last[k] = stamp_ns
+        yield k, stamp_ns, image
+    if last == [None] * len(cameras):
+        found = error or f"{', '.join(numbers)} holds no message, expected images"
         raise BagError(f"{reader.path}: {found}")

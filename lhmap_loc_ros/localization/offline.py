@@ -16,8 +16,8 @@ from ..datasets.trajectory import Trajectory
 from ..datasets.tum import write_tum
 from ..lhmap import LHMap
 from ..outputs import filling
-from .estimate import PosedCamera
-from .inputs import BagInputs, images, read_odometry, read_setup
+from .image_sets import BagCameras
+from .inputs import BagInputs, read_odometry
 from .localizer import Localizer, LocalizerConfig
 from .record import RunRecord
 from .start import StartPose
@@ -52,13 +52,14 @@ def localize_bag(
     config = config or LocalizeConfig()
     results, latency_ms = [], []
     with BagReader(bag) as reader:
-        # 1. the camera, the odometry, the networks
-        setup, odometry = read_setup(reader, config.inputs), read_odometry(reader, config.inputs)
+        # 1. the cameras, the odometry, the networks
+        cameras, odometry = BagCameras(reader, config.inputs), read_odometry(reader, config.inputs)
         localizer = Localizer(lhmap, config, refiner=refiner)
-        camera, feed = PosedCamera(setup.camera, setup.T_base_camera), OdometryFeed(odometry, localizer)
-        total = min(reader.count(config.inputs.image), max_images or np.iinfo(int).max)
-        # 2. image by image
-        for stamp_ns, image in images(reader, config.inputs, setup):
+        feed = OdometryFeed(odometry, localizer)
+        total = min(len(cameras), max_images or np.iinfo(int).max)
+        # 2. image by image, those of one stamp together
+        for seen in cameras:
+            stamp_ns, image, camera = seen.stamp_ns, seen.image, seen.camera
             feed.until(stamp_ns)
             if not localizer.started:
                 first = start(stamp_ns) if callable(start) else start
@@ -68,7 +69,7 @@ def localize_bag(
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
                 report("localize", len(results), total)
-            if len(results) == total:
+            if len(results) == max_images:
                 break
         left_out = reader.left_out.counts
     # 3. as arrays

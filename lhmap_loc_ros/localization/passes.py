@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pass of a refinement: draw the map at a pose, match it with the image, solve for a better pose."""
+"""One pass of a refinement: draw the map at a pose, match it with the images, solve for a better pose."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -17,10 +18,10 @@ from ..geometry import NO_POINT, Camera, pose_error
 from ..lhmap import MapPoints
 from .features import View, cell_points, point_widths, render_map
 from .refiner_config import RefinerConfig, Weighting
-from .solver import Solution, solve_pose
+from .solver import Matches, Solution, solve_body
 
 if TYPE_CHECKING:
-    from .network_set import ModelSet
+    from .network_set import GridModels
 
 COARSE_CELL, FINE_CELL = 8, 4
 LEAST_HEAT = 1e-3
@@ -31,7 +32,7 @@ class Fit:
     """Where some passes led."""
 
     pose: np.ndarray
-    """(4, 4), T_map_camera less the crop's origin."""
+    """(4, 4), T_map_body less the crop's origin; the body is the camera, or what carries several."""
     solution: Solution | None = None
     """Of the last pass; None where too few map points were in view."""
     matches: int = 0
@@ -58,27 +59,44 @@ class Clock:
         self._last = now
 
 
+@dataclass(frozen=True)
+class GridView:
+    """One view of the body on the pixel grid of its networks."""
+
+    models: GridModels
+    view: View
+    T_body_view: np.ndarray
+    """(4, 4), its optical frame in that of the body."""
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB, upright, undistorted."""
+
+    @property
+    def camera(self) -> Camera:
+        """That of the grid."""
+        return self.view.camera
+
+    def pose(self, T_map_body: np.ndarray) -> np.ndarray:
+        """T_map_view (4, 4)."""
+        return T_map_body @ self.T_body_view
+
+
 class Passes(ABC):
-    """The passes over one image in one piece of map: `take_image`, `take_map`, then `run` as often as wanted."""
+    """The passes over the images of one moment in one piece of map: `take_map`, then `run` as often as wanted."""
 
-    def __init__(self, models: ModelSet, config: RefinerConfig, camera: Camera, clock: Clock):
-        """`camera`: of the networks' grid."""
-        self.models, self.config, self.camera, self.clock = models, config, camera, clock
-
-    @abstractmethod
-    def take_image(self, image: np.ndarray, view: View) -> None:
-        """Brings an image (H, W, 3) uint8 RGB onto the networks' grid and encodes it."""
+    def __init__(self, views: Sequence[GridView], config: RefinerConfig, clock: Clock):
+        """Encodes the images."""
+        self.views, self.config, self.clock = views, config, clock
 
     @abstractmethod
-    def take_map(self, crop: MapPoints) -> None:
-        """What is drawn."""
+    def take_map(self, crops: Sequence[MapPoints]) -> None:
+        """What is drawn in each view, all with the same origin."""
 
     @abstractmethod
     def run(self, cell: int, pose: np.ndarray) -> Fit:
-        """One pass at 1/`cell` from a pose (4, 4), T_map_camera less the crop's origin.
+        """One pass at 1/`cell` from a pose (4, 4), T_map_body less the origin of what is drawn.
 
-        Without a solution where too few map points are in view. Raises ModelError where the network returns what is
-        not finite.
+        Views with too few map points have no part. Without a solution where all have. Raises ModelError where the
+        network returns what is not finite.
         """
 
     def _point_widths(self, crop: MapPoints) -> np.ndarray | float:
@@ -100,22 +118,44 @@ def _encoder() -> ThreadPoolExecutor:
 class HostPasses(Passes):
     """On the CPU, drawing and solving compiled by numba.
 
-    Where that is quicker, another thread encodes the image while the first pass draws and encodes the map.
+    Where that is quicker, another thread encodes the images while the first pass draws and encodes the map.
     """
 
-    def take_image(self, image, view):
-        if self.models.at_once:
-            self._features = _encoder().submit(lambda: self.models.image(view.sample(image)))
-        else:
-            self._features = Future()
-            self._features.set_result(self.models.image(view.sample(image)))
+    def __init__(self, views, config, clock):
+        super().__init__(views, config, clock)
+        self._features = [self._encode(view) for view in views]
 
-    def take_map(self, crop):
-        self._crop, self._widths = crop, self._point_widths(crop)
+    @staticmethod
+    def _encode(view: GridView) -> Future:
+        def encode():
+            return view.models.image(view.view.sample(view.image))
+
+        if view.models.at_once:
+            return _encoder().submit(encode)
+        future: Future = Future()
+        future.set_result(encode())
+        return future
+
+    def take_map(self, crops):
+        self._drawn = [(crop, self._point_widths(crop)) for crop in crops]
 
     def run(self, cell, pose):
-        crop, c = self._crop, self.config
-        view = render_map(crop.points, crop.intensity, pose, self.camera, self._widths, c.max_depth_m)
+        found = (
+            self._match(cell, pose, view, *drawn, features)
+            for view, drawn, features in zip(self.views, self._drawn, self._features, strict=True)
+        )
+        matches = [part for part in found if part is not None]
+        if not matches:
+            return Fit(pose)
+        solution = solve_body(matches, pose, self.config.prior)
+        self.clock.lap("solve")
+        return self._fit(pose, solution, sum(len(part.points) for part in matches))
+
+    def _match(self, cell, T_map_body, seen: GridView, crop: MapPoints, widths, features: Future) -> Matches | None:
+        """The matches of one view; None where too few map points are in it."""
+        c = self.config
+        pose = seen.pose(T_map_body)
+        view = render_map(crop.points, crop.intensity, pose, seen.camera, widths, c.max_depth_m)
         owner = cell_points(view, cell)
         # at the border a cell sees only part of its surroundings, and errs more
         b = c.border_cells
@@ -123,13 +163,13 @@ class HostPasses(Passes):
         rows, columns = (x + b for x in np.nonzero(inner != NO_POINT))
         self.clock.lap("project")
         if len(rows) < c.min_matches:
-            return Fit(pose)
-        encoded = self.models.map(view.channels)
+            return None
+        encoded = seen.models.map(view.channels)
         self.clock.lap("network")
-        features8, features4 = self._features.result()
+        features8, features4 = features.result()
         self.clock.lap("encode")
         coarse = cell == COARSE_CELL
-        flow, log_scale = self.models.coarse(encoded, features8) if coarse else self.models.fine(encoded, features4)
+        flow, log_scale = seen.models.coarse(encoded, features8) if coarse else seen.models.fine(encoded, features4)
         self.clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T
@@ -137,9 +177,7 @@ class HostPasses(Passes):
         if not (np.isfinite(target).all() and np.isfinite(scale).all()):
             raise not_finite()
         share = shares(rows, columns, c.block_px // cell)
-        solution = solve_pose(crop.points[point], target, scale, share, pose, self.camera, c.prior)
-        self.clock.lap("solve")
-        return self._fit(pose, solution, len(rows))
+        return Matches(crop.points[point], target, scale, share, seen.camera, seen.T_body_view)
 
     def _scale(self, weighting: Weighting, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
         """Expected error (N, 2) [pixels] of each match."""

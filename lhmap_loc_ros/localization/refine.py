@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One image and a rough pose in, a better pose with its covariance out."""
+"""One image, or those of one moment, and a rough pose in; a better pose with its covariance out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..errors import ModelError
-from ..geometry import Camera, inverse, make_pose, may_be_seen, perturb
+from ..geometry import Camera, Images, PosedImage, Rig, inverse, make_pose, may_be_seen, perturb, posed_images
 from ..inference import Model, State
 from ..lhmap import MapPoints
 from .features import View, grid_for, quarter_turn, quarters_to_upright
 from .manifold import carry
-from .network_set import GridModels, ModelSet, NetworkSet
-from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, HostPasses, Passes
+from .network_set import ModelSet, NetworkSet
+from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, GridView, HostPasses, Passes
 from .refiner_config import Geometry, RefinerConfig, StartKind
 
 __all__ = ["Refinement", "Refiner", "RefinerConfig", "StartKind"]
@@ -27,7 +28,7 @@ class Refinement:
     """The result of `Refiner.refine`."""
 
     T_map_camera: np.ndarray
-    """(4, 4) float64, pose of the camera optical frame in the map."""
+    """(4, 4) float64, pose of the camera optical frame in the map; of a rig that of its frame."""
     covariance: np.ndarray
     """(6, 6) of the tangent vector (metres, radians) in the camera's frame: T = T_hat exp(xi)."""
     inlier_ratio: float
@@ -70,8 +71,8 @@ class Refiner:
 
     def refine(
         self,
-        image: np.ndarray,
-        camera: Camera,
+        image: Images,
+        camera: Camera | Rig,
         crop: MapPoints,
         T_map_camera: np.ndarray,
         start: StartKind = StartKind.ROUGH,
@@ -79,39 +80,48 @@ class Refiner:
     ) -> Refinement:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
-        A near start must be within some 16 pixels of the network's grid; the others begin with passes that match over
-        the whole image, see `StartKind`. Images of cameras mounted on their side or head are turned upright first.
+        Of a `Rig` the image is one of each of its cameras, and the pose that of the rig: all their matches go into one
+        solve. A near start must be within some 16 pixels of the network's grid; the others begin with passes that match
+        over the whole image, see `StartKind`. Images of cameras mounted on their side or head are turned upright first.
         Raises InputError for an image of the wrong size.
         """
         camera.check_image(image)
         quarters = quarters_to_upright(T_map_camera)
+        T_body_rig = quarter_turn(quarters)
+        views = [self._upright(view, T_map_camera, T_body_rig) for view in posed_images(image, camera)]
         if not quarters:
-            return self._refine(image, camera, crop, T_map_camera, start, keep_trace)
-        T_turned_camera = quarter_turn(quarters)
-        image, camera = np.ascontiguousarray(np.rot90(image, quarters)), camera.turned(quarters)
-        found = self._refine(image, camera, crop, T_map_camera @ inverse(T_turned_camera), start, keep_trace)
+            return self._refine(views, crop, T_map_camera, start, keep_trace)
+        found = self._refine(views, crop, T_map_camera @ inverse(T_body_rig), start, keep_trace)
         return replace(
             found,
-            T_map_camera=found.T_map_camera @ T_turned_camera,
-            covariance=carry(found.covariance, T_turned_camera),
-            trace=tuple(pose @ T_turned_camera for pose in found.trace),
+            T_map_camera=found.T_map_camera @ T_body_rig,
+            covariance=carry(found.covariance, T_body_rig),
+            trace=tuple(pose @ T_body_rig for pose in found.trace),
         )
 
-    def _refine(self, image, camera: Camera, crop: MapPoints, T_map_camera, start, keep_trace: bool) -> Refinement:
-        """`refine` of an image that is upright."""
-        # 1. the image, once
-        clock = Clock()
+    def _upright(self, view: PosedImage, T_map_rig: np.ndarray, T_body_rig: np.ndarray) -> GridView:
+        """A view turned upright, on the grid that fits it; the body is the rig turned upright."""
+        image, camera, T_rig_camera = view
+        quarters = quarters_to_upright(T_map_rig @ T_rig_camera)
+        if quarters:
+            image, camera = np.ascontiguousarray(np.rot90(image, quarters)), camera.turned(quarters)
         grid = grid_for(camera, self.models.grids)
-        view = View.of(camera, *grid)
-        passes = self._passes(self.models.for_grid(grid), view.camera, clock)
-        passes.take_image(image, view)
+        T_body_view = T_body_rig @ T_rig_camera @ inverse(quarter_turn(quarters))
+        return GridView(self.models.for_grid(grid), View.of(camera, *grid), T_body_view, image)
+
+    def _refine(self, views: Sequence[GridView], crop: MapPoints, T_map_body, start, keep_trace: bool) -> Refinement:
+        """`refine` of views that are upright, of a body that is."""
+        # 1. the images, once
+        clock = Clock()
+        passes = self._passes(views, clock)
         clock.lap("encode")
         # 2. the points that any pose within reach may see, which is a third of them
-        local = np.array(T_map_camera, dtype=np.float64)
+        local = np.array(T_map_body, dtype=np.float64)
         local[:3, 3] -= crop.origin
         reach = NEAR_REACH if start.near else ROUGH_REACH
-        crop = crop.select(may_be_seen(crop.points, inverse(local), view.camera, *reach))
-        passes.take_map(crop)
+        passes.take_map([
+            crop.select(may_be_seen(crop.points, inverse(view.pose(local)), view.camera, *reach)) for view in views
+        ])  # fmt: skip
         clock.lap("project")
         # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
         fit = self._descend(self._cells(start), passes, local, self._settled(start))
@@ -122,7 +132,7 @@ class Refiner:
         poses = tuple(_shifted(pose, crop.origin) for pose in trace) if keep_trace else ()
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
-            return Refinement(np.array(T_map_camera), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
+            return Refinement(np.array(T_map_body), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
         calibrated = self.models.covariance.near if start.near else self.models.covariance.rough
         scale = calibrated.factors(fit.agreement, fit.last_step[0])
         return Refinement(
@@ -215,19 +225,20 @@ class Refiner:
         """The covariance of the prior alone."""
         return np.diag(np.repeat(np.square(self.config.prior), 3))
 
-    def _passes(self, models: GridModels, camera: Camera, clock: Clock) -> Passes:
+    def _passes(self, views: Sequence[GridView], clock: Clock) -> Passes:
         """Where `RefinerConfig.geometry` says; on the CPU as long as another backend answers for the networks."""
-        geometry, device = self.config.geometry, models.tensor_device
+        geometry, devices = self.config.geometry, {view.models.tensor_device for view in views}
+        device = devices.pop() if len(devices) == 1 else None
         if geometry is Geometry.CPU or device is None or (geometry is Geometry.AUTO and device == "cpu"):
-            return HostPasses(models, self.config, camera, clock)
+            return HostPasses(views, self.config, clock)
         try:
             from .device_passes import DevicePasses
 
-            return DevicePasses(models, self.config, camera, clock)
+            return DevicePasses(views, self.config, clock)
         except (ImportError, ModelError) as error:
             if geometry is Geometry.DEVICE:
                 raise ModelError(f"geometry device needs PyTorch with {device}: {error}") from None
-            return HostPasses(models, self.config, camera, clock)
+            return HostPasses(views, self.config, clock)
 
 
 def _is_settled(fit: Fit, settled: tuple[float, float]) -> bool:

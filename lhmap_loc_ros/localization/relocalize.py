@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from ..configuration import Config
 from ..errors import ModelError
-from ..geometry import Camera, distance_along, inverse, make_pose, pose_error
+from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
 from .manifold import carry
 from .states import TrackState
 
@@ -123,7 +123,7 @@ def find_place(
     candidates: Sequence[PlacedPose],
     refiner: Refiner,
     lhmap: LHMap,
-    image: np.ndarray,
+    image: Images,
     seen_by: PosedCamera,
     crop_radius_m: float,
     config: RelocalizeConfig,
@@ -131,7 +131,8 @@ def find_place(
 ) -> PlacedPose | None:
     """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
 
-    `image` (H, W, 3) uint8 RGB is undistorted. Nothing is found once `going` says no: a search takes seconds.
+    `image` (H, W, 3) uint8 RGB is undistorted, of a rig one of each camera. Nothing is found once `going` says no: a
+    search takes seconds.
     """
     T_camera_base, found = inverse(seen_by.T_base_camera), []
     for candidate in islice(candidates, config.max_candidates):
@@ -186,7 +187,7 @@ class Recovery:
         self._around, self._confirmed_at, self._along.passed = T_map_base, None, 0
 
     def after(
-        self, result: PoseEstimate, image: np.ndarray, seen_by: PosedCamera, crop_radius_m: float,
+        self, result: PoseEstimate, image: Images, seen_by: PosedCamera, crop_radius_m: float,
         going: Callable[[], bool] = lambda: True,
     ) -> PlacedPose | None:  # fmt: skip
         """What to start from at this image once the track is lost, or has been in doubt for long, see `find_place`.
@@ -203,7 +204,8 @@ class Recovery:
             since = max(since, self._confirmed_at + config.doubt_s, self._looked_at + config.doubt_s)
         if not config.enabled or now < since:
             return None
-        places = self._relocalizer.candidates(image, seen_by.camera)
+        ahead = front_view(image, seen_by.camera)
+        places = self._relocalizer.candidates(ahead.image, ahead.camera)
         try:
             found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)
         finally:

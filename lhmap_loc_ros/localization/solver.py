@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera pose from points with known map positions and uncertain pixel positions.
+"""Pose of a camera, or of a body with several, from points with known map positions and uncertain pixel positions.
 
 Robust weighted Gauss-Newton on SE(3) (iteratively re-weighted with a Cauchy weight), compiled by numba.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
 from ..geometry import Camera, inverse, se3_exp
+from .manifold import adjoint
 
 INLIER_SIGMAS, INLIER_SCALE = 2.0, 4.0
 """An inlier is a match whose residual is below this many scales, the scale below this many pixels, on both axes.
@@ -38,7 +40,7 @@ class Solution:
     """A solved pose."""
 
     T_map_camera: np.ndarray
-    """(4, 4) float64."""
+    """(4, 4) float64; of several views that of the body that carries them."""
     information: np.ndarray
     """(6, 6) inverse covariance of the body-frame tangent vector (metres, radians), prior included."""
     inlier_ratio: float
@@ -97,6 +99,51 @@ def _normal_equations(J, weight, r, H, g):
             H[a, b] = H[b, a] = total
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Points with known map positions, and where one view of the body sees them."""
+
+    points: np.ndarray
+    """(N, 3) [m, map]."""
+    target: np.ndarray
+    """(N, 2) [pixels]."""
+    scale: np.ndarray
+    """(N, 2) expected error per axis [pixels]."""
+    share: np.ndarray
+    """(N,) factor on the weight."""
+    camera: Camera
+    T_body_camera: np.ndarray
+    """(4, 4), the view's optical frame in that of the body."""
+
+
+class _Linearised:
+    """The matches of one view, to be linearised again and again."""
+
+    def __init__(self, m: Matches):
+        self._columns = [np.ascontiguousarray(x.T, dtype=np.float64) for x in (m.points, m.target, m.scale)]
+        self._share = np.ascontiguousarray(m.share, dtype=np.float64)
+        self._intrinsics = m.camera.fx, m.camera.fy, m.camera.cx, m.camera.cy
+        self._T_body_camera, self._to_view = m.T_body_camera, None
+        if not np.array_equal(m.T_body_camera, np.eye(4)):
+            # T_map_body exp(xi) T_body_camera = T_map_camera exp(adjoint(T_camera_body) xi)
+            self._to_view = adjoint(inverse(m.T_body_camera))
+        rows = 2 * len(m.points)
+        self._J, self._weight, self._r = np.empty((6, rows)), np.empty(rows), np.empty(rows)
+
+    def normal_equations(self, T_map_body: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray, int]:
+        """H (6, 6) and g (6) of the tangent vector of the body, and the number of inliers."""
+        T_map_camera = T_map_body if self._to_view is None else T_map_body @ self._T_body_camera
+        J, weight, r = self._J, self._weight, self._r
+        inliers = _linearise(
+            *self._columns, self._share, inverse(T_map_camera), *self._intrinsics, width, J, weight, r
+        )  # fmt: skip
+        H, g = np.empty((6, 6)), np.empty(6)
+        _normal_equations(J, weight, r, H, g)
+        if self._to_view is not None:
+            H, g = self._to_view.T @ H @ self._to_view, self._to_view.T @ g
+        return H, g, inliers
+
+
 def solve_pose(
     points: np.ndarray,
     target: np.ndarray,
@@ -106,28 +153,27 @@ def solve_pose(
     camera: Camera,
     prior_sigma: tuple[float, float],
 ) -> Solution:
-    """The pose that projects `points` (N, 3) [m, map] onto `target` (N, 2) [pixels].
+    """The pose of a camera that projects `points` (N, 3) [m, map] onto `target` (N, 2) [pixels]; see `solve_body`."""
+    return solve_body((Matches(points, target, scale, share, camera, np.eye(4)),), T_map_camera, prior_sigma)
 
-    `scale` (N, 2) [pixels] is the expected error per axis, `share` (N,) a factor on the weight. `prior_sigma` (metres,
-    radians) is a weak prior around the start pose: it decides nothing where the matches do, and keeps the pose where
-    they cannot.
+
+def solve_body(views: Sequence[Matches], T_map_body: np.ndarray, prior_sigma: tuple[float, float]) -> Solution:
+    """The pose of the body from which all its views see their points where they were matched: one normal equation.
+
+    `prior_sigma` (metres, radians) is a weak prior around the start pose: it decides nothing where the matches do, and
+    keeps the pose where they cannot.
     """
-    points, target, scale = (np.ascontiguousarray(x.T, dtype=np.float64) for x in (points, target, scale))
-    share = np.ascontiguousarray(share, dtype=np.float64)
+    parts = [_Linearised(view) for view in views]
     prior = np.diag(np.repeat(1.0 / np.square(prior_sigma), 3))
-    pose = np.array(T_map_camera, dtype=np.float64)
+    pose = np.array(T_map_body, dtype=np.float64)
     offset = np.zeros(6)
-    rows = 2 * points.shape[1]
-    J, weight, r = np.empty((6, rows)), np.empty(rows), np.empty(rows)
-    H, g = np.empty((6, 6)), np.empty(6)
     inliers = 0
     for k in range(GAUSS_NEWTON_STEPS):
         width = kernel_width(k)
-        inliers = _linearise(
-            points, target, scale, share, inverse(pose), camera.fx, camera.fy, camera.cx, camera.cy, width,
-            J, weight, r,
-        )  # fmt: skip
-        _normal_equations(J, weight, r, H, g)
+        H, g, inliers = parts[0].normal_equations(pose, width)
+        for part in parts[1:]:
+            more = part.normal_equations(pose, width)
+            H, g, inliers = H + more[0], g + more[1], inliers + more[2]
         step = -np.linalg.solve(H + prior, g + prior @ offset)
         metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])
         step *= min(1.0, MOST_STEP[0] / max(metres, 1e-12), MOST_STEP[1] / max(radians, 1e-12))
@@ -135,4 +181,4 @@ def solve_pose(
         offset += step
         if width == NARROW and np.linalg.norm(step[:3]) < 1e-4 and np.linalg.norm(step[3:]) < 1e-5:
             break
-    return Solution(pose, H + prior, inliers / max(points.shape[1], 1))
+    return Solution(pose, H + prior, inliers / max(sum(len(view.points) for view in views), 1))

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
-from ..geometry import Camera, inverse, pose_error
+from ..geometry import Camera, Images, Rig, inverse, pose_error
 from .estimate import PosedCamera, PoseEstimate
 from .manifold import carry, lengths, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
@@ -139,8 +139,8 @@ class Tracker:
         """Take a pose of base_link in the odometry frame; raises InputError if not finite or older than the last."""
         self._motion.odometry.add(stamp_ns, T_odom_base)
 
-    def process_image(self, stamp_ns: int, image: np.ndarray, camera: PosedCamera) -> PoseEstimate:
-        """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera.
+    def process_image(self, stamp_ns: int, image: Images, camera: PosedCamera) -> PoseEstimate:
+        """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera, or at those of one stamp of a rig.
 
         Raises InputError for an image of the wrong size or older than the last one, LhmapError before `initialize`.
         """
@@ -175,7 +175,7 @@ class Tracker:
         result = self._result(state, accepted, refinement, innovation, motion, clock, problem)
         return replace(result, map_problem="; ".join(map(str, damaged)))
 
-    def _check(self, stamp_ns: int, image: np.ndarray, camera: Camera) -> None:
+    def _check(self, stamp_ns: int, image: Images, camera: Camera | Rig) -> None:
         camera.check_image(image)
         if self._filter is None:
             raise LhmapError("no initial pose was given")

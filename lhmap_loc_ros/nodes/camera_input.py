@@ -69,7 +69,7 @@ class CameraInput:
     @property
     def mounted(self) -> MountedCamera:
         """Camera and place; only where nothing is `missing`."""
-        return MountedCamera(self.rectifier.camera, self._T_base_camera)
+        return MountedCamera(self.rectifier.rig, self._T_base_camera)
 
     @property
     def missing(self) -> str:

@@ -263,7 +263,7 @@ class Session:
         if not self._initialize(frame.stamp_ns):
             return
         # 3. the pose
-        mounted, image = camera.mounted, camera.rectifier(self._decoded(frame))
+        mounted, image = camera.mounted, camera.rectifier.views(self._decoded(frame))
         result = self._tracker.process_image(frame.stamp_ns, image, mounted)
         if not self._active.is_set():
             self.health.refuse("deactivated meanwhile")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulated bags: their topics, their truth, and what they must not tell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,24 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/out: cannot be written \(Not a directory\)"):
         simulate(tmp_path / "file" / "out", SEED, 25.0, None, TINY)
+
+
+def test_a_second_camera_looks_back_and_changes_nothing_of_the_first(bags, tmp_path):
+    out, _ = bags
+    simulate(tmp_path / "two", SEED, 25.0, None, replace(TINY, more_cameras=(TINY.camera,)))
+    query = tmp_path / "two" / "query"
+    first, second = read(query, "/camera/image_raw"), read(query, "/camera_2/image_raw")
+    alone = read(out / "query", "/camera/image_raw")
+    assert [m.stamp_ns for m in first] == [m.stamp_ns for m in second] == [m.stamp_ns for m in alone]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, alone, strict=True))
+    assert not np.array_equal(first[0].image, second[0].image)
+    place = {t.child: t.pose for t in read(query, "/tf_static")}
+    ahead, back = place["camera_optical_frame"][:3, 2], place["camera_2_optical_frame"][:3, 2]
+    assert ahead[0] > 0.99 and back[0] < -0.99
+    assert second[0].frame == read(query, "/camera_2/camera_info")[0].frame == "camera_2_optical_frame"
+
+
+def test_cameras_look_where_they_are_told_to_else_to_all_sides():
+    aside = TINY.camera.model_copy(update={"mount_yaw_deg": 60.0})
+    assert replace(TINY, more_cameras=(TINY.camera,) * 3).yaws_deg == (0, 90, 180, 270)
+    assert replace(TINY, more_cameras=(aside,)).yaws_deg == (0, 60)

@@ -10,7 +10,7 @@ from lhmap_loc_ros.errors import ConfigError, ModelError
 from lhmap_loc_ros.geometry import Camera, inverse, perturb, pose_error, project, se3_exp
 from lhmap_loc_ros.localization import features, solver
 from lhmap_loc_ros.localization.covariance import StartCovariances
-from lhmap_loc_ros.localization.passes import shares
+from lhmap_loc_ros.localization.passes import GridView, shares
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig, StartKind
 
 torch = pytest.importorskip("torch", reason="backend torch is not installed")
@@ -62,8 +62,8 @@ def test_the_same_pose_is_solved_for_with_outliers_and_cells_without_a_match(loc
     prior = (2.0, np.radians(10))
     share = rng.uniform(0.2, 3, len(uv))
     expected = solver.solve_pose(points[known], target[known], scale[known], share[known], start, GRID, prior)
-    given = (torch.from_numpy(np.asarray(x)) for x in (points, target, scale, share, known, start))
-    pose, information, inliers = device.solve_pose(*given, GRID, prior)
+    found = solver.Matches(*map(torch.from_numpy, (points, target, scale, share)), GRID, np.eye(4))
+    pose, information, inliers = device.solve_body([(found, torch.from_numpy(known))], torch.from_numpy(start), prior)
     metres, degrees = pose_error(pose.numpy(), expected.T_map_camera)
     assert metres < 1e-4 and degrees < 1e-3
     np.testing.assert_allclose(information, expected.information, rtol=1e-3, atol=1e-3 * information.max())
@@ -142,18 +142,22 @@ def test_without_enough_points_in_view_there_is_no_pose(points):
     np.testing.assert_array_equal(result.T_map_camera, away)
 
 
+def views(networks):
+    view = features.View.of(CAMERA, *networks.grids[0])
+    return [GridView(networks, view, np.eye(4), IMAGE)]
+
+
 def test_auto_draws_on_the_cpu_where_the_networks_are_there():
-    refiner = Refiner(RefinerConfig(), Networks(0.0))
-    assert type(refiner._passes(Networks(0.0), GRID, None)).__name__ == "HostPasses"
+    assert type(Refiner(RefinerConfig(), Networks(0.0))._passes(views(Networks(0.0)), None)).__name__ == "HostPasses"
 
 
 def test_a_device_that_pytorch_does_not_find_is_refused_where_it_was_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     networks = Networks(0.0)
     networks.tensor_device = "cuda:0"
-    assert type(Refiner(RefinerConfig(), networks)._passes(networks, GRID, None)).__name__ == "HostPasses"
+    assert type(Refiner(RefinerConfig(), networks)._passes(views(networks), None)).__name__ == "HostPasses"
     with pytest.raises(ModelError, match="cuda:0.*finds no CUDA GPU"):
-        Refiner(RefinerConfig(geometry="device"), networks)._passes(networks, GRID, None)
+        Refiner(RefinerConfig(geometry="device"), networks)._passes(views(networks), None)
 
 
 def test_a_backend_without_tensors_has_no_such_device():

@@ -166,10 +166,7 @@ def test_search_believes_a_place_far_from_the_start_less(monkeypatch, crop, agre
     """From the start everything leads 6 m ahead, where a third agrees, from beside it to a place 1 m away."""
 
     class TwoPlaces(passes.HostPasses):
-        def take_image(self, image, view):
-            pass
-
-        def take_map(self, crop):
+        def take_map(self, crops):
             pass
 
         def run(self, cell, pose):

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -24,16 +25,41 @@ class Rig:
 
     T_base_camera: np.ndarray  # (4, 4), camera optical frame
     T_base_lidar: np.ndarray  # (4, 4), x forward, y left, z up
+    T_base_more: tuple[np.ndarray, ...] = ()  # (4, 4) each, further cameras
+
+    @property
+    def T_base_cameras(self) -> tuple[np.ndarray, ...]:
+        """Of all cameras."""
+        return (self.T_base_camera, *self.T_base_more)
 
     @staticmethod
     def generate(rng: np.random.Generator, robot: Robot = ROBOTS["car"], camera_height: float | None = None,
                  lidar_height: float | None = None) -> Rig:
         """Draw a rig: the camera tilted by up to two degrees; heights [m] that are None as the robot has them."""
-        tilt = Rotation.from_euler("zyx", rng.uniform([-1.5, -1.5, -0.7], [1.5, 2.0, 0.7]), degrees=True).as_matrix()
-        camera = make_pose(tilt @ _OPTICAL, _mounted(rng.uniform(*robot.camera), camera_height))
+        camera = _camera(rng, robot, camera_height)
         level = Rotation.from_euler("zyx", rng.uniform(-0.5, 0.5, 3), degrees=True)
         lidar = make_pose(level, _mounted(rng.uniform(*robot.lidar), lidar_height))
         return Rig(camera, lidar)
+
+    def with_cameras(self, yaws_deg: Sequence[float], heights: Sequence[float | None], robot: Robot,
+                     rng: np.random.Generator) -> Rig:
+        """The rig with its camera turned about the vertical axis by the first yaw, and a camera more for each other."""
+        poses = [self.T_base_camera, *(_camera(rng, robot, height) for height in heights[1:])]
+        first, *more = (_turned(pose, yaw) for pose, yaw in zip(poses, yaws_deg, strict=True))
+        return replace(self, T_base_camera=first, T_base_more=tuple(more))
+
+
+def _camera(rng: np.random.Generator, robot: Robot, height: float | None) -> np.ndarray:
+    """A camera that looks ahead, tilted a little."""
+    tilt = Rotation.from_euler("zyx", rng.uniform([-1.5, -1.5, -0.7], [1.5, 2.0, 0.7]), degrees=True).as_matrix()
+    return make_pose(tilt @ _OPTICAL, _mounted(rng.uniform(*robot.camera), height))
+
+
+def _turned(pose: np.ndarray, yaw_deg: float) -> np.ndarray:
+    """A camera that looks to another side from the same place."""
+    if not yaw_deg:
+        return pose
+    return make_pose(Rotation.from_euler("z", yaw_deg, degrees=True).as_matrix() @ pose[:3, :3], pose[:3, 3])
 
 
 def _mounted(place: np.ndarray, height: float | None) -> np.ndarray:

@@ -28,6 +28,7 @@ class FrameJob:
     kind: str  # "scan" or "image"
     index: int
     time: float  # seconds since the start of the run
+    camera: int = 0  # which of the run's
 
 
 class FrameMaker:
@@ -57,7 +58,8 @@ def make_frame(world: World, run: Run, job: FrameJob) -> np.ndarray | LidarScan:
     if job.kind == "image":
         pose, robot = run.drive.pose(job.time), ROBOTS[settings.robot]
         own = headlights(pose, robot.headlights, robot.headlight_power)
-        return world.photograph(pose @ run.rig.T_base_camera, lens_of(settings.camera), job.time, headlights=own)
+        T_map_camera, lens = pose @ run.rig.T_base_cameras[job.camera], lens_of(settings.cameras[job.camera])
+        return world.photograph(T_map_camera, lens, job.time, headlights=own)
     lidar = settings.lidar
     # what walks sways too fast to be followed by a straight line through a sweep
     moments = np.linspace(0.0, lidar.sweep_time, 2 if run.drive.gait is None else 11)

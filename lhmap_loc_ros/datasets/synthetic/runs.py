@@ -29,6 +29,21 @@ class Settings:
     wet: bool = False  # the ground, in both runs
     odometry_period: float = 0.02  # seconds
     workers: int = 2  # processes; 0 renders in this one
+    more_cameras: tuple[CameraSpec, ...] = ()  # taken at the same moments as the first; see `yaws_deg`
+
+    @property
+    def cameras(self) -> tuple[CameraSpec, ...]:
+        """All of them."""
+        return (self.camera, *self.more_cameras)
+
+    @property
+    def yaws_deg(self) -> tuple[float, ...]:
+        """Where each looks: those that do not say look to all sides, the first ahead, two ahead and back."""
+        around = [360.0 * k / len(self.cameras) for k in range(len(self.cameras))]
+        return tuple(
+            yaw if camera.mount_yaw_deg is None else camera.mount_yaw_deg
+            for camera, yaw in zip(self.cameras, around, strict=True)
+        )
 
     def __post_init__(self) -> None:
         for name, known in (("robot", tuple(ROBOTS)), ("light", LIGHTS)):
@@ -68,6 +83,8 @@ def plan_run(name: str, seed: int, length: float, settings: Settings) -> Run:
     sensor_times = 0.1 + np.arange(int(drive.duration / period) + 1) * period
     quality = 0.5 if name == "mapping" else 1.0
     rig = Rig.generate(rng, robot, settings.camera.mount_height, settings.lidar.mount_height)
+    heights = [camera.mount_height for camera in settings.cameras]
+    rig = rig.with_cameras(settings.yaws_deg, heights, robot, np.random.default_rng([seed, 9, day]))
     return Run(name, seed, day, length, settings, drive, rig, OdometryError.generate(rng, quality),
                np.round(odometry_times, 6), np.round(sensor_times, 6))
 

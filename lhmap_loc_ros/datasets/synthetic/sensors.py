@@ -28,6 +28,7 @@ class CameraSpec(Config):
     fov_deg: float = Field(default=360.0, gt=10, le=360)  # the picture is black beyond; round, about the optical axis
     rate: float = Field(default=10.0, gt=0, le=120)  # images per second
     mount_height: float | None = Mount  # metres above the ground; None: as the robot has it
+    mount_yaw_deg: float | None = Field(default=None, ge=-180, le=180)  # 0 ahead, 90 left; None: see `Settings`
 
     @field_validator("k")
     @classmethod

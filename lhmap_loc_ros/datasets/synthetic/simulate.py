@@ -9,7 +9,7 @@ odometry; where it really was goes to a TUM file beside its bag, never inside.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ..trajectory import Trajectory
 from ..tum import write_tum
 from .frames import FrameJob, FrameMaker
 from .runs import Run, Settings, plan_run
+from .sensors import CameraSpec
 
 EPOCH_NS = 1_700_000_000 * 10**9
 DAYS_BETWEEN = 7  # from the mapping run to the query run
@@ -103,24 +104,43 @@ def _write_query(path, run: Run, clock: Clock, maker: FrameMaker, report: Report
     settings = run.settings
     poses = np.array([run.drive.pose(t) for t in run.odometry_times])
     believed = run.odometry_error.drift(poses, settings.odometry_period, np.random.default_rng([run.seed, 7]))
-    jobs = [FrameJob("image", k, t) for k, t in enumerate(run.sensor_times)]
-    camera = settings.camera
-    distortion = camera.d or (0.0,) * 5
-    frame = "camera_optical_frame"
+    count = len(settings.cameras)
+    jobs = [FrameJob("image", k, t, camera) for k, t in enumerate(run.sensor_times) for camera in range(count)]
+    names = [camera_name(k) for k in range(count)]
     with BagWriter(path) as bag:
-        bag.tf_static(clock(0), {("base_link", frame): run.rig.T_base_camera})
-        for time, index, image in _events(run, maker.frames(run, jobs)):
+        bag.tf_static(clock(0), {("base_link", _optical(name)): T
+                                 for name, T in zip(names, run.rig.T_base_cameras, strict=True)})
+        for time, index, images in _events(run, _together(maker.frames(run, jobs), count)):
             stamp = clock(time)
-            if image is not None:
-                bag.camera_info("/camera/camera_info", stamp, frame, camera.width, camera.height, camera.matrix,
-                                distortion, camera.distortion_model)
-                bag.image("/camera/image_raw", stamp, frame, image)
-                report("query run: images", index + 1, len(jobs))
+            if images is not None:
+                for name, camera, image in zip(names, settings.cameras, images, strict=True):
+                    _write_image(bag, stamp, name, camera, image)
+                report("query run: images", index + 1, len(run.sensor_times))
                 continue
             _write_odometry(bag, stamp, run, index, believed)
             bag.tf(stamp, {("odom", "base_link"): believed[index]})
     truth = np.array([run.drive.pose(t) for t in run.sensor_times])
     return Trajectory(np.array([clock(t) for t in run.sensor_times]), truth)
+
+
+def camera_name(number: int) -> str:
+    """The name of a camera in its topics and its frame: camera, camera_2, camera_3."""
+    return f"camera_{number + 1}" if number else "camera"
+
+
+def _optical(name: str) -> str:
+    return f"{name}_optical_frame"
+
+
+def _together(images: Iterator[np.ndarray], count: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """The images of all cameras at each moment."""
+    return zip(*[images] * count, strict=True)
+
+
+def _write_image(bag: BagWriter, stamp: int, name: str, camera: CameraSpec, image: np.ndarray) -> None:
+    bag.camera_info(f"/{name}/camera_info", stamp, _optical(name), camera.width, camera.height, camera.matrix,
+                    camera.d or (0.0,) * 5, camera.distortion_model)
+    bag.image(f"/{name}/image_raw", stamp, _optical(name), image)
 
 
 def _events(run: Run, sensor):
