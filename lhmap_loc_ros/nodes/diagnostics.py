@@ -208,14 +208,14 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         level, message = WARN, f"images come, but none was localized yet: {health.problem}"
     elif age_s > limits.max_age_s:
         level, message = ERROR, f"images come, but the last one was localized {age_s:.1f} s ago"
+    elif health.doubt and health.last.state is not TrackState.TRACKING:
+        level, message = WARN, health.doubt
     elif latency_ms > 1e3 * limits.max_latency_s:
         level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"
     elif rate < limits.min_rate_hz:
         level, message = WARN, f"{rate:.1f} images a second, limit {limits.min_rate_hz:.1f}"
     elif dropped > limits.max_dropped_share:
         level, message = WARN, f"{100 * dropped:.0f} % of the images dropped: they come faster than they are localized"
-    elif health.doubt and health.last.state is not TrackState.TRACKING:
-        level, message = WARN, health.doubt
     values = {
         "images_received": images["received"], "images_localized": health.used, "images_dropped": images["dropped"],
         "images_late": health.late, "images_refused": health.refused,
