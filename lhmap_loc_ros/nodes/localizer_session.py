@@ -101,8 +101,6 @@ class Session:
             self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
             self._recovery = Recovery(self.map, refiner, config.relocalize, time.monotonic, relocalizer)
             self._tracker = Tracker(config.tracker, refiner, self.map)
-            self._output = LocalizerOutput(node, config, self.map)
-            on_failure.callback(self._output.close)
             self._frames = FixedFrames(node, config.base_frame_id, partial(self._leave_out, "transform"))
             on_failure.callback(self._frames.close)
             self._odometry = OdometryInput(node, config, self._frames)
@@ -111,6 +109,8 @@ class Session:
                 name: CameraInput(config, self._frames, topic, topic_of(name, "camera_info"))
                 for name, topic in zip(names, self._topics, strict=True)
             }
+            self._output = LocalizerOutput(node, config, self.map)
+            on_failure.callback(self._output.close)
             for damage in self._output.publish_map(node.get_clock().now().nanoseconds):
                 self._log("map", str(damage))
             on_failure.pop_all()
