@@ -156,8 +156,10 @@ def test_map_to_base_link_is_continued_between_images_but_not_for_long(ros, stre
                 else:
                     looked.append(None)
             time.sleep(max(0.0, end - time.monotonic()))
-        assert len(looked) > 50 and None not in looked[5:]
-        assert max(map(abs, looked[5:])) < 0.1
+        errors = [abs(error) for error in looked if error is not None]
+        # a busy machine may leave a gap
+        assert len(looked) > 50 and len(errors) > 0.8 * len(looked), looked
+        assert max(errors) < 0.1
         # and where no image comes any more it ends
         time.sleep(1.5)
         assert not buffer.can_transform("map", "base_link", Time(nanoseconds=time.time_ns()))
