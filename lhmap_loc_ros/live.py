@@ -185,6 +185,8 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
         "map_path": str(map_path),
         "base_frame_id": config.inputs.base_frame,
         "camera_frame_id": config.inputs.camera_frame,
+        "image_delay_s": config.inputs.image_delay_s,
+        **config.inputs.model_dump(include={"rectified", "camera_in_base"}, exclude_none=True, mode="json"),
         "image_transport": "compressed" if plan.compressed else "raw",
         # ROS reads the null of YAML as a word
         "tracker": config.tracker.model_dump(mode="json", exclude_none=True),

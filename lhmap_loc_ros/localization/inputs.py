@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,9 @@ from ..errors import BagError, InputError
 from ..geometry import Camera, Images, Rectifier, Rig, from_quaternion, is_rectified
 
 DEFAULT_ODOMETRY = "/odom"
+_STEEP = math.sin(math.radians(65))
+"""Cameras are mounted with an inclination of up to 60 degrees."""
+_log = logging.getLogger(__name__)
 
 
 class CameraInputs(Config):
@@ -108,7 +113,24 @@ def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
         rectifier = calibration.rectifier(size, rectified)
     except InputError as error:
         raise BagError(f"{reader.path}: {inputs.camera_info}: {error}") from None
-    return CameraSetup(rectifier, _camera_in_base(reader, inputs, frame))
+    setup = CameraSetup(rectifier, _camera_in_base(reader, inputs, frame))
+    if frame != inputs.base_frame and (doubt := doubt_of_frame(setup.T_base_camera, frame)):
+        _log.warning("%s: %s", reader.path, doubt)
+    return setup
+
+
+def doubt_of_frame(T_level_camera: np.ndarray, frame: str) -> str:
+    """What is to be asked of a camera that looks up or down, "" of others: its frame may be one with x ahead.
+
+    `T_level_camera` (4, 4) is the pose of `frame` in any frame whose z axis points up.
+    """
+    up = T_level_camera[2, 2]
+    if abs(up) < _STEEP:
+        return ""
+    return (
+        f"the camera looks at the {'sky' if up > 0 else 'ground'}: is {frame!r} its optical frame (z ahead, x right, "
+        "y down), and its place on the robot right?"
+    )
 
 
 def _camera_in_base(reader: BagReader, inputs: BagInputs, frame: str) -> np.ndarray:

@@ -3,79 +3,82 @@
 
 from __future__ import annotations
 
-import numpy as np
-from rclpy.node import Node
-from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo
-from tf2_ros import Buffer, TransformException, TransformListener
+import threading
 
-from ..geometry import Rectifier, from_quaternion
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+
+from ..datasets.decoding import decode_calibration
+from ..geometry import Calibration, Images, Rectifier, from_quaternion, is_rectified
 from ..localization.tracker import MountedCamera
-from .conversions import camera_info_to_rectifier, transform_to_matrix
+from .fixed_frames import FixedFrames
 from .localizer_config import LocalizerConfig
 
 
 class CameraInput:
     """Keeps the calibration, and the pose of the camera from the parameters or from tf_static, read once."""
 
-    def __init__(self, node: Node, config: LocalizerConfig, topic: str):
-        """`topic` is that of the calibration."""
-        self._node, self._config, self._topic = node, config, topic
-        self.rectifier: Rectifier | None = None
-        """Undistorts the images; None until a calibration came."""
+    def __init__(self, config: LocalizerConfig, frames: FixedFrames, image_topic: str, info_topic: str):
+        """The topics are those of the images and of the calibration."""
+        self._config, self._frames, self._info_topic = config, frames, info_topic
+        self._rectified = is_rectified(image_topic) if config.rectified is None else config.rectified
+        self._lock = threading.Lock()
+        self._contents: tuple | None = None
+        self._calibration: Calibration | None = None
+        self._rectifier: Rectifier | None = None
+        self._size: tuple[int, int] | None = None
         self._T_base_camera: np.ndarray | None = None
-        self._calibration: tuple | None = None
-        self._frame = config.camera_frame_id
-        self._listener = None
+        self._info_frame, self.frame = "", config.camera_frame_id
+        """The camera's optical frame, as far as it is known."""
         if config.camera_in_base is not None:
             self._T_base_camera = from_quaternion(config.camera_in_base[:3], config.camera_in_base[3:])
         else:
-            self._buffer = Buffer()
-            self._listener = TransformListener(self._buffer, node)
+            frames.listen()
 
     def on_camera_info(self, message: CameraInfo) -> None:
-        """Takes a calibration that is another than before; raises InputError for an empty one."""
-        found = message.width, message.height, message.distortion_model, tuple(message.k), tuple(message.d)
-        if found != self._calibration:
-            self.rectifier = camera_info_to_rectifier(message)
-            self._calibration = found
+        """Takes a calibration that is another than before; raises InputError for none, and keeps the one before."""
+        contents, self._info_frame = _contents(message), message.header.frame_id
+        if contents == self._contents:
+            return
+        calibration, rectifier = decode_calibration(message), None
+        with self._lock:
+            if self._size is not None or not calibration.needs_image_size:  # else the first image tells its size
+                rectifier = calibration.rectifier(self._size, self._rectified)
+            self._calibration, self._rectifier = calibration, rectifier
+        self._contents = contents
 
     def on_image_frame(self, frame: str) -> None:
-        """Asks tf_static for the place of the camera until it knows; to be called from the executor's thread."""
-        if self._listener is None:
-            return
-        self._frame = (self._config.camera_frame_id or frame).lstrip("/")
-        try:
-            transform = self._buffer.lookup_transform(self._config.base_frame_id, self._frame, Time())
-        except TransformException:
-            return
-        self._T_base_camera = transform_to_matrix(transform.transform)
-        # of fixed transforms alone the stamp is zero
-        if Time.from_msg(transform.header.stamp).nanoseconds:
-            self._node.get_logger().warning(
-                f"the transform from {self._frame!r} to {self._config.base_frame_id!r} is not on tf_static: "
-                "taken as it is now, and for good"
-            )
-        # receiving /tf is costly in Python, and nothing more is wanted of it
-        self._listener.unregister()
-        self._listener = None
+        """Asks for the place of the camera until it is known; to be called from the executor's thread."""
+        if self._T_base_camera is None:
+            self.frame = self._config.camera_frame_id or (frame or self._info_frame).lstrip("/")
+            self._T_base_camera = self._frames.place(self.frame) if self.frame else None
 
-    def close(self) -> None:
-        """Listens no more."""
-        if self._listener is not None:
-            self._listener.unregister()
-            self._listener = None
+    def undistort(self, image: np.ndarray) -> tuple[Images, MountedCamera]:
+        """The undistorted image (H, W, 3), or the views of a wide lens, and the camera that took it; only where nothing is `missing`.
 
-    @property
-    def mounted(self) -> MountedCamera:
-        """Camera and place; only where nothing is `missing`."""
-        return MountedCamera(self.rectifier.rig, self._T_base_camera)
+        Raises InputError for an image of another size than the calibration's, and where the calibration is none.
+        """
+        size = image.shape[1], image.shape[0]
+        with self._lock:
+            if self._rectifier is None or (size != self._size and self._calibration.needs_image_size):
+                self._rectifier = self._calibration.rectifier(size, self._rectified)
+            self._size, rectifier = size, self._rectifier
+        return rectifier.views(image), MountedCamera(rectifier.rig, self._T_base_camera)
 
     @property
     def missing(self) -> str:
         """What is not known yet, in words; empty if all is."""
-        if self.rectifier is None:
-            return f"images come, but no {self._topic}"
+        if self._calibration is None:
+            return f"images come, but no {self._info_topic}"
+        if self._T_base_camera is None and not self.frame:
+            return "neither images nor their calibration name a frame, expected camera_frame_id or camera_in_base"
         if self._T_base_camera is None:
-            return f"no transform from {self._frame!r} to {self._config.base_frame_id!r} on tf_static"
+            return f"no transform from {self.frame!r} to {self._config.base_frame_id!r} on tf_static"
         return ""
+
+
+def _contents(m: CameraInfo) -> tuple:
+    """All that makes a calibration another one, comparable even where it is not finite."""
+    numbers = (np.array(part, float).tobytes() for part in (m.k, m.d, m.p))
+    roi = m.roi.x_offset, m.roi.y_offset, m.roi.width, m.roi.height
+    return m.width, m.height, m.distortion_model, *numbers, m.binning_x, m.binning_y, roi

@@ -9,13 +9,14 @@ from array import array
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovariance, Transform, TransformStamped
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
 from ..datasets.decoding import decode_compressed_image, decode_image
 from ..errors import InputError
-from ..geometry import Rectifier, from_quaternion, to_quaternion
+from ..geometry import from_quaternion, to_quaternion
 from ..lhmap import MapPoints
 
 SECOND_NS = 1_000_000_000
@@ -56,6 +57,16 @@ def serialized_header(data: bytes) -> tuple[int, str]:
         raise InputError(f"a message of {len(data)} bytes has no readable header: {error}") from None
 
 
+def read_image(data: bytes, kind: type[Image] | type[CompressedImage]) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 RGB of a serialized message; raises InputError as `image_to_array`, and if it is none.
+    """
+    try:
+        message = deserialize_message(data, kind)
+    except Exception as error:  # of a type that is the middleware's own
+        raise InputError(f"{len(data)} bytes are no {kind.__name__}: {error}") from None
+    return image_to_array(message)
+
+
 def image_to_array(message: Image | CompressedImage) -> np.ndarray:
     """The pixels (H, W, 3) uint8 RGB; raises InputError for an unknown encoding, wrong sizes, broken data."""
     # not cv_bridge: its binary is built against one OpenCV and reads another's type numbers wrongly
@@ -68,13 +79,6 @@ def array_to_image(pixels: np.ndarray, head: Header) -> Image:
     message.step = 3 * pixels.shape[1]
     message.data = array("B", pixels.tobytes())
     return message
-
-
-def camera_info_to_rectifier(message: CameraInfo) -> Rectifier:
-    """What undistorts the images of this camera; raises InputError if it is not calibrated."""
-    if message.k[0] == 0:
-        raise InputError(f"camera_info of frame {message.header.frame_id!r} is not calibrated: K is zero")
-    return Rectifier(message.width, message.height, np.array(message.k), message.d, message.distortion_model)
 
 
 def pose_to_matrix(pose: Pose) -> np.ndarray:
@@ -147,10 +151,10 @@ def _turn(matrix: np.ndarray) -> np.ndarray:
     return turn
 
 
-def map_to_cloud(points: MapPoints, head: Header) -> PointCloud2:
-    """A cloud of map points in the map frame, heat as intensity, as float32 [m]."""
+def map_to_cloud(points: MapPoints, head: Header, origin=(0.0, 0.0, 0.0)) -> PointCloud2:
+    """A cloud of map points around `origin` (3,) [m] in the map frame, heat as intensity, as float32 [m]."""
     rows = np.empty((len(points), 4), np.float32)
-    rows[:, :3] = points.points + points.origin
+    rows[:, :3] = points.points + (points.origin - origin)
     rows[:, 3] = points.heat
     return point_cloud2.create_cloud(head, CLOUD_FIELDS, rows.view(_CLOUD_DTYPE).ravel())
 

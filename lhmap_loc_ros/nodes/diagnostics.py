@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,10 @@ _LEVELS = {
     TrackState.LOST: ERROR,
 }
 _WINDOW_S = 5.0
+_ODOMETRY_S = 3.0
+"""Without odometry for so long it is said that there is no transform to its frame."""
+LEFT_OUT = {"camera": ("image", "camera_info"), "localization": ("odometry", "transform")}
+"""What is left out and counted, and on which status."""
 WAITING = "waiting for initialpose"
 """Begins the problem of images that come before it is known where the robot is."""
 
@@ -45,9 +50,22 @@ class Health:
         self.refused = 0
         """Images that could not be localized; `problem` says why the last one could not."""
         self.last: TrackResult | None = None
+        self.placed_at = -math.inf
+        """When odometry last told of map -> odom, steady clock [s]."""
+        self.doubt = ""
+        """What is to be asked of the mounting of a camera; empty if nothing."""
+        self.left_out: Counter[str] = Counter()
+        """Messages that were of no use, by what they were of."""
         self._done: deque[tuple[float, float]] = deque(maxlen=1000)
         self._counts: deque[tuple[float, int, int]] = deque(maxlen=1000)
         self._complaint = -math.inf, ""
+        self._lock = threading.Lock()
+
+    def leave_out(self, what: str, problem: str) -> None:
+        """Counts a message that came and is of no use, by what it is of; from any thread."""
+        with self._lock:
+            self.left_out[what] += 1
+        self.complain(problem)
 
     def complain(self, problem: str) -> None:
         """Something else than an image came and is of no use."""
@@ -87,6 +105,11 @@ class Health:
         return len(latencies) / _WINDOW_S, latencies, self.age_s
 
     @property
+    def lacks_odometry(self) -> bool:
+        """Whether odometry has not told of map -> odom for seconds."""
+        return time.monotonic() > self.placed_at + _ODOMETRY_S
+
+    @property
     def age_s(self) -> float:
         """How long ago the last image was localized; infinite before the first."""
         return time.monotonic() - self._done[-1][0] if self._done else math.inf
@@ -111,12 +134,11 @@ def session_statuses(
     active: bool,
 ) -> list[DiagnosticStatus]:  # fmt: skip
     """One status a subject."""
-    return [
-        _localization(health, config, active),
-        _camera(health, images, config, active),
-        network_status(config.refiner, networks),
-        _map(lhmap, health.last),
-    ]
+    localization, camera = _localization(health, config, active), _camera(health, images, config, active)
+    for status in (localization, camera):
+        counts = {f"{what}_left_out": health.left_out[what] for what in LEFT_OUT[status.name]}
+        status.values = [*status.values, *key_values(counts)]
+    return [localization, camera, network_status(config.refiner, networks), _map(lhmap, health.last)]
 
 
 def track_status(result: TrackResult, latency_ms: float) -> DiagnosticStatus:
@@ -160,7 +182,7 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
         status.level, status.message = ERROR, f"the pose is {age_s:.1f} s old"
     elif status.level == OK and health.complaint:
         status.level, status.message = WARN, health.complaint
-    elif status.level == OK and config.tf_broadcast and config.tf_child == "odom" and last.T_map_odom is None:
+    elif status.level == OK and config.tf_broadcast and config.tf_child == "odom" and health.lacks_odometry:
         status.level = WARN
         status.message = (
             f"no odometry reaches the images: no transform to {config.odom_frame_id!r} is published; "
@@ -186,6 +208,8 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         level, message = WARN, f"images come, but none was localized yet: {health.problem}"
     elif age_s > limits.max_age_s:
         level, message = ERROR, f"images come, but the last one was localized {age_s:.1f} s ago"
+    elif health.doubt and health.last.state is not TrackState.TRACKING:
+        level, message = WARN, health.doubt
     elif latency_ms > 1e3 * limits.max_latency_s:
         level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"
     elif rate < limits.min_rate_hz:

@@ -11,9 +11,14 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
 from ..errors import InputError
+from ..lhmap import LHMap
 from . import conversions as convert
+from .local_frame import LocalFrame
 
 _NEAR_PATH_M = 50.0
+_GROUND_RADII_M = 5.0, 15.0, 45.0
+_GROUND_POINTS, _GROUND_PERCENTILE = 20, 5
+"""The ground is where few points of a map lie lower, of those in the smallest of the circles that holds so many."""
 
 
 @dataclass(frozen=True)
@@ -64,33 +69,53 @@ class NextStart:
             return pose
 
 
-def height_on_path(path: np.ndarray, place: Sequence[float], otherwise: float) -> float:
-    """Height of the pose of `path` (N, 4) nearest to a place (x, y), if one is near; else `otherwise`; metres."""
+def height_at(lhmap: LHMap, place: Sequence[float], otherwise: float) -> float:
+    """Height of base_link at a place (x, y) of a map [m]; `otherwise` where the map has nothing near.
+
+    That of the nearest pose of the mapping drive, if one is near; else as high above the ground as there.
+    """
+    path, ground = lhmap.metadata.path, _ground_at(lhmap, place)
     if not len(path):
-        return otherwise
+        return otherwise if ground is None else ground
     distance = np.linalg.norm(path[:, :2] - place, axis=1)
-    return float(path[distance.argmin(), 2]) if distance.min() < _NEAR_PATH_M else otherwise
+    x, y, z, _ = path[distance.argmin()]
+    if distance.min() < _NEAR_PATH_M:
+        return float(z)
+    if ground is None:
+        return otherwise
+    below = _ground_at(lhmap, (x, y))
+    return ground + (0.0 if below is None else float(z) - below)
+
+
+def _ground_at(lhmap: LHMap, place: Sequence[float]) -> float | None:
+    """Height of the ground at a place (x, y) [m], None where no points are near."""
+    for radius in _GROUND_RADII_M:
+        crop = lhmap.crop((*place, 0.0), radius, damaged=[], full_density_m=np.inf)
+        if len(crop) >= _GROUND_POINTS:
+            return float(np.percentile(crop.points[:, 2], _GROUND_PERCENTILE) + crop.origin[2])
+    return None
 
 
 def read_initial_pose(
-    message: PoseWithCovarianceStamped, map_frame: str, path: np.ndarray, sigma_m: float, sigma_deg: float
+    message: PoseWithCovarianceStamped, lhmap: LHMap, frame: LocalFrame, sigma_m: float, sigma_deg: float
 ) -> InitialPose:
     """The start pose in a message; raises InputError for another frame than the map's or values not finite.
 
     A pose drawn in a plane says nothing about height, roll and pitch, and gives them the variance zero: those
-    variances become `sigma_m` and `sigma_deg` squared, and the height that of the nearest pose of `path`
-    (x, y, z [m], yaw), the drive that the map was made from.
+    variances become `sigma_m` and `sigma_deg` squared, and the height that of `height_at`. `frame` are those of the
+    map: its own, and the one it is drawn in.
     """
-    frame = message.header.frame_id.lstrip("/")
-    if frame != map_frame:
-        raise InputError(f"in frame {frame!r}, expected {map_frame!r}")
+    to_map = frame.to_map(message.header.frame_id.lstrip("/"))
+    if to_map is None:
+        raise InputError(f"in frame {message.header.frame_id!r}, expected {frame.map_frame!r}")
     pose = convert.pose_to_matrix(message.pose.pose)
+    pose[:3, 3] += to_map
     covariance = np.array(message.pose.covariance, dtype=float).reshape(6, 6)
     if not np.isfinite(covariance).all():
         raise InputError("covariance is not finite")
     silent = np.diag(covariance) == 0
     if silent[2]:
-        pose[2, 3] = height_on_path(path, pose[:2, 3], pose[2, 3])
+        pose[2, 3] = height_at(lhmap, pose[:2, 3], pose[2, 3])
     variance = np.array([sigma_m**2] * 3 + [np.radians(sigma_deg) ** 2] * 3)
     covariance = covariance + np.diag(np.where(silent, variance, 0.0))
     return InitialPose(convert.to_ns(message.header.stamp), pose, convert.to_body(pose, covariance))

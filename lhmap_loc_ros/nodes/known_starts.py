@@ -15,7 +15,7 @@ from ..lhmap import LHMap
 from ..localization import start
 from ..localization.saved_pose import load_pose, save_pose
 from ..outputs import check_file
-from .initial_pose import InitialPose, height_on_path
+from .initial_pose import InitialPose, height_at
 from .localizer_config import LocalizerConfig
 
 MOST_DRIVEN_M = 1000.0
@@ -41,7 +41,7 @@ class KnownStarts:
         c = self.config
         if c.set_initial_pose:
             p = c.initial_pose
-            z = p.z if p.z is not None else height_on_path(self._map.metadata.path, (p.x, p.y), 0.0)
+            z = p.z if p.z is not None else height_at(self._map, (p.x, p.y), 0.0)
             pose = start.given((p.x, p.y, z, math.degrees(p.yaw)), c.initial_sigma_m, c.initial_sigma_deg)
             return InitialPose(0, pose.T_map_base, pose.covariance, "parameter initial_pose")
         if not c.save_pose_path or c.always_reset_initial_pose:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+LATE_NS = 1_000_000_000
+"""An image older than the one that waits by less comes late; by more, the clock may have gone back."""
 SILENT_S = 0.5
 """Odometry that has not come for so long, on the steady clock, is not waited for."""
 
@@ -38,6 +40,8 @@ class Mailbox:
         self._frames: dict[str, Frame] = {}
         self._odometry: deque[tuple[int, np.ndarray]] = deque(maxlen=10_000)
         self._odometry_ns, self._odometry_came = -1, -math.inf
+        self._behind: tuple[int, float] | None = None  # an image that odometry did not reach: stamp, asked at
+        self._lag_s = 0.0  # so long odometry let the last such image wait
         self._closed = False
         self.came = -math.inf
         """When the last image came, steady clock [s]."""
@@ -47,12 +51,14 @@ class Mailbox:
         """Images that no worker took: a newer one came before, or nobody wanted them any more."""
 
     def put_image(self, frame: Frame) -> None:
-        """Replaces the waiting image of the same camera."""
+        """Replaces the waiting image of the same camera, unless that is the newer one."""
         with self._changed:
             self.received += 1
             self.came = frame.arrived
-            self.dropped += frame.camera in self._frames
-            self._frames[frame.camera] = frame
+            waiting = self._frames.get(frame.camera)
+            self.dropped += waiting is not None
+            if waiting is None or not 0 <= waiting.stamp_ns - frame.stamp_ns < LATE_NS:
+                self._frames[frame.camera] = frame
             self._changed.notify_all()
 
     def drop_images(self) -> None:
@@ -66,6 +72,8 @@ class Mailbox:
         with self._changed:
             self._odometry.append((stamp_ns, T_odom_base))
             self._odometry_ns, self._odometry_came = stamp_ns, time.monotonic()
+            if self._behind is not None and stamp_ns >= self._behind[0]:
+                self._lag_s, self._behind = self._odometry_came - self._behind[1], None
             self._changed.notify_all()
 
     def take_image(self) -> Frame | None:
@@ -80,10 +88,15 @@ class Mailbox:
     def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
         """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.
 
-        Without a wait where none has come for `SILENT_S`: nobody sends odometry, or nobody does any more.
+        Without a wait where none has come for `SILENT_S`: nobody sends odometry, or nobody does any more; and where
+        the wait would have been in vain of late: odometry comes too late, or too seldom.
         """
         with self._changed:
-            if time.monotonic() < self._odometry_came + SILENT_S:
+            asked = time.monotonic()
+            lag_s = self._lag_s if self._behind is None else max(self._lag_s, asked - self._behind[1])
+            if self._odometry_ns < until_ns and self._behind is None:
+                self._behind = until_ns, asked
+            if asked < self._odometry_came + SILENT_S and lag_s <= wait_s:
                 self._changed.wait_for(lambda: self._odometry_ns >= until_ns or self._closed, timeout=wait_s)
             taken = list(self._odometry)
             self._odometry.clear()

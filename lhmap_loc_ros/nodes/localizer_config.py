@@ -21,7 +21,7 @@ class InitialPoseConfig(Config):
 
     x: float = Field(0.0, description="in the map [m]")
     y: float = Field(0.0, description="in the map [m]")
-    z: float | None = Field(None, description="in the map [m]; unset: as at the nearest pose of the mapping drive")
+    z: float | None = Field(None, description="in the map [m]; unset: as on the mapping drive near by, else the ground")
     yaw: float = Field(0.0, description="in the map [rad]")
 
 
@@ -43,13 +43,21 @@ class LocalizerConfig(Config):
     map_path: str = Field(min_length=1, description="the LHMap file, from `lhmap build`")
     global_frame_id: str = Field("", description="frame of the published poses; empty: the map's own")
     odom_frame_id: str = Field("odom", min_length=1, description="frame of the odometry; its messages must agree")
-    base_frame_id: str = Field("base_link", min_length=1, description="frame of the robot; odometry must agree")
+    base_frame_id: str = Field(
+        "base_link", min_length=1, description="frame of the robot; odometry may be of another that tf_static knows"
+    )
     cameras: tuple[str, ...] = Field(
         (), description="names of several cameras: topics NAME/image, NAME/camera_info; unset: image, camera_info"
     )
     camera_frame_id: str = Field("", description="optical frame of the camera; empty: that of the images")
     camera_in_base: tuple[float, float, float, float, float, float, float] | None = Field(
         None, description="pose of the camera's optical frame in the robot's, x y z qx qy qz qw; unset: from tf_static"
+    )
+    rectified: bool | None = Field(
+        None, description="images are free of distortion, those of P; unset: if the topic is called image_rect..."
+    )
+    image_delay_s: float = Field(
+        0.0, ge=-10, le=10, description="images are stamped so much later than taken, by the clock of odometry [s]"
     )
 
     set_initial_pose: bool = Field(False, description="start at initial_pose; false: at the saved pose or initialpose")
@@ -72,7 +80,7 @@ class LocalizerConfig(Config):
         "auto", description="of the images: reliable loses none; auto: best_effort where the camera publishes so"
     )
     odometry_wait_s: float = Field(
-        0.1, ge=0, le=2, description="an image waits this long for odometry that is not older [s]"
+        0.1, ge=0, le=2, description="an image waits this long for odometry that is not older, if it comes so soon [s]"
     )
     time_jump_s: float = Field(
         1.0, gt=0, description="two images older than the last by more start anew: at initial_pose or the last good [s]"
@@ -83,7 +91,9 @@ class LocalizerConfig(Config):
         "odom", description="odom: global -> odometry frame, as REP-105 has it; base_link: global -> robot's frame; "
         "without odometry only base_link"
     )
-    transform_tolerance: float = Field(0.1, ge=0, le=5, description="map -> odom is stamped this far ahead of now [s]")
+    transform_tolerance: float = Field(
+        0.1, ge=0, le=5, description="map -> odom is stamped this far ahead of now; base_link at most 0.1 [s]"
+    )
     path_step_m: float = Field(0.5, gt=0, description="distance between the poses of `path` [m]")
     path_poses: int = Field(2000, ge=1, description="`path` keeps this many poses")
     overlay_period_s: float = Field(0.5, ge=0, description="least time between two pictures on `overlay` [s]")

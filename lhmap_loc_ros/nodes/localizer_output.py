@@ -30,6 +30,7 @@ from .conversions import (
     to_pose_with_covariance,
 )
 from .diagnostics import of_node, track_status
+from .local_frame import LocalFrame
 from .localizer_config import LocalizerConfig
 from .map_transform import MapTransform
 
@@ -55,7 +56,8 @@ class LocalizerOutput:
         self._overlay = self._publisher(Image, "overlay", 1)
         self._cloud = self._publisher(PointCloud2, "map_cloud", LATCHED)
         self.transform = MapTransform(node, config, self.global_frame)
-        self._publishers.append(self.transform.publisher)
+        self.local = LocalFrame.of(self.global_frame, lhmap.metadata)
+        self._publishers += [self.transform.publisher, self.local.broadcast(node).pub_tf]
         self._poses: deque = deque(maxlen=config.path_poses)
         self._last_in_path: np.ndarray | None = None
         self._last_overlay, self._last_state, self._telling = -np.inf, None, threading.Lock()
@@ -79,7 +81,7 @@ class LocalizerOutput:
         damaged: list[MapFormatError] = []
         if self._config.map_cloud_points:
             points = self._map.hottest(self._config.map_cloud_points, damaged)
-            self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.global_frame)))
+            self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.local.drawn), self.local.origin))
         return damaged
 
     def publish_track(self, result: TrackResult) -> None:
@@ -142,7 +144,8 @@ class LocalizerOutput:
         if last is not None and pose_error(result.T_map_base, last)[0] < self._config.path_step_m:
             return
         self._last_in_path = result.T_map_base
-        head = header(result.stamp_ns, self.global_frame)
-        self._poses.append(matrix_to_pose_stamped(result.T_map_base, head))
+        head, pose = header(result.stamp_ns, self.local.drawn), result.T_map_base.copy()
+        pose[:3, 3] -= self.local.origin
+        self._poses.append(matrix_to_pose_stamped(pose, head))
         if self._path.get_subscription_count():
             self._path.publish(Path(header=head, poses=list(self._poses)))

@@ -16,7 +16,6 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -25,6 +24,7 @@ from ..evaluation.overlay import draw_overlay
 from ..geometry import Camera, make_pose
 from ..inference import Model
 from ..lhmap import LHMap
+from ..localization.inputs import doubt_of_frame
 from ..localization.refine import Refiner
 from ..localization.relocalize import Recovery, Relocalizer
 from ..localization.states import TrackState
@@ -33,11 +33,14 @@ from ..memory import give_back_compiler
 from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import WAITING, Health
+from .fixed_frames import FixedFrames
+from .image_order import ImageOrder, Order
 from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
+from .odometry_input import OdometryInput, Stamps
 
 _JOIN_S = 10.0
 _PATIENCE_S = 5.0
@@ -89,16 +92,23 @@ class Session:
         self._mailbox, self._active = Mailbox(), threading.Event()
         self._waiting_since = math.inf
         self._next_start = NextStart()
-        self._last_ns = {name: -1 for name in names}
-        self._went_back_to: int | None = None
+        self._order = ImageOrder(names)
         self._logged_at: dict[str, float] = {}
+        self._asked_about: set[CameraInput] = set()
         with ExitStack() as on_failure:
             self.map = on_failure.enter_context(LHMap.open(config.map_path))
             warm_up(refiner, self.map, config.tracker.crop_radius_m)
             self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
             self._recovery = Recovery(self.map, refiner, config.relocalize, time.monotonic, relocalizer)
             self._tracker = Tracker(config.tracker, refiner, self.map)
-            self._cameras = {name: CameraInput(node, config, topic_of(name, "camera_info")) for name in names}
+            self._frames = FixedFrames(node, config.base_frame_id, partial(self._leave_out, "transform"))
+            on_failure.callback(self._frames.close)
+            self._odometry = OdometryInput(node, config, self._frames)
+            self._stamps = {name: Stamps(node, "an image") for name in names}
+            self._cameras = {
+                name: CameraInput(config, self._frames, topic, topic_of(name, "camera_info"))
+                for name, topic in zip(names, self._topics, strict=True)
+            }
             self._output = LocalizerOutput(node, config, self.map)
             on_failure.callback(self._output.close)
             for damage in self._output.publish_map(node.get_clock().now().nanoseconds):
@@ -166,8 +176,7 @@ class Session:
         self._mailbox.close()
         self._worker.join(timeout=_JOIN_S)
         self._starts.save()
-        for camera in self._cameras.values():
-            camera.close()
+        self._frames.close()
         self._output.close()
         self.map.close()
 
@@ -184,39 +193,32 @@ class Session:
     def on_image(self, camera: str, data: bytes) -> None:
         try:
             stamp_ns, frame_id = convert.serialized_header(data)
+            taken_ns = self._stamps[camera].of(stamp_ns) - round(self._config.image_delay_s * convert.SECOND_NS)
         except InputError as error:
-            self._warn("image", str(error))
+            self._leave_out("image", str(error))
             return
         self._cameras[camera].on_image_frame(frame_id)
         if self._active.is_set():
-            self._mailbox.put_image(Frame(stamp_ns, data, camera, frame_id))
+            self._mailbox.put_image(Frame(taken_ns, data, camera, frame_id))
 
     def on_camera_info(self, camera: str, message: CameraInfo) -> None:
         try:
             self._cameras[camera].on_camera_info(message)
         except InputError as error:
-            self._warn("camera_info", str(error))
+            self._leave_out("camera_info", f"camera_info: {error}")
 
     def on_odometry(self, message: Odometry) -> None:
-        frames = message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/")
-        expected = self._config.odom_frame_id, self._config.base_frame_id
-        if frames != expected:
-            found = f"{frames[1]!r} in {frames[0]!r}"
-            self._warn("odometry", f"odometry is of {found}, expected {expected[1]!r} in {expected[0]!r}")
-            return
         try:
-            pose = convert.pose_to_matrix(message.pose.pose)
+            stamp_ns, T_odom_base = self._odometry.read(message)
         except InputError as error:
-            self._warn("odometry", f"odometry: {error}")
+            self._leave_out("odometry", str(error))
             return
-        self._mailbox.put_odometry(convert.to_ns(message.header.stamp), pose)
+        self._mailbox.put_odometry(stamp_ns, T_odom_base)
 
     def on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         c = self._config
         try:
-            start = read_initial_pose(
-                message, self.global_frame, self.map.metadata.path, c.initial_sigma_m, c.initial_sigma_deg
-            )
+            start = read_initial_pose(message, self.map, self._output.local, c.initial_sigma_m, c.initial_sigma_deg)
         except InputError as error:
             # always: somebody has just sent it, and looks
             self.health.complain(f"initialpose: {error}")
@@ -239,8 +241,7 @@ class Session:
             try:
                 self._localize(frame)
             except LhmapError as error:
-                self.health.refuse(str(error))
-                self._log("localization", str(error))
+                self._refuse(str(error))
             except Exception:
                 if not self._node.context.ok():  # the end came while publishing
                     return
@@ -260,10 +261,12 @@ class Session:
         # 2. odometry up to the image, then a start pose if one came
         for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
             self._add_odometry(stamp_ns, pose)
+        self._output.transform.at_odometry(self._tracker.odometry_ns, self._tracker.odometry_at)
         if not self._initialize(frame.stamp_ns):
             return
         # 3. the pose
-        mounted, image = camera.mounted, camera.rectifier.views(self._decoded(frame))
+        kind = Image if self._config.image_transport == "raw" else CompressedImage
+        image, mounted = camera.undistort(convert.read_image(frame.data, kind))
         result = self._tracker.process_image(frame.stamp_ns, image, mounted)
         if not self._active.is_set():
             self.health.refuse("deactivated meanwhile")
@@ -273,6 +276,8 @@ class Session:
         latency_ms = 1e3 * (time.monotonic() - frame.arrived)
         self._output.publish_status(result, latency_ms)
         self.health.localized(result, latency_ms)
+        self.health.placed_at = self._output.transform.placed_at
+        self._ask_about(camera, result.T_map_base @ mounted.T_base_camera)
         self._output.publish_overlay(image, mounted, frame.frame_id, result)
         # 5. for bad times; a search takes seconds, and a start pose or a deactivation ends it
         if result.state is TrackState.TRACKING:
@@ -285,33 +290,29 @@ class Session:
             place = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
             self._next_start.offer(place)
 
-    def _decoded(self, frame: Frame) -> np.ndarray:
-        kind = Image if self._config.image_transport == "raw" else CompressedImage
-        return convert.image_to_array(deserialize_message(frame.data, kind))
+    def _ask_about(self, camera: CameraInput, T_map_camera: np.ndarray) -> None:
+        """Tells, once a camera, that it seems to look up or down, by its place at the first image."""
+        if camera not in self._asked_about:
+            self._asked_about.add(camera)
+            doubt = doubt_of_frame(T_map_camera, camera.frame or "camera_in_base")
+            if doubt:
+                self.health.doubt = doubt
+                self._node.get_logger().warning(doubt)
 
     def _is_in_order(self, frame: Frame) -> bool:
-        """False for an image that is late; a clock that went back, as two images in a row show, starts anew."""
-        stamp_ns, last_ns = frame.stamp_ns, max(self._last_ns.values())
-        # images of two cameras may have the same stamp, those of one may not
-        if stamp_ns >= last_ns and stamp_ns > self._last_ns[frame.camera]:
-            self._last_ns[frame.camera], self._went_back_to = stamp_ns, None
-            return True
-        if stamp_ns > last_ns - self._config.time_jump_s * convert.SECOND_NS or not self._goes_on_from(stamp_ns):
+        """False for an image that is late or whose stamp is false; a clock that went back starts anew."""
+        order = self._order.of(frame.camera, frame.stamp_ns, self._config.time_jump_s)
+        if order is Order.LATE:
             self.health.late += 1
-            return False
-        seconds = (last_ns - stamp_ns) / convert.SECOND_NS
-        self._node.get_logger().warning(f"time went back by {seconds:.1f} s: starting anew")
-        self._last_ns, self._went_back_to = dict.fromkeys(self._last_ns, -1) | {frame.camera: stamp_ns}, None
-        self._tracker.clear()
-        self._output.restart_path()
-        self._output.transform.forget()
-        self._next_start.offer(self._starts.after_a_jump(seconds))
-        return True
-
-    def _goes_on_from(self, stamp_ns: int) -> bool:
-        """Whether an image far behind the last one follows another such: one alone has been on its way for long."""
-        before, self._went_back_to = self._went_back_to, stamp_ns
-        return before is not None and before < stamp_ns
+        elif order is Order.FAR_AHEAD:
+            self._refuse(f"an image is stamped {self._order.jump_s:.0f} s after the last one")
+        elif order is Order.ANEW:
+            self._node.get_logger().warning(f"time went back by {self._order.jump_s:.1f} s: starting anew")
+            self._tracker.clear()
+            self._output.restart_path()
+            self._output.transform.forget()
+            self._next_start.offer(self._starts.after_a_jump(self._order.jump_s))
+        return order in (Order.NEXT, Order.ANEW)
 
     def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:
         # where a bag begins anew, its last odometry may come after the first new image, which cleared the track
@@ -321,7 +322,7 @@ class Session:
         try:
             self._tracker.add_odometry(stamp_ns, pose)
         except InputError as error:
-            self._warn("odometry", str(error))
+            self._leave_out("odometry", str(error))
 
     def _initialize(self, image_ns: int) -> bool:
         """Hands a start pose to the tracker if one came; False while there never was one."""
@@ -336,6 +337,16 @@ class Session:
         if not self._tracker.initialized:
             self.health.refuse(f"{WAITING} (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path")
         return self._tracker.initialized
+
+    def _refuse(self, problem: str) -> None:
+        """Tells of an image that cannot be localized."""
+        self.health.refuse(problem)
+        self._log("localization", problem)
+
+    def _leave_out(self, what: str, problem: str) -> None:
+        """Tells of a message that is of no use, and counts it by what it is of."""
+        self.health.leave_out(what, problem)
+        self._log(what, problem)
 
     def _warn(self, subject: str, problem: str) -> None:
         """Tells of what came and is of no use; images may be localized all the same."""

@@ -22,6 +22,7 @@ from ..mapping.config import BuildConfig
 from ..memory import give_back_large_arrays
 from .conversions import header, map_to_cloud
 from .diagnostics import key_values, of_node
+from .local_frame import LocalFrame
 from .localizer_output import LATCHED
 from .parameters import declare
 from .runtime import run
@@ -79,9 +80,10 @@ class MapBuilderNode(Node):
     def _build(self) -> None:
         c = self.config
         with build_map(c.bag_path, c.map_path, c.build, self._report) as lhmap:
-            stamp_ns = self.get_clock().now().nanoseconds
+            stamp_ns, local = self.get_clock().now().nanoseconds, LocalFrame.of(lhmap.metadata.frame, lhmap.metadata)
+            local.broadcast(self)
             points = lhmap.hottest(c.map_cloud_points)
-            self._cloud.publish(map_to_cloud(points, header(stamp_ns, lhmap.metadata.frame)))
+            self._cloud.publish(map_to_cloud(points, header(stamp_ns, local.drawn), local.origin))
             done = f"{c.map_path}: {lhmap.metadata.points} points"
         self._status = _status(DiagnosticStatus.OK, "done", {"map": c.map_path, "points": lhmap.metadata.points})
         self.get_logger().info(done)

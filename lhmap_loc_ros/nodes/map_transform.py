@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transform from the map to the robot, on /tf: at each image, and of map -> odom also in between."""
+"""The transform from the map to the robot, on /tf: at each image, and also in between."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
+from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from rclpy.node import Node
 from tf2_ros import TransformBroadcaster
 
+from ..geometry import interpolate, inverse, se3_exp
 from ..localization.states import TrackState
 from ..localization.tracker import TrackResult
 from .conversions import SECOND_NS, header, matrix_to_transform
 from .localizer_config import LocalizerConfig
 
 PERIOD_S = 0.05
-"""Between two broadcasts of map -> odom."""
+"""Between two broadcasts while no image comes."""
+PREDICT_S = 1.0
+"""map -> base_link is continued at constant velocity for no longer after an image."""
 _CLOCKS_APART_S = 5.0
 """Images stamped further from the node's clock than this are of another clock, as those of a bag."""
+_WAITING_IMAGES = 100
+"""So many images without odometry are kept until it comes."""
 
 
 class MapTransform:
@@ -25,14 +34,19 @@ class MapTransform:
 
     At an image two transforms map -> odom leave: one with the image's stamp, with which a lookup at that time agrees
     with `pose` ever after, and one stamped `transform_tolerance` ahead of now. The second is repeated with a fresh
-    stamp while the pose is good, so that a lookup at now needs no new image.
+    stamp while the pose is good, so that a lookup at now needs no new image. Without odometry map -> base_link is
+    continued so by the velocity, but not for long.
     """
 
     def __init__(self, node: Node, config: LocalizerConfig, global_frame: str):
         self._node, self._config, self._frame = node, config, global_frame
         self._broadcaster = TransformBroadcaster(node)
         self._lock = threading.Lock()
+        self.placed_at = -math.inf
+        """When map -> odom was last told by odometry, steady clock [s]."""
+        self._waiting: deque[tuple[int, np.ndarray]] = deque(maxlen=_WAITING_IMAGES)
         self._T_map_odom: np.ndarray | None = None
+        self._moving: tuple[np.ndarray, np.ndarray] | None = None  # T_map_base at the image, and its twist
         self._image_ns = self._newest_ns = -1
 
     @property
@@ -47,7 +61,9 @@ class MapTransform:
     def forget(self) -> None:
         """Repeats nothing until the next image: the track is lost, or the clock went back."""
         with self._lock:
-            self._T_map_odom, self._image_ns, self._newest_ns = None, -1, -1
+            self._T_map_odom = self._moving = None
+            self._image_ns = self._newest_ns = -1
+            self._waiting.clear()
 
     def at_image(self, result: TrackResult) -> None:
         """Broadcasts the pose at an image; a lost track has none, and of two images of one stamp the first counts."""
@@ -55,34 +71,80 @@ class MapTransform:
             self.forget()
         elif self._config.tf_broadcast:
             with self._lock:
-                self._at_image(result)
+                known, self._image_ns = result.stamp_ns == self._image_ns, result.stamp_ns
+                (self._base_at_image if self._config.tf_child == "base_link" else self._odom_at_image)(result, known)
+
+    def at_odometry(self, newest_ns: int | None, odometry_at: Callable[[int], np.ndarray | None]) -> None:
+        """Broadcasts map -> odom where odometry came after the images that it tells of.
+
+        `odometry_at` gives T_odom_base (4, 4) at a stamp [ns], None where odometry does not tell; `newest_ns` is the
+        stamp of the newest. Odometry that comes too seldom to tell of images is joined to the poses of those around it.
+        """
+        with self._lock:
+            if newest_ns is None or not self._waiting or self._waiting[0][0] > newest_ns:
+                return
+            passed = [(ns, pose) for ns, pose in self._waiting if ns <= newest_ns]
+            told = [(ns, pose, odometry_at(ns)) for ns, pose in passed]
+            if all(T_odom_base is None for *_, T_odom_base in told):
+                if len(passed) == len(self._waiting):  # the next image is still to come
+                    return
+                (t0, before), (t1, after) = passed[-1], self._waiting[len(passed)]
+                between = interpolate(before, after, (newest_ns - t0) / (t1 - t0))
+                told = [(newest_ns, between, odometry_at(newest_ns))]
+            for _ in passed:
+                self._waiting.popleft()
+            self._place([(ns, pose @ inverse(T)) for ns, pose, T in told if T is not None])
 
     def repeat(self) -> None:
-        """Broadcasts map -> odom as of the last image with a fresh stamp, where it is known; from any thread."""
+        """Broadcasts what the last image told with a fresh stamp, where it is known; from any thread."""
         with self._lock:
-            if self._T_map_odom is not None and self._config.tf_broadcast and self._is_now(self._image_ns):
-                self._send(self._ahead_of(self._now()))
+            if not self._config.tf_broadcast or not self._is_now(self._image_ns):
+                return
+            if self._T_map_odom is not None:
+                self._send([], self._ahead_of(self._now()))
+            elif self._moving is not None:
+                self._predict(self._now())
 
-    def _at_image(self, result: TrackResult) -> None:
-        known = result.stamp_ns == self._image_ns
-        self._image_ns = result.stamp_ns
-        if self._config.tf_child == "base_link":
-            # the robot's own pose is that of its stamp alone
+    def _base_at_image(self, result: TrackResult, known: bool) -> None:
+        if not known:
+            head = header(result.stamp_ns, self._frame)
+            self._broadcast(matrix_to_transform(result.T_map_base, head, self._config.base_frame_id))
+        self._moving = None if result.velocity is None else (result.T_map_base, result.velocity)
+
+    def _predict(self, now_ns: int) -> None:
+        # a little ahead, so that a lookup at now lies between two of them
+        stamp_ns = min(self._ahead_of(now_ns), now_ns + round(2 * PERIOD_S * SECOND_NS))
+        seconds = (stamp_ns - self._image_ns) / SECOND_NS
+        if seconds > PREDICT_S or stamp_ns <= self._newest_ns:
+            return
+        self._newest_ns = stamp_ns
+        T_map_base, velocity = self._moving
+        predicted = T_map_base @ se3_exp(seconds * velocity)
+        self._broadcast(matrix_to_transform(predicted, header(stamp_ns, self._frame), self._config.base_frame_id))
+
+    def _odom_at_image(self, result: TrackResult, known: bool) -> None:
+        if result.T_map_odom is None:  # odometry did not reach this image yet; the last transform stands
             if not known:
-                head = header(result.stamp_ns, self._frame)
-                self._broadcast(matrix_to_transform(result.T_map_base, head, self._config.base_frame_id))
+                self._waiting.append((result.stamp_ns, result.T_map_base))
             return
-        if result.T_map_odom is None:  # odometry did not reach this image; the last transform stands
-            return
-        self._T_map_odom = result.T_map_odom
-        fresh = self._is_now(result.stamp_ns)
-        if not fresh:
+        self._waiting.clear()
+        if not self._is_now(result.stamp_ns):
             self._node.get_logger().warning(
                 "images are stamped at another time than this node's clock has (use_sim_time?): "
                 f"{self._frame} -> {self._config.odom_frame_id} follows their stamps",
                 once=True,
             )
-        self._send(*([] if known else [result.stamp_ns]), self._ahead_of(self._now() if fresh else result.stamp_ns))
+        if known:
+            self._T_map_odom, self.placed_at = result.T_map_odom, time.monotonic()
+            self._send([], self._ahead())
+        else:
+            self._place([(result.stamp_ns, result.T_map_odom)])
+
+    def _place(self, placed: list[tuple[int, np.ndarray]]) -> None:
+        """map -> odom at some stamps, and as at the last of them ahead of now."""
+        if placed:
+            self._T_map_odom, self.placed_at = placed[-1][1], time.monotonic()
+            self._send(placed, self._ahead())
 
     def _now(self) -> int:
         return self._node.get_clock().now().nanoseconds
@@ -93,17 +155,19 @@ class MapTransform:
     def _ahead_of(self, stamp_ns: int) -> int:
         return stamp_ns + round(self._config.transform_tolerance * SECOND_NS)
 
-    def _send(self, *stamps_ns: int) -> None:
-        """map -> odom at some stamps, the last of which must be newer than all before: clocks may stand still."""
-        *earlier, newest_ns = stamps_ns
+    def _ahead(self) -> int:
+        """The stamp ahead of now by the clock of the images."""
+        return self._ahead_of(self._now() if self._is_now(self._image_ns) else self._image_ns)
+
+    def _send(self, placed: list[tuple[int, np.ndarray]], newest_ns: int) -> None:
+        """map -> odom at some stamps, and the last one again at a stamp that must be newer: clocks may stand still."""
+        placed = list(placed)
         if newest_ns > self._newest_ns:
             self._newest_ns = newest_ns
-            earlier.append(newest_ns)
-        child = self._config.odom_frame_id
-        if earlier:
-            self._broadcast(
-                *(matrix_to_transform(self._T_map_odom, header(ns, self._frame), child) for ns in earlier)
-            )
+            placed.append((newest_ns, self._T_map_odom))
+        if placed:
+            child = self._config.odom_frame_id
+            self._broadcast(*(matrix_to_transform(T, header(ns, self._frame), child) for ns, T in placed))
 
     def _broadcast(self, *transforms) -> None:
         self._broadcaster.sendTransform(list(transforms))

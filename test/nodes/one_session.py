@@ -46,23 +46,29 @@ class Fed:
     def __init__(self, session):
         self.session, self.stamp_ns = session, START
 
-    def image(self, camera="", after_s=0.1):
-        """Shows an image and waits until the session has dealt with it."""
+    def image(self, camera="", after_s=0.1, info=None, frame="camera"):
+        """Shows an image and waits until the session has dealt with it; `info`: a calibration of one's own."""
         self.stamp_ns += round(after_s * SECOND)
-        message, before = image_message(self.stamp_ns, picture(self.stamp_ns)), self._done
-        self.session.on_camera_info(camera, calibration(self.stamp_ns, 160, 48))
-        self.session.on_image(camera, serialize_message(message))
+        message = image_message(self.stamp_ns, picture(self.stamp_ns))
+        message.header.frame_id = frame
+        self.session.on_camera_info(camera, calibration(self.stamp_ns, 160, 48) if info is None else info)
+        self.show(message, camera)
+
+    def show(self, message, camera=""):
+        """Hands a message over, or its bytes, and waits until the session has dealt with it."""
+        before = self._done
+        self.session.on_image(camera, message if isinstance(message, bytes) else serialize_message(message))
         assert wait_until(lambda: self._done > before), self.session.health.problem
 
     @property
     def _done(self):
         health = self.session.health
-        return health.used + health.refused + health.late
+        return health.used + health.refused + health.late + health.left_out["image"]
 
-    def odometry(self, pose=None, stamp_ns=None):
+    def odometry(self, pose=None, stamp_ns=None, child="base_link"):
         """Odometry, by default standing still at the origin."""
         stamp_ns = self.stamp_ns if stamp_ns is None else stamp_ns
-        message = Odometry(header=convert.header(stamp_ns, "odom"), child_frame_id="base_link")
+        message = Odometry(header=convert.header(stamp_ns, "odom"), child_frame_id=child)
         message.pose.pose = convert.matrix_to_pose(np.eye(4) if pose is None else pose)
         self.session.on_odometry(message)
 

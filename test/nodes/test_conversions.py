@@ -6,19 +6,19 @@ import array
 import cv2
 import numpy as np
 import pytest
-from geometry_msgs.msg import Pose, PoseWithCovarianceStamped
+from geometry_msgs.msg import Pose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 from sensor_msgs_py import point_cloud2
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import make_pose, se3_exp
 from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.nodes import conversions as convert
-from lhmap_loc_ros.nodes.initial_pose import InitialPose, read_initial_pose
+from lhmap_loc_ros.nodes.initial_pose import InitialPose
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
 HEAD = convert.header(1_700_000_000_123_456_789, "map")
@@ -90,15 +90,10 @@ def test_broken_compressed_data_is_named():
         convert.image_to_array(CompressedImage(format="jpeg", data=array.array("B", b"nothing")))
 
 
-def test_a_calibration_becomes_a_camera():
-    message = CameraInfo(width=640, height=480, k=[400.0, 0, 320, 0, 410, 240, 0, 0, 1], distortion_model="plumb_bob")
-    camera = convert.camera_info_to_rectifier(message).camera
-    assert (camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy) == (640, 480, 400, 410, 320, 240)
-
-
-def test_an_empty_calibration_is_named():
-    with pytest.raises(InputError, match="K is zero"):
-        convert.camera_info_to_rectifier(CameraInfo(width=640, height=480))
+def test_bytes_that_are_no_image_are_named():
+    data = serialize_message(image(PIXELS, "rgb8"))
+    with pytest.raises(InputError, match="60 bytes are no Image"):
+        convert.read_image(data[:60], Image)
 
 
 @settings(max_examples=30, deadline=None)
@@ -147,35 +142,6 @@ def test_a_map_becomes_a_cloud_with_heat_as_intensity():
     np.testing.assert_allclose(rows[:, :3], points + [10, 20, 30], atol=1e-5)
     np.testing.assert_array_equal(rows[:, 3], heat)
     assert cloud.header == HEAD
-
-
-def initial(covariance, frame="map", z=0.0):
-    message = PoseWithCovarianceStamped(header=convert.header(5_000_000_000, frame))
-    message.pose.pose.position.x, message.pose.pose.position.z = 10.0, z
-    message.pose.covariance = covariance
-    return message
-
-
-def test_a_pose_drawn_in_the_plane_gets_height_and_doubt_from_the_map():
-    covariance = np.zeros((6, 6))
-    covariance[[0, 1, 5], [0, 1, 5]] = 0.25, 0.25, 0.06
-    path = np.array([(0.0, 0.0, 100.0, 0.0), (11.0, 0.0, 103.0, 0.0)])
-    start = read_initial_pose(initial(covariance.ravel()), "map", path, 2.0, 5.0)
-    assert start.T_map_base[2, 3] == 103.0
-    tilt = np.radians(5.0) ** 2
-    np.testing.assert_allclose(np.diag(start.covariance), [0.25, 0.25, 4.0, tilt, tilt, 0.06])
-
-
-def test_a_full_initial_pose_is_taken_as_it_is():
-    path = np.array([(10.0, 0.0, 0.0, 0.0)])
-    start = read_initial_pose(initial((0.1 * np.eye(6)).ravel(), z=7.0), "map", path, 2.0, 5.0)
-    assert start.T_map_base[2, 3] == 7.0
-    np.testing.assert_allclose(start.covariance, 0.1 * np.eye(6))
-
-
-def test_an_initial_pose_in_another_frame_is_named():
-    with pytest.raises(InputError, match="'odom', expected 'map'"):
-        read_initial_pose(initial(np.eye(6).ravel(), frame="odom"), "map", np.empty((0, 4)), 1.0, 1.0)
 
 
 def test_an_initial_pose_of_another_clock_is_taken_as_of_the_image():

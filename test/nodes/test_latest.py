@@ -5,6 +5,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from lhmap_loc_ros.nodes import latest
 from lhmap_loc_ros.nodes.latest import Frame, Mailbox
@@ -49,6 +50,71 @@ def test_odometry_that_has_ended_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(latest, "SILENT_S", 0.0)
     began = time.monotonic()
     assert len(mailbox.take_odometry(10, wait_s=60)) == 1 and time.monotonic() < began + 30
+
+
+def test_an_image_that_comes_late_does_not_take_the_place_of_a_newer_one():
+    mailbox, second = Mailbox(), 1_000_000_000
+    for stamp_ns in (5 * second, 5 * second - 1, 5 * second):
+        mailbox.put_image(image(stamp_ns))
+    assert mailbox.take_image().stamp_ns == 5 * second and (mailbox.received, mailbox.dropped) == (3, 2)
+    # where the clock went back it does
+    mailbox.put_image(image(5 * second))
+    mailbox.put_image(image(2 * second))
+    assert mailbox.take_image().stamp_ns == 2 * second
+
+
+class Clock:
+    """The steady clock of the mailbox; waiting lets time go by, and odometry come that is due."""
+
+    def __init__(self, mailbox, monkeypatch):
+        self.now, self.due, self.waited, self.mailbox = 100.0, [], [], mailbox
+        monkeypatch.setattr(latest.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(mailbox._changed, "wait_for", self.wait_for)
+
+    def until(self, then):
+        while self.due and self.due[0][0] <= then:
+            self.now, stamp_ns = self.due.pop(0)
+            self.mailbox.put_odometry(stamp_ns, np.eye(4))
+        self.now = then
+
+    def wait_for(self, condition, timeout):
+        end, began = self.now + timeout, self.now
+        while not condition() and self.now < end:
+            self.until(min(end, self.due[0][0]) if self.due else end)
+        self.waited.append(self.now - began)
+
+
+@pytest.mark.parametrize(
+    ("every_s", "late_s", "waits"),
+    [(0.02, 0.01, "each"), (0.02, 0.3, "none"), (0.02, 1.0, "none"), (1.0, 0.0, "none"), (0.1, 0.09, "each")],
+)
+def test_images_wait_only_for_odometry_that_comes_soon(monkeypatch, every_s, late_s, waits):
+    mailbox = Mailbox()
+    clock, ns = Clock(mailbox, monkeypatch), 1_000_000_000
+    stamps = np.arange(0.005, 20, every_s)
+    clock.due = [(100 + s + late_s, round(s * ns)) for s in stamps]
+    for k in range(150):
+        at = k / 10
+        clock.until(max(100 + at, clock.now))
+        mailbox.take_odometry(round(at * ns), 0.1)
+    settled = [w for w in clock.waited if w > 0]
+    assert sum(settled) < 150 * 0.1
+    if waits == "each":
+        assert len(settled) > 140 and max(settled) < 0.1
+    else:
+        assert len(settled) < 10 and sum(settled) < 1.0
+
+
+def test_odometry_that_comes_in_time_again_is_waited_for_again(monkeypatch):
+    mailbox = Mailbox()
+    clock, ns = Clock(mailbox, monkeypatch), 1_000_000_000
+    late_s = lambda s: 0.4 if 5 < s < 8 else 0.01  # noqa: E731
+    clock.due = sorted((100 + s + late_s(s), round(s * ns)) for s in np.arange(0.005, 20, 0.02))
+    for k in range(150):
+        clock.until(max(100 + k / 10, clock.now))
+        mailbox.take_odometry(round(k / 10 * ns), 0.1)
+    assert len([w for w in clock.waited if 0 < w < 0.1]) > 110
+    assert len([w for w in clock.waited if w >= 0.1]) < 5
 
 
 def test_closing_ends_the_wait_of_the_worker():
