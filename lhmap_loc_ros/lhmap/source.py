@@ -106,7 +106,7 @@ class TileSource:
         return data
 
     def read_section(self, name: str) -> tuple[int, bytes] | None:
-        """Version and bytes of a section, None if the file has none of that name; raises MapFormatError if damaged."""
+        """Version and bytes of a section, None if there is none of that name; raises MapFormatError if damaged."""
         end = os.fstat(self._file.fileno()).st_size
         for section in reversed(self.metadata.sections):
             end -= section.bytes
@@ -114,9 +114,8 @@ class TileSource:
                 data = os.pread(self._file.fileno(), section.bytes, end)
                 crc = zlib.crc32(data)
                 if crc != section.crc:
-                    raise MapFormatError(
-                        f"{self.path}: section {name!r} is damaged: checksum {crc:08x} found, expected {section.crc:08x}"
-                    )
+                    checksums = f"checksum {crc:08x} found, expected {section.crc:08x}"
+                    raise MapFormatError(f"{self.path}: section {name!r} is damaged: {checksums}")
                 return section.version, data
         return None
 

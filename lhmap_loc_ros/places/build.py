@@ -62,7 +62,7 @@ def describe_map(
 def add_places(
     path, describer: Describer, report: Report | None = None, keep: Keep = lambda name, compute: compute()
 ) -> PlaceDatabase:
-    """Adds a place database to the map file `path`, or replaces the one it has; the file changes whole or not at all."""
+    """Adds a place database to the map file `path`, or replaces its own; the file changes whole or not at all."""
     with LHMap.open(path) as lhmap:
         database = describe_map(lhmap, describer, report, keep)
         write_with_section(lhmap, Path(path), database.to_section(lhmap))

@@ -21,4 +21,4 @@ class Describer(Protocol):
         """Unit vector (D,) float32 of an undistorted image (H, W, 3) uint8 RGB of `camera`."""
 
     def views(self, points: MapPoints, poses: np.ndarray) -> np.ndarray:
-        """Unit vectors (N, D) float32 of the map `points` seen by a virtual camera from `poses` (N, 4, 4), map frame."""
+        """Unit vectors (N, D) float32 of the map `points` as seen from `poses` (N, 4, 4) T_map_camera."""

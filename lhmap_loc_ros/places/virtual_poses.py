@@ -60,7 +60,7 @@ def ground_height(points: np.ndarray, place: np.ndarray) -> float:
 
 def camera_poses(position: np.ndarray, yaws: np.ndarray) -> np.ndarray:
     """Poses (N, 4, 4) T_map_camera of a level camera at a position (3,) looking along `yaws` (N,) [rad]."""
-    turns = Rotation.from_euler("z", np.asarray(yaws, float)).as_matrix()
+    turns = Rotation.from_euler("z", np.asarray(yaws, float)[:, None]).as_matrix()
     return np.array([make_pose(turn @ BASE_FROM_OPTICAL, position) for turn in turns])
 
 
