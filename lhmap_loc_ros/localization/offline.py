@@ -16,12 +16,14 @@ from ..datasets.tum import write_tum
 from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
+from ..places.start_search import StartSearch
 from .inputs import BagInputs, images, read_odometry, read_setup
 from .motion import SECOND_NS
 from .record import RunRecord
 from .refine import Refiner, RefinerConfig
 from .relocalize import Recovery, RelocalizeConfig
 from .start import StartPose
+from .states import TrackState
 from .tracker import MountedCamera, Tracker, TrackerConfig
 
 Report = Callable[[str, int, int], None]
@@ -39,26 +41,31 @@ class LocalizeConfig(Config):
 def localize_bag(
     bag,
     lhmap: LHMap,
-    start: StartPose | Callable[[int], StartPose],
+    start: StartPose | Callable[[int], StartPose] | None,
     config: LocalizeConfig | None = None,
     report: Report | None = None,
     refiner: Refiner | None = None,
     max_images: int | None = None,
+    search: StartSearch | None = None,
 ) -> RunRecord:
     """The pose at each image of a bag.
 
-    `start` is the pose at the first image, or a function of its stamp [ns]. Odometry is read up to the image before
-    the image is used. A lost track looks for its place as that of `localizer_node` does. The latency recorded is the
-    time one image took. Raises BagError for a bag that lacks what `config.inputs` names.
+    `start` is the pose at the first image, or a function of its stamp [ns]; None: `search`, by default that of the
+    shipped networks, finds the place, and images before it is found have no pose. Odometry is read up to the image
+    before the image is used. A lost track looks for its place as that of `localizer_node` does. The latency recorded is
+    the time one image took. Raises BagError for a bag that lacks what `config.inputs` names, InputError where no image
+    tells its place.
     """
     config = config or LocalizeConfig()
-    results, latency_ms = [], []
+    results, latency_ms, searched = [], [], 0
     with BagReader(bag) as reader:
         # 1. the camera, the odometry, the networks
         setup, odometry = read_setup(reader, config.inputs), read_odometry(reader, config.inputs)
         refiner = refiner or Refiner(config.refiner)
         tracker, camera = Tracker(config.tracker, refiner, lhmap), MountedCamera(setup.camera, setup.T_base_camera)
         feed = OdometryFeed(odometry, tracker)
+        if start is None and search is None:
+            search = StartSearch.in_map(lhmap, refiner)
         recovery = Recovery(lhmap, refiner, config.relocalize, clock=lambda: results[-1].stamp_ns / SECOND_NS)
         total = min(reader.count(config.inputs.image), max_images or np.iinfo(int).max)
         # 2. image by image
@@ -66,19 +73,34 @@ def localize_bag(
             feed.until(stamp_ns)
             if not tracker.initialized:
                 first = start(stamp_ns) if callable(start) else start
+                if first is None:
+                    first = search.find(stamp_ns, image, camera, feed.at(stamp_ns))
+                if first is None:
+                    searched += 1
+                    if report is not None:
+                        report("search", searched, total)
+                    if searched == total:
+                        break
+                    continue
                 _check_start(first, lhmap, config.tracker)
                 tracker.initialize(stamp_ns, first.T_map_base, first.covariance)
                 recovery.was_at(first.T_map_base)
             began = time.perf_counter()
             results.append(tracker.process_image(stamp_ns, image, camera))
             found = recovery.after(results[-1], image, camera, config.tracker.crop_radius_m)
+            if search is not None and results[-1].state is not TrackState.LOST:
+                search.restart()
+            elif search is not None and found is None:
+                found = search.find(stamp_ns, image, camera, feed.at(stamp_ns))
             if found is not None:
                 tracker.initialize(stamp_ns, found.T_map_base, found.covariance)
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
-                report("localize", len(results), total)
-            if len(results) == total:
+                report("localize", len(results) + searched, total)
+            if len(results) + searched == total:
                 break
+        if not results:
+            raise InputError(f"{reader.path}: none of {searched} images tells its place in {lhmap.path}")
         left_out = reader.left_out.counts
     # 3. as arrays
     return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out)
@@ -111,6 +133,12 @@ class OdometryFeed:
         for k in range(self._next, end):
             self._tracker.add_odometry(int(stamps[k]), self._odometry.poses[k])
         self._next = max(self._next, end)
+
+    def at(self, stamp_ns: int) -> np.ndarray | None:
+        """The pose (4, 4) in the odometry frame at a stamp; None where odometry does not reach it."""
+        if self._odometry is None or not self._odometry.covers(stamp_ns):
+            return None
+        return self._odometry.at(stamp_ns)
 
 
 def write_run(folder, record: RunRecord, config: LocalizeConfig) -> Path:

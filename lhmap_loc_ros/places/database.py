@@ -25,6 +25,8 @@ _LENGTH = struct.Struct("<I")
 _TILE = np.dtype([("ix", "<i4"), ("iy", "<i4"), ("count", "<u4")])
 _PLACE = np.dtype([("x", "<i4"), ("y", "<i4"), ("z", "<i4"), ("eye", "<i2"), ("yaw", "<u2")])
 _CENTIMETRE, _TURN = 0.01, 2 * np.pi / 65536
+APART_M, APART = 8.0, np.pi / 3
+"""Views nearer to each other, and turned by less [rad], are of one place."""
 _LOOKED_AT = 4096
 """Of so many best views the peaks are made."""
 
@@ -110,10 +112,10 @@ class PlaceDatabase:
             out[np.abs(wrapped(self.view_yaws() - heading.yaw)) > heading.tolerance] = -np.inf
         return out
 
-    def peaks(self, scores: np.ndarray, count: int, apart_m: float = 8.0, apart: float = np.pi / 3) -> list[Peak]:
+    def peaks(self, scores: np.ndarray, count: int) -> list[Peak]:
         """The best views by their scores (P, H), the best first, each the best of those around it.
 
-        Around: within `apart_m` metres and turned by less than `apart` [rad].
+        Around: see APART.
         """
         flat = scores.ravel()
         best = np.argpartition(-flat, _LOOKED_AT)[:_LOOKED_AT] if len(flat) > _LOOKED_AT else np.arange(len(flat))
@@ -125,8 +127,8 @@ class PlaceDatabase:
         while len(out) < count and left.any():
             first = int(np.argmax(left))
             out.append(Peak(*divmod(int(best[first]), self.headings), float(flat[best[first]])))
-            near = np.linalg.norm(where - where[first], axis=1) < apart_m
-            left &= ~(near & (np.abs(wrapped(yaws - yaws[first])) < apart))
+            near = np.linalg.norm(where - where[first], axis=1) < APART_M
+            left &= ~(near & (np.abs(wrapped(yaws - yaws[first])) < APART))
         return out
 
     def nearest(self, positions: np.ndarray, yaws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 CANDIDATES = 8
 """So many places are looked at, each with one heading."""
-ALONE = Demands(inlier_ratio=0.3, margin=1.3)
+ALONE = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
 """For one image to be believed."""
-TOGETHER = Demands(inlier_ratio=0.2, margin=1.1)
+TOGETHER = Demands(score=0.8, inlier_ratio=0.15, margin=1.1)
 """For each of two images that say the same."""
 AGREE = 1.0, 4.0
 """Places that images say are the same within these, carried on by odometry [m, deg]."""
@@ -88,8 +88,12 @@ class PlaceSearch:
 
     def restart(self) -> None:
         """Forgets all images, as after a jump of the odometry."""
+        self._forget()
+        self.images = 0
+
+    def _forget(self) -> None:
         self._votes.clear()
-        self._verdicts, self.images = [], 0
+        self._verdicts.clear()
 
     def process_image(
         self, image: np.ndarray, seen_by: MountedCamera, T_odom_base: np.ndarray | None = None,
@@ -101,7 +105,7 @@ class PlaceSearch:
         this one. The work is bounded, as that of `PlaceFinder.locate`.
         """
         if T_odom_base is None:
-            self.restart()
+            self._forget()
         self.images += 1
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
         finder = self._finder

@@ -40,6 +40,12 @@ class Verdict:
     """Another start nearby led to the same pose."""
 
     @property
+    def score(self) -> float:
+        """Inlier ratio over the standard deviation of the position [1/m]; it tells right from wrong places
+        better than either alone."""
+        return self.place.inlier_ratio / max(sigmas(self.place.covariance)[0], 1e-3)
+
+    @property
     def margin(self) -> float:
         """How many times better it fits than anything elsewhere."""
         return self.place.inlier_ratio / max(self.rival, 1e-3)
@@ -114,16 +120,14 @@ class Verifier:
 class Demands:
     """What a verdict must show to be believed."""
 
+    score: float
     inlier_ratio: float
     margin: float
-    sigma_m: float = 0.5
-    """Largest standard deviation of the position."""
 
     def met_by(self, verdict: Verdict) -> bool:
         """Whether the verdict shows all of it."""
-        place = verdict.place
-        fits = place.inlier_ratio >= self.inlier_ratio and verdict.margin >= self.margin
-        return fits and verdict.agrees and sigmas(place.covariance)[0] <= self.sigma_m
+        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
+        return fits and verdict.margin >= self.margin and verdict.agrees
 
 
 def _metres(a: PlacedPose, b: PlacedPose) -> float:

@@ -15,7 +15,7 @@ _GAP_M = 20.0
 """Poses of the path further apart than this, or three times the usual, belong to two drives."""
 _STOREY_M = 3.0
 """Places above each other by more than this are two: a bridge and what goes under it."""
-_GROUND_RADIUS_M = 4.0
+GROUND_RADIUS_M = 4.0
 
 
 def along_path(path: np.ndarray, spacing_m: float) -> np.ndarray:
@@ -52,9 +52,7 @@ def _first_of_each(places: np.ndarray, apart_m: float) -> np.ndarray:
 
 def ground_height(points: np.ndarray, place: np.ndarray) -> float:
     """Height of the ground near a place (3,): a low quantile of the points (N, 3) around; the place's own if none."""
-    near = points[np.hypot(points[:, 0] - place[0], points[:, 1] - place[1]) < _GROUND_RADIUS_M]
-    # below a bridge, or on it
-    near = near[np.abs(near[:, 2] - place[2]) < _STOREY_M]
+    near = points[np.hypot(points[:, 0] - place[0], points[:, 1] - place[1]) < GROUND_RADIUS_M]
     return float(np.quantile(near[:, 2], 0.1)) if len(near) else float(place[2])
 
 

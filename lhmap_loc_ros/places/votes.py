@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import inverse
-from .database import PlaceDatabase, between_headings, wrapped
+from .database import APART, APART_M, PlaceDatabase, between_headings, wrapped
 
 IMAGES = 10
 """So many of the last images vote."""
@@ -20,8 +20,6 @@ OFF_PATH_M = 6.0
 VOTE = -1.0, 5.0
 """A vote is how many standard deviations a view lies above the mean of all, within these bounds: one image that is
 like nothing, or very like one view, does not decide alone."""
-APART_M, APART = 6.0, np.pi / 4
-"""Hypotheses nearer to each other, and turned by less [rad], are one."""
 
 
 @dataclass(frozen=True)
