@@ -76,7 +76,7 @@ class KnowingDescriber:
         return np.array([self._of(pose) for pose in poses])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Refined:
     T_map_camera: np.ndarray
     covariance: np.ndarray

@@ -2,6 +2,7 @@
 """The places of a map: made from it alone, stored in its file, searched."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from known_places import MOUNTED, ORIGIN, T_BASE_CAMERA, KnowingDescriber, image
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error
-from lhmap_loc_ros.lhmap import LHMap, SectionData
+from lhmap_loc_ros.lhmap import LHMap, SectionData, layout, write_map
 from lhmap_loc_ros.lhmap.writer import write_with_section
 from lhmap_loc_ros.places.build import EYE_M, HEADINGS, SPACING_M, add_places, describe_map
 from lhmap_loc_ros.places.database import SECTION, Heading, PlaceDatabase, Region
@@ -111,6 +112,37 @@ def test_damaged_places_are_refused_by_name_and_the_map_is_used_all_the_same(tmp
             lhmap.verify()
 
 
+def page_reader():
+    """The reader on the page of the format, which knows no sections."""
+    page = (Path(__file__).parents[2] / "docs" / "map-format.md").read_text()
+    scope: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], scope)
+    return scope["read"]
+
+
+def test_readers_that_know_no_sections_read_the_map(street):
+    header, rows = page_reader()(street.path)
+    assert header["points"] == len(rows) == len(street.all_points())
+
+
+def test_maps_from_before_there_were_sections_gain_places(tmp_path, street):
+    content = write_street(tmp_path / "m.lhmap").path.read_bytes()
+    preamble = layout.parse_preamble(content[: layout.PREAMBLE.size], "map")
+    head = content[layout.PREAMBLE.size : preamble.tiles_offset]
+    old = dataclasses.replace(preamble, version=(1, 2))
+    header = head[: preamble.header_bytes].replace(b',"sections":[]', b" " * len(b',"sections":[]'))
+    assert len(header) == preamble.header_bytes and b"sections" not in header
+    head = header + head[preamble.header_bytes :]
+    old = dataclasses.replace(old, crc=layout.head_crc(old, head))
+    path = tmp_path / "old.lhmap"
+    path.write_bytes(old.pack() + head + content[preamble.tiles_offset :])
+    with LHMap.open(path) as lhmap:
+        lhmap.verify()
+        assert PlaceDatabase.of(lhmap) is None and lhmap.metadata.sections == ()
+    add_places(path, KnowingDescriber())
+    assert path.read_bytes() == street.path.read_bytes()
+
+
 @pytest.mark.parametrize(
     "version, content, message",
     (
@@ -136,8 +168,6 @@ def test_places_by_other_networks_are_told(street):
 
 def test_a_map_without_a_path_has_no_places(tmp_path, street):
     metadata = street.metadata.model_copy(update={"path": np.zeros((0, 4))})
-    from lhmap_loc_ros.lhmap import write_map
-
     write_map(tmp_path / "m.lhmap", street.all_points(), metadata)
     with pytest.raises(InputError, match="no path of the mapping drive"):
         add_places(tmp_path / "m.lhmap", KnowingDescriber())
@@ -169,7 +199,9 @@ def test_regions_and_headings_leave_out_what_is_beyond_and_change_nothing_within
     beside = np.abs(database.positions[:, 0] - region.center[0])
     turned = np.angle(np.exp(1j * (database.view_yaws() - yaw)))
     inside = (beside <= radius)[:, None] & (np.abs(turned) <= tolerance)
-    np.testing.assert_array_equal(np.isfinite(found), inside)
+    on_the_border = (np.abs(beside - radius) < 1e-6)[:, None] | (np.abs(np.abs(turned) - tolerance) < 1e-6)
+    np.testing.assert_array_equal(np.isfinite(found) | on_the_border, inside | on_the_border)
+    inside &= np.isfinite(found)
     np.testing.assert_allclose(found[inside], everywhere[inside], atol=1e-6)
 
 
