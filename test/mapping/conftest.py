@@ -12,8 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
-def no_places(monkeypatch, request):
-    """Describing places takes longer than all else of a small map: only tests marked `places` do."""
-    if "places" not in request.keywords:
-        for module in (builder, from_cloud):
-            monkeypatch.setattr(module, "load_describer", lambda config: None)
+def no_places(monkeypatch):
+    """Describing places takes longer than all else of a small map: only tests of them do."""
+    for module in (builder, from_cloud):
+        monkeypatch.setattr(module, "load_describer", lambda config: None)
