@@ -13,6 +13,7 @@ from . import __version__
 from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
+from .cli_places import places
 from .console import (
     BagArgument,
     ConfigOption,
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(importing, name="import")
 app.add_typer(engine, name="engine")
 app.add_typer(benching, name="bench")
+app.command("places")(places)
 
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
 
@@ -109,6 +111,10 @@ def build(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="ADDRESS", help="A Dask scheduler, e.g. tcp://host:8786, whose workers share this disk."),
     ] = None,
+    places: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--places/--no-places", help="Store what places look like, so that no start pose is needed."),
+    ] = None,
 ) -> None:
     """Build a map from LiDAR scans: merge, drop what moved, value each point, keep the best.
 
@@ -122,7 +128,7 @@ def build(
 
     give_back_large_arrays()
     source = None if poses is None else "file"  # whatever the settings say of poses
-    asked = {"poses": source, "poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget}
+    asked = {"poses": source, "poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget, "places": places}
     values = {**(read_yaml(config) if config else {}), **{k: v for k, v in asked.items() if v is not None}}
     with ProgressBars() as report:
         lhmap = build_map(bags, out, validate(BuildConfig, values, str(config or "options")), report, work, scheduler)
@@ -289,7 +295,8 @@ def localize(
 ) -> None:
     """Localize the images of a bag in a map; writes poses.tum, poses.csv and config.yaml.
 
-    There is a pose for every image, also where the track was lost: poses.csv has the states.
+    Without a start pose the place is recognised in the whole map, and believed once image and map agree; images before
+    that have no pose. After it there is one for every image, also where the track was lost: poses.csv has the states.
 
     Without --live there is no ROS involved and the same bag gives the same poses. With --live the bag is played
     over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth, near which it
@@ -308,7 +315,8 @@ def localize(
         return
     with LHMap.open(map_path) as lhmap:
         with ProgressBars() as report:
-            record = localize_bag(bag, lhmap, _start(init, init_tum, seed), settings, report)
+            start = None if init is None and init_tum is None else _start(init, init_tum, seed)
+            record = localize_bag(bag, lhmap, start, settings, report)
         write_run(out, record, settings)
         if true_poses is not None:
             from .evaluation.results import evaluate
@@ -328,7 +336,7 @@ def _start(init, init_tum, seed: int):
     from .localization.start import given, near_truth
 
     if (init is None) == (init_tum is None):
-        raise InputError("a start pose is needed, by one of --init X Y Z YAW and --init-tum FILE")
+        raise InputError("two start poses found, expected one of --init X Y Z YAW and --init-tum FILE")
     if init is not None:
         return given(init)
     trajectory = read_tum(init_tum)
@@ -360,6 +368,9 @@ def _print_summary(summary, out) -> None:
 def evaluate(
     bag: Annotated[Path, typer.Option("--bag", "-b", help="Bag of a run that the map was not built from.")],
     map_path: MapOption,
+    what: Annotated[
+        str, typer.Argument(metavar="[WHAT]", help="pose: from rough start poses; place: in the whole map, from none.")
+    ] = "pose",
     level: Annotated[
         int, typer.Option(help="Start error on each axis: 1: 2 m and 10°, 2: 1 m and 2°, 3: 0.6 m and 2°.")
     ] = 1,
@@ -375,14 +386,29 @@ def evaluate(
         typer.Option(metavar="NAME=STRENGTH", help="Disturb image, map or calibration; may be repeated."),
     ] = None,
     grey: Annotated[bool, typer.Option(help="Repeat with a grey image: shows what the input gives away.")] = True,
+    outside: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(metavar="BAG", help="place: a bag recorded where the map is not; may be repeated."),
+    ] = None,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure single images against the truth: start poses wrong by a fixed list, every frame counted.
 
     No odometry, no filter; the start errors are the same for every method. docs/accuracy.md has the results.
+    `lhmap evaluate place` measures finding the place without a start: docs/relocalization.md.
     """
     import json
+
+    if what not in ("pose", "place"):
+        from .errors import InputError
+
+        raise InputError(f"evaluate {what!r} found, expected pose or place")
+    if what == "place":
+        from .cli_places import evaluate_place
+
+        evaluate_place(bag, map_path, truth, frames, outside or [], config, as_json)
+        return
 
     from .configuration import load
     from .evaluation.disturb import Disturbance

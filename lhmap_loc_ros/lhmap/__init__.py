@@ -4,6 +4,6 @@
 from .metadata import GeodeticDatum, HeatModel, MapMetadata
 from .points import MapPoints
 from .reader import LHMap, best_points
-from .writer import write_map
+from .writer import SectionData, write_map
 
-__all__ = ["GeodeticDatum", "HeatModel", "LHMap", "MapMetadata", "MapPoints", "best_points", "write_map"]
+__all__ = ["GeodeticDatum", "HeatModel", "LHMap", "MapMetadata", "MapPoints", "SectionData", "best_points", "write_map"]

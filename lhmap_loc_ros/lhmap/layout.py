@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bytes of an LHMap file; docs/map-format.md describes them for other readers.
 
-Preamble (fixed), JSON header, tile index, tiles. The preamble's checksum covers everything before the
-tiles; each tile's checksum, kept in the index, covers its place in the grid and its bytes.
+Preamble (fixed), JSON header, tile index, tiles, sections. The preamble's checksum covers everything before the
+tiles; each tile's checksum, kept in the index, covers its place in the grid and its bytes; each section's, kept in the
+header, its bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from ..errors import MapFormatError
 
 MAGIC = b"\x89LHMAP\r\n"
-VERSION = (1, 2)
+VERSION = (1, 3)
 PREAMBLE = struct.Struct("<8sHHIIIQ")
 INDEX = np.dtype(
     [

@@ -45,8 +45,21 @@ class GeodeticDatum(BaseModel):
     heading_deg: FiniteFloat = 0.0
 
 
+class Section(BaseModel):
+    """Something stored behind the tiles, which a map is usable without."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(min_length=1)
+    version: int = Field(ge=1)
+    """Of its content; a reader that does not know it leaves the section out of account."""
+    bytes: int = Field(ge=0)
+    crc: int = Field(ge=0, lt=2**32)
+    """CRC-32 of its bytes."""
+
+
 class MapMetadata(BaseModel):
-    """The header of an LHMap. Counts and bounds are filled in by `write_map`.
+    """The header of an LHMap. Counts, bounds and sections are filled in by those who write the file.
 
     Unknown fields of a newer minor version are kept aside, not refused.
     """
@@ -83,6 +96,8 @@ class MapMetadata(BaseModel):
     """The configuration the map was built with."""
     sources: tuple[str, ...] = ()
     """Names of the bags the map was made of."""
+    sections: tuple[Section, ...] = ()
+    """What stands behind the tiles, in this order, up to the end of the file."""
 
     @model_validator(mode="after")
     def _tile_fits_16_bits(self) -> MapMetadata:

@@ -172,17 +172,26 @@ class LHMap:
         """Tile `number` of the index as it is stored; raises MapFormatError if it is damaged."""
         return self._source.read_bytes(number)
 
+    def section(self, name: str) -> tuple[int, bytes] | None:
+        """Version and bytes of what is stored behind the tiles as `name`; None if there is nothing of that name.
+
+        Raises MapFormatError if it is damaged.
+        """
+        return self._source.read_section(name)
+
     def verify(self) -> None:
-        """Reads every tile; raises MapFormatError at the first damaged one."""
+        """Reads every tile and section; raises MapFormatError at the first damaged one."""
         for number in range(len(self.index)):
             self.tile(number)
+        for section in self.metadata.sections:
+            self.section(section.name)
 
     def info(self) -> dict:
         """The figures of `lhmap info`: header fields and sizes, ready for printing or JSON."""
         size, km = self.path.stat().st_size, self.metadata.path_length_m / 1000
         counts = self.index["count"]
         return {
-            **self.metadata.model_dump(mode="json", exclude={"path"}),
+            **self.metadata.model_dump(mode="json", exclude={"path", "sections"}),
             "file": str(self.path),
             "bytes": size,
             "bytes_per_km": round(size / km) if km else None,
@@ -192,6 +201,7 @@ class LHMap:
                 "median": float(np.median(counts)) if len(counts) else 0.0,
                 "max": int(counts.max(initial=0)),
             },
+            "section_bytes": {section.name: section.bytes for section in self.metadata.sections},
         }
 
     def _cut(self, tiles: list[Tile], center, radius: float, full_density_m: float, origin) -> MapPoints:

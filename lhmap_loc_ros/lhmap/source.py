@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +105,20 @@ class TileSource:
             raise MapFormatError(f"{where} is damaged: checksum {crc:08x} found, expected {int(record['crc']):08x}")
         return data
 
+    def read_section(self, name: str) -> tuple[int, bytes] | None:
+        """Version and bytes of a section, None if there is none of that name; raises MapFormatError if damaged."""
+        end = os.fstat(self._file.fileno()).st_size
+        for section in reversed(self.metadata.sections):
+            end -= section.bytes
+            if section.name == name:
+                data = os.pread(self._file.fileno(), section.bytes, end)
+                crc = zlib.crc32(data)
+                if crc != section.crc:
+                    checksums = f"checksum {crc:08x} found, expected {section.crc:08x}"
+                    raise MapFormatError(f"{self.path}: section {name!r} is damaged: {checksums}")
+                return section.version, data
+        return None
+
 
 def tile_key(ix: np.ndarray, iy: np.ndarray) -> np.ndarray:
     """Tiles as numbers that sort by (iy, ix)."""
@@ -130,7 +145,9 @@ def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray, str]:
     index = np.frombuffer(head, layout.INDEX, offset=preamble.header_bytes).copy()
     keys = tile_key(index["ix"].astype(np.int64), index["iy"].astype(np.int64))
     ends = index["offset"] + index["size"]
-    if (np.diff(keys) <= 0).any() or (index["offset"] < preamble.tiles_offset).any() or (ends > size).any():
+    tiles_end = size - sum(section.bytes for section in metadata.sections)
+    outside = (index["offset"] < preamble.tiles_offset).any() or (ends > max(tiles_end, 0)).any()
+    if (np.diff(keys) <= 0).any() or outside or tiles_end < preamble.tiles_offset:
         raise MapFormatError(f"{path}: tile index is not sorted or points outside of the file's {size} bytes")
     # the index holds the checksums of the tiles
     return metadata, index, hashlib.sha256(head).hexdigest()

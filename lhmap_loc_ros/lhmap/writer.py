@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +15,11 @@ from . import layout
 from .atomic import replacing
 from .cells import BLOCK_STEPS
 from .coding import encode_tile
-from .metadata import MapMetadata
+from .metadata import MapMetadata, Section
 from .points import MapPoints
+
+if TYPE_CHECKING:
+    from .reader import LHMap
 
 HEAT_BINS = 10
 
@@ -37,28 +42,54 @@ def write_map(path, points: MapPoints, metadata: MapMetadata) -> None:
     write_tiles(path, metadata.model_copy(update=counted), records, tiles)
 
 
-def write_tiles(path, metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes]) -> None:
+@dataclass(frozen=True)
+class SectionData:
+    """A section to be written, see `metadata.Section`."""
+
+    name: str
+    version: int
+    data: bytes
+
+
+def write_tiles(
+    path, metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes], sections: Sequence[SectionData] = ()
+) -> None:
     """Writes tiles that are encoded already as an LHMap named `path`; they are taken one by one.
 
     `records` are in the order of the format, one a tile, complete but for their offsets and checksums.
-    `metadata` is written as it is.
+    `metadata` is written as it is, but for its `sections`, which are those given.
     """
-    header = metadata.model_dump_json().encode()
+    told = [Section(name=s.name, version=s.version, bytes=len(s.data), crc=zlib.crc32(s.data)) for s in sections]
+    header = metadata.model_copy(update={"sections": tuple(told)}).model_dump_json().encode()
     preamble = layout.Preamble(len(header), len(records), 0)
     records = records.copy()
     ends = np.cumsum(records["size"], dtype=np.uint64)
     records["offset"] = preamble.tiles_offset + ends - records["size"]
-    preamble = replace(preamble, file_bytes=preamble.tiles_offset + int(ends[-1] if len(ends) else 0))
+    file_bytes = preamble.tiles_offset + int(ends[-1] if len(ends) else 0) + sum(len(s.data) for s in sections)
+    preamble = replace(preamble, file_bytes=file_bytes)
     with replacing(path) as file:
         # the checksums of the tiles stand before them: they are known once all have been written
         file.seek(preamble.tiles_offset)
         for record, data in zip(records, tiles, strict=True):
             record["crc"] = layout.tile_crc(*record[["ix", "iy", "z_base", "count", "encoding"]].tolist(), data)
             file.write(data)
+        for section in sections:
+            file.write(section.data)
         head = header + records.tobytes()
         file.seek(0)
         file.write(replace(preamble, crc=layout.head_crc(preamble, head)).pack())
         file.write(head)
+
+
+def write_with_section(lhmap: LHMap, out, section: SectionData) -> None:
+    """Writes an open map to `out`, which may be its own file, with a section that replaces any of its name.
+
+    Tiles and other sections stay as they are, byte for byte. Raises MapFormatError for a map that is damaged.
+    """
+    others = [other for other in lhmap.metadata.sections if other.name != section.name]
+    kept = [SectionData(other.name, *lhmap.section(other.name)) for other in others]
+    tiles = (lhmap.tile_bytes(number) for number in range(len(lhmap.index)))
+    write_tiles(out, lhmap.metadata, lhmap.index, tiles, [*kept, section])
 
 
 def _check(points: MapPoints) -> None:

@@ -9,9 +9,9 @@ from functools import cache
 
 from ..datasets.bag import BagReader
 from ..geometry import Images, joined, joined_images
+from .estimate import PosedCamera
 from .inputs import BagInputs, CameraSetup, images_of_all, read_setup
 from .stamp_sets import StampSet, StampSets
-from .tracker import MountedCamera
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class ImageSet:
     stamp_ns: int
     image: Images
     """Undistorted (H, W, 3) uint8 RGB; of a rig one of each of its cameras."""
-    camera: MountedCamera
+    camera: PosedCamera
 
 
-def mounted(setups: Sequence[CameraSetup]) -> MountedCamera:
+def mounted(setups: Sequence[CameraSetup]) -> PosedCamera:
     """Some cameras of a robot as one; a single one of an ordinary lens stays a camera."""
-    return MountedCamera(*joined([(setup.rig, setup.T_base_camera) for setup in setups]))
+    return PosedCamera(*joined([(setup.rig, setup.T_base_camera) for setup in setups]))
 
 
 class BagCameras:

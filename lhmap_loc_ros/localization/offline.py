@@ -14,13 +14,16 @@ from ..configuration import dump
 from ..datasets.bag import BagReader
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import write_tum
+from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
+from ..places.start_search import StartSearch
 from .image_sets import BagCameras
 from .inputs import BagInputs, read_odometry
 from .localizer import Localizer, LocalizerConfig
 from .record import RunRecord
 from .start import StartPose
+from .states import TrackState
 
 if TYPE_CHECKING:
     from .refine import Refiner
@@ -37,25 +40,30 @@ class LocalizeConfig(LocalizerConfig):
 def localize_bag(
     bag,
     lhmap: LHMap,
-    start: StartPose | Callable[[int], StartPose],
+    start: StartPose | Callable[[int], StartPose] | None,
     config: LocalizeConfig | None = None,
     report: Report | None = None,
     refiner: Refiner | None = None,
     max_images: int | None = None,
+    search: StartSearch | None = None,
 ) -> RunRecord:
     """The pose at each image of a bag.
 
-    `start` is the pose at the first image, or a function of its stamp [ns]. Odometry is read up to the image before
-    the image is used. A lost track looks for its place as that of `localizer_node` does. The latency recorded is the
-    time one image took. Raises BagError for a bag that lacks what `config.inputs` names.
+    `start` is the pose at the first image, or a function of its stamp [ns]; None: `search`, by default that of the
+    shipped networks, finds the place, and images before it is found have no pose. Odometry is read up to the image
+    before the image is used. A lost track looks for its place as that of `localizer_node` does. The latency recorded is
+    the time one image took. Raises BagError for a bag that lacks what `config.inputs` names, InputError where no image
+    tells its place.
     """
     config = config or LocalizeConfig()
-    results, latency_ms = [], []
+    results, latency_ms, searched = [], [], 0
     with BagReader(bag) as reader:
         # 1. the cameras, the odometry, the networks
         cameras, odometry = BagCameras(reader, config.inputs), read_odometry(reader, config.inputs)
         localizer = Localizer(lhmap, config, refiner=refiner)
         feed = OdometryFeed(odometry, localizer)
+        if start is None and search is None:
+            search = StartSearch.in_map(lhmap, localizer.refiner)
         total = min(len(cameras), max_images or np.iinfo(int).max)
         # 2. image by image, those of one stamp together
         for seen in cameras:
@@ -63,14 +71,32 @@ def localize_bag(
             feed.until(stamp_ns)
             if not localizer.started:
                 first = start(stamp_ns) if callable(start) else start
+                if first is None:
+                    first = search.find(stamp_ns, image, camera, feed.at(stamp_ns))
+                if first is None:
+                    searched += 1
+                    if report is not None:
+                        report("search", searched, total)
+                    if searched == total:
+                        break
+                    continue
                 localizer.start(first.T_map_base, first.covariance, stamp_ns)
             began = time.perf_counter()
-            results.append(localizer.localize(image, camera, stamp_ns))
+            results.append(localizer.track(image, camera, stamp_ns))
+            found = localizer.recover(results[-1], image, camera)
+            if search is not None and results[-1].state is not TrackState.LOST:
+                search.restart()
+            elif search is not None and found is None:
+                found = search.find(stamp_ns, image, camera, feed.at(stamp_ns))
+            if found is not None:
+                localizer.restart_from(found, stamp_ns)
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
-                report("localize", len(results), total)
-            if len(results) == max_images:
+                report("localize", len(results) + searched, total)
+            if len(results) + searched == total:
                 break
+        if not results:
+            raise InputError(f"{reader.path}: none of {searched} images tells its place in {lhmap.path}")
         left_out = reader.left_out.counts
     # 3. as arrays
     return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out)
@@ -91,6 +117,12 @@ class OdometryFeed:
         for k in range(self._next, end):
             self._localizer.add_odometry(int(stamps[k]), self._odometry.poses[k])
         self._next = max(self._next, end)
+
+    def at(self, stamp_ns: int) -> np.ndarray | None:
+        """The pose (4, 4) in the odometry frame at a stamp; None where odometry does not reach it."""
+        if self._odometry is None or not self._odometry.covers(stamp_ns):
+            return None
+        return self._odometry.at(stamp_ns)
 
 
 def write_run(folder, record: RunRecord, config: LocalizeConfig) -> Path:

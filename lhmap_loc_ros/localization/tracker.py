@@ -67,10 +67,6 @@ class TrackerConfig(Config):
     states: StateConfig = StateConfig()
 
 
-TrackResult, MountedCamera = PoseEstimate, PosedCamera
-"""Their names until all callers use the new ones."""
-
-
 class Tracker:
     """Feed odometry and images in order of their stamps; each image, of whichever camera, gives a `PoseEstimate`."""
 

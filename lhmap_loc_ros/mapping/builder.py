@@ -20,6 +20,8 @@ from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles
 from ..outputs import check_file, make_folder_of
+from ..places.build import add_places
+from ..places.describer import Describer
 from .compensation import is_compensated
 from .config import BuildConfig
 from .heat import every, full_scale_of, load_heat_model
@@ -60,7 +62,7 @@ def build_map(
     # neither a place that cannot be written nor a missing network should show after minutes of work
     check_file(out)
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
-    config = settled(config, model)
+    config, describer = settled(config, model), load_describer(config)
     with working_folder(out, work) as folder, _workers(scheduler) as workers:
         # 1. where the vehicle was; the map tells which source of poses it was made with
         drives, recordings, origin = _open_drives(bags, config, folder, report)
@@ -75,16 +77,19 @@ def build_map(
         workers.do("clean", list(tiles.values()), report)
         # 4. heat, selection, the file
         intensity = "rank" if any(recording.intensity.values for recording in recordings) else "none"
-        return value_and_write(plan, outs(tiles), drives, bags, model, workers, out, report, intensity)
+        return value_and_write(
+            plan, outs(tiles), drives, bags, model, workers, out, report, intensity, describer=describer
+        )
 
 
 def value_and_write(
     plan: Plan, points: dict[Tile, Path], drives: list[Trajectory], sources: Sequence, model: Model | None,
     workers: Workers, out, report: Report, intensity: str, heats: dict[Tile, Path] | None = None,
+    describer: Describer | None = None,
 ) -> LHMap:  # fmt: skip
-    """From clean tiles to the map: heat along the drives, if not given, the points worth keeping, the file.
+    """From clean tiles to the map: heat along the drives, if not given, the points worth keeping, the file, places.
 
-    `intensity`: what `MapMetadata` says of it.
+    `intensity`: what `MapMetadata` says of it. Without a `describer` the map gets no places.
     """
     config, choices = plan.config, None
     if model is not None and drives:
@@ -102,7 +107,18 @@ def value_and_write(
     report("write", 0, 1)
     _assemble(out, outs(packs), drives, model if drives else None, config, sources, intensity)
     report("write", 1, 1)
+    if describer is not None and drives:
+        add_places(out, describer, report, plan.kept("places"))
     return LHMap.open(out)
+
+
+def load_describer(config: BuildConfig) -> Describer | None:
+    """The networks that places are described by, if they are to be; raises ModelError where these are missing."""
+    if not config.places:
+        return None
+    from ..places.describe import PlaceDescriber
+
+    return PlaceDescriber()
 
 
 def settled(config: BuildConfig, model: Model | None) -> BuildConfig:

@@ -122,6 +122,9 @@ class BuildConfig(Config):
     fair_share: float = Field(1.0, ge=0, le=1)
     """Part of a stretch's budget shared evenly over the directions around it; the rest goes by heat alone."""
 
+    places: bool = True
+    """Store what places along the path look like, so that a robot finds itself without a start pose."""
+
     _lidar_in_base_is_a_pose = field_validator("lidar_in_base")(check_pose)
 
     @property

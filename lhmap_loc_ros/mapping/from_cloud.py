@@ -13,7 +13,7 @@ from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
 from ..lhmap import LHMap
 from ..outputs import check_file
-from .builder import settled, value_and_write, working_folder
+from .builder import load_describer, settled, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
@@ -42,6 +42,7 @@ def map_from_cloud(
     report = report or (lambda stage, done, total: None)
     check_file(out)
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
+    describer = load_describer(config) if drive is not None else None
     config = settled(config, model)
     report("read", 0, 1)
     found = read_cloud(source)
@@ -66,7 +67,7 @@ def map_from_cloud(
         else:
             points, heats = _as_it_is(found, plan)
         intensity = "none" if found.intensity is None or not found.intensity.any() else "rank"
-        return value_and_write(plan, points, drives, [source], model, workers, out, report, intensity, heats)
+        return value_and_write(plan, points, drives, [source], model, workers, out, report, intensity, heats, describer)
 
 
 def _check_size(source, cloud: Cloud) -> None:

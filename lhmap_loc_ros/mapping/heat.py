@@ -14,13 +14,12 @@ from ..errors import ModelError
 from ..geometry import Camera, distance_along, make_pose
 from ..inference import Backend, Model, load_model
 from ..localization.features import HORIZON, MAP_CHANNELS, render_map
+from ..places.virtual_poses import BASE_FROM_OPTICAL, GROUND_RADIUS_M, ground_height
 from .config import HeatConfig
 from .grid import TileGroups
 
 FULL_SCALE, FULL_SCALE_KEY = 0.015, "full_scale"
 """The mean of a point's best values where heat is 1, for networks that name none under this key of their metadata."""
-_BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-_GROUND_RADIUS = 4.0
 
 
 def load_heat_model(name: str) -> Model:
@@ -71,7 +70,7 @@ class Stop:
         rotation = self.T_map_base[:3, :3] @ Rotation.from_euler("z", self.yaw_deg, degrees=True).as_matrix()
         position = self.T_map_base[:3, 3] + self.T_map_base[:3, 1] * self.beside_m
         position[2] = ground(position) + height_m
-        return make_pose(rotation @ _BASE_FROM_OPTICAL, position)
+        return make_pose(rotation @ BASE_FROM_OPTICAL, position)
 
 
 def every(spacing_m: float, path: np.ndarray) -> np.ndarray:
@@ -157,7 +156,5 @@ def _to_pixels(heat: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _ground(groups: TileGroups, place: np.ndarray) -> float:
     """Height of the ground near a place (3,): a low quantile of the points around; the place's own if none."""
-    near = [groups.points[start:end] for start, end in groups.near(place, _GROUND_RADIUS)]
-    points = np.concatenate(near) if near else np.zeros((0, 3), np.float32)
-    points = points[np.hypot(points[:, 0] - place[0], points[:, 1] - place[1]) < _GROUND_RADIUS]
-    return float(np.quantile(points[:, 2], 0.1)) if len(points) else float(place[2])
+    near = [groups.points[start:end] for start, end in groups.near(place, GROUND_RADIUS_M)]
+    return ground_height(np.concatenate(near) if near else np.zeros((0, 3), np.float32), place)

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo
 
 from ..datasets.decoding import decode_calibration
 from ..geometry import Calibration, Images, Rectifier, from_quaternion, is_rectified
-from ..localization.tracker import MountedCamera
+from ..localization.estimate import PosedCamera
 from .fixed_frames import FixedFrames
 from .localizer_config import LocalizerConfig
 
@@ -53,8 +53,8 @@ class CameraInput:
             self.frame = self._config.camera_frame_id or (frame or self._info_frame).lstrip("/")
             self._T_base_camera = self._frames.place(self.frame) if self.frame else None
 
-    def undistort(self, image: np.ndarray) -> tuple[Images, MountedCamera]:
-        """The undistorted image (H, W, 3), or the views of a wide lens, and the camera that took it; only where nothing is `missing`.
+    def undistort(self, image: np.ndarray) -> tuple[Images, PosedCamera]:
+        """The undistorted image (H, W, 3), or the views of a wide lens, and the camera; where nothing is `missing`.
 
         Raises InputError for an image of another size than the calibration's, and where the calibration is none.
         """
@@ -63,7 +63,7 @@ class CameraInput:
             if self._rectifier is None or (size != self._size and self._calibration.needs_image_size):
                 self._rectifier = self._calibration.rectifier(size, self._rectified)
             self._size, rectifier = size, self._rectifier
-        return rectifier.views(image), MountedCamera(rectifier.rig, self._T_base_camera)
+        return rectifier.views(image), PosedCamera(rectifier.rig, self._T_base_camera)
 
     @property
     def missing(self) -> str:

@@ -16,9 +16,9 @@ from rclpy.node import Node
 from ..errors import LhmapError
 from ..inference import Model, State
 from ..lhmap import LHMap
+from ..localization.estimate import PoseEstimate
 from ..localization.refine import RefinerConfig
 from ..localization.states import TrackState
-from ..localization.tracker import TrackResult
 from .localizer_config import LocalizerConfig
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -49,7 +49,7 @@ class Health:
         """Images older than one localized before."""
         self.refused = 0
         """Images that could not be localized; `problem` says why the last one could not."""
-        self.last: TrackResult | None = None
+        self.last: PoseEstimate | None = None
         self.placed_at = -math.inf
         """When odometry last told of map -> odom, steady clock [s]."""
         self.doubt = ""
@@ -86,7 +86,7 @@ class Health:
         self._counts.append((now, received, dropped))
         return (dropped - dropped_then) / max(received - received_then, 1)
 
-    def localized(self, result: TrackResult, latency_ms: float) -> None:
+    def localized(self, result: PoseEstimate, latency_ms: float) -> None:
         """An image gave a result, so long after it had arrived."""
         self.last, self.problem = result, ""
         self.used += 1
@@ -141,7 +141,7 @@ def session_statuses(
     return [localization, camera, network_status(config.refiner, networks), _map(lhmap, health.last)]
 
 
-def track_status(result: TrackResult, latency_ms: float) -> DiagnosticStatus:
+def track_status(result: PoseEstimate, latency_ms: float) -> DiagnosticStatus:
     """The state of the track in words and figures."""
     refinement = result.refinement
     values = {
@@ -242,7 +242,7 @@ def network_status(config: RefinerConfig, networks: Sequence[Model]) -> Diagnost
     )
 
 
-def _map(lhmap: LHMap, last: TrackResult | None) -> DiagnosticStatus:
+def _map(lhmap: LHMap, last: PoseEstimate | None) -> DiagnosticStatus:
     problem = "" if last is None else last.map_problem
     values = {
         "path": str(lhmap.path), "identity": lhmap.identity[:12], "points": lhmap.metadata.points,

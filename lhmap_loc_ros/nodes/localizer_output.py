@@ -20,8 +20,8 @@ from ..errors import MapFormatError
 from ..evaluation.overlay import draw_overlay
 from ..geometry import Images, front_view, pose_error
 from ..lhmap import LHMap
+from ..localization.estimate import PosedCamera, PoseEstimate
 from ..localization.states import TrackState
-from ..localization.tracker import MountedCamera, TrackResult
 from .conversions import (
     array_to_image,
     header,
@@ -84,7 +84,7 @@ class LocalizerOutput:
             self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.local.drawn), self.local.origin))
         return damaged
 
-    def publish_track(self, result: TrackResult) -> None:
+    def publish_track(self, result: PoseEstimate) -> None:
         """Pose, transform and path; a lost track publishes none of them."""
         self.transform.at_image(result)
         if result.state is TrackState.LOST:
@@ -95,7 +95,7 @@ class LocalizerOutput:
         self._odometry.publish(self._as_odometry(head, covariant, result))
         self._extend_path(result)
 
-    def publish_status(self, result: TrackResult, latency_ms: float) -> None:
+    def publish_status(self, result: PoseEstimate, latency_ms: float) -> None:
         """How the image was used, one message per image, also for a lost track."""
         self.publish_state(result.state)
         refinement = result.refinement
@@ -111,7 +111,7 @@ class LocalizerOutput:
                 self._node.get_logger().info(f"track: {state.value}")
                 self._state.publish(String(data=state.value))
 
-    def publish_overlay(self, image: Images, seen_by: MountedCamera, frame: str, result: TrackResult) -> None:
+    def publish_overlay(self, image: Images, seen_by: PosedCamera, frame: str, result: PoseEstimate) -> None:
         """The map drawn over the undistorted image, if anyone looks, and not too often."""
         now = time.monotonic()
         if not self._overlay.get_subscription_count() or now < self._last_overlay + self._config.overlay_period_s:
@@ -128,7 +128,7 @@ class LocalizerOutput:
         self._poses.clear()
         self._last_in_path = None
 
-    def _as_odometry(self, head, pose, result: TrackResult) -> Odometry:
+    def _as_odometry(self, head, pose, result: PoseEstimate) -> Odometry:
         message = Odometry(header=head, child_frame_id=self._config.base_frame_id, pose=pose)
         if result.velocity is None:
             # robot_localization and others take a huge variance for not measured
@@ -139,7 +139,7 @@ class LocalizerOutput:
         message.twist.covariance = np.diag(_TWIST_VARIANCE).ravel().tolist()
         return message
 
-    def _extend_path(self, result: TrackResult) -> None:
+    def _extend_path(self, result: PoseEstimate) -> None:
         last = self._last_in_path
         if last is not None and pose_error(result.T_map_base, last)[0] < self._config.path_step_m:
             return

@@ -14,8 +14,8 @@ from rclpy.node import Node
 from tf2_ros import TransformBroadcaster
 
 from ..geometry import interpolate, inverse, se3_exp
+from ..localization.estimate import PoseEstimate
 from ..localization.states import TrackState
-from ..localization.tracker import TrackResult
 from .conversions import SECOND_NS, header, matrix_to_transform
 from .localizer_config import LocalizerConfig
 
@@ -65,7 +65,7 @@ class MapTransform:
             self._image_ns = self._newest_ns = -1
             self._waiting.clear()
 
-    def at_image(self, result: TrackResult) -> None:
+    def at_image(self, result: PoseEstimate) -> None:
         """Broadcasts the pose at an image; a lost track has none, and of two images of one stamp the first counts."""
         if result.state is TrackState.LOST:
             self.forget()
@@ -105,7 +105,7 @@ class MapTransform:
             elif self._moving is not None:
                 self._predict(self._now())
 
-    def _base_at_image(self, result: TrackResult, known: bool) -> None:
+    def _base_at_image(self, result: PoseEstimate, known: bool) -> None:
         if not known:
             head = header(result.stamp_ns, self._frame)
             self._broadcast(matrix_to_transform(result.T_map_base, head, self._config.base_frame_id))
@@ -122,7 +122,7 @@ class MapTransform:
         predicted = T_map_base @ se3_exp(seconds * velocity)
         self._broadcast(matrix_to_transform(predicted, header(stamp_ns, self._frame), self._config.base_frame_id))
 
-    def _odom_at_image(self, result: TrackResult, known: bool) -> None:
+    def _odom_at_image(self, result: PoseEstimate, known: bool) -> None:
         if result.T_map_odom is None:  # odometry did not reach this image yet; the last transform stands
             if not known:
                 self._waiting.append((result.stamp_ns, result.T_map_base))

@@ -4,4 +4,15 @@
 import sys
 from pathlib import Path
 
+import pytest
+
+from lhmap_loc_ros.mapping import builder, from_cloud
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def no_places(monkeypatch):
+    """Describing places takes longer than all else of a small map: only tests of them do."""
+    for module in (builder, from_cloud):
+        monkeypatch.setattr(module, "load_describer", lambda config: None)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,17 @@ class Plan:
     def out(self, stage: str, *parts) -> Path:
         """Where the result of a stage lies that all these went into."""
         return self.work / stage / f"{key_of(stage, *parts)}.npz"
+
+    def kept(self, stage: str) -> Callable[[str, Callable[[], np.ndarray]], np.ndarray]:
+        """Remembers what is computed in a stage by a name of all that goes in."""
+
+        def keep(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+            out = self.out(stage, name)
+            if not out.exists():
+                save(out, values=compute())
+            return load(out)["values"]
+
+        return keep
 
     def gather(self, recording: Recording) -> list[GatherJob]:
         """The pieces of a bag."""
@@ -123,9 +134,7 @@ class Plan:
                 seen[tile].append(job.out)
         scale = self.config.heat_views.full_scale
         return {
-            tile: HeatJob(
-                tile, path, tuple(seen[tile]), self.config, self.out("heats", tile, path, seen[tile], scale)
-            )
+            tile: HeatJob(tile, path, tuple(seen[tile]), self.config, self.out("heats", tile, path, seen[tile], scale))
             for tile, path in points.items()
         }
 

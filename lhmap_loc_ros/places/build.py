@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the place database of a map, from the map alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..lhmap import LHMap, MapPoints
+from ..lhmap.writer import write_with_section
+from .codes import Quantizer
+from .database import PlaceDatabase
+from .describer import Describer
+from .virtual_poses import along_path, camera_poses, ground_height
+
+SPACING_M = 3.0
+"""Distance between places along the path: from half of it the refiner finds the pose."""
+HEADINGS = 8
+EYE_M = 1.6
+"""Height of the virtual camera over the ground, as that of the views that heat comes from."""
+VIEW_M = 60.0
+"""So far around a place the map is drawn."""
+Report = Callable[[str, int, int], None]
+Keep = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
+"""Called with a name of all that goes in, and what computes the descriptors; may remember them."""
+
+
+def describe_map(
+    lhmap: LHMap, describer: Describer, report: Report | None = None, keep: Keep = lambda name, compute: compute()
+) -> PlaceDatabase:
+    """Descriptors of the views from along the mapped path of a map.
+
+    Raises InputError for a map that does not tell where it was mapped from, MapFormatError for a damaged one.
+    """
+    if not len(lhmap.metadata.path):
+        raise InputError(f"{lhmap.path}: no path of the mapping drive found, expected one: places lie along it")
+    places = along_path(lhmap.metadata.path, SPACING_M)
+    quantizer, codes, eyes = None, [], np.empty(len(places))
+    for number, (x, y, z, yaw) in enumerate(places.tolist()):
+        if report is not None:
+            report("places", number, len(places))
+        position = np.array([x, y, z])
+        crop = lhmap.crop(position, VIEW_M)
+        eyes[number] = ground_height(crop.points, position - crop.origin) + crop.origin[2] + EYE_M - z
+        turns = yaw + np.arange(HEADINGS) * (2 * np.pi / HEADINGS)
+        poses = camera_poses(position + (0, 0, eyes[number]), turns)
+        name = _name(describer.sha256, crop, poses)
+        found = keep(name, lambda crop=crop, poses=poses: describer.views(crop, poses))
+        quantizer = quantizer or Quantizer.of(found.shape[1])
+        codes.append(quantizer.encode(found))
+    if report is not None:
+        report("places", len(places), len(places))
+    return PlaceDatabase(
+        describer.sha256, quantizer, SPACING_M, places[:, :3], eyes, places[:, 3], np.array(codes)
+    )  # fmt: skip
+
+
+def add_places(
+    path, describer: Describer, report: Report | None = None, keep: Keep = lambda name, compute: compute()
+) -> PlaceDatabase:
+    """Adds a place database to the map file `path`, or replaces its own; the file changes whole or not at all."""
+    with LHMap.open(path) as lhmap:
+        database = describe_map(lhmap, describer, report, keep)
+        write_with_section(lhmap, Path(path), database.to_section(lhmap))
+    return database
+
+
+def _name(sha256: str, crop: MapPoints, poses: np.ndarray) -> str:
+    """Of all that descriptors depend on."""
+    out = hashlib.sha256(sha256.encode())
+    for part in (crop.points, crop.intensity, crop.origin, poses):
+        out.update(np.ascontiguousarray(part))
+    return out.hexdigest()[:32]

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an image was taken, without a start pose: the place is recognised, and believed once image and map agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import Camera, front_view, inverse, make_pose, pose_error
+from ..localization.relocalize import PlacedPose
+from .database import Heading, Peak, PlaceDatabase, Region, between_headings
+from .describer import Describer
+from .verify import Demands, Verdict, Verifier
+from .votes import PlaceVotes
+
+if TYPE_CHECKING:
+    from ..lhmap import LHMap
+    from ..localization.estimate import PosedCamera
+    from ..localization.refine import Refiner
+
+CANDIDATES = 8
+"""So many places are looked at, each with one heading."""
+ALONE = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
+"""For one image to be believed."""
+TOGETHER = Demands(score=0.8, inlier_ratio=0.15, margin=1.1)
+"""For each of two images that say the same."""
+AGREE = 1.0, 4.0
+"""Places that images say are the same within these, carried on by odometry [m, deg]."""
+BETWEEN_M = 1.0
+"""Images nearer to each other are no two witnesses: they see the same."""
+CROP_RADIUS_M = 60.0
+START_COVARIANCE = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
+"""Of a pose whose place is only recognised."""
+
+
+class PlaceFinder:
+    """Localizes single images in a whole map."""
+
+    def __init__(self, lhmap: LHMap, refiner: Refiner, describer: Describer, crop_radius_m: float = CROP_RADIUS_M):
+        """Raises InputError for a map without places, and MapFormatError for places that cannot be used."""
+        database = PlaceDatabase.of(lhmap, describer.sha256)
+        if database is None or not len(database):
+            raise InputError(f"{lhmap.path}: has no places to be found by: lhmap places MAP adds them")
+        self.database, self._describer = database, describer
+        self.verifier = Verifier(lhmap, refiner, crop_radius_m)
+
+    def descriptor(self, image: np.ndarray, seen_by: PosedCamera) -> np.ndarray:
+        """That of an undistorted image (H, W, 3) uint8 RGB."""
+        view = front_view(image, seen_by.camera)
+        return self._describer.image(view.image, view.camera, seen_by.T_base_camera @ view.T_rig_camera)
+
+    def candidates(
+        self, image: np.ndarray, seen_by: PosedCamera, count: int = CANDIDATES,
+        region: Region | None = None, heading: Heading | None = None,
+    ) -> list[np.ndarray]:  # fmt: skip
+        """Poses (4, 4) T_map_base from which the map looks like the image, the best first, at different places."""
+        scores = self.database.scores(self.descriptor(image, seen_by), region, heading)
+        return [start_pose(self.database, scores, peak, seen_by) for peak in self.database.peaks(scores, count)]
+
+    def locate(
+        self, image: np.ndarray, seen_by: PosedCamera,
+        region: Region | None = None, heading: Heading | None = None, going: Callable[[], bool] = lambda: True,
+    ) -> PlacedPose | None:  # fmt: skip
+        """The pose of the robot; None if the image does not say it, which is an ordinary answer.
+
+        `image` (H, W, 3) uint8 RGB is undistorted. With a `region` or a `heading` [of the camera] only places there
+        are tried. The work is bounded; nothing is found once `going` says no.
+        """
+        verdict = self.verifier.best(
+            image, seen_by, self.candidates(image, seen_by, CANDIDATES, region, heading), going
+        )
+        return verdict.place if verdict is not None and ALONE.met_by(verdict) else None
+
+
+class PlaceSearch:
+    """Localizes a robot that does not know where it is, image by image, with what odometry says between them.
+
+    Images vote over the same hypotheses, carried on by odometry; what one image does not say, two that agree may.
+    """
+
+    def __init__(self, finder: PlaceFinder):
+        self._finder, self._votes = finder, PlaceVotes(finder.database)
+        self._verdicts: list[tuple[Verdict, np.ndarray]] = []
+        self.images = 0
+        """How many were looked at since the search began."""
+
+    def restart(self) -> None:
+        """Forgets all images, as after a jump of the odometry."""
+        self._forget()
+        self.images = 0
+
+    def _forget(self) -> None:
+        self._votes.clear()
+        self._verdicts.clear()
+
+    def process_image(
+        self, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None = None,
+        region: Region | None = None, going: Callable[[], bool] = lambda: True,
+    ) -> PlacedPose | None:  # fmt: skip
+        """The pose of the robot at this image; None as long as it is not known.
+
+        `T_odom_base` (4, 4) is the pose in the odometry frame at the image; None: images before it tell nothing about
+        this one. The work is bounded, as that of `PlaceFinder.locate`.
+        """
+        if T_odom_base is None:
+            self._forget()
+        self.images += 1
+        odometry = np.eye(4) if T_odom_base is None else T_odom_base
+        finder = self._finder
+        self._votes.add(
+            finder.database.scores(finder.descriptor(image, seen_by), region), odometry, front_pose(seen_by)
+        )
+        verdict = finder.verifier.best(image, seen_by, self._candidates(odometry), going)
+        if verdict is None:
+            return None
+        found = verdict.place if ALONE.met_by(verdict) or self._is_confirmed(verdict, odometry) else None
+        if found is None and TOGETHER.met_by(verdict):
+            self._verdicts.append((verdict, odometry))
+        return found
+
+    def _candidates(self, odometry: np.ndarray) -> list[np.ndarray]:
+        """Poses (4, 4): where images before were thought to be, carried on, and what all together look like."""
+        carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in self._verdicts[-2:]]
+        return [*carried, *self._votes.candidates(CANDIDATES)]
+
+    def _is_confirmed(self, verdict: Verdict, odometry: np.ndarray) -> bool:
+        """Whether an image before, from some way off, said the same, and none since said otherwise."""
+        if not TOGETHER.met_by(verdict):
+            return False
+        same = []
+        for other, at in self._verdicts:
+            moved = inverse(at) @ odometry
+            metres, degrees = pose_error(other.place.T_map_base @ moved, verdict.place.T_map_base)
+            if np.linalg.norm(moved[:3, 3]) >= BETWEEN_M:
+                same.append(metres < AGREE[0] and degrees < AGREE[1])
+        return bool(same) and sum(same) > len(same) / 2
+
+
+class PlaceRelocalizer:
+    """Proposes places by their looks, see `localization.relocalize.Relocalizer`."""
+
+    NEIGHBOURS = -1, 0, 1
+    """Of each place, so many spacings on along its viewing direction: one start alone is not believed."""
+
+    def __init__(self, finder: PlaceFinder, T_base_camera: np.ndarray):
+        self._finder, self._T_base_camera = finder, T_base_camera
+        self.region: Region | None = None
+        """Where the robot may be; None: anywhere in the map."""
+
+    def candidates(self, image: np.ndarray, camera: Camera) -> list[PlacedPose]:
+        """See `Relocalizer`."""
+        from ..localization.estimate import PosedCamera
+
+        seen_by = PosedCamera(camera, self._T_base_camera)
+        out = []
+        for pose in self._finder.candidates(image, seen_by, region=self.region):
+            ahead = pose[:3, :3] @ self._T_base_camera[:3, 2]
+            for step in self.NEIGHBOURS:
+                shift = 0.5 * step * self._finder.database.spacing_m * ahead
+                out.append(PlacedPose(make_pose(pose[:3, :3], pose[:3, 3] + shift), START_COVARIANCE))
+        return out
+
+
+def front_pose(seen_by: PosedCamera) -> np.ndarray:
+    """The pose (4, 4) in base_link of the camera, or of that of a rig, which `PlaceFinder.descriptor` describes."""
+    camera = seen_by.camera
+    if isinstance(camera, Camera):
+        return seen_by.T_base_camera
+    return seen_by.T_base_camera @ max(camera.T_rig_camera, key=lambda T: T[2, 2])
+
+
+def start_pose(database: PlaceDatabase, scores: np.ndarray, peak: Peak, seen_by: PosedCamera) -> np.ndarray:
+    """Pose (4, 4) T_map_base to refine from at a peak of scores (P, H): between headings where the scores say so."""
+    return database.base_pose(peak, front_pose(seen_by), between_headings(scores[peak.place], peak.heading))

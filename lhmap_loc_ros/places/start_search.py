@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding the pose that a run starts from, and that a lost one goes on from, in a whole map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..geometry import inverse
+from ..localization.motion import SECOND_NS
+from ..localization.relocalize import UNSURE, PlacedPose
+from .database import Region
+from .locate import BETWEEN_M, PlaceFinder, PlaceSearch
+
+if TYPE_CHECKING:
+    from ..lhmap import LHMap
+    from ..localization.estimate import PosedCamera
+    from ..localization.refine import Refiner
+
+PERIOD_S = 0.5
+"""Least time between two images that are looked at without odometry."""
+
+
+class StartSearch:
+    """Hears of images until one says where the robot is; those that show nothing new are passed over."""
+
+    def __init__(self, finder: PlaceFinder, region: Region | None = None):
+        self._search, self._region = PlaceSearch(finder), region
+        self._looked_at_ns: int | None = None
+        self._looked_from: np.ndarray | None = None
+
+    @classmethod
+    def in_map(cls, lhmap: LHMap, refiner: Refiner) -> StartSearch:
+        """With the shipped describer; raises InputError for a map without places, and ModelError."""
+        from .describe import PlaceDescriber
+
+        return cls(PlaceFinder(lhmap, refiner, PlaceDescriber()))
+
+    @property
+    def images(self) -> int:
+        """How many were looked at since the search began."""
+        return self._search.images
+
+    def restart(self) -> None:
+        """Forgets all images: the robot is known to be somewhere."""
+        self._search.restart()
+        self._looked_at_ns = self._looked_from = None
+
+    def find(
+        self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
+        going: Callable[[], bool] = lambda: True,
+    ) -> PlacedPose | None:  # fmt: skip
+        """What to start from at this image; None as long as nobody knows. See `PlaceSearch.process_image`."""
+        if not self._is_new(stamp_ns, T_odom_base):
+            return None
+        self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base
+        found = self._search.process_image(image, seen_by, T_odom_base, self._region, going)
+        return None if found is None else replace(found, covariance=found.covariance + UNSURE)
+
+    def _is_new(self, stamp_ns: int, T_odom_base: np.ndarray | None) -> bool:
+        if self._looked_at_ns is None:
+            return True
+        if T_odom_base is None or self._looked_from is None:
+            return stamp_ns - self._looked_at_ns >= PERIOD_S * SECOND_NS
+        return float(np.linalg.norm((inverse(self._looked_from) @ T_odom_base)[:3, 3])) >= BETWEEN_M

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares an image with the map at places where it may have been taken; looks alone are not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ModelError
+from ..geometry import inverse, perturb, pose_error
+from ..localization.manifold import carry, sigmas
+from ..localization.refine import Refinement, Refiner
+from ..localization.relocalize import SAME_POSE, PlacedPose
+
+if TYPE_CHECKING:
+    from ..lhmap import LHMap
+    from ..localization.estimate import PosedCamera
+
+QUICK_PASSES = {"coarse_passes": 3, "fine_passes": 2}
+"""Of the first look at a candidate."""
+FINISHED = 2
+"""So many of the best places are refined to the end: the best one and its rival."""
+APART_M = 2.0
+"""Poses further apart are different places."""
+SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
+"""Moved [m] and turned [deg] like this along the camera's axes, another start must lead to the same pose."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The best fitting of some candidates, and how far it may be believed."""
+
+    place: PlacedPose
+    rival: float
+    """Inlier ratio of the best fitting pose elsewhere; 0 where nothing else fits at all."""
+    agrees: bool
+    """Another start nearby led to the same pose."""
+
+    @property
+    def score(self) -> float:
+        """Inlier ratio over the standard deviation of the position [1/m]; it tells right from wrong places
+        better than either alone."""
+        return self.place.inlier_ratio / max(sigmas(self.place.covariance)[0], 1e-3)
+
+    @property
+    def margin(self) -> float:
+        """How many times better it fits than anything elsewhere."""
+        return self.place.inlier_ratio / max(self.rival, 1e-3)
+
+
+class Verifier:
+    """Refines poses in a map against one image at a time."""
+
+    def __init__(self, lhmap: LHMap, refiner: Refiner, crop_radius_m: float):
+        self._map, self._radius = lhmap, crop_radius_m
+        self._full = self._quick = refiner
+        if isinstance(refiner, Refiner):
+            models = _EncodedOnce(refiner.models)
+            self._full = Refiner(refiner.config, models)
+            self._quick = Refiner(refiner.config.model_copy(update=QUICK_PASSES), models)
+
+    def best(
+        self, image: np.ndarray, seen_by: PosedCamera, candidates: Sequence[np.ndarray],
+        going: Callable[[], bool] = lambda: True,
+    ) -> Verdict | None:  # fmt: skip
+        """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or `going` says no meanwhile."""
+        # 1. a short look at each
+        looks = []
+        for pose in candidates:
+            if not going():
+                return None
+            looks.append(self._refined(self._quick, image, seen_by, pose @ seen_by.T_base_camera))
+        # 2. the best one and the best elsewhere to the end
+        found: list[tuple[PlacedPose, np.ndarray]] = []
+        for look in sorted((look for look in looks if look is not None), key=lambda look: -look.inlier_ratio):
+            if len(found) == FINISHED or not going():
+                break
+            placed = self._placed(look, seen_by)
+            if all(_metres(placed, other) > APART_M for other, _ in found):
+                full = self._refined(self._full, image, seen_by, look.T_map_camera)
+                if full is not None:
+                    found.append((self._placed(full, seen_by), full.T_map_camera))
+        if not found:
+            return None
+        found.sort(key=lambda item: -item[0].inlier_ratio)
+        best, T_map_camera = found[0]
+        elsewhere = [placed for placed, _ in found[1:]]
+        elsewhere += [self._placed(look, seen_by) for look in looks if look is not None]
+        rival = max((other.inlier_ratio for other in elsewhere if _metres(other, best) > APART_M), default=0.0)
+        # 3. wrong places fit by chance, each from one start
+        again = self._refined(self._full, image, seen_by, perturb(T_map_camera, *SECOND_START))
+        agrees = False
+        if again is not None:
+            metres, degrees = pose_error(self._placed(again, seen_by).T_map_base, best.T_map_base)
+            agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
+        return Verdict(best, rival, agrees)
+
+    def _refined(self, refiner: Refiner, image, seen_by: PosedCamera, start: np.ndarray) -> Refinement | None:
+        """From a camera pose; None where there is no map, or nothing comes of it."""
+        crop = self._map.crop(start[:3, 3], self._radius, damaged=[])
+        if not len(crop.points):
+            return None
+        try:
+            refined = refiner.refine(image, seen_by.camera, crop, start)
+        except (ModelError, np.linalg.LinAlgError):
+            return None
+        return refined if refined.matches and np.isfinite(refined.T_map_camera).all() else None
+
+    @staticmethod
+    def _placed(refined: Refinement, seen_by: PosedCamera) -> PlacedPose:
+        T_camera_base = inverse(seen_by.T_base_camera)
+        covariance = carry(refined.covariance, T_camera_base)
+        return PlacedPose(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a verdict must show to be believed."""
+
+    score: float
+    inlier_ratio: float
+    margin: float
+
+    def met_by(self, verdict: Verdict) -> bool:
+        """Whether the verdict shows all of it."""
+        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
+        return fits and verdict.margin >= self.margin and verdict.agrees
+
+
+def _metres(a: PlacedPose, b: PlacedPose) -> float:
+    return float(np.linalg.norm(a.T_map_base[:3, 3] - b.T_map_base[:3, 3]))
+
+
+class _EncodedOnce:
+    """The networks of a refiner; the same image is encoded once, however many poses it is compared at."""
+
+    def __init__(self, models):
+        self._models, self._grids = models, {}
+
+    def __getattr__(self, name: str):
+        return getattr(self._models, name)
+
+    def for_grid(self, grid):
+        """As `ModelSet.for_grid`."""
+        models = self._models.for_grid(grid)
+        if grid not in self._grids or self._grids[grid].models is not models:
+            self._grids[grid] = _GridEncodedOnce(models)
+        return self._grids[grid]
+
+
+class _GridEncodedOnce:
+    def __init__(self, models):
+        self.models, self._image, self._features = models, None, None
+
+    def __getattr__(self, name: str):
+        return getattr(self.models, name)
+
+    def image(self, image):
+        """As `GridModels.image`."""
+        if not isinstance(image, np.ndarray):
+            return self.models.image(image)
+        # what fills the image may change, so it is not enough that it is the same array
+        if self._image is None or not np.array_equal(self._image, image):
+            self._image, self._features = image.copy(), self.models.image(image)
+        return self._features

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the views of a place database are taken from: along the mapped path, in all directions."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from ..geometry import distance_along, make_pose
+
+BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+"""A level camera that looks along x."""
+_GAP_M = 20.0
+"""Poses of the path further apart than this, or three times the usual, belong to two drives."""
+_STOREY_M = 3.0
+"""Places above each other by more than this are two: a bridge and what goes under it."""
+GROUND_RADIUS_M = 4.0
+
+
+def along_path(path: np.ndarray, spacing_m: float) -> np.ndarray:
+    """Poses (P, 4) x, y, z [m], yaw [rad] about every `spacing_m` along a mapped path (N, 4) of such poses.
+
+    Where the path comes by again there is one pose, not two: headings all around are looked at anyway.
+    """
+    if len(path) < 2:
+        return np.array(path)
+    steps = np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1)
+    gaps = np.flatnonzero(steps > max(_GAP_M, 3 * float(np.median(steps))))
+    places = np.concatenate([_every(drive, spacing_m) for drive in np.split(path, gaps + 1)])
+    return places[_first_of_each(places, 0.6 * spacing_m)]
+
+
+def _every(drive: np.ndarray, spacing_m: float) -> np.ndarray:
+    along = distance_along(drive[:, :3])
+    where = np.linspace(0, along[-1], round(along[-1] / spacing_m) + 1)
+    # a full turn between two poses must not be walked back
+    columns = [*drive[:, :3].T, np.unwrap(drive[:, 3])]
+    return np.column_stack([np.interp(where, along, column) for column in columns])
+
+
+def _first_of_each(places: np.ndarray, apart_m: float) -> np.ndarray:
+    """Which places (P,) to keep so that none is within `apart_m` of another on the same storey."""
+    near = cKDTree(places[:, :2]).query_ball_point(places[:, :2], apart_m)
+    keep = np.ones(len(places), bool)
+    for number, others in enumerate(near):
+        if keep[number]:
+            later = [k for k in others if k > number and abs(places[k, 2] - places[number, 2]) < _STOREY_M]
+            keep[later] = False
+    return keep
+
+
+def ground_height(points: np.ndarray, place: np.ndarray) -> float:
+    """Height of the ground near a place (3,): a low quantile of the points (N, 3) around; the place's own if none."""
+    near = points[np.hypot(points[:, 0] - place[0], points[:, 1] - place[1]) < GROUND_RADIUS_M]
+    return float(np.quantile(near[:, 2], 0.1)) if len(near) else float(place[2])
+
+
+def camera_poses(position: np.ndarray, yaws: np.ndarray) -> np.ndarray:
+    """Poses (N, 4, 4) T_map_camera of a level camera at a position (3,) looking along `yaws` (N,) [rad]."""
+    turns = Rotation.from_euler("z", np.asarray(yaws, float)[:, None]).as_matrix()
+    return np.array([make_pose(turn @ BASE_FROM_OPTICAL, position) for turn in turns])
+
+
+def base_pose(position: np.ndarray, view_yaw: float, T_base_camera: np.ndarray) -> np.ndarray:
+    """Pose (4, 4) T_map_base of a level robot whose camera stands over `position` and looks along `view_yaw` [rad].
+
+    `position` (3,) has the height of base_link. Robots drive level, so where the camera is tilted only its direction in
+    the plane counts.
+    """
+    ahead = T_base_camera[:3, 2]
+    rotation = Rotation.from_euler("z", view_yaw - np.arctan2(ahead[1], ahead[0])).as_matrix()
+    return make_pose(rotation, position - np.r_[(rotation @ T_base_camera[:3, 3])[:2], 0.0])

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps are built with what their places look like."""
+
+import box_world as world
+import numpy as np
+import pytest
+
+from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.mapping import builder
+from lhmap_loc_ros.mapping.builder import build_map
+from lhmap_loc_ros.mapping.config import BuildConfig
+from lhmap_loc_ros.places.database import PlaceDatabase
+
+CONFIG = BuildConfig(heat="none", budget_mb_per_km=None, moving={"enabled": False})
+
+
+class CountingDescriber:
+    """Descriptors of where a view is from; counts the views."""
+
+    sha256 = "c0ffee"
+
+    def __init__(self):
+        self.viewed = 0
+
+    def views(self, points, poses):
+        self.viewed += len(poses)
+        wave = np.cos(np.outer(poses[:, 0, 3] + poses[:, 1, 2], np.arange(1, 33)))
+        return (wave / np.linalg.norm(wave, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    return world.write_bag(tmp_path_factory.mktemp("bags") / "drive", 12, odometry=True)
+
+
+def test_a_map_is_built_with_places_and_those_of_an_earlier_build_are_used_again(bag, tmp_path, monkeypatch):
+    describers, stages = [CountingDescriber(), CountingDescriber()], []
+    for describer in describers:
+        monkeypatch.setattr(builder, "load_describer", lambda config, describer=describer: describer)
+        out = tmp_path / f"{len(stages)}.lhmap"
+        with build_map(bag, out, CONFIG, lambda *step: stages.append(step[0]), work=tmp_path / "work") as lhmap:
+            database = PlaceDatabase.of(lhmap, "c0ffee")
+            lhmap.verify()
+        assert len(database) and database.headings * len(database) == describers[0].viewed
+    assert "places" in stages and describers[1].viewed == 0
+    first, second = (path.read_bytes() for path in sorted(tmp_path.glob("*.lhmap")))
+    assert first == second
+
+
+def test_without_them_it_has_none(bag, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    path = tmp_path / "m.lhmap"
+    build_map(bag, path, CONFIG.model_copy(update={"places": False})).close()
+    with LHMap.open(path) as lhmap:
+        assert PlaceDatabase.of(lhmap) is None and lhmap.metadata.sections == ()

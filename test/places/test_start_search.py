@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run without a start pose begins where the search finds the place."""
+
+import numpy as np
+import pytest
+from known_places import (
+    CAMERA,
+    MOUNTED,
+    NOWHERE,
+    T_BASE_CAMERA,
+    KnowingDescriber,
+    KnowingRefiner,
+    image_at,
+    on_path,
+    write_street,
+)
+
+from lhmap_loc_ros.datasets.bag_writer import BagWriter
+from lhmap_loc_ros.errors import InputError
+from lhmap_loc_ros.geometry import inverse, pose_error
+from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.localization.offline import localize_bag
+from lhmap_loc_ros.places.build import add_places
+from lhmap_loc_ros.places.locate import PlaceFinder
+from lhmap_loc_ros.places.start_search import StartSearch
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    path = tmp_path_factory.mktemp("street") / "street.lhmap"
+    write_street(path).close()
+    add_places(path, KnowingDescriber())
+    with LHMap.open(path) as lhmap:
+        yield lhmap
+
+
+class Refiner(KnowingRefiner):
+    """That of a tracker, too."""
+
+    def refine(self, image, camera, crop, T_map_camera, start=None):
+        found = super().refine(image, camera, crop, T_map_camera)
+        found.last_step, found.timings_ms, found.passes = (0.01, 0.1), {}, 3
+        return found
+
+
+def search_in(lhmap, refiner):
+    return StartSearch(PlaceFinder(lhmap, refiner, KnowingDescriber()))
+
+
+def write_run(path, blind=0):
+    """A bag of 30 images, 1 m and 0.1 s apart, the first `blind` of which show nothing."""
+    with BagWriter(path) as bag:
+        matrix = np.array([[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]])
+        bag.tf_static(SECOND, {("base_link", "camera"): T_BASE_CAMERA})
+        for k in range(30):
+            stamp, pose = SECOND + k * SECOND // 10, on_path(40.0 + k)
+            bag.odometry("/odom", stamp, "odom", "base_link", inverse(on_path(40.0)) @ pose)
+            bag.camera_info("/camera/camera_info", stamp, "camera", CAMERA.width, CAMERA.height, matrix)
+            bag.image("/camera/image_raw", stamp, "camera", NOWHERE if k < blind else image_at(pose))
+    return path
+
+
+def test_a_bag_is_localized_without_a_start_pose(tmp_path, street):
+    refiner = Refiner()
+    record = localize_bag(
+        write_run(tmp_path / "run", blind=4), street, None, refiner=refiner, search=search_in(street, refiner)
+    )
+    # every metre an image is looked at
+    assert len(record) in (25, 26) and record.states[-1] == "TRACKING"
+    assert pose_error(record.poses[-1], on_path(69.0))[0] < 0.1
+
+
+def test_where_no_image_tells_its_place_it_is_said(tmp_path, street):
+    refiner = Refiner()
+    with pytest.raises(InputError, match="none of 30 images tells its place in .*street.lhmap"):
+        localize_bag(
+            write_run(tmp_path / "run", blind=30), street, None, refiner=refiner, search=search_in(street, refiner)
+        )
+
+
+def test_images_that_show_nothing_new_are_not_looked_at(street):
+    search = search_in(street, Refiner(ratio=0.1))
+    for k in range(20):
+        assert search.find(k * SECOND // 10, image_at(on_path(50 + 0.25 * k)), MOUNTED, on_path(0.25 * k)) is None
+    assert search.images == 5
+    search.restart()
+    for k in range(20):
+        search.find(k * SECOND // 10, image_at(on_path(50.0)), MOUNTED, None)
+    assert search.images == 4
