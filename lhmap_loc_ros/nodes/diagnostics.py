@@ -34,7 +34,8 @@ _ODOMETRY_S = 3.0
 LEFT_OUT = {"camera": ("image", "camera_info"), "localization": ("odometry", "transform")}
 """What is left out and counted, and on which status."""
 WAITING = "waiting for initialpose"
-"""Begins the problem of images that come before it is known where the robot is."""
+SEARCHING = "looking for the place in the whole map"
+"""These begin the problem of images that come before it is known where the robot is."""
 
 
 class Health:
@@ -202,8 +203,8 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         level, message = ERROR, health.problem
     elif images["came_s"] > limits.max_age_s:
         level, message = ERROR, f"last image came {images['came_s']:.1f} s ago"
-    elif health.problem.startswith(WAITING):
-        message = f"images come; {WAITING}"
+    elif health.problem.startswith((WAITING, SEARCHING)):
+        message = f"images come; {WAITING if health.problem.startswith(WAITING) else SEARCHING}"
     elif math.isinf(age_s):
         level, message = WARN, f"images come, but none was localized yet: {health.problem}"
     elif age_s > limits.max_age_s:

@@ -60,6 +60,9 @@ class LocalizerConfig(Config):
         0.0, ge=-10, le=10, description="images are stamped so much later than taken, by the clock of odometry [s]"
     )
 
+    global_localization: bool = Field(
+        True, description="without a start pose, and when lost, look for the place in the whole map by its places"
+    )
     set_initial_pose: bool = Field(False, description="start at initial_pose; false: at the saved pose or initialpose")
     initial_pose: InitialPoseConfig = InitialPoseConfig()
     initial_sigma_m: float = Field(1.0, gt=0, description="how sure a start pose is that says nothing of it [m]")

@@ -28,6 +28,7 @@ from .localizer_session import Session
 from .map_transform import PERIOD_S
 from .parameters import Parameters
 from .runtime import run
+from .search_services import SearchServices
 
 NAME = "localizer_node"
 TRIM_S = 10.0
@@ -50,6 +51,7 @@ class LocalizerNode(LifecycleNode):
         self._inputs: list = []
         self._cameras: list[CameraTopics] = []
         self._offered: list = []
+        self._search_services: SearchServices | None = None
         self._settings = Parameters(self, LocalizerConfig, NAME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # on the steady clock: on simulated time a timer stands still when a bag ends or starts again
@@ -71,6 +73,9 @@ class LocalizerNode(LifecycleNode):
         if self._session is not None:
             self._session.close()
             self._session = None
+        if self._search_services is not None:
+            self._search_services.close()
+            self._search_services = None
 
     # -- transitions
 
@@ -130,6 +135,7 @@ class LocalizerNode(LifecycleNode):
             self.create_service(Trigger, "reinitialize", self._on_reinitialize),
             self.create_service(SetBool, "trigger_node", self._on_trigger),
         ]
+        self._search_services = SearchServices(self, session.search)
 
     def _unsubscribe(self) -> None:
         for subscription in self._inputs:

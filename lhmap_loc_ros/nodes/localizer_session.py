@@ -21,18 +21,20 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..errors import InputError, LhmapError
 from ..evaluation.overlay import draw_overlay
-from ..geometry import Camera, make_pose
+from ..geometry import Camera, Images, make_pose
 from ..inference import Model
 from ..lhmap import LHMap
+from ..localization.estimate import PosedCamera
 from ..localization.inputs import doubt_of_frame
 from ..localization.refine import Refiner
-from ..localization.relocalize import Recovery, Relocalizer
+from ..localization.relocalize import PlacedPose, Recovery, Relocalizer
 from ..localization.states import TrackState
 from ..localization.tracker import Tracker
 from ..memory import give_back_compiler
+from ..places.start_search import StartSearch
 from . import conversions as convert
 from .camera_input import CameraInput
-from .diagnostics import WAITING, Health
+from .diagnostics import SEARCHING, WAITING, Health
 from .fixed_frames import FixedFrames
 from .image_order import ImageOrder, Order
 from .initial_pose import InitialPose, NextStart, read_initial_pose
@@ -41,6 +43,7 @@ from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
 from .odometry_input import OdometryInput, Stamps
+from .place_search import PlaceSearch
 
 _JOIN_S = 10.0
 _PATIENCE_S = 5.0
@@ -79,11 +82,13 @@ class Session:
     def __init__(
         self, node: Node, config: LocalizerConfig, refiner: Refiner, fault: Callable[[], None],
         relocalizer: Relocalizer | None = None,
+        make_search: Callable[[LHMap, Refiner], StartSearch] = StartSearch.in_map,
     ):  # fmt: skip
         """Opens the map and warms up; raises LhmapError for a map or networks that cannot be used.
 
         `fault` is called, from the worker, when it dies of a fault of ours. `relocalizer` proposes where a lost robot
-        may be; without one, the poses of the mapping drive around the last good pose are.
+        may be; without one, the poses of the mapping drive around the last good pose are. `make_search` makes what
+        finds the place in the whole map.
         """
         self._node, self._config, self._refiner, self._fault = node, config, refiner, fault
         names = config.cameras or ("",)
@@ -101,6 +106,7 @@ class Session:
             self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
             self._recovery = Recovery(self.map, refiner, config.relocalize, time.monotonic, relocalizer)
             self._tracker = Tracker(config.tracker, refiner, self.map)
+            self._search = PlaceSearch(partial(make_search, self.map, refiner) if config.global_localization else None)
             self._frames = FixedFrames(node, config.base_frame_id, partial(self._leave_out, "transform"))
             on_failure.callback(self._frames.close)
             self._odometry = OdometryInput(node, config, self._frames)
@@ -173,6 +179,7 @@ class Session:
     def close(self) -> None:
         """Ends and joins the worker, saves the pose, closes the map and takes the publishers away."""
         self._active.clear()
+        self._search.give_up()
         self._mailbox.close()
         self._worker.join(timeout=_JOIN_S)
         self._starts.save()
@@ -234,6 +241,16 @@ class Session:
         self._next_start.put(known)
         return f"starting from the {known.origin}"
 
+    def search(self, wait_s: float) -> tuple[PlacedPose | None, str]:
+        """Waits for the place that images to come show, wherever the track is; says why there is none."""
+        if not self.active:
+            return None, "the localizer is inactive"
+        before = self._search.images
+        place = self._search.ask(wait_s)
+        looked = self._search.images - before
+        problem = self._search.problem or f"not found within {wait_s:.0f} s: {max(looked, 0)} images looked at"
+        return place, "" if place is not None else problem
+
     # -- the worker
 
     def _work(self) -> None:
@@ -262,11 +279,17 @@ class Session:
         for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
             self._add_odometry(stamp_ns, pose)
         self._output.transform.at_odometry(self._tracker.odometry_ns, self._tracker.odometry_at)
-        if not self._initialize(frame.stamp_ns):
+        started = self._initialize(frame.stamp_ns)
+        kind = Image if self._config.image_transport == "raw" else CompressedImage
+        if not started and self._search.problem:
+            self.health.refuse(self._waiting())
+            return
+        image, mounted = camera.undistort(convert.read_image(frame.data, kind))
+        if not started:
+            self._find_place(frame.stamp_ns, image, mounted)
+            self.health.refuse(self._waiting())
             return
         # 3. the pose
-        kind = Image if self._config.image_transport == "raw" else CompressedImage
-        image, mounted = camera.undistort(convert.read_image(frame.data, kind))
         result = self._tracker.process_image(frame.stamp_ns, image, mounted)
         if not self._active.is_set():
             self.health.refuse("deactivated meanwhile")
@@ -289,6 +312,25 @@ class Session:
         if found is not None:
             place = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
             self._next_start.offer(place)
+        elif result.state is TrackState.LOST or self._search.asked:
+            self._find_place(frame.stamp_ns, image, mounted)
+        else:
+            self._search.restart()
+
+    def _find_place(self, stamp_ns: int, image: Images, mounted: PosedCamera) -> None:
+        """Looks for the place in the whole map: the next image starts from there; a start pose ends it."""
+        found = self._search.find(
+            stamp_ns, image, mounted, self._tracker.odometry_at(stamp_ns),
+            going=lambda: self.active and not self._next_start.waits,
+        )  # fmt: skip
+        if found is not None:
+            self._next_start.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map"))
+
+    def _waiting(self) -> str:
+        """Why an image without a start pose has no pose."""
+        if self._search.problem:
+            return f"{WAITING} (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path ({self._search.problem})"
+        return f"{SEARCHING}, {self._search.images} images looked at; initialpose would tell it"
 
     def _ask_about(self, camera: CameraInput, T_map_camera: np.ndarray) -> None:
         """Tells, once a camera, that it seems to look up or down, by its place at the first image."""
@@ -334,8 +376,6 @@ class Session:
             self._recovery.was_at(initial.T_map_base)
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
-        if not self._tracker.initialized:
-            self.health.refuse(f"{WAITING} (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path")
         return self._tracker.initialized
 
     def _refuse(self, problem: str) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
 from ..geometry import Camera, front_view, inverse, make_pose, pose_error
 from ..localization.relocalize import PlacedPose
-from .database import Heading, Peak, PlaceDatabase, Region, between_headings
+from .database import Heading, Peak, PlaceDatabase, Region, between_headings, without_places
 from .describer import Describer
 from .verify import Demands, Verdict, Verifier
 from .votes import PlaceVotes
@@ -43,7 +42,7 @@ class PlaceFinder:
         """Raises InputError for a map without places, and MapFormatError for places that cannot be used."""
         database = PlaceDatabase.of(lhmap, describer.sha256)
         if database is None or not len(database):
-            raise InputError(f"{lhmap.path}: has no places to be found by: lhmap places MAP adds them")
+            raise without_places(lhmap)
         self.database, self._describer = database, describer
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the robot is in the whole map, from its images alone: before there is a start pose, when lost, when asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import LhmapError
+from ..localization.estimate import PosedCamera
+from ..localization.relocalize import PlacedPose
+from ..places.start_search import StartSearch
+
+
+class PlaceSearch:
+    """A `StartSearch` that is made when it is first needed, and whose results other threads may wait for."""
+
+    def __init__(self, make: Callable[[], StartSearch] | None):
+        """`make` may raise LhmapError: the map has no places, or networks are missing. None: nobody wants a search."""
+        self._make = make
+        self._search: StartSearch | None = None
+        self._asked, self._found = False, threading.Condition()
+        self._result: PlacedPose | None = None
+        self.problem = "" if make is not None else "global_localization is false"
+        """Why there is no search; empty if there is one."""
+
+    @property
+    def asked(self) -> bool:
+        """Somebody waits for a place, wherever the track thinks it is."""
+        return self._asked
+
+    @property
+    def images(self) -> int:
+        """How many were looked at since the search began."""
+        return self._search.images if self._search is not None else 0
+
+    def find(
+        self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
+        going: Callable[[], bool],
+    ) -> PlacedPose | None:  # fmt: skip
+        """What to start from at this image; None as long as nobody knows, or where there is no search."""
+        search = self._made()
+        found = search.find(stamp_ns, image, seen_by, T_odom_base, going) if search is not None else None
+        with self._found:
+            if found is not None:
+                self._asked, self._result = False, found
+            if found is not None or search is None:
+                self._found.notify_all()
+        return found
+
+    def restart(self) -> None:
+        """Forgets the images so far: it is known where the robot is."""
+        if self._search is not None and not self._asked:
+            self._search.restart()
+
+    def ask(self, wait_s: float) -> PlacedPose | None:
+        """The place found from images to come; None after `wait_s`, or where there is no search, see `problem`."""
+        with self._found:
+            self._asked, self._result = True, None
+            self._found.wait_for(lambda: self._result is not None or self.problem, wait_s)
+            self._asked = False
+            return self._result
+
+    def give_up(self) -> None:
+        """Those who wait get no answer: the session ends."""
+        with self._found:
+            self.problem = self.problem or "the localizer was shut down"
+            self._found.notify_all()
+
+    def _made(self) -> StartSearch | None:
+        if self._search is None and not self.problem:
+            try:
+                self._search = self._make()
+            except LhmapError as error:
+                self.problem = str(error)
+        return self._search
