@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Localizes the images of a bag in a map, from a start pose that may be a metre wrong.
+"""Localizes the images of a bag in a map: from a start pose that may be a metre wrong, or from anywhere.
 
-    examples/localize_a_bag.py campus.lhmap street/query X Y Z YAW_DEG
+    examples/localize_a_bag.py campus.lhmap street/query [X Y Z YAW_DEG]
 """
 
 import sys
@@ -22,10 +22,16 @@ def main(map_path, bag, *start):
         camera = PosedCamera(setup.camera, setup.T_base_camera)
         odometry = OdometryFeed(read_odometry(reader, inputs), localizer)
         # 2. where the robot is at the first image, about
-        localizer.start(given([float(value) for value in start]).T_map_base)
+        if start:
+            localizer.start(given([float(value) for value in start]).T_map_base)
         # 3. image by image
         for stamp_ns, image in images(reader, inputs, setup):
             odometry.until(stamp_ns)
+            if not localizer.started:
+                place = localizer.locate(image, camera, stamp_ns)
+                if place is None:
+                    continue
+                localizer.start(place.T_map_base, place.covariance)
             estimate = localizer.localize(image, camera, stamp_ns)
             x, y, z = estimate.T_map_base[:3, 3]
             print(f"{stamp_ns} {estimate.state.value:12} x {x:.2f} y {y:.2f} z {z:.2f} m")

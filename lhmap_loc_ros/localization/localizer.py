@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..configuration import Config
 from ..errors import InputError, LhmapError
+from ..geometry import Images
 from ..lhmap import LHMap
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
@@ -18,6 +21,11 @@ from .relocalize import PlacedPose, Recovery, RelocalizeConfig, Relocalizer
 from .start import StartPose, start_covariance
 from .states import TrackState
 from .tracker import Tracker, TrackerConfig
+
+if TYPE_CHECKING:
+    from ..places.start_search import StartSearch
+
+_log = logging.getLogger(__name__)
 
 
 class LocalizerConfig(Config):
@@ -29,7 +37,9 @@ class LocalizerConfig(Config):
 
 
 class Localizer:
-    """Give it a start pose, odometry if there is any, and images in order of their stamps; it tells the poses.
+    """Give it odometry if there is any, and images in order of their stamps; it tells the poses.
+
+    It begins at a start pose; where nobody knows one, `locate` finds it in a map with places.
 
     It holds the track of one robot with any number of cameras, and knows neither threads nor ROS: call it from one
     thread. Frames: `map` is that of the map file, `odom` that of the odometry, `base` the robot's (x forward, y left,
@@ -43,12 +53,14 @@ class Localizer:
         *,
         refiner: Refiner | None = None,
         relocalizer: Relocalizer | None = None,
+        search: StartSearch | None = None,
         clock: Callable[[], float] | None = None,
     ):
         """A map, or the path of one, which `close` then closes.
 
         `relocalizer` proposes where a lost robot may be; without one, the poses of the mapping drive around the last
-        good pose are. `clock` tells the time between two such attempts [s], by default by the stamps of the images.
+        good pose are. `search` finds the place in the whole map, by default by the places in the map file and the
+        shipped networks. `clock` tells the time between two such attempts [s], by default by the stamps of the images.
         `refiner` holds the networks, for several localizers to share; by default they are loaded as `config.refiner`
         says. Raises MapFormatError for a file that is no map, ModelError for networks that cannot be used.
         """
@@ -64,6 +76,7 @@ class Localizer:
             raise
         self._tracker = Tracker(config.tracker, self.refiner, self.map)
         self._recovery = Recovery(self.map, self.refiner, config.relocalize, clock or self._image_time, relocalizer)
+        self._search, self._searches = search, search is not None or _has_places(self.map)
         self._start: StartPose | None = None
         self._stamp_ns = 0
 
@@ -105,6 +118,19 @@ class Localizer:
         if stamp_ns is not None:
             self._begin(stamp_ns)
 
+    def locate(self, image: Images, camera: PosedCamera, stamp_ns: int) -> PlacedPose | None:
+        """Where the robot is in the whole map, without a start pose; None as long as nobody knows.
+
+        Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
+        somewhere; odometry carries them on. It takes a second or two. It starts nothing: hand the place to `start`.
+        Raises InputError for a map without places, ModelError for networks that cannot be used.
+        """
+        if self._search is None:
+            from ..places.start_search import StartSearch
+
+            self._search = StartSearch.in_map(self.map, self.refiner)
+        return self._search.find(stamp_ns, image, camera, self._tracker.odometry_at(stamp_ns))
+
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """A pose (4, 4) of base in the odometry frame; add what is no later than an image before the image.
 
@@ -113,7 +139,7 @@ class Localizer:
         """
         self._tracker.add_odometry(stamp_ns, T_odom_base)
 
-    def localize(self, image: np.ndarray, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
+    def localize(self, image: Images, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
         """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera.
 
         A lost robot looks for its place, now and then: that takes seconds, and the next image starts from what was
@@ -126,7 +152,7 @@ class Localizer:
             self.restart_from(found, stamp_ns)
         return estimate
 
-    def track(self, image: np.ndarray, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
+    def track(self, image: Images, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
         """`localize` without looking for a lost place; for callers that publish the pose before they call `recover`."""
         camera.camera.check_image(image)
         if self._start is not None:
@@ -138,13 +164,25 @@ class Localizer:
         return estimate
 
     def recover(
-        self, estimate: PoseEstimate, image: np.ndarray, camera: PosedCamera, going: Callable[[], bool] = lambda: True
+        self, estimate: PoseEstimate, image: Images, camera: PosedCamera, going: Callable[[], bool] = lambda: True
     ) -> PlacedPose | None:
         """After `track`: where a lost robot was at this image, if it is time to look and the place is found.
 
-        Nothing is found once `going` says no. It changes no track: `restart_from` does.
+        First around the last good pose, then, where the map has places, anywhere in it. Nothing is found once `going`
+        says no. It changes no track: `restart_from` does.
         """
-        return self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, going)
+        found = self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, going)
+        if estimate.state is not TrackState.LOST:
+            if self._search is not None:
+                self._search.restart()
+        elif found is None and self._searches:
+            try:
+                found = self.locate(image, camera, self._stamp_ns)
+            except LhmapError as error:
+                # places of other networks, or damaged ones: the track goes on without them
+                self._searches = False
+                _log.warning("%s", error)
+        return found
 
     def restart_from(self, place: PlacedPose, stamp_ns: int) -> None:
         """Track on from a place found at an image; unlike `start`, it is not yet believed: see `RelocalizeConfig`."""
@@ -186,3 +224,9 @@ class Localizer:
         self.refiner.config = config.refiner
         self._tracker.reconfigure(config.tracker)
         self._recovery.reconfigure(config.relocalize)
+
+
+def _has_places(lhmap: LHMap) -> bool:
+    from ..places.database import has_places
+
+    return has_places(lhmap)

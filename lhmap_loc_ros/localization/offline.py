@@ -17,15 +17,14 @@ from ..datasets.tum import write_tum
 from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
-from ..places.start_search import StartSearch
 from .image_sets import BagCameras
 from .inputs import BagInputs, read_odometry
 from .localizer import Localizer, LocalizerConfig
 from .record import RunRecord
 from .start import StartPose
-from .states import TrackState
 
 if TYPE_CHECKING:
+    from ..places.start_search import StartSearch
     from .refine import Refiner
 
 Report = Callable[[str, int, int], None]
@@ -60,10 +59,8 @@ def localize_bag(
     with BagReader(bag) as reader:
         # 1. the cameras, the odometry, the networks
         cameras, odometry = BagCameras(reader, config.inputs), read_odometry(reader, config.inputs)
-        localizer = Localizer(lhmap, config, refiner=refiner)
+        localizer = Localizer(lhmap, config, refiner=refiner, search=search)
         feed = OdometryFeed(odometry, localizer)
-        if start is None and search is None:
-            search = StartSearch.in_map(lhmap, localizer.refiner)
         total = min(len(cameras), max_images or np.iinfo(int).max)
         # 2. image by image, those of one stamp together
         for seen in cameras:
@@ -72,7 +69,7 @@ def localize_bag(
             if not localizer.started:
                 first = start(stamp_ns) if callable(start) else start
                 if first is None:
-                    first = search.find(stamp_ns, image, camera, feed.at(stamp_ns))
+                    first = localizer.locate(image, camera, stamp_ns)
                 if first is None:
                     searched += 1
                     if report is not None:
@@ -82,14 +79,7 @@ def localize_bag(
                     continue
                 localizer.start(first.T_map_base, first.covariance, stamp_ns)
             began = time.perf_counter()
-            results.append(localizer.track(image, camera, stamp_ns))
-            found = localizer.recover(results[-1], image, camera)
-            if search is not None and results[-1].state is not TrackState.LOST:
-                search.restart()
-            elif search is not None and found is None:
-                found = search.find(stamp_ns, image, camera, feed.at(stamp_ns))
-            if found is not None:
-                localizer.restart_from(found, stamp_ns)
+            results.append(localizer.localize(image, camera, stamp_ns))
             latency_ms.append(1e3 * (time.perf_counter() - began))
             if report is not None:
                 report("localize", len(results) + searched, total)
@@ -117,12 +107,6 @@ class OdometryFeed:
         for k in range(self._next, end):
             self._localizer.add_odometry(int(stamps[k]), self._odometry.poses[k])
         self._next = max(self._next, end)
-
-    def at(self, stamp_ns: int) -> np.ndarray | None:
-        """The pose (4, 4) in the odometry frame at a stamp; None where odometry does not reach it."""
-        if self._odometry is None or not self._odometry.covers(stamp_ns):
-            return None
-        return self._odometry.at(stamp_ns)
 
 
 def write_run(folder, record: RunRecord, config: LocalizeConfig) -> Path:
