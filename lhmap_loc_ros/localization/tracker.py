@@ -131,6 +131,10 @@ class Tracker:
         """Stamp of the newest odometry, None while there is none."""
         return self._motion.odometry.latest_ns
 
+    def odometry_at(self, stamp_ns: int) -> np.ndarray | None:
+        """T_odom_base (4, 4) at a stamp [ns]; None where odometry does not tell."""
+        return self._motion.odometry.at(stamp_ns)
+
     def forget_odometry(self) -> None:
         """Forget the odometry alone, as where its clock begins anew."""
         self._motion.odometry.clear()
