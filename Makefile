@@ -8,9 +8,9 @@
 # Another Python: make PYTHON=python3.12 ...   One part of the tests: make test ARGS="test/nodes -x"
 PYTHON ?= python3
 ARGS ?=
-# rooms whose tests need neither PyTorch nor DDS, less the slow ones among them
-FAST = test/geometry test/lhmap test/localization test/evaluation test/bench test/test_*.py \
-  --ignore=test/localization/test_device_passes.py
+# what needs neither PyTorch nor DDS, less what is slow
+FAST = test/geometry test/lhmap test/localization test/test_examples.py test/test_inputs_page.py test/test_packaging.py \
+  test/test_public_interface.py test/test_processes.py --ignore=test/localization/test_device_passes.py
 
 .PHONY: setup demo test check docs lint clean check-python
 

@@ -110,7 +110,8 @@ class Localizer:
         `covariance` (6, 6) tells how far: body frame of base, translation [m] first, rotation [rad]; by default one
         standard deviation is 1 m and 3 degrees. The pose is that at `stamp_ns`, from where odometry moves it on, by
         default that at the next image. Raises InputError for a pose that is not finite, a matrix that is no
-        covariance, or a place where the map is empty: it is the wrong map or the wrong pose.
+        covariance, or a place where the map is empty: it is the wrong map or the wrong pose; MapFormatError where all
+        tiles around are damaged.
         """
         start = StartPose(np.asarray(T_map_base), start_covariance() if covariance is None else np.asarray(covariance))
         self._check_map_around(start.T_map_base[:3, 3])
@@ -194,8 +195,10 @@ class Localizer:
         self._recovery.was_at(start.T_map_base)
 
     def _check_map_around(self, position: np.ndarray) -> None:
-        config, position = self._tracker.config, position.round(2)
-        found = len(self.map.crop(position, config.crop_radius_m).points)
+        config, position, damaged = self._tracker.config, position.round(2), []
+        found = len(self.map.crop(position, config.crop_radius_m, damaged=damaged).points)
+        if found < config.min_crop_points and damaged:
+            raise damaged[0]
         if found < config.min_crop_points:
             spanned = " to ".join(str(np.round(corner, 1).tolist()) for corner in self.map.metadata.bounds or ())
             raise InputError(
@@ -209,6 +212,10 @@ class Localizer:
     def odometry_ns(self) -> int | None:
         """Stamp of the newest odometry; None while there is none."""
         return self._tracker.odometry_ns
+
+    def odometry_at(self, stamp_ns: int) -> np.ndarray | None:
+        """T_odom_base (4, 4) at a stamp [ns]; None where odometry does not tell."""
+        return self._tracker.odometry_at(stamp_ns)
 
     def forget_odometry(self) -> None:
         """Forget the odometry alone, as where its clock begins anew."""

@@ -13,6 +13,7 @@ from tiny_bag import HEIGHT, SECOND, START, T_BASE_CAMERA, WIDTH, K, KnowingRefi
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.errors import InputError, LhmapError, MapFormatError
 from lhmap_loc_ros.geometry import Camera, inverse, make_pose, pose_error
+from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.localizer import Localizer, LocalizerConfig
 from lhmap_loc_ros.localization.refine import Refinement
@@ -132,6 +133,18 @@ def test_other_settings_count_from_the_next_image_on(walls):
         assert not localizer.localize(IMAGE, CAMERA, STAMPS[0]).problem
         localizer.reconfigure(validate(LocalizerConfig, {"tracker": {"min_crop_points": 10**6}}))
         assert "expected 1000000" in localizer.localize(IMAGE, CAMERA, STAMPS[1]).problem
+
+
+def test_a_damaged_tile_is_told_and_the_rest_of_the_map_serves(walls, tmp_path):
+    data = bytearray(walls.read_bytes())
+    with LHMap.open(walls) as lhmap:
+        largest = lhmap.index[lhmap.index["count"].argmax()]
+    data[int(largest["offset"]) + 10] ^= 0xFF
+    (tmp_path / "damaged.lhmap").write_bytes(data)
+    with Localizer(tmp_path / "damaged.lhmap", refiner=KnowingRefiner()) as localizer:
+        localizer.start(beside())
+        estimate = localizer.localize(IMAGE, CAMERA, START)
+    assert "is damaged" in estimate.map_problem and not estimate.problem
 
 
 def test_a_file_that_is_no_map_is_named(tmp_path):
