@@ -15,17 +15,17 @@ from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.errors import BagError
-from lhmap_loc_ros.geometry import se3_exp, to_quaternion
+from lhmap_loc_ros.geometry import make_pose, se3_exp, to_quaternion
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
 
 STEP = 100_000_000
 FRAME = "camera_optical_frame"
 
 
-def write(path, stamps, size=lambda k: (HEIGHT, WIDTH), frame=FRAME, static=True):
+def write(path, stamps, size=lambda k: (HEIGHT, WIDTH), frame=FRAME, static=True, mount=T_BASE_CAMERA):
     with BagWriter(path) as bag:
         if static:
-            bag.tf_static(START, {("base_link", FRAME): T_BASE_CAMERA})
+            bag.tf_static(START, {("base_link", FRAME): mount})
         bag.camera_info("/camera/camera_info", START, frame, WIDTH, HEIGHT, K)
         for k, stamp in enumerate(stamps):
             bag.image("/camera/image_raw", stamp, frame, np.full((*size(k), 3), k, np.uint8))
@@ -75,6 +75,17 @@ def test_the_place_of_the_camera_comes_from_the_settings_or_is_not_needed(tmp_pa
     np.testing.assert_array_equal(setup.T_base_camera, np.eye(4))
     with pytest.raises(BagError, match="no topic /tf_static"):
         read(bag)
+
+
+def test_a_camera_frame_that_is_not_optical_is_told(tmp_path, caplog):
+    read(write(tmp_path / "a", [START]))
+    assert "optical frame" not in caplog.text
+    read(write(tmp_path / "b", [START], mount=make_pose(np.eye(3), [1.2, 0, 1.6])))
+    assert "looks at the sky: is 'camera_optical_frame' its optical frame" in caplog.text
+    caplog.clear()
+    # where the poses wanted are those of the camera nothing says where up is
+    read(write(tmp_path / "c", [START], static=False), base_frame=FRAME)
+    assert "optical frame" not in caplog.text
 
 
 ROS = {
