@@ -64,7 +64,8 @@ def test_the_query_bag_has_camera_and_odometry_but_no_truth(bags):
     infos = read(query, "/camera/camera_info")
     assert len(images) == len(infos) >= 6
     assert images[0].image.shape == (24, 64, 3)
-    assert infos[0].matrix[0, 0] == pytest.approx(0.58 * 64) and not infos[0].distortion.any()
+    calibration = infos[0].calibration
+    assert calibration.matrix[0, 0] == pytest.approx(0.58 * 64) and not calibration.distortion.any()
     transforms = read(query, "/tf", "/tf_static")
     assert {(t.frame, t.child) for t in transforms} == {("odom", "base_link"), ("base_link", "camera_optical_frame")}
     assert not read_frames(query) & {"map", "lidar"}
