@@ -15,7 +15,7 @@ import yaml
 
 from .datasets.bag import BagReader
 from .datasets.tum import read_tum
-from .errors import BagError, LhmapError
+from .errors import BagError, InputError, LhmapError
 from .evaluation import metrics
 from .evaluation.results import evaluate
 from .geometry import to_quaternion
@@ -97,7 +97,9 @@ def run_live(
 
 
 def make_plan(bag, inputs: BagInputs) -> Plan:
-    """Looks at a bag; raises BagError if it lacks what the node will need."""
+    """Looks at a bag; raises BagError if it lacks what the node will need, InputError for more than one camera."""
+    if inputs.more_cameras:
+        raise InputError("more_cameras: played to the node is one camera; leave it out, or localize without --live")
     with BagReader(bag) as reader:
         read_setup(reader, inputs)
         odometry = inputs.odometry

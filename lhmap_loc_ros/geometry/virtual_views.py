@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ HEIGHT_DEG = 60.0
 """At most so much of the lens from top to bottom: above is sky, below the robot itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lens:
     """A lens as CameraInfo describes it."""
 
@@ -36,51 +37,45 @@ class Lens:
 
     def project(self, rays: np.ndarray) -> np.ndarray:
         """Pixels (N, 2) of directions (N, 3) in the optical frame; NaN where the model has none."""
-        if self.equidistant:
-            return self._project_equidistant(rays)
-        seen = rays[:, 2] > 1e-3
-        out = np.full((len(rays), 2), np.nan)
-        if seen.any():
-            points = np.ascontiguousarray(rays[seen])[:, None]
-            out[seen] = cv2.projectPoints(points, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0][:, 0]
-        return out
-
-    def _project_equidistant(self, rays: np.ndarray) -> np.ndarray:
-        # OpenCV's own ends at 90 degrees from the axis
-        aside = np.hypot(rays[:, 0], rays[:, 1])
-        theta = np.arctan2(aside, rays[:, 2])
-        radius = _radius(theta, self.distortion)
-        radius[theta > self._last_angle()] = np.nan
-        flat = rays[:, :2] * (radius / np.maximum(aside, 1e-12))[:, None]
-        return flat * (self.matrix[0, 0], self.matrix[1, 1]) + (self.matrix[0, 2], self.matrix[1, 2])
-
-    def _last_angle(self) -> float:
-        """Beyond this angle from the axis the polynomial turns back [rad]."""
-        angles = np.linspace(0, np.pi, 1801)
-        falls = np.diff(_radius(angles, self.distortion)) <= 0
-        return float(angles[np.argmax(falls)]) if falls.any() else np.pi
+        pixels = self._model(rays)
+        pixels[_angle(rays) > self._last_angle] = np.nan
+        return pixels
 
     def half_angles(self, width: int, height: int) -> tuple[float, float]:
         """How far from the axis it sees at the nearer side border and at the nearer upper or lower one [rad]."""
         cx, cy = self.matrix[0, 2], self.matrix[1, 2]
-        right, down = min(cx, width - 1 - cx), min(cy, height - 1 - cy)
-        return self._half_angle(0, right), self._half_angle(1, down)
+        return self._half_angle(0, min(cx, width - 1 - cx)), self._half_angle(1, min(cy, height - 1 - cy))
+
+    def _model(self, rays: np.ndarray) -> np.ndarray:
+        if not self.equidistant:
+            # nothing behind the lens, where the model repeats what is before it
+            seen = np.ascontiguousarray(np.where(rays[:, 2:] > 1e-3, rays, np.nan))
+            return cv2.projectPoints(seen, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0][:, 0]
+        # OpenCV's own ends at 90 degrees from the axis
+        aside, theta, k = np.hypot(rays[:, 0], rays[:, 1]), _angle(rays), self.distortion
+        square = theta * theta
+        radius = theta * (1 + square * (k[0] + square * (k[1] + square * (k[2] + square * k[3]))))
+        flat = rays[:, :2] * (radius / np.maximum(aside, 1e-12))[:, None]
+        return flat * (self.matrix[0, 0], self.matrix[1, 1]) + (self.matrix[0, 2], self.matrix[1, 2])
+
+    @cached_property
+    def _last_angle(self) -> float:
+        """Beyond this angle from the axis the model turns back, as polynomials do [rad]."""
+        return self._half_angle(0, np.inf)
 
     def _half_angle(self, axis: int, pixels: float) -> float:
         """The largest angle from the axis whose pixel, along x (0) or y (1), lies at most so many from the centre."""
         angles = np.linspace(0, np.pi if self.equidistant else np.radians(89), 1801)
         rays = np.zeros((len(angles), 3))
         rays[:, axis], rays[:, 2] = np.sin(angles), np.cos(angles)
-        away = self.project(rays)[:, axis] - self.matrix[axis, 2]
-        # up to where the image ends or the model turns back
-        beyond = ~(away <= pixels) | (np.diff(away, prepend=-1.0) <= 0)
+        away = self._model(rays)[:, axis] - self.matrix[axis, 2]
+        beyond = ~(away <= pixels) | (np.diff(away, prepend=-np.inf) <= 0)
         return float(angles[max(int(np.argmax(beyond)) - 1, 0)] if beyond.any() else angles[-1])
 
 
-def _radius(theta: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Distance from the centre, in focal lengths, of what is seen at angles `theta` from the axis [rad]."""
-    square = theta * theta
-    return theta * (1 + square * (k[0] + square * (k[1] + square * (k[2] + square * k[3]))))
+def _angle(rays: np.ndarray) -> np.ndarray:
+    """From the optical axis (N,) [rad]."""
+    return np.arctan2(np.hypot(rays[:, 0], rays[:, 1]), rays[:, 2])
 
 
 def virtual_rig(lens: Lens, width: int, height: int) -> Rig | None:

@@ -85,6 +85,20 @@ def test_a_wide_lens_with_radial_distortion_gives_views_too():
     assert np.hypot(columns.mean() - uv[0, 0], rows.mean() - uv[0, 1]) < 0.7
 
 
+def test_what_lies_beyond_the_turning_point_of_the_distortion_is_black():
+    """Past it the model shows what is nearer to the axis a second time."""
+    spec = CameraSpec.pinhole(400, 400, 100.0, distortion_model="equidistant", d=(0.0, -0.06, 0.0, 0.0))
+    rectifier = rectifier_of(spec)
+    turns = np.degrees((1 / (5 * 0.06)) ** 0.25)
+    white = np.full((400, 400, 3), 255, np.uint8)
+    for view in posed_images(rectifier.views(white), rectifier.rig):
+        column, row = np.meshgrid(np.arange(view.camera.width), np.arange(view.camera.height))
+        rays = np.stack([(column - view.camera.cx) / view.camera.fx, (row - view.camera.cy) / view.camera.fy,
+                         np.ones_like(row)], -1) @ view.T_rig_camera[:3, :3].T  # fmt: skip
+        angle = np.degrees(np.arctan2(np.hypot(rays[..., 0], rays[..., 1]), rays[..., 2]))
+        assert (view.image[angle > turns + 1] == 0).all() and (view.image[angle < turns - 2] > 250).all()
+
+
 def test_cameras_and_rigs_join_to_one_rig_in_the_frame_of_the_first():
     left, right = (make_pose(np.eye(3), (x, 0, 0)) for x in (-0.3, 0.3))
     rig = Rig((CAMERA, CAMERA), (left, right))
