@@ -69,7 +69,7 @@ class PlaceDescriber:
         heads: str = "place",
     ):
         """`heads`: name or path prefix of the place network's files; the rest as `PlaceEncoder`. Raises ModelError."""
-        self._encoder = PlaceEncoder(backend, precision, device, threads, encoders)
+        self.encoder = PlaceEncoder(backend, precision, device, threads, encoders)
         # so small that nothing is gained by 8 bits
         precision = Precision.FP32 if Precision(precision) is Precision.INT8 else precision
 
@@ -89,7 +89,7 @@ class PlaceDescriber:
             )
         self.dimension: int = dimensions.pop()
         """D, the length of a descriptor."""
-        networks = (*self._encoder.networks, self._image, self._map)
+        networks = (*self.encoder.networks, self._image, self._map)
         self.sha256 = hashlib.sha256("".join(model.sha256 for model in networks).encode()).hexdigest()
         """Of all networks; descriptors of others cannot be compared with these."""
 
@@ -99,7 +99,7 @@ class PlaceDescriber:
         `T_base_camera`: see `view_of`. Raises InputError for an image that does not fit the camera.
         """
         view = view_of(image, camera, T_base_camera)
-        return self._image.run({"features8": self._encoder.image(view)[None], "seen": view.seen[None]})["descriptor"][0]
+        return self.of_image(self.encoder.image(view), view.seen)
 
     def views(self, points: MapPoints, poses: np.ndarray) -> np.ndarray:
         """Descriptors (N, D) float32 of unit length of the map as seen from poses (N, 4, 4) T_map_view.
@@ -107,11 +107,16 @@ class PlaceDescriber:
         A pose is that of an optical frame in the map: x right, y down, z ahead; level, and as high as robots' cameras
         are. `points`: the map around all of them.
         """
-        out = [self._of_view(view) for view in map_views(points, poses)]
+        out = [self.of_view(self.encoder.map(view), view.seen) for view in map_views(points, poses)]
         return np.stack(out) if out else np.zeros((0, self.dimension), np.float32)
 
-    def _of_view(self, view: PlaceView) -> np.ndarray:
-        return self._map.run({"map8": self._encoder.map(view)[None], "seen": view.seen[None]})["descriptor"][0]
+    def of_image(self, features: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Descriptor (D,) of an image by the encoder's features (C, *CELLS) and what is seen (1, *CELLS)."""
+        return self._image.run({"features8": features[None], "seen": seen[None]})["descriptor"][0]
+
+    def of_view(self, features: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Descriptor (D,) of a map view, likewise."""
+        return self._map.run({"map8": features[None], "seen": seen[None]})["descriptor"][0]
 
 
 def _expect(model: Model, name: str, shape: tuple[int, ...], output: str) -> None:

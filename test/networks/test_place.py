@@ -53,7 +53,7 @@ def test_blocks_are_means_of_what_is_seen():
 def test_loss_is_least_where_pairs_of_one_place_are_the_most_similar():
     target = torch.eye(3)
     ignored = torch.zeros(3, 3, dtype=torch.bool)
-    right, wrong = contrastive_loss(10 * target, target, ignored), contrastive_loss(10 * target.roll(1, 0), target, ignored)
+    right, wrong = (contrastive_loss(10 * logits, target, ignored) for logits in (target, target.roll(1, 0)))
     assert right < 0.01 < wrong
 
 
