@@ -13,7 +13,7 @@ from ..geometry import inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PlacedPose
 from .database import Region
-from .locate import BETWEEN_M, PlaceFinder, PlaceSearch
+from .locate import BETWEEN_M, PlaceFinder, PlaceSearch, check_places
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -37,6 +37,7 @@ class StartSearch:
         """With the shipped describer; raises InputError for a map without places, and ModelError."""
         from .describe import PlaceDescriber
 
+        check_places(lhmap)
         return cls(PlaceFinder(lhmap, refiner, PlaceDescriber()))
 
     @property
