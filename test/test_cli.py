@@ -222,7 +222,7 @@ def test_settings_that_are_impossible(world, tmp_path):
 
 def test_start_pose_must_be_told_once(world, tmp_path):
     run = ("localize", world / "bag", "--map", world / "walls.lhmap", "--out", tmp_path / "o")
-    fails(lhmap(*run), "--init")
+    fails(lhmap(*run), "walls.lhmap: has no places", "expected a start pose")
     fails(lhmap(*run, "--init", 1, 2, 3, 4, "--init-tum", world / "bag.tum"), "--init")
     fails(lhmap(*run, "--live"), "--truth")
 

@@ -214,11 +214,6 @@ def has_places(lhmap: LHMap) -> bool:
     return any(section.name == SECTION for section in lhmap.metadata.sections)
 
 
-def without_places(lhmap: LHMap) -> InputError:
-    """What to tell of a map that has none."""
-    return InputError(f"{lhmap.path}: has no places to be found by: lhmap places MAP adds them")
-
-
 def _parse(data: bytes, origin: np.ndarray) -> PlaceDatabase:
     (length,) = _LENGTH.unpack_from(data)
     head = json.loads(data[_LENGTH.size : _LENGTH.size + length])

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InputError
 from ..geometry import Camera, front_view, inverse, make_pose, pose_error
 from ..localization.relocalize import PlacedPose
-from .database import Heading, Peak, PlaceDatabase, Region, between_headings, without_places
+from .database import Heading, Peak, PlaceDatabase, Region, between_headings, has_places
 from .describer import Describer
 from .verify import Demands, Verdict, Verifier
-from .votes import PlaceVotes
+from .votes import IMAGES, PlaceVotes
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -35,15 +37,22 @@ START_COVARIANCE = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
 """Of a pose whose place is only recognised."""
 
 
+def check_places(lhmap: LHMap) -> None:
+    """Raises InputError for a map without places, before any network is loaded for them."""
+    if not has_places(lhmap):
+        raise InputError(
+            f"{lhmap.path}: has no places to be found by, expected a start pose, or a map to which `lhmap places` has "
+            "added them"
+        )
+
+
 class PlaceFinder:
     """Localizes single images in a whole map."""
 
     def __init__(self, lhmap: LHMap, refiner: Refiner, describer: Describer, crop_radius_m: float = CROP_RADIUS_M):
         """Raises InputError for a map without places, and MapFormatError for places that cannot be used."""
-        database = PlaceDatabase.of(lhmap, describer.sha256)
-        if database is None or not len(database):
-            raise without_places(lhmap)
-        self.database, self._describer = database, describer
+        check_places(lhmap)
+        self.database, self._describer = PlaceDatabase.of(lhmap, describer.sha256), describer
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
     def descriptor(self, image: np.ndarray, seen_by: PosedCamera) -> np.ndarray:
@@ -82,7 +91,7 @@ class PlaceSearch:
 
     def __init__(self, finder: PlaceFinder):
         self._finder, self._votes = finder, PlaceVotes(finder.database)
-        self._verdicts: list[tuple[Verdict, np.ndarray]] = []
+        self._verdicts: deque[tuple[Verdict, np.ndarray]] = deque(maxlen=IMAGES)
         self.images = 0
         """How many were looked at since the search began."""
 
@@ -122,8 +131,8 @@ class PlaceSearch:
 
     def _candidates(self, odometry: np.ndarray) -> list[np.ndarray]:
         """Poses (4, 4): where images before were thought to be, carried on, and what all together look like."""
-        carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in self._verdicts[-2:]]
-        return [*carried, *self._votes.candidates(CANDIDATES)]
+        carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
+        return [*carried, *self._votes.candidates(CANDIDATES, odometry)]
 
     def _is_confirmed(self, verdict: Verdict, odometry: np.ndarray) -> bool:
         """Whether an image before, from some way off, said the same, and none since said otherwise."""

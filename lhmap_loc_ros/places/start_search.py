@@ -12,8 +12,8 @@ import numpy as np
 from ..geometry import inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PlacedPose
-from .database import Region, has_places, without_places
-from .locate import BETWEEN_M, PlaceFinder, PlaceSearch
+from .database import Region
+from .locate import BETWEEN_M, PlaceFinder, PlaceSearch, check_places
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -37,8 +37,7 @@ class StartSearch:
         """With the shipped describer; raises InputError for a map without places, and ModelError."""
         from .describe import PlaceDescriber
 
-        if not has_places(lhmap):
-            raise without_places(lhmap)
+        check_places(lhmap)
         return cls(PlaceFinder(lhmap, refiner, PlaceDescriber()))
 
     @property

@@ -16,11 +16,14 @@ from ..localization.refine import Refinement, Refiner
 from ..localization.relocalize import SAME_POSE, PlacedPose
 
 if TYPE_CHECKING:
-    from ..lhmap import LHMap
+    from ..lhmap import LHMap, MapPoints
     from ..localization.estimate import PosedCamera
 
 QUICK_PASSES = {"coarse_passes": 3, "fine_passes": 2}
 """Of the first look at a candidate."""
+QUICK_AHEAD_M, QUICK_RADIUS_M = 18.0, 26.0
+"""And the piece of map for it: what the camera has before it. Tiles of a place where nobody was before must be decoded,
+which takes longer than the look."""
 FINISHED = 2
 """So many of the best places are refined to the end: the best one and its rival."""
 APART_M = 2.0
@@ -72,7 +75,7 @@ class Verifier:
         for pose in candidates:
             if not going():
                 return None
-            looks.append(self._refined(self._quick, image, seen_by, pose @ seen_by.T_base_camera))
+            looks.append(self._look(image, seen_by, pose @ seen_by.T_base_camera))
         # 2. the best one and the best elsewhere to the end
         found: list[tuple[PlacedPose, np.ndarray]] = []
         for look in sorted((look for look in looks if look is not None), key=lambda look: -look.inlier_ratio):
@@ -80,7 +83,7 @@ class Verifier:
                 break
             placed = self._placed(look, seen_by)
             if all(_metres(placed, other) > APART_M for other, _ in found):
-                full = self._refined(self._full, image, seen_by, look.T_map_camera)
+                full = self._finish(image, seen_by, look.T_map_camera)
                 if full is not None:
                     found.append((self._placed(full, seen_by), full.T_map_camera))
         if not found:
@@ -91,16 +94,27 @@ class Verifier:
         elsewhere += [self._placed(look, seen_by) for look in looks if look is not None]
         rival = max((other.inlier_ratio for other in elsewhere if _metres(other, best) > APART_M), default=0.0)
         # 3. wrong places fit by chance, each from one start
-        again = self._refined(self._full, image, seen_by, perturb(T_map_camera, *SECOND_START))
+        again = self._finish(image, seen_by, perturb(T_map_camera, *SECOND_START))
         agrees = False
         if again is not None:
             metres, degrees = pose_error(self._placed(again, seen_by).T_map_base, best.T_map_base)
             agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
         return Verdict(best, rival, agrees)
 
-    def _refined(self, refiner: Refiner, image, seen_by: PosedCamera, start: np.ndarray) -> Refinement | None:
-        """From a camera pose; None where there is no map, or nothing comes of it."""
+    def _look(self, image, seen_by: PosedCamera, start: np.ndarray) -> Refinement | None:
+        """A short refinement from a camera pose."""
+        center = start[:3, 3] + QUICK_AHEAD_M * start[:3, 2]
+        crop = self._map.crop(center, QUICK_RADIUS_M, damaged=[])
+        return self._refined(self._quick, image, seen_by, crop, start)
+
+    def _finish(self, image, seen_by: PosedCamera, start: np.ndarray) -> Refinement | None:
+        """A refinement from a camera pose to the end."""
         crop = self._map.crop(start[:3, 3], self._radius, damaged=[])
+        return self._refined(self._full, image, seen_by, crop, start)
+
+    @staticmethod
+    def _refined(refiner: Refiner, image, seen_by: PosedCamera, crop: MapPoints, start) -> Refinement | None:
+        """None where there is no map, or nothing comes of it."""
         if not len(crop.points):
             return None
         try:

@@ -57,17 +57,15 @@ class PlaceVotes:
         ]
         self._images.append(_Image(votes, np.array(T_odom_base), T_base_camera, np.array(hypotheses)))
 
-    def candidates(self, count: int) -> list[np.ndarray]:
-        """Poses (4, 4) T_map_base at the last image, those with the most votes first."""
+    def candidates(self, count: int, T_odom_base: np.ndarray) -> list[np.ndarray]:
+        """Poses (4, 4) T_map_base of a robot at a pose (4, 4) of the odometry, those with the most votes first."""
         if not self._images:
             return []
-        now = self._images[-1]
-        poses = np.concatenate([
-            image.hypotheses @ (inverse(image.T_odom_base) @ now.T_odom_base) for image in self._images
-        ])  # fmt: skip
-        votes = sum(
-            self._votes(image, poses @ (inverse(now.T_odom_base) @ image.T_odom_base)) for image in self._images
-        )
+        moved = [inverse(image.T_odom_base) @ T_odom_base for image in self._images]
+        poses = np.concatenate([image.hypotheses @ way for image, way in zip(self._images, moved, strict=True)])
+        votes = np.zeros(len(poses))
+        for image, way in zip(self._images, moved, strict=True):
+            votes += self._votes(image, poses @ inverse(way))
         return [poses[k] for k in self._peaks(poses, votes, count)]
 
     def _votes(self, image: _Image, poses: np.ndarray) -> np.ndarray:

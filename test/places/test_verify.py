@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one image says of several poses, with the networks of the refiner."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from known_places import ORIGIN, write_street
+
+from lhmap_loc_ros.geometry import Camera, inverse, make_pose, pose_error
+from lhmap_loc_ros.localization.covariance import StartCovariances
+from lhmap_loc_ros.localization.estimate import PosedCamera
+from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
+from lhmap_loc_ros.localization.relocalize import PlacedPose
+from lhmap_loc_ros.places.verify import Demands, Verdict, Verifier
+
+CAMERA = Camera(160, 48, 90.0, 90.0, 80.0, 24.0)
+T_BASE_CAMERA = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [1.2, 0.1, 1.6])
+
+
+class CountingModels:
+    """Networks that match every map point where it is drawn; count the images they encode."""
+
+    grids, networks, tensor_device, at_once = ((160, 48),), (), None, False
+    covariance = StartCovariances()
+
+    def __init__(self):
+        self.encoded = 0
+
+    def for_grid(self, grid):
+        return self
+
+    def image(self, image):
+        self.encoded += 1
+        return np.zeros(1), np.zeros(1)
+
+    def map(self, view):
+        return None
+
+    def coarse(self, encoded, image8):
+        return np.zeros((2, 6, 20), np.float32), np.zeros((2, 6, 20), np.float32)
+
+    def fine(self, encoded, image4):
+        return np.zeros((2, 12, 40), np.float32), np.zeros((2, 12, 40), np.float32)
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    with write_street(tmp_path_factory.mktemp("m") / "m.lhmap") as lhmap:
+        yield lhmap
+
+
+def at(x):
+    return make_pose(np.eye(3), ORIGIN + (x, 5, 1.5))
+
+
+def test_an_image_is_encoded_once_however_many_poses_it_is_compared_at(street):
+    models, seen_by = CountingModels(), PosedCamera(CAMERA, T_BASE_CAMERA)
+    verifier = Verifier(street, Refiner(RefinerConfig(), models), 60.0)
+    image = np.zeros((48, 160, 3), np.uint8)
+    poses = [at(x) for x in (20.0, 60.0, 100.0, 140.0)]
+    verdict = verifier.best(image, seen_by, poses)
+    assert models.encoded == 1
+    # networks that move nothing agree everywhere
+    assert min(pose_error(verdict.place.T_map_base, pose)[0] for pose in poses) < 0.1
+    assert verdict.margin < 1.5 and not verdict.agrees
+    image[0, 0] = 255
+    verifier.best(image, seen_by, poses)
+    assert models.encoded == 2
+
+
+def test_where_there_is_no_map_there_is_no_verdict(street):
+    verifier = Verifier(street, Refiner(RefinerConfig(), CountingModels()), 60.0)
+    seen_by = PosedCamera(CAMERA, T_BASE_CAMERA)
+    assert verifier.best(np.zeros((48, 160, 3), np.uint8), seen_by, [at(5000.0)]) is None
+    assert verifier.best(np.zeros((48, 160, 3), np.uint8), seen_by, []) is None
+
+
+@pytest.mark.parametrize(
+    "change, met",
+    (
+        ({}, True),
+        ({"ratio": 0.2}, False),
+        ({"sigma": 0.3}, False),
+        ({"rival": 0.35}, False),
+        ({"agrees": False}, False),
+    ),
+)
+def test_a_verdict_must_meet_every_demand(change, met):
+    v = SimpleNamespace(**{"ratio": 0.4, "sigma": 0.1, "rival": 0.2, "agrees": True} | change)
+    covariance = np.diag([v.sigma**2] * 3 + [1e-4] * 3)
+    verdict = Verdict(PlacedPose(inverse(np.eye(4)), covariance, v.ratio), v.rival, v.agrees)
+    assert Demands(score=2.0, inlier_ratio=0.25, margin=1.3).met_by(verdict) == met
