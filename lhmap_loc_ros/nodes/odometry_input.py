@@ -46,12 +46,13 @@ class OdometryInput:
     def read(self, message: Odometry) -> tuple[int, np.ndarray]:
         """Stamp [ns] and T_odom_base (4, 4).
 
-        Raises InputError for another odometry frame, for a frame whose place on the robot is not known, and for a pose
-        that is not finite or has no direction.
+        Raises InputError for another odometry frame than is broadcast, for a frame whose place on the robot is not
+        known, and for a pose that is not finite or has no direction.
         """
         frame, child = message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/")
         expected = self._config.odom_frame_id
-        if frame not in ("", expected):
+        # only its transform has the name of that frame
+        if frame not in ("", expected) and self._config.tf_child == "odom":
             raise InputError(f"odometry is of {child!r} in {frame!r}, expected in {expected!r} (odom_frame_id)")
         T_base_child = self._frames.place(child or self._frames.base_frame)
         if T_base_child is None:

@@ -92,7 +92,8 @@ def test_one_calibration_that_is_none_among_good_ones_does_no_harm(ros, street):
         fed.initialpose(at(50.0))
         for info in (calibrated(), calibrated(k=[0.0] * 9), calibrated(d=[float("nan")] * 5)):
             fed.image(info=info)
-        assert (fed.session.health.used, fed.session.health.left_out["camera_info"]) == (3, 2)
+        fed.image(info=calibrated(60_000, 40_000, d=[0.1] * 5))
+        assert (fed.session.health.used, fed.session.health.left_out["camera_info"]) == (4, 3)
 
 
 def test_an_image_of_a_size_the_calibration_does_not_fit_is_refused(ros, street):
