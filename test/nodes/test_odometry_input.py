@@ -23,7 +23,8 @@ from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.diagnostics import session_statuses
 from lhmap_loc_ros.nodes.fixed_frames import FixedFrames
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
-from lhmap_loc_ros.nodes.odometry_input import OdometryInput, Stamps
+from lhmap_loc_ros.nodes.odometry_input import OdometryInput
+from lhmap_loc_ros.nodes.stamps import Stamps
 
 SPEED = 2.0
 
