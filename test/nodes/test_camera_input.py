@@ -55,7 +55,8 @@ def region(info, x, y, width, height):
 
 
 def test_a_calibration_that_does_not_tell_its_size_has_that_of_the_images(ros, street):
-    whole, unsized = cameras_by(ros, street, [calibrated(), calibrated(0, 0, k=calibrated().k)])
+    (unsized,) = cameras_by(ros, street, [calibrated(0, 0, k=calibrated().k)])
+    (whole,) = cameras_by(ros, street, [calibrated()])
     assert (whole.width, whole.height) == (160, 48) and unsized == whole
 
 
