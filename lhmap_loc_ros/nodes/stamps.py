@@ -26,7 +26,7 @@ class Stamps:
             return stamp_ns
         self._missing += 1
         if self._missing == 1:
-            raise InputError(f"{self._what} is stamped 0")
+            raise InputError(f"{self._what} is stamped 0, expected a time")
         if self._missing == 2:
             self._node.get_logger().warning(f"{self._what} has no stamps: taken is the time when it comes")
         return now
