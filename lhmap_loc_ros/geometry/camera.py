@@ -86,11 +86,14 @@ class Rectifier:
         "kannala_brandt4": "equidistant", "kb4": "equidistant", "opencv_fisheye": "equidistant",
     }  # fmt: skip
     """Other names of these, in small letters with underscores."""
+    MOST_PIXELS, LONGEST_SIDE = 150_000_000, 32_766
+    """OpenCV turns no larger images, and its maps take six bytes a pixel."""
 
     def __init__(self, width: int, height: int, matrix: np.ndarray, distortion, model: str = "plumb_bob"):
         """`matrix` is K (3, 3), `distortion` the coefficients of CameraInfo.d, `model` its distortion_model.
 
-        Raises InputError for an unknown model, and for coefficients that are not finite or not as many as it has.
+        Raises InputError for an unknown model, for coefficients that are not finite or not as many as it has, and for
+        an image larger than any camera's.
         """
         matrix = np.asarray(matrix, dtype=float).reshape(3, 3)
         model, distortion = self._model(model, np.asarray(distortion, dtype=float).ravel())
@@ -98,6 +101,11 @@ class Rectifier:
         self._maps = None
         self._lens = None if model == "none" else (matrix, distortion, model == "equidistant")
         size = (width, height)
+        if max(size) > self.LONGEST_SIDE or width * height > self.MOST_PIXELS:
+            raise InputError(
+                f"camera is of {width}x{height} pixels, expected sides of at most {self.LONGEST_SIDE} and "
+                f"{self.MOST_PIXELS // 10**6} million pixels"
+            )
         if model == "equidistant":
             # even without coefficients r = f * theta, which is no pinhole
             self._maps = cv2.fisheye.initUndistortRectifyMap(

@@ -74,17 +74,16 @@ def height_at(lhmap: LHMap, place: Sequence[float], otherwise: float) -> float:
 
     That of the nearest pose of the mapping drive, if one is near; else as high above the ground as there.
     """
-    path, ground = lhmap.metadata.path, _ground_at(lhmap, place)
-    if not len(path):
-        return otherwise if ground is None else ground
-    distance = np.linalg.norm(path[:, :2] - place, axis=1)
-    x, y, z, _ = path[distance.argmin()]
-    if distance.min() < _NEAR_PATH_M:
-        return float(z)
-    if ground is None:
-        return otherwise
-    below = _ground_at(lhmap, (x, y))
-    return ground + (0.0 if below is None else float(z) - below)
+    path, above = lhmap.metadata.path, 0.0
+    if len(path):
+        distance = np.linalg.norm(path[:, :2] - place, axis=1)
+        x, y, z = path[distance.argmin(), :3].tolist()
+        if distance.min() < _NEAR_PATH_M:
+            return z
+        below = _ground_at(lhmap, (x, y))
+        above = 0.0 if below is None else z - below
+    ground = _ground_at(lhmap, place)
+    return otherwise if ground is None else ground + above
 
 
 def _ground_at(lhmap: LHMap, place: Sequence[float]) -> float | None:

@@ -42,8 +42,9 @@ from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
-from .odometry_input import OdometryInput, Stamps
+from .odometry_input import OdometryInput
 from .place_search import PlaceSearch
+from .stamps import Stamps
 
 _JOIN_S = 10.0
 _PATIENCE_S = 5.0

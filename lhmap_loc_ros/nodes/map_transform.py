@@ -83,6 +83,9 @@ class MapTransform:
         with self._lock:
             if newest_ns is None or not self._waiting or self._waiting[0][0] > newest_ns:
                 return
+            if not self._config.tf_broadcast:
+                self._waiting.clear()
+                return
             passed = [(ns, pose) for ns, pose in self._waiting if ns <= newest_ns]
             told = [(ns, pose, odometry_at(ns)) for ns, pose in passed]
             if all(T_odom_base is None for *_, T_odom_base in told):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Odometry messages as poses of base_link, and the stamps of messages that have none."""
+"""Odometry messages as poses of base_link."""
 
 from __future__ import annotations
 
@@ -9,32 +9,10 @@ from rclpy.node import Node
 
 from ..errors import InputError
 from ..geometry import inverse
-from .conversions import SECOND_NS, pose_to_matrix, to_ns
+from .conversions import pose_to_matrix, to_ns
 from .fixed_frames import FixedFrames
 from .localizer_config import LocalizerConfig
-
-
-class Stamps:
-    """The stamps of a topic; where all are zero, the time its messages come."""
-
-    def __init__(self, node: Node, what: str):
-        """`what` is sent, for people."""
-        self._node, self._what = node, what
-        self._missing = 0
-
-    def of(self, stamp_ns: int) -> int:
-        """The stamp [ns] of a message that has just come; raises InputError for zero after others."""
-        now = self._node.get_clock().now().nanoseconds
-        # a simulation may begin at zero
-        if stamp_ns or now < SECOND_NS:
-            self._missing = 0
-            return stamp_ns
-        self._missing += 1
-        if self._missing == 1:
-            raise InputError(f"{self._what} is stamped 0")
-        if self._missing == 2:
-            self._node.get_logger().warning(f"{self._what} has no stamps: taken is the time when it comes")
-        return now
+from .stamps import Stamps
 
 
 class OdometryInput:
@@ -46,12 +24,13 @@ class OdometryInput:
     def read(self, message: Odometry) -> tuple[int, np.ndarray]:
         """Stamp [ns] and T_odom_base (4, 4).
 
-        Raises InputError for another odometry frame, for a frame whose place on the robot is not known, and for a pose
-        that is not finite or has no direction.
+        Raises InputError for another odometry frame than is broadcast, for a frame whose place on the robot is not
+        known, and for a pose that is not finite or has no direction.
         """
         frame, child = message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/")
         expected = self._config.odom_frame_id
-        if frame not in ("", expected):
+        # only its transform has the name of that frame
+        if frame not in ("", expected) and self._config.tf_child == "odom":
             raise InputError(f"odometry is of {child!r} in {frame!r}, expected in {expected!r} (odom_frame_id)")
         T_base_child = self._frames.place(child or self._frames.base_frame)
         if T_base_child is None:

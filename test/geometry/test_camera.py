@@ -147,3 +147,10 @@ def test_a_calibration_that_does_not_tell_its_size_has_that_of_the_images():
     assert unknown.needs_image_size and unknown.rectifier((640, 192)).camera == CAMERA
     with pytest.raises(InputError, match="0x0"):
         unknown.rectifier()
+
+
+@pytest.mark.parametrize("size", [(4_294_967_295, 480), (60_000, 40_000), (30_000, 30_000)])
+@pytest.mark.parametrize("d", [[], [0.1] * 5])
+def test_an_image_larger_than_any_camera_s_is_no_calibration(size, d):
+    with pytest.raises(InputError, match=f"{size[0]}x{size[1]} pixels, expected"):
+        Rectifier(*size, CAMERA.matrix, d)

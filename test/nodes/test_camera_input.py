@@ -55,7 +55,8 @@ def region(info, x, y, width, height):
 
 
 def test_a_calibration_that_does_not_tell_its_size_has_that_of_the_images(ros, street):
-    whole, unsized = cameras_by(ros, street, [calibrated(), calibrated(0, 0, k=calibrated().k)])
+    (unsized,) = cameras_by(ros, street, [calibrated(0, 0, k=calibrated().k)])
+    (whole,) = cameras_by(ros, street, [calibrated()])
     assert (whole.width, whole.height) == (160, 48) and unsized == whole
 
 
@@ -92,7 +93,8 @@ def test_one_calibration_that_is_none_among_good_ones_does_no_harm(ros, street):
         fed.initialpose(at(50.0))
         for info in (calibrated(), calibrated(k=[0.0] * 9), calibrated(d=[float("nan")] * 5)):
             fed.image(info=info)
-        assert (fed.session.health.used, fed.session.health.left_out["camera_info"]) == (3, 2)
+        fed.image(info=calibrated(60_000, 40_000, d=[0.1] * 5))
+        assert (fed.session.health.used, fed.session.health.left_out["camera_info"]) == (4, 3)
 
 
 def test_an_image_of_a_size_the_calibration_does_not_fit_is_refused(ros, street):

@@ -9,7 +9,9 @@ from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, write_map
 from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.initial_pose import height_at, read_initial_pose
+from lhmap_loc_ros.nodes.known_starts import KnownStarts
 from lhmap_loc_ros.nodes.local_frame import LocalFrame
+from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 
 PLANE = np.zeros((6, 6))
 PLANE[[0, 1, 5], [0, 1, 5]] = 0.25, 0.25, 0.06
@@ -69,6 +71,12 @@ def test_away_from_the_path_it_is_as_high_above_the_ground_as_on_it(hill):
     lhmap = hill([(20.0, 0.0, 302.6, 0.0)])  # 1.6 m above the ground
     assert height_at(lhmap, (30, 0), 0.0) == pytest.approx(302.6)
     assert height_at(lhmap, (160, 0), 0.0) == pytest.approx(309.6, abs=0.4)
+
+
+def test_a_start_pose_in_the_parameters_without_a_height_stands_on_the_ground(hill):
+    lhmap = hill()
+    config = LocalizerConfig(map_path="m", set_initial_pose=True, initial_pose={"x": 100.0, "y": 1.0})
+    assert KnownStarts(config, lhmap, print).take().T_map_base[2, 3] == pytest.approx(305, abs=0.3)
 
 
 def test_an_initial_pose_in_another_frame_is_named(hill):

@@ -2,6 +2,7 @@
 """Odometry as robots send it: late, seldom, of another frame, without stamps or directions."""
 
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,11 +16,15 @@ from robot import SECOND, image_message, picture, write_street
 from ros_side import RosSide, wait_until
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformListener
 
+from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import make_pose, pose_error
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.diagnostics import session_statuses
-from lhmap_loc_ros.nodes.odometry_input import Stamps
+from lhmap_loc_ros.nodes.fixed_frames import FixedFrames
+from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
+from lhmap_loc_ros.nodes.odometry_input import OdometryInput
+from lhmap_loc_ros.nodes.stamps import Stamps
 
 SPEED = 2.0
 
@@ -99,6 +104,16 @@ def test_odometry_of_another_frame_of_the_robot_or_of_none_is_that_of_base_link(
         assert wait_until(lambda: reaches("imu", at(0.0) @ T_base_imu))
         assert wait_until(lambda: reaches("", at(0.0)))
         assert wait_until(lambda: reaches("/imu", at(0.0) @ T_base_imu))
+
+
+@pytest.mark.parametrize("tf_child", ("odom", "base_link"))
+def test_odometry_in_a_frame_that_is_not_broadcast_is_told_or_of_no_matter(ros, tf_child):
+    config = LocalizerConfig(map_path="m", tf_child=tf_child)
+    odometry = OdometryInput(ros.node, config, FixedFrames(ros.node, "base_link", lambda text: None))
+    message = Odometry(header=convert.header(SECOND, "odom_combined"), child_frame_id="base_link")
+    message.pose.pose = convert.matrix_to_pose(at(3.0))
+    with pytest.raises(InputError, match="odom_frame_id") if tf_child == "odom" else nullcontext():
+        assert odometry.read(message)[1][0, 3] == 3.0
 
 
 def test_odometry_that_is_none_among_good_is_left_out_and_counted(ros, street):

@@ -13,7 +13,11 @@ import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_dict_from_yaml_file, parameter_value_to_python
 
+from lhmap_loc_ros import live
 from lhmap_loc_ros.errors import ConfigError
+from lhmap_loc_ros.live import Plan
+from lhmap_loc_ros.localization.inputs import BagInputs
+from lhmap_loc_ros.localization.offline import LocalizeConfig
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
 from lhmap_loc_ros.nodes.parameter_files import check_files
@@ -203,6 +207,18 @@ def test_descriptors_tell_range_and_meaning(sealed):
     confirmations = node.describe_parameter("tracker.states.confirmations").integer_range[0]
     assert (confirmations.from_value, confirmations.to_value) == (1, 100)
     assert not node.describe_parameter("map_path").floating_point_range
+
+
+def test_a_live_run_hands_the_settings_of_the_camera_over(started, tmp_path):
+    mount = (1.0, 0.0, 1.5, 0.0, 0.0, 0.0, 1.0)
+    for inputs in (BagInputs(rectified=True, image_delay_s=0.03, camera_in_base=mount), BagInputs()):
+        file = tmp_path / "live.yaml"
+        plan = Plan(0, 1, 1.0, (), "/odom", False)
+        file.write_text(live._parameters(LocalizeConfig(inputs=inputs), "m", plan))
+        config = started("--params-file", file)[1].read()
+        assert (config.rectified, config.image_delay_s, config.camera_in_base) == (
+            inputs.rectified, inputs.image_delay_s, inputs.camera_in_base,
+        )  # fmt: skip
 
 
 def test_the_page_of_the_interface_lists_every_parameter():
