@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks.place import PlaceNet, contrastive_loss
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
@@ -25,6 +26,8 @@ NEAR_M, NEAR_DEG = 10.0, 60.0
 """Up to so far they are neither of the same place nor of another one."""
 FALLOFF_M = 2.0
 """Views of the same place count less the farther away they are, with this standard deviation."""
+AVERAGED = 0.98
+"""The weights that are validated and kept are a running mean, of so much of itself at each step."""
 BASELINE_COLUMNS = 5
 _REPORTED = "recall_at_1_5m"
 
@@ -120,10 +123,21 @@ def narrowed(features: torch.Tensor, seen: torch.Tensor, share: float = 0.3) -> 
     return features * mask, seen * mask
 
 
+def erased(features: torch.Tensor, seen: torch.Tensor, share: float = 0.25) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, C, h, w) of which some blocks, up to so large a share, are taken for not seen.
+
+    What tells a place then lies in more than one of its things: what is there today need not be tomorrow.
+    """
+    n, _, h, w = features.shape
+    mask = (torch.rand(n, 1, h, w) >= share * torch.rand(n, 1, 1, 1)).to(features.dtype)
+    return features * mask, seen * mask
+
+
 def place_loss(net: PlaceNet, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, dict[str, float]]:
     """Loss of a batch of `Worlds`, and the share of images whose most similar view is of the same place."""
     images, images_seen, image_poses, views, views_seen, view_poses = batch
-    images, images_seen = narrowed(images, images_seen)
+    images, images_seen = erased(*narrowed(images, images_seen))
+    views, views_seen = erased(views, views_seen)
     target, ignored = same_place(image_poses, view_poses)
     described = net.image_head(images, images_seen), net.map_head(views, views_seen)
     logits = described[0] @ described[1].T * net.log_temperature.clamp(max=4.0).exp()
@@ -197,10 +211,12 @@ def train_place(config: PlaceTrainConfig, out: Path, resume: bool = True) -> Pat
         log.info("baseline  %s: %s", name, _text(figures))
     # 2. the network
     net = PlaceNet((config.width,), (config.columns,), (config.of_column,), (config.dimension,), (config.dropout,))
+    mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED), use_buffers=True)
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, last, best = 0, out / "last.safetensors", out / "best.safetensors"
     if resume and last.exists():
         _, step = load_checkpoint(last, net, optimizer)
+        mean.module.load_state_dict(net.state_dict())
     best_score = float(read_metadata(best).get("score", "-1")) if resume and best.exists() else -1.0
     # 3. step by step
     average, began, first = {}, time.time(), step
@@ -213,6 +229,7 @@ def train_place(config: PlaceTrainConfig, out: Path, resume: bool = True) -> Pat
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
+        mean.update_parameters(net)
         step += 1
         for name, value in {**figures, "loss": float(loss.detach())}.items():
             average[name] = 0.95 * average.get(name, value) + 0.05 * value
@@ -222,10 +239,10 @@ def train_place(config: PlaceTrainConfig, out: Path, resume: bool = True) -> Pat
             log.info("step %d  %s  %.2f s/step", step, " ".join(f"{k} {v:.3f}" for k, v in average.items()), pace)
         if step % config.validate_every == 0 or done:
             save_checkpoint(last, net, optimizer, step)
-            score = _score(net, sets, step)
+            score = _score(mean.module, sets, step)
             if sets and score > best_score:
                 best_score = score
-                save_checkpoint(best, net, None, step, {"score": repr(score)})
+                save_checkpoint(best, mean.module, None, step, {"score": repr(score)})
     return best if best.exists() else last
 
 
