@@ -124,6 +124,9 @@ def test_live_run_refuses_before_it_starts(tmp_path):
     with pytest.raises(BagError, match="camera_info"):
         live.run_live(bag, tmp_path / "walls.lhmap", tmp_path / "truth.tum", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    two = BagInputs(more_cameras=[{"image": "/rear/image_raw"}])
+    with pytest.raises(InputError, match="more_cameras.*one camera"):
+        live.make_plan(bag, two)
 
 
 @pytest.fixture

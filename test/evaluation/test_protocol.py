@@ -13,10 +13,11 @@ from lhmap_loc_ros.evaluation import protocol
 from lhmap_loc_ros.evaluation.bag_queries import BagQueries
 from lhmap_loc_ros.evaluation.disturb import KINDS, Disturbance
 from lhmap_loc_ros.evaluation.evaluate import evaluate_bag, rows
-from lhmap_loc_ros.evaluation.methods import Start, make_method
+from lhmap_loc_ros.evaluation.methods import Regress, Start, make_method
 from lhmap_loc_ros.evaluation.protocol import Estimate, Query, figures, run, start_pose
-from lhmap_loc_ros.geometry import Camera, inverse, perturb, se3_exp
+from lhmap_loc_ros.geometry import Camera, Rig, inverse, perturb, se3_exp
 from lhmap_loc_ros.lhmap import LHMap, MapPoints, write_map
+from lhmap_loc_ros.localization.regressor import Regressor, RegressorConfig
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 32.0, 24.0)
 POINTS = MapPoints(
@@ -236,6 +237,44 @@ def test_disturbed_image_differs_and_stays_the_same_every_time(name, strength):
     assert (a.image != query.image).mean() > 0.2
     assert a.T_map_camera is query.T_map_camera and a.crop is query.crop
     assert name in KINDS
+
+
+def rig_query():
+    rig = Rig((CAMERA, CAMERA.resized(32, 24)), (np.eye(4), perturb(np.eye(4), (0, 0, 0), (0, 60, 0))))
+    rng = np.random.default_rng(0)
+    images = tuple(rng.integers(0, 255, (camera.height, camera.width, 3), np.uint8) for camera in rig.cameras)
+    return Query(3, images, rig, np.eye(4), lambda pose: POINTS)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.of_image])
+def test_every_image_of_a_rig_is_disturbed(name):
+    query = rig_query()
+    disturbed = Disturbance(name, 0.5)(query)
+    query.camera.check_image(disturbed.image)
+    for before, after in zip(query.image, disturbed.image, strict=True):
+        assert not np.array_equal(before, after)
+    np.testing.assert_array_equal(disturbed.T_map_camera, query.T_map_camera)
+
+
+def test_every_image_of_a_rig_is_grey_in_the_control():
+    seen = []
+
+    class Listener:
+        passes = 1
+
+        def localize(self, image, camera, crop, start):
+            camera.check_image(image)
+            seen.extend(image)
+            return Estimate((start,))
+
+    run([rig_query()], Listener(), 1, grey=True)
+    assert len(seen) == 2 and all((image == protocol.GREY).all() for image in seen)
+
+
+def test_a_method_of_one_image_refuses_a_rig():
+    query = rig_query()
+    with pytest.raises(InputError, match="regress.*rig of 2 views"):
+        Regress(Regressor(RegressorConfig(), [])).localize(query.image, query.camera, POINTS, np.eye(4))
 
 
 def test_no_exposure_change_leaves_the_image():

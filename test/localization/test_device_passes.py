@@ -7,7 +7,7 @@ from wall_world import CAMERA, IMAGE, TRUTH, wall
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.errors import ConfigError, ModelError
-from lhmap_loc_ros.geometry import Camera, inverse, perturb, pose_error, project, se3_exp
+from lhmap_loc_ros.geometry import Camera, Rig, inverse, perturb, pose_error, project, se3_exp
 from lhmap_loc_ros.localization import features, solver
 from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.passes import GridView, shares
@@ -140,6 +140,21 @@ def test_without_enough_points_in_view_there_is_no_pose(points):
     result = Refiner(RefinerConfig(geometry="device"), Networks(0.0)).refine(IMAGE, CAMERA, wall(points), away)
     assert not result.succeeded
     np.testing.assert_array_equal(result.T_map_camera, away)
+
+
+def test_the_matches_of_all_views_of_a_rig_go_into_one_solve():
+    aside = perturb(np.eye(4), (0.2, 0, 0), (0, 20, 0))
+    behind = perturb(np.eye(4), (0, 0, 0), (0, 180, 0))
+
+    def refined(*poses):
+        refiner = Refiner(RefinerConfig(geometry="device"), Networks(0.0))
+        rig = Rig((CAMERA,) * len(poses), poses)
+        return refiner.refine((IMAGE,) * len(poses), rig, wall(5000), TRUTH, StartKind.NEAR)
+
+    ahead, turned, both = refined(np.eye(4)), refined(aside), refined(np.eye(4), aside, behind)
+    assert both.matches == ahead.matches + turned.matches
+    assert np.linalg.det(both.covariance) < np.linalg.det(ahead.covariance)
+    assert pose_error(both.T_map_camera, TRUTH)[0] < 1e-3
 
 
 def views(networks):

@@ -6,10 +6,11 @@ import pytest
 from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 
 from lhmap_loc_ros.errors import MapFormatError, ModelError
-from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
+from lhmap_loc_ros.geometry import Rig, inverse, make_pose, perturb, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
 from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, Recovery, RelocalizeConfig, find_place
 from lhmap_loc_ros.localization.states import TrackState
+from lhmap_loc_ros.localization.tracker import MountedCamera
 
 PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
 TRUTH = make_pose(np.diag([-1.0, -1.0, 1.0]), (52.0, 0.5, 1.0))
@@ -203,3 +204,25 @@ def test_a_track_that_images_pass_for_long_and_never_confirm_is_looked_for_too()
     assert 20 <= found.index(True) <= 22 and sum(found) <= 3
     assured = Lost(at(55.0), believed=at(55.0))
     assert not any(recovered(*[*[doubtful] * 15, assured] * 4, start=at(55.0), doubt_s=20.0))
+
+
+def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_is_tried_there():
+    views = [perturb(np.eye(4), (0, 0, 0), (0, yaw, 0)) for yaw in (-60, 0, 60)]
+    rig, images = MountedCamera(Rig((CAMERA,) * 3, tuple(views)), T_BASE_CAMERA), tuple(IMAGE + k for k in range(3))
+    shown = []
+
+    class Looks:
+        def candidates(self, image, camera):
+            shown.append((int(image[0, 0, 0]), camera))
+            return [PlacedPose(TRUTH, np.eye(6))] * 2
+
+    class RigRefiner(PlaceRefiner):
+        def refine(self, image, camera, crop, T_map_camera):
+            camera.check_image(image)
+            return super().refine(image, camera, crop, T_map_camera)
+
+    recovery = Recovery(Map(), RigRefiner((TRUTH, 0.6)), RelocalizeConfig(), iter(range(99)).__next__, Looks())
+    lost = Lost(at(55.0))
+    lost.delta = np.eye(4)
+    assert recovery.after(lost, images, rig, 60.0) is not None
+    assert shown == [(1, CAMERA)]
