@@ -478,15 +478,17 @@ def demo(
 @app.command()
 @fails_in_one_line
 def train(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="data, flow, heat, regress, reference_heat or export.")],
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="data, flow, heat, place, regress, reference_heat or export.")
+    ],
     config: Annotated[Path, typer.Option("--config", "-c", help="YAML file of settings.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, logs and the exported network.")],
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in OUT, if there is one.")] = True,
 ) -> None:
     """Train the networks, stage by stage (needs PyTorch: pip install 'lhmap_loc_ros[train]').
 
-    data makes training shards of synthetic worlds and real drives; flow and heat, and the reference method's regress
-    and reference_heat, train a network on them; export writes the ONNX files a localizer uses.
+    data makes training shards of synthetic worlds and real drives; flow, heat and place, and the reference method's
+    regress and reference_heat, train a network on them; export writes the ONNX files a localizer uses.
     """
     from .errors import InputError
 

@@ -2,7 +2,7 @@
 """PyTorch, to compare with: the modules that were trained, with the weights of the ONNX file.
 
 It takes no operator from the file, so it tells what export, conversion and other backends change. It knows the shipped
-kinds of network: flow (image, map, coarse, fine) and heat.
+kinds of network: flow (image, map, coarse, fine), heat and place (image, map).
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _KINDS = {
     (("map8", "context8", "features8"), ("flow", "log_scale")): "coarse",
     (("map4", "context4", "features4"), ("flow", "log_scale")): "fine",
     (("map",), ("heat",)): "forward",
+    (("features8", "seen"), ("descriptor",)): "place.image",
+    (("map8", "seen"), ("descriptor",)): "place.map",
 }
-"""Method of the module, by inputs and outputs of the file."""
+"""Method of the module, by inputs and outputs of the file; before a point the network, if it is not flow or heat."""
 
 
 class TorchModel(Model):
@@ -42,13 +44,13 @@ class TorchModel(Model):
         kind = _KINDS.get((tuple(network.inputs), tuple(network.outputs)))
         if kind is None:
             raise ModelError(
-                f"{network.path}: backend torch knows the flow and heat networks, found a network from "
+                f"{network.path}: backend torch knows the flow, heat and place networks, found a network from "
                 f"{', '.join(network.inputs)} to {', '.join(network.outputs)}"
             )
         self._torch, self._threads = torch, threads or available_threads()
         self.tensor_device = "cpu" if gpu is None else f"cuda:{gpu}"
         self._device = torch.device(self.tensor_device)
-        self._method = getattr(_module(torch, network, kind).to(self._device), kind)
+        self._method = getattr(_module(torch, network, kind).to(self._device), _method(kind))
         super().__init__(
             network.path, network.sha256, network.inputs, list(network.outputs), network.metadata,
             f"PyTorch {torch.__version__}, {'CPU' if gpu is None else f'CUDA GPU {gpu}'}", "fp32",
@@ -82,7 +84,10 @@ def _module(torch, network: Network, kind: str):
     weights = _weights(torch, network)
     temperature = weights.pop(_TEMPERATURE, None)
     try:
-        module = _heat(weights) if kind == "forward" else _flow(weights, network.inputs)
+        if kind.startswith("place."):
+            module = _place(weights)
+        else:
+            module = _heat(weights) if kind == "forward" else _flow(weights, network.inputs)
         _fold_normalization(torch, module)
         # a file holds what its method uses, and no more: what is used and not there shows
         for parameter in module.parameters():
@@ -93,10 +98,14 @@ def _module(torch, network: Network, kind: str):
     if kind in ("coarse", "fine") and temperature is not None:
         torch.nn.init.constant_(module.log_temperature, float(temperature.log()))
     with torch.inference_mode():
-        results = getattr(module.eval(), kind)(*(torch.zeros(shape) for shape in network.inputs.values()))
+        results = getattr(module.eval(), _method(kind))(*(torch.zeros(shape) for shape in network.inputs.values()))
     if unexpected or not _finite(results):
         raise ModelError(f"{network.path}: its weights do not fit the module: {unexpected or 'some are missing'}")
     return module
+
+
+def _method(kind: str) -> str:
+    return kind.rpartition(".")[2]
 
 
 def _finite(results) -> bool:
@@ -118,6 +127,16 @@ def _flow(weights: dict, inputs: dict):
     if any(name in weights and weights[name].shape != value.shape for name, value in net.state_dict().items()):
         net.pad_heads()
     return net
+
+
+def _place(weights: dict):
+    from ..networks.place import PlaceNet
+
+    side = "image_head" if "image_head.project.weight" in weights else "map_head"
+    of_column = weights[f"{side}.value.weight"].shape[0]
+    dimension, pooled = weights[f"{side}.project.weight"].shape
+    width = weights[f"{side}.value.weight"].shape[1]
+    return PlaceNet((width,), (pooled // of_column,), (of_column,), (dimension,))
 
 
 def _heat(weights: dict):

@@ -6,6 +6,7 @@ So descriptors of a map do not depend on the robot's camera, nor on how that is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +14,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose
-from ..localization.features import quarter_turn, quarters_to_upright, render_map
+from ..lhmap import MapPoints
+from ..localization.features import point_widths, quarter_turn, quarters_to_upright, render_map
 
 WIDTH, HEIGHT, FIELD_DEG = 320, 128, 80.0
 """Pixels of the place camera, and the angle that it sees across."""
@@ -68,22 +70,33 @@ def view_of(image: np.ndarray, camera: Camera, T_base_camera: np.ndarray | None 
     """
     camera.check_image(image)
     image, camera = _shrunk(image, camera)
-    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(PLACE_CAMERA.matrix).T
-    x, y, z = level(T_base_camera)[:3, :3] @ rays.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
-    seen = (z > 1e-3) & (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+    u, v, seen = _pixels(camera, T_base_camera)
     if not seen.any():
         raise InputError(
             f"the camera of {camera.width}x{camera.height} pixels sees nothing within {FIELD_DEG / 2:g} degrees of the "
             "horizon ahead of it, expected one that does: check its pose on the robot"
         )
     # beyond the border the image goes on as it ends: an edge there would be taken for one of the scene
-    u = np.clip(np.where(z > 1e-3, u, 0.0), 0, camera.width - 1).reshape(HEIGHT, WIDTH).astype(np.float32)
-    v = np.clip(np.where(z > 1e-3, v, 0.0), 0, camera.height - 1).reshape(HEIGHT, WIDTH).astype(np.float32)
-    sampled = cv2.remap(image, u, v, cv2.INTER_LINEAR)
+    u, v = np.clip(u, 0, camera.width - 1), np.clip(v, 0, camera.height - 1)
+    sampled = cv2.remap(image, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR)
     return PlaceView(sampled.transpose(2, 0, 1).astype(np.float32) * np.float32(1 / 255), _of_cells(seen))
+
+
+def share_seen(camera: Camera, T_base_camera: np.ndarray | None = None) -> float:
+    """The share of the place camera's pixels that a camera sees, mounted so."""
+    return float(_pixels(camera, T_base_camera)[2].mean())
+
+
+def _pixels(camera: Camera, T_base_camera: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each pixel of the place camera where in the image it lies, u and v, and whether there is one: (H, W) each."""
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(PLACE_CAMERA.matrix).T
+    x, y, z = np.moveaxis(rays @ level(T_base_camera)[:3, :3].T, -1, 0)
+    ahead = z > 1e-3
+    z = np.where(ahead, z, 1.0)
+    u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+    inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+    return u, v, ahead & inside
 
 
 def map_view(
@@ -96,6 +109,15 @@ def map_view(
     """
     channels = render_map(points, intensity, T_map_view, PLACE_CAMERA, widths).channels
     return PlaceView(channels, _of_cells(channels[1]))
+
+
+def map_views(points: MapPoints, poses: np.ndarray) -> Iterator[PlaceView]:
+    """`map_view` from each of some poses (N, 4, 4), of points drawn as wide as the localizer draws them."""
+    widths = point_widths(points.points)
+    for pose in np.asarray(poses, dtype=np.float64):
+        local = pose.copy()
+        local[:3, 3] -= points.origin
+        yield map_view(points.points, points.intensity, local, widths)
 
 
 def T_map_base_of(T_map_view: np.ndarray, T_base_camera: np.ndarray) -> np.ndarray:

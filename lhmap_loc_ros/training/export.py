@@ -20,6 +20,8 @@ from ..localization.features import GRIDS, MAP_CHANNELS
 from ..localization.network_set import GRIDS_KEY
 from ..localization.regressor import padded
 from ..mapping.heat import FULL_SCALE_KEY
+from ..networks.place import FEATURES
+from ..places.describe import CELLS, DIMENSION_KEY
 
 OPSET = 18
 """Below 20: TensorRT's parser reads newer GridSample wrongly; no reason to be near it."""
@@ -160,6 +162,18 @@ def export_heat(net, path: Path, width: int, height: int, metadata: dict, method
         metadata = {**metadata, FULL_SCALE_KEY: net.full_scale}
     view = torch.rand(1, MAP_CHANNELS, height, width)
     export_part(net.cpu().eval(), method, {"map": view}, ["heat"], path, metadata)
+
+
+def export_place(net, out: Path, metadata: dict) -> list[Path]:
+    """Write place_image and place_map.onnx to the folder `out`: features of the place camera's cells to descriptors."""
+    metadata = {**metadata, DIMENSION_KEY: net.settings["dimension"][0]}
+    net, paths = copy.deepcopy(net).cpu().eval(), []
+    for method, name in (("image", "features8"), ("map", "map8")):
+        features = nn.functional.normalize(torch.randn(1, FEATURES, *CELLS), dim=1)
+        inputs = {name: features, "seen": torch.rand(1, 1, *CELLS)}
+        paths.append(out / f"place_{method}.onnx")
+        export_part(net, method, inputs, ["descriptor"], paths[-1], metadata)
+    return paths
 
 
 def export_regress(net, path: Path, width: int, height: int, metadata: dict) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of `lhmap train`: data, flow, heat, regress, reference_heat, export."""
+"""The stages of `lhmap train`: data, flow, heat, place, regress, reference_heat, export."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ class ExportConfig(BaseModel):
 
     flow: Path | None = Field(None, description="checkpoint of the flow network")
     heat: Path | None = Field(None, description="checkpoint of the heat network")
+    place: Path | None = Field(None, description="checkpoint of the place network")
     reference_heat: Path | None = Field(None, description="checkpoint of the reference method's heat network")
     regress: list[Path] = Field(default_factory=list, max_length=3, description="checkpoints of stages 1, 2 and 3")
     name: str = Field("flow", description="prefix of the flow network's files")
@@ -102,16 +103,20 @@ def make_data(config: DataConfig, out: Path) -> None:
 def export(config: ExportConfig, out: Path) -> None:
     """Write ONNX files, the covariance calibrated on the bags named."""
     from ..networks.heat import HeatNet
+    from ..networks.place import PlaceNet
     from ..networks.reference_heat import ReferenceHeatNet
     from ..networks.regress import RegressNet
     from .checkpoint import load_checkpoint
-    from .export import export_heat, export_regress
+    from .export import export_heat, export_place, export_regress
 
     if config.flow:
         _export_flow(config, out)
     if config.heat:
         net, step = load_checkpoint(config.heat, HeatNet)
         export_heat(net, out / "heat.onnx", config.width, config.height, {"step": step})
+    if config.place:
+        net, step = load_checkpoint(config.place, PlaceNet)
+        export_place(net, out, {"step": step})
     if config.reference_heat:
         net, step = load_checkpoint(config.reference_heat, ReferenceHeatNet)
         path = out / "reference_heat.onnx"
@@ -170,6 +175,7 @@ def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None
     """Run one stage with the settings of a YAML file; raises ConfigError or InputError."""
     from .flow import FlowTask, FlowTrainConfig
     from .heat import HeatTask, HeatTrainConfig
+    from .place import PlaceTrainConfig, train_place
     from .reference import ReferenceHeatTask, ReferenceHeatTrainConfig, RegressTask, RegressTrainConfig
     from .trainer import fit
 
@@ -181,6 +187,7 @@ def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None
         "data": (DataConfig, make_data),
         "flow": (FlowTrainConfig, fitting(FlowTask)),
         "heat": (HeatTrainConfig, fitting(HeatTask)),
+        "place": (PlaceTrainConfig, lambda settings, folder: train_place(settings, folder, resume)),
         "regress": (RegressTrainConfig, fitting(RegressTask)),
         "reference_heat": (ReferenceHeatTrainConfig, fitting(ReferenceHeatTask)),
         "export": (ExportConfig, export),

@@ -117,6 +117,11 @@ class Shard:
     def __len__(self) -> int:
         return len(self._data["images"])
 
+    @property
+    def cloud(self) -> tuple[np.ndarray, np.ndarray]:
+        """All points (N, 3) float32 [m] and their intensities (N,) float32 in [0, 1]."""
+        return self._data["points"], self._data["intensity"]
+
     def frame(self, k: int) -> Frame:
         """The k-th image with its surroundings."""
         data = self._data

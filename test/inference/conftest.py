@@ -35,16 +35,29 @@ def _view(points, brightness, size, shift) -> np.ndarray:
     return render_map(points, brightness, pose, camera, 0.2, 60.0).channels
 
 
+def _cells(shapes: dict[str, tuple], rng) -> dict[str, np.ndarray]:
+    """Features of unit length, and which cells are seen, for a place head with inputs of these shapes."""
+    out = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    out = {name: values / np.linalg.norm(values, axis=1, keepdims=True) for name, values in out.items()}
+    out["seen"] = np.clip(rng.normal(0.7, 0.4, shapes["seen"]), 0, 1).astype(np.float32)
+    return out
+
+
 @pytest.fixture(scope="session")
-def inputs() -> dict[str, np.ndarray]:
-    """By network and input, arrays as the localizer and the map builder hand them over; features are left out."""
+def inputs() -> dict:
+    """By network and input, arrays as the localizer and the map builder hand them over; features are left out.
+
+    For the place heads, which take two inputs, those of each by name.
+    """
     rng = np.random.default_rng(0)
     street = _street(rng)
     shapes = {name: load_model(name, "onnxruntime", threads=1).inputs for name in SHIPPED}
     size = shapes["flow_image"]["image"][2:]
     grey = _view(*street, size, (0, 0, 0))[2]
     image = np.clip(np.stack([0.8 * grey + 0.1, grey, 0.9 * grey]) + rng.normal(0, 0.02, (3, *size)), 0, 1)
+    cells = {name: _cells(shapes[name], rng) for name in ("place_image", "place_map")}
     return {
+        **cells,
         "image": image[None].astype(np.float32),
         "map": _view(*street, size, (0.2, 0.05, -0.3))[None],
         "heat": _view(*street, shapes["heat"]["map"][2:], (0, 0, 0))[None],

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptors of images and of map views."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.geometry import Camera, make_pose
+from lhmap_loc_ros.inference import find_model
 from lhmap_loc_ros.lhmap import MapPoints
 from lhmap_loc_ros.places.describe import PlaceDescriber
 
@@ -59,6 +62,29 @@ def test_images_of_any_size_and_field_have_descriptors_of_unit_length(describer)
         found = describer.image(rng.integers(0, 255, (height, width, 3), np.uint8), camera)
         assert found.shape == (describer.dimension,) and found.dtype == np.float32
         assert np.linalg.norm(found) == pytest.approx(1, abs=1e-5)
+
+
+def test_heads_that_do_not_fit_are_refused(tmp_path):
+    for side in ("image", "map"):
+        shutil.copy(find_model("place_image"), tmp_path / f"mixed_{side}.onnx")
+    with pytest.raises(ModelError, match=r"mixed_map.onnx has inputs .* expected 'map8' of shape"):
+        PlaceDescriber(heads=str(tmp_path / "mixed"))
+
+
+def test_descriptors_of_other_heads_have_another_name(tmp_path, describer):
+    assert PlaceDescriber(threads=1).sha256 == describer.sha256
+    for side in ("image", "map"):
+        content = find_model(f"place_{side}").read_bytes()
+        (tmp_path / f"other_{side}.onnx").write_bytes(content.replace(b'"step"', b'"stop"'))
+    assert PlaceDescriber(threads=1, heads=str(tmp_path / "other")).sha256 != describer.sha256
+
+
+def test_heads_that_do_not_say_how_long_descriptors_are_are_refused(tmp_path):
+    for side in ("image", "map"):
+        content = find_model(f"place_{side}").read_bytes()
+        (tmp_path / f"mute_{side}.onnx").write_bytes(content.replace(b'"dimension"', b'"dimenzion"'))
+    with pytest.raises(ModelError, match=r"mute_map.onnx say that descriptors have \['None'\] values"):
+        PlaceDescriber(heads=str(tmp_path / "mute"))
 
 
 def test_networks_of_another_kind_are_refused(tmp_path):
