@@ -59,12 +59,13 @@ def run_live(
     report: Report | None = None,
     title: str = "Localization over ROS 2",
     extra: dict[str, float] | None = None,
+    anywhere: bool = False,
 ) -> dict[str, float]:
     """Localizes a bag through the live node; returns the figures that metrics.json in `out` holds.
 
     localizer_node, recorder and player are processes of their own that see each other over DDS alone. `start` is as
     for `localize_bag`, None: 1 m and 3 degrees beside the pose of the TUM file `truth`, in directions drawn from
-    `seed`; it reaches the node as /initialpose. Raises BagError or InputError for unusable files, LhmapError if a
+    `seed`; it reaches the node as /initialpose. `anywhere`: without a start pose; the node finds its place. Raises BagError or InputError for unusable files, LhmapError if a
     process fails or hangs.
     """
     config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
@@ -72,7 +73,9 @@ def run_live(
     with LHMap.open(map_path) as lhmap:
         # 1. everything that can be wrong with the files, before any process starts
         plan = make_plan(bag, config.inputs)
-        if start is None:
+        if anywhere:
+            start = None
+        elif start is None:
             start = near_truth(true_poses, plan.first_ns, seed)
         elif callable(start):
             start = start(plan.first_ns)
@@ -127,16 +130,19 @@ def _seconds(reader: BagReader, topic: str) -> float:
 
 
 def play_to_node(
-    bag, map_path, plan: Plan, start: StartPose, map_frame: str, config: LocalizeConfig, logs: Path, report: Report
+    bag, map_path, plan: Plan, start: StartPose | None, map_frame: str, config: LocalizeConfig, logs: Path, report: Report
 ) -> Path:
     """Runs the three processes until the bag has ended; returns the file of the recorder."""
     recording, initial, parameters = logs / "recording.jsonl", logs / "initial_pose.json", logs / "localizer.yaml"
     recording.unlink(missing_ok=True)
-    initial.write_text(_initial_pose(start, plan.first_ns, map_frame))
+    told = []
+    if start is not None:
+        initial.write_text(_initial_pose(start, plan.first_ns, map_frame))
+        told = ["--initial", str(initial)]
     parameters.write_text(_parameters(config, map_path, plan))
     # domains above 101 collide with the ports of outgoing connections
     with NodeProcesses(logs, random.randint(1, 101)) as nodes:
-        nodes.start("recorder", f"{NODES}.recorder", str(recording), "--initial", str(initial))
+        nodes.start("recorder", f"{NODES}.recorder", str(recording), *told)
         nodes.start("localizer", f"{NODES}.localizer_node", *_ros_arguments(config.inputs, plan, parameters))
         # the player begins by itself when the localizer listens
         nodes.start("player", f"{NODES}.player_node", str(bag), "--wait", "60", "--topics", *plan.topics)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
 
-CANDIDATES = 8
-"""So many places are looked at, each with one heading."""
+CANDIDATES = 12
+"""At most so many places are looked at, each with one heading."""
 ALONE = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
 """For one image to be believed."""
 TOGETHER = Demands(score=0.8, inlier_ratio=0.15, margin=1.1)
@@ -150,8 +150,8 @@ class PlaceSearch:
 class PlaceRelocalizer:
     """Proposes places by their looks, see `localization.relocalize.Relocalizer`."""
 
-    NEIGHBOURS = -1, 0, 1
-    """Of each place, so many spacings on along its viewing direction: one start alone is not believed."""
+    PLACES, STEPS = 8, (-0.5, 0.0, 0.5)
+    """So many places, each with poses so many spacings on along its viewing direction: one alone is not believed."""
 
     def __init__(self, finder: PlaceFinder, T_base_camera: np.ndarray):
         self._finder, self._T_base_camera = finder, T_base_camera
@@ -164,10 +164,10 @@ class PlaceRelocalizer:
 
         seen_by = PosedCamera(camera, self._T_base_camera)
         out = []
-        for pose in self._finder.candidates(image, seen_by, region=self.region):
+        for pose in self._finder.candidates(image, seen_by, self.PLACES, self.region):
             ahead = pose[:3, :3] @ self._T_base_camera[:3, 2]
-            for step in self.NEIGHBOURS:
-                shift = 0.5 * step * self._finder.database.spacing_m * ahead
+            for step in self.STEPS:
+                shift = step * self._finder.database.spacing_m * ahead
                 out.append(PlacedPose(make_pose(pose[:3, :3], pose[:3, 3] + shift), START_COVARIANCE))
         return out
 

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
     from ..localization.estimate import PosedCamera
 
-QUICK_PASSES = {"coarse_passes": 3, "fine_passes": 2}
-"""Of the first look at a candidate."""
+QUICK_PASSES = {"coarse_passes": 2, "fine_passes": 1}
+"""Of the first look at a candidate: enough to tell the right one among wrong ones, though not yet its pose."""
+FULL_PASSES = {"coarse_passes": 3, "fine_passes": 4}
+"""Of the best ones after it."""
 QUICK_AHEAD_M, QUICK_RADIUS_M = 18.0, 26.0
 """And the piece of map for it: what the camera has before it. Tiles of a place where nobody was before must be decoded,
 which takes longer than the look."""
-FINISHED = 2
-"""So many of the best places are refined to the end: the best one and its rival."""
+CLEAR_AFTER, CLEAR_RATIO, CLEAR_MARGIN = 4, 0.18, 2.0
+"""After so many looks, one that fits this well, and so many times as well as any elsewhere, ends the looking."""
+FINISHED = 3
+"""So many of the best places are refined to the end."""
 APART_M = 2.0
 """Poses further apart are different places."""
 SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
@@ -62,8 +66,9 @@ class Verifier:
         self._full = self._quick = refiner
         if isinstance(refiner, Refiner):
             models = _EncodedOnce(refiner.models)
-            self._full = Refiner(refiner.config, models)
-            self._quick = Refiner(refiner.config.model_copy(update=QUICK_PASSES), models)
+            self._quick, self._full = (
+                Refiner(refiner.config.model_copy(update=passes), models) for passes in (QUICK_PASSES, FULL_PASSES)
+            )
 
     def best(
         self, image: np.ndarray, seen_by: PosedCamera, candidates: Sequence[np.ndarray],
@@ -71,14 +76,10 @@ class Verifier:
     ) -> Verdict | None:  # fmt: skip
         """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or `going` says no meanwhile."""
         # 1. a short look at each
-        looks = []
-        for pose in candidates:
-            if not going():
-                return None
-            looks.append(self._look(image, seen_by, pose @ seen_by.T_base_camera))
-        # 2. the best one and the best elsewhere to the end
+        looks = self._looks(image, seen_by, candidates, going)
+        # 2. the best places to the end
         found: list[tuple[PlacedPose, np.ndarray]] = []
-        for look in sorted((look for look in looks if look is not None), key=lambda look: -look.inlier_ratio):
+        for look in sorted(looks, key=lambda look: -look.inlier_ratio):
             if len(found) == FINISHED or not going():
                 break
             placed = self._placed(look, seen_by)
@@ -86,12 +87,12 @@ class Verifier:
                 full = self._finish(image, seen_by, look.T_map_camera)
                 if full is not None:
                     found.append((self._placed(full, seen_by), full.T_map_camera))
-        if not found:
+        if not found or not going():
             return None
         found.sort(key=lambda item: -item[0].inlier_ratio)
         best, T_map_camera = found[0]
         elsewhere = [placed for placed, _ in found[1:]]
-        elsewhere += [self._placed(look, seen_by) for look in looks if look is not None]
+        elsewhere += [self._placed(look, seen_by) for look in looks]
         rival = max((other.inlier_ratio for other in elsewhere if _metres(other, best) > APART_M), default=0.0)
         # 3. wrong places fit by chance, each from one start
         again = self._finish(image, seen_by, perturb(T_map_camera, *SECOND_START))
@@ -100,6 +101,26 @@ class Verifier:
             metres, degrees = pose_error(self._placed(again, seen_by).T_map_base, best.T_map_base)
             agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
         return Verdict(best, rival, agrees)
+
+    def _looks(self, image, seen_by: PosedCamera, candidates, going) -> list[Refinement]:
+        """What looks at the candidates found, until it is clear."""
+        looks: list[Refinement] = []
+        for number, pose in enumerate(candidates):
+            if not going():
+                break
+            look = self._look(image, seen_by, pose @ seen_by.T_base_camera)
+            if look is not None:
+                looks.append(look)
+            if number + 1 >= CLEAR_AFTER and looks:
+                best = max(looks, key=lambda look: look.inlier_ratio)
+                others = (
+                    look.inlier_ratio
+                    for look in looks
+                    if np.linalg.norm(look.T_map_camera[:3, 3] - best.T_map_camera[:3, 3]) > APART_M
+                )
+                if best.inlier_ratio >= max(CLEAR_RATIO, CLEAR_MARGIN * max(others, default=0.0)):
+                    break
+        return looks
 
     def _look(self, image, seen_by: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A short refinement from a camera pose."""
