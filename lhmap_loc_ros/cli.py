@@ -300,7 +300,7 @@ def localize(
 
     Without --live there is no ROS involved and the same bag gives the same poses. With --live the bag is played
     over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth, near which it
-    starts unless told where).
+    starts in a map without places, unless told where).
     """
     from .configuration import load
     from .datasets.tum import read_tum
@@ -348,11 +348,16 @@ def _localize_live(bag, map_path, out, init, init_tum, truth, seed: int, setting
 
     if truth is None:
         raise InputError("--live needs --truth FILE, which the result is compared with")
-    start = None if init is None and init_tum is None else _start(init, init_tum, seed)
+    told = init is not None or init_tum is not None
+    start = _start(init, init_tum, seed) if told else None
+    from .lhmap import LHMap
     from .live import run_live
+    from .places.database import has_places
 
+    with LHMap.open(map_path) as lhmap:
+        anywhere = not told and has_places(lhmap)
     with ProgressBars() as report:
-        summary = run_live(bag, map_path, truth, out, start, seed, settings, report)
+        summary = run_live(bag, map_path, truth, out, start, seed, settings, report, anywhere=anywhere)
     _print_summary(summary, out)
 
 

@@ -65,8 +65,8 @@ def run_live(
 
     localizer_node, recorder and player are processes of their own that see each other over DDS alone. `start` is as
     for `localize_bag`, None: 1 m and 3 degrees beside the pose of the TUM file `truth`, in directions drawn from
-    `seed`; it reaches the node as /initialpose. `anywhere`: without a start pose; the node finds its place. Raises BagError or InputError for unusable files, LhmapError if a
-    process fails or hangs.
+    `seed`; it reaches the node as /initialpose. With `anywhere` none does: the node finds its place. Raises BagError or
+    InputError for unusable files, LhmapError if a process fails or hangs.
     """
     config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
     out, true_poses = Path(out), read_tum(truth)
@@ -130,8 +130,9 @@ def _seconds(reader: BagReader, topic: str) -> float:
 
 
 def play_to_node(
-    bag, map_path, plan: Plan, start: StartPose | None, map_frame: str, config: LocalizeConfig, logs: Path, report: Report
-) -> Path:
+    bag, map_path, plan: Plan, start: StartPose | None, map_frame: str, config: LocalizeConfig, logs: Path,
+    report: Report,
+) -> Path:  # fmt: skip
     """Runs the three processes until the bag has ended; returns the file of the recorder."""
     recording, initial, parameters = logs / "recording.jsonl", logs / "initial_pose.json", logs / "localizer.yaml"
     recording.unlink(missing_ok=True)
