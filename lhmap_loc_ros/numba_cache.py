@@ -25,7 +25,7 @@ def find_cache_folder() -> None:
         return
     folder = _temporary()
     if folder is None:
-        _log.warning("no folder can be written: what numba compiles is not kept, every start takes a minute longer")
+        _log.warning("no folder of ours can be written: what numba compiles is not kept, every start compiles anew")
         _switch_off()
         return
     _log.warning("neither the installation nor %s can be written: numba's cache is %s", _user_cache(), folder)

@@ -66,5 +66,5 @@ def test_a_folder_that_others_can_write_is_not_used(installation, tmp_path):
     cache.chmod(0o777)
     out, told = run(installation, tmp_path)
     assert out == "5.0\n"
-    assert len(told.splitlines()) == 1 and "no folder can be written" in told
+    assert len(told.splitlines()) == 1 and "no folder of ours can be written" in told
     assert not list(cache.iterdir())

@@ -63,3 +63,10 @@ except ImportError as error:
     print(error)
 """
     assert fresh(program) == "rosbags is not installed: pip install 'lhmap_loc_ros[map]'\n"
+
+
+def test_the_page_of_the_interface_has_every_name():
+    page = (Path(lhmap_loc_ros.__file__).parents[1] / "docs" / "api.md").read_text()
+    for name, module in lhmap_loc_ros._WHERE.items():
+        entry = "lhmap_loc_ros.errors" if module == "errors" else f"lhmap_loc_ros.{module}.{name}"
+        assert f"::: {entry}\n" in page, name
