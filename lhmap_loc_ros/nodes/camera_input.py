@@ -66,6 +66,11 @@ class CameraInput:
         return rectifier.views(image), PosedCamera(rectifier.rig, self._T_base_camera)
 
     @property
+    def T_base_camera(self) -> np.ndarray | None:
+        """(4, 4), the place of the camera on the robot; None while it is not known."""
+        return self._T_base_camera
+
+    @property
     def missing(self) -> str:
         """What is not known yet, in words; empty if all is."""
         if self._calibration is None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..localization.stamp_sets import MAX_MISSED, PATIENCE_S, SAME_NS
+
 LATE_NS = 1_000_000_000
 """An image older than the one that waits by less comes late; by more, the clock may have gone back."""
 SILENT_S = 0.5
@@ -38,6 +40,8 @@ class Mailbox:
     def __init__(self):
         self._changed = threading.Condition()
         self._frames: dict[str, Frame] = {}
+        self._last_ns: dict[str, int] = {}  # of each camera that sent an image
+        self._missed: dict[str, int] = {}  # of those that took images together with another: how often not, since
         self._odometry: deque[tuple[int, np.ndarray]] = deque(maxlen=10_000)
         self._odometry_ns, self._odometry_came = -1, -math.inf
         self._behind: tuple[int, float] | None = None  # an image that odometry did not reach: stamp, asked at
@@ -59,6 +63,10 @@ class Mailbox:
             self.dropped += waiting is not None
             if waiting is None or not 0 <= waiting.stamp_ns - frame.stamp_ns < LATE_NS:
                 self._frames[frame.camera] = frame
+            for other, stamp_ns in self._last_ns.items():
+                if other != frame.camera and abs(stamp_ns - frame.stamp_ns) <= SAME_NS:
+                    self._missed[frame.camera] = self._missed[other] = 0
+            self._last_ns[frame.camera] = frame.stamp_ns
             self._changed.notify_all()
 
     def drop_images(self) -> None:
@@ -76,14 +84,42 @@ class Mailbox:
                 self._lag_s, self._behind = self._odometry_came - self._behind[1], None
             self._changed.notify_all()
 
-    def take_image(self) -> Frame | None:
-        """Waits for an image, of several cameras the one that was taken first; None once closed."""
+    def take_images(self) -> list[Frame]:
+        """Waits for an image, of several cameras the one that was taken first; none once closed.
+
+        With it come those that other cameras took at the same moment. A camera that does so as a rule is waited for,
+        `PATIENCE_S` at most; one that has missed some sets is not, until it comes again.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._closed)
+            self._changed.wait_for(lambda: self._closed or not self._is_incomplete(), timeout=PATIENCE_S)
             if self._closed:
-                return None
-            first = min(self._frames.values(), key=lambda frame: frame.stamp_ns)
-            return self._frames.pop(first.camera)
+                return []
+            taken = self._of_one_moment()
+            for camera in self._missed:
+                if camera not in taken:
+                    self._missed[camera] += 1
+            for camera in taken:
+                del self._frames[camera]
+            return list(taken.values())
+
+    def _of_one_moment(self) -> dict[str, Frame]:
+        """The waiting images that belong to the one that was taken first, by camera."""
+        if not self._frames:
+            return {}
+        first_ns = min(frame.stamp_ns for frame in self._frames.values())
+        return {c: frame for c, frame in sorted(self._frames.items()) if frame.stamp_ns <= first_ns + SAME_NS}
+
+    def _is_incomplete(self) -> bool:
+        """Whether an image of another camera, of the same moment, may be on its way."""
+        found = self._of_one_moment()
+        if not found or not found.keys() & self._missed.keys():
+            return not found
+        stamp_ns = min(frame.stamp_ns for frame in found.values())
+        return any(
+            missed < MAX_MISSED and camera not in found and self._last_ns[camera] < stamp_ns - SAME_NS
+            for camera, missed in self._missed.items()
+        )
 
     def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
         """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.

@@ -47,7 +47,7 @@ class LocalizerConfig(Config):
         "base_link", min_length=1, description="frame of the robot; odometry may be of another that tf_static knows"
     )
     cameras: tuple[str, ...] = Field(
-        (), description="names of several cameras: topics NAME/image, NAME/camera_info; unset: image, camera_info"
+        (), description="names of several cameras: topics NAME/image, NAME/camera_info; those of one stamp count as one"
     )
     camera_frame_id: str = Field("", description="optical frame of the camera; empty: that of the images")
     camera_in_base: tuple[float, float, float, float, float, float, float] | None = Field(

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..errors import InputError, LhmapError
 from ..evaluation.overlay import draw_overlay
-from ..geometry import Camera, Images, make_pose
+from ..geometry import Camera, Images, joined, joined_images, make_pose
 from ..inference import Model
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
@@ -255,9 +255,9 @@ class Session:
     # -- the worker
 
     def _work(self) -> None:
-        while (frame := self._mailbox.take_image()) is not None:
+        while frames := self._mailbox.take_images():
             try:
-                self._localize(frame)
+                self._localize(frames)
             except LhmapError as error:
                 self._refuse(str(error))
             except Exception:
@@ -267,25 +267,23 @@ class Session:
                 self._fault()
                 return
 
-    def _localize(self, frame: Frame) -> None:
-        """One image."""
+    def _localize(self, frames: list[Frame]) -> None:
+        """The images of one moment, one of each camera."""
         # 1. everything there to begin with
-        camera = self._cameras[frame.camera]
-        if camera.missing:
-            self.health.refuse(camera.missing)
+        frames = [frame for frame in frames if self._is_known(self._cameras[frame.camera])]
+        frames = [frame for frame in frames if self._is_in_order(frame)]
+        if not frames:
             return
-        if not self._is_in_order(frame):
-            return
+        frame = min(frames, key=lambda frame: frame.stamp_ns)
         # 2. odometry up to the image, then a start pose if one came
         for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
             self._add_odometry(stamp_ns, pose)
         self._output.transform.at_odometry(self._tracker.odometry_ns, self._tracker.odometry_at)
         started = self._initialize(frame.stamp_ns)
-        kind = Image if self._config.image_transport == "raw" else CompressedImage
         if not started and self._search.problem:
             self.health.refuse(self._waiting())
             return
-        image, mounted = camera.undistort(convert.read_image(frame.data, kind))
+        image, mounted = self._seen(frames)
         if not started:
             self._find_place(frame.stamp_ns, image, mounted)
             self.health.refuse(self._waiting())
@@ -301,7 +299,8 @@ class Session:
         self._output.publish_status(result, latency_ms)
         self.health.localized(result, latency_ms)
         self.health.placed_at = self._output.transform.placed_at
-        self._ask_about(camera, result.T_map_base @ mounted.T_base_camera)
+        for camera in (self._cameras[frame.camera] for frame in frames):
+            self._ask_about(camera, result.T_map_base @ camera.T_base_camera)
         self._output.publish_overlay(image, mounted, frame.frame_id, result)
         # 5. for bad times; a search takes seconds, and a start pose or a deactivation ends it
         if result.state is TrackState.TRACKING:
@@ -332,6 +331,26 @@ class Session:
         if self._search.problem:
             return f"{WAITING} (RViz: 2D Pose Estimate); or set initial_pose, save_pose_path ({self._search.problem})"
         return f"{SEARCHING}, {self._search.images} images looked at; initialpose would tell it"
+
+    def _is_known(self, camera: CameraInput) -> bool:
+        if camera.missing:
+            self.health.refuse(camera.missing)
+        return not camera.missing
+
+    def _seen(self, frames: list[Frame]) -> tuple[Images, PosedCamera]:
+        """The undistorted images, and the cameras as one; raises InputError if none can be read."""
+        kind, parts, problem = Image if self._config.image_transport == "raw" else CompressedImage, [], None
+        for frame in frames:
+            try:
+                parts.append(self._cameras[frame.camera].undistort(convert.read_image(frame.data, kind)))
+            except InputError as error:
+                problem = error
+        if not parts:
+            raise problem
+        if problem is not None:
+            self._leave_out("image", str(problem))
+        posed = PosedCamera(*joined([(camera.camera, camera.T_base_camera) for _, camera in parts]))
+        return joined_images([image for image, _ in parts]), posed
 
     def _ask_about(self, camera: CameraInput, T_map_camera: np.ndarray) -> None:
         """Tells, once a camera, that it seems to look up or down, by its place at the first image."""

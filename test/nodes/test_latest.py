@@ -10,6 +10,8 @@ import pytest
 from lhmap_loc_ros.nodes import latest
 from lhmap_loc_ros.nodes.latest import Frame, Mailbox
 
+MS = 1_000_000
+
 
 def image(stamp_ns, camera=""):
     return Frame(stamp_ns, b"", camera)
@@ -17,11 +19,59 @@ def image(stamp_ns, camera=""):
 
 def test_the_newest_image_of_each_camera_is_taken_and_the_others_are_counted():
     mailbox = Mailbox()
-    for stamp_ns, camera in ((1, "left"), (2, "right"), (3, "left"), (5, "left")):
-        mailbox.put_image(image(stamp_ns, camera))
-    taken = [mailbox.take_image(), mailbox.take_image()]
-    assert [(frame.stamp_ns, frame.camera) for frame in taken] == [(2, "right"), (5, "left")]
+    for ms, camera in ((10, "left"), (20, "right"), (30, "left"), (50, "left")):
+        mailbox.put_image(image(ms * MS, camera))
+    taken = [*mailbox.take_images(), *mailbox.take_images()]
+    assert [(frame.stamp_ns, frame.camera) for frame in taken] == [(20 * MS, "right"), (50 * MS, "left")]
     assert (mailbox.received, mailbox.dropped) == (4, 2)
+
+
+def cameras_of(frames):
+    return [frame.camera for frame in frames]
+
+
+def test_images_of_one_moment_are_taken_together():
+    mailbox = Mailbox()
+    for camera, ms in (("left", 100), ("right", 102), ("back", 130)):
+        mailbox.put_image(image(ms * MS, camera))
+    assert cameras_of(mailbox.take_images()) == ["left", "right"]
+    assert cameras_of(mailbox.take_images()) == ["back"]
+
+
+def test_a_camera_that_takes_its_images_with_another_is_waited_for_until_it_has_missed_some(monkeypatch):
+    monkeypatch.setattr(latest, "PATIENCE_S", 5.0)
+    mailbox = Mailbox()
+    for camera in ("left", "right"):
+        mailbox.put_image(image(100 * MS, camera))
+    assert len(mailbox.take_images()) == 2
+    mailbox.put_image(image(200 * MS, "left"))
+    later = threading.Timer(0.1, mailbox.put_image, (image(201 * MS, "right"),))
+    later.start()
+    assert cameras_of(mailbox.take_images()) == ["left", "right"]
+    # the right one falls silent
+    monkeypatch.setattr(latest, "PATIENCE_S", 0.05)
+    for k in range(latest.MAX_MISSED):
+        mailbox.put_image(image((300 + 100 * k) * MS, "left"))
+        assert cameras_of(mailbox.take_images()) == ["left"]
+    monkeypatch.setattr(latest, "PATIENCE_S", 30.0)
+    mailbox.put_image(image(900 * MS, "left"))
+    began = time.monotonic()
+    assert cameras_of(mailbox.take_images()) == ["left"] and time.monotonic() < began + 10
+    # and comes again
+    mailbox.put_image(image(1000 * MS, "left"))
+    mailbox.put_image(image(1000 * MS, "right"))
+    assert len(mailbox.take_images()) == 2
+
+
+def test_cameras_that_are_not_synchronised_do_not_wait_for_each_other(monkeypatch):
+    monkeypatch.setattr(latest, "PATIENCE_S", 30.0)
+    mailbox, began = Mailbox(), time.monotonic()
+    for k in range(4):
+        mailbox.put_image(image((100 * k) * MS, "left"))
+        assert cameras_of(mailbox.take_images()) == ["left"]
+        mailbox.put_image(image((100 * k + 50) * MS, "right"))
+        assert cameras_of(mailbox.take_images()) == ["right"]
+    assert time.monotonic() < began + 10
 
 
 def test_dropped_images_are_counted_and_never_taken():
@@ -31,7 +81,7 @@ def test_dropped_images_are_counted_and_never_taken():
     mailbox.drop_images()
     assert (mailbox.received, mailbox.dropped) == (2, 2)
     mailbox.put_image(image(3, "left"))
-    assert mailbox.take_image().stamp_ns == 3
+    assert mailbox.take_images()[0].stamp_ns == 3
 
 
 def test_odometry_is_waited_for_up_to_the_image_and_never_dropped():
@@ -56,11 +106,11 @@ def test_an_image_that_comes_late_does_not_take_the_place_of_a_newer_one():
     mailbox, second = Mailbox(), 1_000_000_000
     for stamp_ns in (5 * second, 5 * second, 5 * second - 1):
         mailbox.put_image(image(stamp_ns))
-    assert mailbox.take_image().stamp_ns == 5 * second and (mailbox.received, mailbox.dropped) == (3, 2)
+    assert mailbox.take_images()[0].stamp_ns == 5 * second and (mailbox.received, mailbox.dropped) == (3, 2)
     # where the clock went back it does
     mailbox.put_image(image(5 * second))
     mailbox.put_image(image(2 * second))
-    assert mailbox.take_image().stamp_ns == 2 * second
+    assert mailbox.take_images()[0].stamp_ns == 2 * second
 
 
 class Clock:
@@ -120,6 +170,6 @@ def test_odometry_that_comes_in_time_again_is_waited_for_again(monkeypatch):
 def test_closing_ends_the_wait_of_the_worker():
     mailbox = Mailbox()
     threading.Timer(0.05, mailbox.close).start()
-    assert mailbox.take_image() is None
+    assert mailbox.take_images() == []
     mailbox.put_odometry(5, np.eye(4))
     assert len(mailbox.take_odometry(10, wait_s=60)) == 1

@@ -7,14 +7,15 @@ from types import SimpleNamespace
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from one_session import SureRefiner, at, one_session
+from rclpy.serialization import serialize_message
 from rclpy.time import Time
-from robot import SECOND, write_street
+from robot import SECOND, calibration, image_message, picture, write_street
 from ros_side import RosSide, wait_until
 from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformListener
 from tiny_bag import T_BASE_CAMERA
 
-from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.geometry import Rig, pose_error
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
@@ -128,6 +129,38 @@ def test_two_cameras_with_one_stamp_give_one_transform(ros, street):
             wait_until(lambda: False, 0.3)
     stamps = [convert.to_ns(t.header.stamp) for message in heard for t in message.transforms]
     assert len(stamps) == len(set(stamps)) == 4
+
+
+class SeesAll(SureRefiner):
+    """Tells how many cameras the images came from that it was shown at once."""
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.seen = []
+
+    def refine(self, image, camera, *rest, **more):
+        self.seen.append(len(camera.cameras) if isinstance(camera, Rig) else 1)
+        camera.check_image(image)
+        return super().refine(image, camera, *rest, **more)
+
+
+def test_images_of_one_stamp_go_into_one_solve(ros, street):
+    refiner, pair = SeesAll(at(50.0)), ("left", "right")
+    with one_session(ros.node, street, refiner, cameras=pair, camera_in_base=None) as fed:
+        mount(ros, "camera")
+        fed.initialpose(at(50.0))
+
+        def seen_together():
+            fed.stamp_ns += SECOND // 10
+            before = fed.session.health.used + fed.session.health.refused
+            for camera in pair:
+                fed.session.on_camera_info(camera, calibration(fed.stamp_ns, 160, 48))
+                fed.session.on_image(camera, serialize_message(image_message(fed.stamp_ns, picture(fed.stamp_ns))))
+            wait_until(lambda: fed.session.health.used + fed.session.health.refused > before)
+            return 2 in refiner.seen
+
+        assert wait_until(seen_together)
+        assert fed.session.health.last.accepted
 
 
 def mount(ros, frame):
