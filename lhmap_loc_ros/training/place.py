@@ -29,7 +29,8 @@ FALLOFF_M = 2.0
 AVERAGED = 0.98
 """The weights that are validated and kept are a running mean, of so much of itself at each step."""
 BASELINE_COLUMNS = 5
-_REPORTED = "recall_at_1_5m"
+_REPORTED = "recall_at_5_5m"
+"""What is verified afterwards are the first few."""
 
 
 class PlaceTrainConfig(BaseModel):
@@ -247,7 +248,7 @@ def train_place(config: PlaceTrainConfig, out: Path, resume: bool = True) -> Pat
 
 
 def _score(net: PlaceNet, sets: dict[str, list[PlaceFeatures]], step: int) -> float:
-    """Mean over the validation sets of the share of images found within 5 m by the first view."""
+    """Mean over the validation sets of the share of images found within 5 m by one of the first five views."""
     found = validate(net, sets)
     for name, figures in found.items():
         log.info("step %d  validation %s: %s", step, name, _text(figures))
