@@ -8,9 +8,9 @@ from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 from lhmap_loc_ros.errors import MapFormatError, ModelError
 from lhmap_loc_ros.geometry import Rig, inverse, make_pose, perturb, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
+from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, Recovery, RelocalizeConfig, find_place
 from lhmap_loc_ros.localization.states import TrackState
-from lhmap_loc_ros.localization.tracker import MountedCamera
 
 PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
 TRUTH = make_pose(np.diag([-1.0, -1.0, 1.0]), (52.0, 0.5, 1.0))
@@ -208,7 +208,7 @@ def test_a_track_that_images_pass_for_long_and_never_confirm_is_looked_for_too()
 
 def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_is_tried_there():
     views = [perturb(np.eye(4), (0, 0, 0), (0, yaw, 0)) for yaw in (-60, 0, 60)]
-    rig, images = MountedCamera(Rig((CAMERA,) * 3, tuple(views)), T_BASE_CAMERA), tuple(IMAGE + k for k in range(3))
+    rig, images = PosedCamera(Rig((CAMERA,) * 3, tuple(views)), T_BASE_CAMERA), tuple(IMAGE + k for k in range(3))
     shown = []
 
     class Looks:
