@@ -119,18 +119,21 @@ class Localizer:
         if stamp_ns is not None:
             self._begin(stamp_ns)
 
-    def locate(self, image: Images, camera: PosedCamera, stamp_ns: int) -> PlacedPose | None:
+    def locate(
+        self, image: Images, camera: PosedCamera, stamp_ns: int, going: Callable[[], bool] = lambda: True
+    ) -> PlacedPose | None:
         """Where the robot is in the whole map, without a start pose; None as long as nobody knows.
 
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
-        somewhere; odometry carries them on. It takes a second or two. It starts nothing: hand the place to `start`.
+        somewhere; odometry carries them on. It takes a second or two, and ends early once `going` says no. It starts
+        nothing: hand the place to `start`.
         Raises InputError for a map without places, ModelError for networks that cannot be used.
         """
         if self._search is None:
             from ..places.start_search import StartSearch
 
             self._search = StartSearch.in_map(self.map, self.refiner)
-        return self._search.find(stamp_ns, image, camera, self._tracker.odometry_at(stamp_ns))
+        return self._search.find(stamp_ns, image, camera, self._tracker.odometry_at(stamp_ns), going)
 
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """A pose (4, 4) of base in the odometry frame; add what is no later than an image before the image.
@@ -178,7 +181,7 @@ class Localizer:
                 self._search.restart()
         elif found is None and self._searches:
             try:
-                found = self.locate(image, camera, self._stamp_ns)
+                found = self.locate(image, camera, self._stamp_ns, going)
             except LhmapError as error:
                 # places of other networks, or damaged ones: the track goes on without them
                 self._searches = False

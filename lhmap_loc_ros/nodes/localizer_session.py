@@ -26,10 +26,11 @@ from ..inference import Model
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
 from ..localization.inputs import doubt_of_frame
+from ..localization.localizer import Localizer
+from ..localization.localizer import LocalizerConfig as Settings
 from ..localization.refine import Refiner
-from ..localization.relocalize import PlacedPose, Recovery, Relocalizer
+from ..localization.relocalize import PlacedPose, Relocalizer
 from ..localization.states import TrackState
-from ..localization.tracker import Tracker
 from ..memory import give_back_compiler
 from ..places.start_search import StartSearch
 from . import conversions as convert
@@ -67,6 +68,11 @@ def warm_up(refiner: Refiner, lhmap: LHMap, radius_m: float) -> None:
     give_back_compiler()
 
 
+def settings_of(config: LocalizerConfig) -> Settings:
+    """Those of localizing among the parameters of the node."""
+    return Settings(refiner=config.refiner, tracker=config.tracker, relocalize=config.relocalize)
+
+
 def topic_of(camera: str, name: str) -> str:
     """The topic of a camera; where there is but one, it has no name."""
     return f"{camera}/{name}" if camera else name
@@ -91,7 +97,7 @@ class Session:
         may be; without one, the poses of the mapping drive around the last good pose are. `make_search` makes what
         finds the place in the whole map.
         """
-        self._node, self._config, self._refiner, self._fault = node, config, refiner, fault
+        self._node, self._config, self._fault = node, config, fault
         names = config.cameras or ("",)
         self._topics = [node.resolve_topic_name(image_topic(config, name)) for name in names]
         self.health = Health(self._no_image())
@@ -105,9 +111,11 @@ class Session:
             self.map = on_failure.enter_context(LHMap.open(config.map_path))
             warm_up(refiner, self.map, config.tracker.crop_radius_m)
             self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
-            self._recovery = Recovery(self.map, refiner, config.relocalize, time.monotonic, relocalizer)
-            self._tracker = Tracker(config.tracker, refiner, self.map)
             self._search = PlaceSearch(partial(make_search, self.map, refiner) if config.global_localization else None)
+            self._localizer = Localizer(
+                self.map, settings_of(config), refiner=refiner, relocalizer=relocalizer, search=self._search,
+                clock=time.monotonic,
+            )  # fmt: skip
             self._frames = FixedFrames(node, config.base_frame_id, partial(self._leave_out, "transform"))
             on_failure.callback(self._frames.close)
             self._odometry = OdometryInput(node, config, self._frames)
@@ -132,11 +140,11 @@ class Session:
     @property
     def networks(self) -> tuple[Model, ...]:
         """What the refiner computes by."""
-        return self._refiner.networks
+        return self._localizer.refiner.networks
 
     def activate(self) -> None:
         """From now on images are localized and poses published; a track that there is goes on."""
-        if not self._next_start.waits and not self._tracker.initialized:
+        if not self._next_start.waits and not self._localizer.started:
             self.reinitialize()
         self._waiting_since = time.monotonic()
         self._active.set()
@@ -174,7 +182,7 @@ class Session:
         age_s = self.health.age_s
         if age_s > self._config.tracker.states.lost_after_s:
             self._output.publish_state(TrackState.LOST)
-        elif age_s > self._config.diagnostics.max_age_s and self._tracker.state is TrackState.TRACKING:
+        elif age_s > self._config.diagnostics.max_age_s and self._localizer.state is TrackState.TRACKING:
             self._output.publish_state(TrackState.DEGRADED)
 
     def close(self) -> None:
@@ -192,9 +200,7 @@ class Session:
         """Takes the settings of `localizer_config.LIVE` from the next image on."""
         self._config = self._starts.config = config
         self._output.reconfigure(config)
-        self._refiner.config = config.refiner
-        self._recovery.reconfigure(config.relocalize)
-        self._tracker.reconfigure(config.tracker)
+        self._localizer.reconfigure(settings_of(config))
 
     # -- callbacks: keep what came, nothing else
 
@@ -278,18 +284,18 @@ class Session:
         # 2. odometry up to the image, then a start pose if one came
         for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
             self._add_odometry(stamp_ns, pose)
-        self._output.transform.at_odometry(self._tracker.odometry_ns, self._tracker.odometry_at)
+        self._output.transform.at_odometry(self._localizer.odometry_ns, self._localizer.odometry_at)
         started = self._initialize(frame.stamp_ns)
         if not started and self._search.problem:
             self.health.refuse(self._waiting())
             return
         image, mounted = self._seen(frames)
         if not started:
-            self._find_place(frame.stamp_ns, image, mounted)
+            self._offer(self._localizer.locate(image, mounted, frame.stamp_ns, self._goes_on), frame.stamp_ns)
             self.health.refuse(self._waiting())
             return
         # 3. the pose
-        result = self._tracker.process_image(frame.stamp_ns, image, mounted)
+        result = self._localizer.track(image, mounted, frame.stamp_ns)
         if not self._active.is_set():
             self.health.refuse("deactivated meanwhile")
             return
@@ -305,26 +311,19 @@ class Session:
         # 5. for bad times; a search takes seconds, and a start pose or a deactivation ends it
         if result.state is TrackState.TRACKING:
             self._starts.remember(result.T_map_base, result.covariance)
-        found = self._recovery.after(
-            result, image, mounted, self._config.tracker.crop_radius_m,
-            going=lambda: self.active and not self._next_start.waits,
-        )  # fmt: skip
-        if found is not None:
-            place = InitialPose(frame.stamp_ns, found.T_map_base, found.covariance, "relocalized")
-            self._next_start.offer(place)
-        elif result.state is TrackState.LOST or self._search.asked:
-            self._find_place(frame.stamp_ns, image, mounted)
-        else:
-            self._search.restart()
+        found = self._localizer.recover(result, image, mounted, self._goes_on)
+        if found is None and self._search.asked and result.state is not TrackState.LOST:
+            found = self._localizer.locate(image, mounted, frame.stamp_ns, self._goes_on)
+        self._offer(found, frame.stamp_ns)
 
-    def _find_place(self, stamp_ns: int, image: Images, mounted: PosedCamera) -> None:
-        """Looks for the place in the whole map: the next image starts from there; a start pose ends it."""
-        found = self._search.find(
-            stamp_ns, image, mounted, self._tracker.odometry_at(stamp_ns),
-            going=lambda: self.active and not self._next_start.waits,
-        )  # fmt: skip
+    def _offer(self, found: PlacedPose | None, stamp_ns: int) -> None:
+        """The next image starts from the place found, unless somebody says otherwise."""
         if found is not None:
             self._next_start.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map"))
+
+    def _goes_on(self) -> bool:
+        """A search may go on: nothing else has said where the robot is."""
+        return self.active and not self._next_start.waits
 
     def _waiting(self) -> str:
         """Why an image without a start pose has no pose."""
@@ -370,7 +369,7 @@ class Session:
             self._refuse(f"an image is stamped {self._order.jump_s:.0f} s after the last one")
         elif order is Order.ANEW:
             self._node.get_logger().warning(f"time went back by {self._order.jump_s:.1f} s: starting anew")
-            self._tracker.clear()
+            self._localizer.clear()
             self._output.restart_path()
             self._output.transform.forget()
             self._next_start.offer(self._starts.after_a_jump(self._order.jump_s))
@@ -378,25 +377,24 @@ class Session:
 
     def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:
         # where a bag begins anew, its last odometry may come after the first new image, which cleared the track
-        newest_ns = self._tracker.odometry_ns
+        newest_ns = self._localizer.odometry_ns
         if newest_ns is not None and stamp_ns < newest_ns - self._config.time_jump_s * convert.SECOND_NS:
-            self._tracker.forget_odometry()
+            self._localizer.forget_odometry()
         try:
-            self._tracker.add_odometry(stamp_ns, pose)
+            self._localizer.add_odometry(stamp_ns, pose)
         except InputError as error:
             self._leave_out("odometry", str(error))
 
     def _initialize(self, image_ns: int) -> bool:
-        """Hands a start pose to the tracker if one came; False while there never was one."""
+        """Hands a start pose to the localizer if one came; False while there never was one."""
         initial = self._next_start.take()
         if initial is not None:
             stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
-            self._tracker.initialize(stamp_ns, initial.T_map_base, initial.covariance)
+            self._localizer.start(initial.T_map_base, initial.covariance, stamp_ns)
             self._output.restart_path()
-            self._recovery.was_at(initial.T_map_base)
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
-        return self._tracker.initialized
+        return self._localizer.started
 
     def _refuse(self, problem: str) -> None:
         """Tells of an image that cannot be localized."""

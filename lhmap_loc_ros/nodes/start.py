@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from importlib import import_module
+
+from ..extras import missing
 
 
 def _start(module: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # at once: there is nothing to clean up until the node handles signals itself
         signal.signal(number, lambda *_: os._exit(0))
-    import_module(f".{module}", __package__).main()
+    try:
+        main = import_module(f".{module}", __package__).main
+    except ModuleNotFoundError as error:
+        if not (line := missing(error)):
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    main()
 
 
 def localizer_node() -> None:
