@@ -18,9 +18,9 @@ from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
 from ..lhmap import HeatModel, LHMap, MapMetadata, layout
-from ..lhmap.writer import write_tiles
+from ..lhmap.writer import write_tiles, write_with_section
 from ..outputs import check_file, make_folder_of
-from ..places.build import add_places
+from ..places.build import describe_map
 from ..places.describer import Describer
 from .compensation import is_compensated
 from .config import BuildConfig
@@ -105,10 +105,16 @@ def value_and_write(
     packs = plan.packs(points, heats, choices)
     workers.do("pack", list(packs.values()), report)
     report("write", 0, 1)
-    _assemble(out, outs(packs), drives, model if drives else None, config, sources, intensity)
+    # with places the map is there once it has them
+    path = Path(out) if describer is None or not drives else plan.work / "without_places.lhmap"
+    _assemble(out, outs(packs), drives, model if drives else None, config, sources, intensity, path)
     report("write", 1, 1)
-    if describer is not None and drives:
-        add_places(out, describer, report, plan.kept("places"))
+    if path != Path(out):
+        with LHMap.open(path) as lhmap:
+            database = describe_map(lhmap, describer, report, plan.kept("places"))
+            make_folder_of(out)
+            write_with_section(lhmap, out, database.to_section(lhmap))
+        path.unlink()
     return LHMap.open(out)
 
 
@@ -241,20 +247,20 @@ def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -
 
 def _assemble(
     out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig,
-    sources: Sequence, intensity: str,
+    sources: Sequence, intensity: str, path: Path,
 ) -> None:  # fmt: skip
-    """The file, of tiles that are packed already; they are read one by one."""
+    """The file at `path`, of tiles that are packed already; they are read one by one. It will be called `out`."""
     start = drives[0].poses[0, :2, 3] if drives else np.array(next(iter(packs), (0, 0))) * config.tile_m
     # places are counted from near the first pose, which stays the same when bags are added
     base = np.floor(start / config.tile_m + 1e-9).astype(np.int64)
     records, paths, bounds, histogram = [], [], [], 0
-    for tile, path in sorted(packs.items(), key=lambda item: (item[0][1], item[0][0])):
-        data = load(path)
+    for tile, pack in sorted(packs.items(), key=lambda item: (item[0][1], item[0][0])):
+        data = load(pack)
         count, z_base, encoding = data["record"].tolist()
         if count:
             place = (tile[0] - base[0], tile[1] - base[1])
             records.append((*place, 0, len(data["data"]), count, z_base, 0, encoding, 0))
-            paths.append(path)
+            paths.append(pack)
             bounds.append(data["bounds"])
             histogram = histogram + data["histogram"]
     if not records:
@@ -280,8 +286,8 @@ def _assemble(
         build=config.model_dump(mode="json", exclude={"poses_file"}),
         sources=tuple(in_full(source).name for source in sources),
     )
-    make_folder_of(out)
-    write_tiles(out, metadata, records, (load(path)["data"].tobytes() for path in paths))
+    make_folder_of(path)
+    write_tiles(path, metadata, records, (load(pack)["data"].tobytes() for pack in paths))
 
 
 def _waypoints(drive: Trajectory) -> np.ndarray:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
 
+FURTHER_M, SLOW_S = 5.0, 3.0
+"""An image is looked at so far beyond the one before: nearer ones look the same and say the same of every place. A slow
+robot's after so many seconds, if it is at least `BETWEEN_M` further on."""
 PERIOD_S = 0.5
 """Least time between two images that are looked at without odometry."""
 
@@ -64,6 +67,8 @@ class StartSearch:
     def _is_new(self, stamp_ns: int, T_odom_base: np.ndarray | None) -> bool:
         if self._looked_at_ns is None:
             return True
+        seconds = (stamp_ns - self._looked_at_ns) / SECOND_NS
         if T_odom_base is None or self._looked_from is None:
-            return stamp_ns - self._looked_at_ns >= PERIOD_S * SECOND_NS
-        return float(np.linalg.norm((inverse(self._looked_from) @ T_odom_base)[:3, 3])) >= BETWEEN_M
+            return seconds >= PERIOD_S
+        metres = float(np.linalg.norm((inverse(self._looked_from) @ T_odom_base)[:3, 3]))
+        return metres >= (BETWEEN_M if seconds >= SLOW_S else FURTHER_M)

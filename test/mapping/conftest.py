@@ -11,8 +11,10 @@ from lhmap_loc_ros.mapping import builder, from_cloud
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture(autouse=True)
-def no_places(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def no_places():
     """Describing places takes longer than all else of a small map: only tests of them do."""
-    for module in (builder, from_cloud):
-        monkeypatch.setattr(module, "load_describer", lambda config: None)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (builder, from_cloud):
+            patch.setattr(module, "load_describer", lambda config: None)
+        yield

@@ -26,7 +26,9 @@ from lhmap_loc_ros.mapping.stages.schedule import local_workers
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
 from lhmap_loc_ros.mapping.stages.tiles import lots
 
-CONFIG = BuildConfig(heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0, resolution_m=0.02)
+CONFIG = BuildConfig(
+    heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0, resolution_m=0.02, places=False
+)
 
 
 @pytest.fixture(scope="module")

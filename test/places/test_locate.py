@@ -56,7 +56,7 @@ def test_an_image_from_elsewhere_is_not(streets):
 
 
 def test_a_poor_fit_is_not_believed(streets):
-    assert finder_in(streets, KnowingRefiner(ratio=0.19)).locate(image_at(on_path(50.0)), MOUNTED) is None
+    assert finder_in(streets, KnowingRefiner(ratio=0.3)).locate(image_at(on_path(50.0)), MOUNTED) is None
 
 
 def test_of_two_places_alike_none_is_believed_unless_a_region_says_which(streets):
@@ -125,18 +125,18 @@ def drive(search, xs, odometry=True, side=0.0):
 
 
 def test_what_one_image_does_not_say_two_that_agree_do(streets):
-    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.17)))
+    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.25)))
     (first, _), (found, truth) = drive(search, (50.0, 56.0))
     assert first is None and pose_error(found.T_map_base, truth) == pytest.approx((0, 0), abs=1e-5)
 
 
 def test_the_same_view_again_is_no_second_witness(streets):
-    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.17)))
+    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.25)))
     assert [found for found, _ in drive(search, (50.0, 50.1, 50.2))] == [None] * 3
 
 
 def test_without_odometry_images_do_not_confirm_each_other(streets):
-    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.17)))
+    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.25)))
     assert [found for found, _ in drive(search, (50.0, 56.0, 62.0), odometry=False)] == [None] * 3
 
 
