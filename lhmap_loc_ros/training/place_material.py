@@ -27,8 +27,8 @@ from .variation import mirrored, occluded, reframed, vary_image, vary_map
 log = logging.getLogger(__name__)
 REACH_M = 60.0
 """Points further away are not drawn."""
-BESIDE_M, ABOVE_M = 1.5, 0.7
-"""So far from the camera lie the views of the same place at most, along and across, and up or down."""
+ACROSS_M, ABOVE_M, ALONG_M = 4.0, 0.7, 1.5
+"""So far from the camera lie the views of the same place at most: another lane is the same place."""
 HEADINGS = 8
 """Of the views that a map is searched by, evenly around."""
 LEAST_SEEN, TRIES = 0.15, 5
@@ -120,7 +120,7 @@ def _mounting(frame: Frame, rng) -> np.ndarray:
 def beside(T_map_view: np.ndarray, rng) -> np.ndarray:
     """A pose of the same place: as far as the nearest one of a database is, and turned as far."""
     yaw = rng.normal(0, 8) if rng.random() < 0.7 else rng.uniform(-0.5, 0.5) * 360 / HEADINGS
-    shift = rng.uniform(-1, 1, 3) * (BESIDE_M, ABOVE_M, BESIDE_M)
+    shift = rng.uniform(-1, 1, 3) * (ACROSS_M, ABOVE_M, ALONG_M)
     return T_map_view @ make_pose(Rotation.from_euler("y", yaw, degrees=True), shift)
 
 
