@@ -19,16 +19,6 @@ from lhmap_loc_ros.places.database import SECTION, Heading, PlaceDatabase, Regio
 from lhmap_loc_ros.places.virtual_poses import along_path
 
 
-@pytest.fixture(scope="module")
-def street(tmp_path_factory):
-    """A map with places, open, and its file."""
-    path = tmp_path_factory.mktemp("street") / "street.lhmap"
-    write_street(path).close()
-    add_places(path, KnowingDescriber())
-    with LHMap.open(path) as lhmap:
-        yield lhmap
-
-
 def test_places_lie_along_the_path_with_the_camera_over_the_ground(street):
     database = PlaceDatabase.of(street)
     along = database.positions - ORIGIN

@@ -12,28 +12,16 @@ from known_places import (
     KnowingRefiner,
     image_at,
     on_path,
-    write_street,
 )
 
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import inverse, pose_error
-from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.offline import localize_bag
-from lhmap_loc_ros.places.build import add_places
 from lhmap_loc_ros.places.locate import PlaceFinder
 from lhmap_loc_ros.places.start_search import StartSearch
 
 SECOND = 1_000_000_000
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory):
-    path = tmp_path_factory.mktemp("street") / "street.lhmap"
-    write_street(path).close()
-    add_places(path, KnowingDescriber())
-    with LHMap.open(path) as lhmap:
-        yield lhmap
 
 
 class Refiner(KnowingRefiner):
