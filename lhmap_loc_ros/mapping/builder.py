@@ -28,7 +28,7 @@ from .heat import every, full_scale_of, load_heat_model
 from .intensity import ranks_of_bag
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
-from .stages.gather import GatherJob
+from .stages.accumulate import AccumulateJob
 from .stages.plan import POSES, Plan, Recording, Tile, outs
 from .stages.schedule import Report, Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
@@ -69,8 +69,8 @@ def build_map(
         config = config.model_copy(update={"poses": origin})
         plan = Plan(folder, config)
         # 2. scans, merged piece by piece
-        chunks = [job for recording in recordings for job in plan.gather(recording)]
-        workers.do("merge", chunks, report)
+        chunks = [job for recording in recordings for job in plan.accumulate(recording)]
+        workers.do("accumulate", chunks, report)
         _check_scans(chunks, config, bags)
         # 3. tiles without what moved
         tiles = plan.tiles([job.out for job in chunks])
@@ -211,7 +211,7 @@ def _point_times(reader: BagReader, config: BuildConfig, T_map_lidar: Trajectory
     return "ignore"
 
 
-def _check_scans(chunks: Sequence[GatherJob], config: BuildConfig, bags: list[Path]) -> None:
+def _check_scans(chunks: Sequence[AccumulateJob], config: BuildConfig, bags: list[Path]) -> None:
     """Says how many scans have been left out; raises BagError if all were."""
     placed, left_out = np.sum([load(job.out, "scans")["scans"] for job in chunks], axis=0)
     unusable = joined([json.loads(str(load(job.out, "unusable")["unusable"])) for job in chunks])

@@ -18,7 +18,7 @@ from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
 from .intensity import IntensityRanks
-from .stages.gather import write_chunk
+from .stages.accumulate import write_chunk
 from .stages.plan import Plan, Tile, outs
 from .stages.schedule import Report, Workers, local_workers
 from .stages.store import save

@@ -80,7 +80,7 @@ def test_the_map_describes_itself(built, bag):
     assert info["path_length_m"] == pytest.approx(world.trajectory(SCANS).length_m, abs=0.01)
     path = np.array(lhmap.metadata.path)
     assert path[0, :3] == pytest.approx(world.pose_at(world.START)[:3, 3], abs=0.1) and len(path) == 2
-    assert [s for s in stages if s[0] == "merge"][-1] == ("merge", 1, 1)
+    assert [s for s in stages if s[0] == "accumulate"][-1] == ("accumulate", 1, 1)
     assert stages[-1] == ("write", 1, 1)
 
 
@@ -346,7 +346,7 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
     stages = {}
     build_map(bag, tmp_path / "m", PLAIN, lambda stage, done, total: stages.setdefault(stage, (done, total)))
-    assert stages["merge"] == (1, 1) and stages["clean"][0] == stages["clean"][1] > 0
+    assert stages["accumulate"] == (1, 1) and stages["clean"][0] == stages["clean"][1] > 0
     assert list(tmp_path.iterdir()) == [tmp_path / "m"]
 
 

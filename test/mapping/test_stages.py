@@ -20,7 +20,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.moving import RangeImage, witnesses
-from lhmap_loc_ros.mapping.stages import gather
+from lhmap_loc_ros.mapping.stages import accumulate
 from lhmap_loc_ros.mapping.stages.choose import ChooseJob
 from lhmap_loc_ros.mapping.stages.schedule import local_workers
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
@@ -69,7 +69,7 @@ def test_what_was_done_is_not_done_again(bag, expected, tmp_path):
     os.utime(next(bag.glob("*.mcap")))
     steps = Steps()
     build_map(bag, tmp_path / "touched", CONFIG, steps, work=tmp_path / "work")
-    assert {"merge", "clean"} <= steps.repeated() and (tmp_path / "touched").read_bytes() == expected
+    assert {"accumulate", "clean"} <= steps.repeated() and (tmp_path / "touched").read_bytes() == expected
 
 
 def test_size_of_the_pieces_does_not_change_the_map(bag, expected, tmp_path):
@@ -96,7 +96,7 @@ def test_another_bag_leaves_the_bytes_of_tiles_it_does_not_touch(tmp_path):
     build_map(first, tmp_path / "a", config, work=tmp_path / "work")
     steps = Steps()
     build_map([first, second], tmp_path / "b", config, steps, work=tmp_path / "work")
-    assert steps.first["merge"] == (1, 2)
+    assert steps.first["accumulate"] == (1, 2)
     before, after = tile_bytes(tmp_path / "a"), tile_bytes(tmp_path / "b")
     same = [place for place in before if after.get(place) == before[place]]
     assert len(same) >= 5 and len(after) > len(before)
@@ -156,7 +156,7 @@ def test_a_tile_holds_the_range_images_of_one_piece_at_a_time(bag, tmp_path, mon
 
         __hash__ = object.__hash__
 
-    monkeypatch.setattr(gather, "RangeImage", Counted)
+    monkeypatch.setattr(accumulate, "RangeImage", Counted)
     monkeypatch.setattr("lhmap_loc_ros.mapping.builder._workers", lambda _: local_workers(1))
     # pieces of one scan each
     config = CONFIG.model_copy(update={"chunk_s": 0.1, "moving": CONFIG.moving.model_copy(update={"spacing_s": 0.05})})

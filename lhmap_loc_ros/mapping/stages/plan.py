@@ -18,8 +18,8 @@ from ..heat import stops_along
 from ..intensity import IntensityRanks
 from ..moving import witnesses
 from ..selection import stretches, without_twins
+from .accumulate import AccumulateJob
 from .choose import ChooseJob, PackJob
-from .gather import GatherJob
 from .store import key_of, load, save
 from .tiles import TileJob, reach_of
 from .views import HeatJob, ViewJob
@@ -66,7 +66,7 @@ class Plan:
 
         return keep
 
-    def gather(self, recording: Recording) -> list[GatherJob]:
+    def accumulate(self, recording: Recording) -> list[AccumulateJob]:
         """The pieces of a bag."""
         c = self.config.model_copy(update={"point_times": recording.point_times})
         drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
@@ -83,8 +83,8 @@ class Plan:
         for number, start in enumerate(starts):
             # bounds are exclusive: the last message is at the end of the last piece
             stop = start + step if number + 1 < len(starts) else None
-            out = self.out("gather", recording.fingerprint, trajectory, start, stop, *settings)
-            jobs.append(GatherJob(recording.path, start, stop, trajectory, recording.intensity, c, out))
+            out = self.out("accumulate", recording.fingerprint, trajectory, start, stop, *settings)
+            jobs.append(AccumulateJob(recording.path, start, stop, trajectory, recording.intensity, c, out))
         return jobs
 
     def tiles(self, chunks: Sequence[Path]) -> dict[Tile, TileJob]:

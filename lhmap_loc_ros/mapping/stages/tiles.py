@@ -12,7 +12,7 @@ from ..cleaning import find_lasting
 from ..cloud import merge_voxels
 from ..config import BuildConfig
 from ..settling import groups
-from .gather import read_images, read_voxels
+from .accumulate import read_images, read_voxels
 from .store import load, save
 
 

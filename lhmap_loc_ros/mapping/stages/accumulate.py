@@ -21,7 +21,7 @@ from .store import load, save
 
 
 @dataclass(frozen=True)
-class GatherJob:
+class AccumulateJob:
     """Writes `out` (tiles and range images) and beside it OUT.voxels, the voxels tile after tile."""
 
     bag: Path
