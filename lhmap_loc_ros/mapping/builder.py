@@ -73,7 +73,7 @@ def build_map(
         workers.do("accumulate", chunks, report)
         _check_scans(chunks, config, bags)
         # 3. tiles without what moved
-        tiles = plan.tiles([job.out for job in chunks])
+        tiles = plan.clean([job.out for job in chunks])
         workers.do("clean", list(tiles.values()), report)
         # 4. heat, selection, the file
         intensity = "rank" if any(recording.intensity.values for recording in recordings) else "none"
@@ -93,16 +93,16 @@ def value_and_write(
     """
     config, choices = plan.config, None
     if model is not None and drives:
-        views = plan.views(points, drives, model.sha256)
-        workers.do("look", views, report)
-        jobs = plan.heats(points, views)
+        views = plan.score_views(points, drives, model.sha256)
+        workers.do("score_views", views, report)
+        jobs = plan.heat(points, views)
         workers.do("heat", list(jobs.values()), report)
         heats = outs(jobs)
     if config.budget_mb_per_km is not None and drives:
         bytes_per_m = 1000 * config.budget_mb_per_km * _FOR_TILES
-        choices = plan.choices(points, heats, drives, bytes_per_m)
+        choices = plan.select(points, heats, drives, bytes_per_m)
         workers.do("select", choices, report)
-    packs = plan.packs(points, heats, choices)
+    packs = plan.pack(points, heats, choices)
     workers.do("pack", list(packs.values()), report)
     report("write", 0, 1)
     # with places the map is there once it has them

@@ -103,7 +103,7 @@ def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) 
         raise InputError(f"{source}: {error}, expected a map without such outliers") from None
     chunk = plan.out("cloud", cloud.xyz, cloud.intensity, c.voxel_m, c.tile_m)
     write_chunk(chunk, voxels.voxels(), [], 1, c)
-    tiles = plan.tiles([chunk])
+    tiles = plan.clean([chunk])
     workers.do("clean", list(tiles.values()), report)
     return outs(tiles)
 
@@ -121,7 +121,7 @@ def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Pa
         voxels = np.zeros(len(members), VOXEL)
         voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.voxel_m)
         found, heat = {"points": local, "intensity": intensity[members], **lots(voxels)}, cloud.heat[members]
-        points[tile], heats[tile] = plan.out("points", tile, found), plan.out("heats", tile, heat)
+        points[tile], heats[tile] = plan.out("points", tile, found), plan.out("heat", tile, heat)
         save(points[tile], **found)
         save(heats[tile], heat=heat)
     return points, heats

@@ -316,7 +316,7 @@ def test_a_failing_stage_leaves_the_old_map(built, bag, tmp_path, monkeypatch):
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr("lhmap_loc_ros.mapping.stages.choose.PackJob.run", fails)
+        patch.setattr("lhmap_loc_ros.mapping.stages.pack.PackJob.run", fails)
         build_map(bag, old, PLAIN)
     LHMap.open(old).verify()
     # what was done before is there, to go on with; nothing else is
@@ -338,7 +338,7 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
         raise InputError("points of tile (0, 0) lie between 0 and 90 m")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lhmap_loc_ros.mapping.stages.choose.PackJob.run", refuses)
+        patch.setattr("lhmap_loc_ros.mapping.stages.pack.PackJob.run", refuses)
         with pytest.raises(InputError, match=r"between 0 and 90 m; .*m\.work holds what was done before"):
             build_map(bag, tmp_path / "m", PLAIN)
     # nor does a slip of the next command cost it

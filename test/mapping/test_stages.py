@@ -21,8 +21,8 @@ from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.moving import RangeImage, witnesses
 from lhmap_loc_ros.mapping.stages import accumulate
-from lhmap_loc_ros.mapping.stages.choose import ChooseJob
 from lhmap_loc_ros.mapping.stages.schedule import local_workers
+from lhmap_loc_ros.mapping.stages.select import SelectJob
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
 from lhmap_loc_ros.mapping.stages.tiles import lots
 
@@ -213,7 +213,7 @@ def test_of_equally_hot_points_those_of_surfaces_come_first(tmp_path):
     def share_of_plane(**settings):
         middle, tiles = np.array([[12.0, 12.0, 0.0]]), (((0, 0), tmp_path / "tile"),)
         config = BuildConfig(voxel_m=0.1, fair_share=0.0, **settings)
-        ChooseJob(middle, np.array([2000]), 50.0, tiles, (tmp_path / "heat",), config, tmp_path / "kept").run()
+        SelectJob(middle, np.array([2000]), 50.0, tiles, (tmp_path / "heat",), config, tmp_path / "kept").run()
         return np.mean(load(tmp_path / "kept")["index"] < len(plane))
 
     assert share_of_plane(company_power=0.0) == pytest.approx(0.5, abs=0.1)

@@ -19,10 +19,13 @@ from ..intensity import IntensityRanks
 from ..moving import witnesses
 from ..selection import stretches, without_twins
 from .accumulate import AccumulateJob
-from .choose import ChooseJob, PackJob
+from .clean import CleanJob
+from .heat import HeatJob
+from .pack import PackJob
+from .score_views import ScoreViewsJob
+from .select import SelectJob
 from .store import key_of, load, save
-from .tiles import TileJob, reach_of
-from .views import HeatJob, ViewJob
+from .tiles import reach_of
 
 Tile = tuple[int, int]
 
@@ -87,7 +90,7 @@ class Plan:
             jobs.append(AccumulateJob(recording.path, start, stop, trajectory, recording.intensity, c, out))
         return jobs
 
-    def tiles(self, chunks: Sequence[Path]) -> dict[Tile, TileJob]:
+    def clean(self, chunks: Sequence[Path]) -> dict[Tile, CleanJob]:
         """One job for each tile that any chunk has voxels in."""
         c = self.config
         parts: dict[Tile, list] = defaultdict(list)
@@ -105,11 +108,11 @@ class Plan:
             middle = (np.array(tile) + 0.5) * c.tile_m
             near = [chunks[k] for k in sorted({taken_in[i] for i in images.query_ball_point(middle, reach_of(c))})]
             settings = (c.voxel_m, c.tile_m, c.moving, c.isolation_m, c.min_neighbours)
-            out = self.out("tiles", tile, parts[tile], near, *settings, "lots")
-            jobs[tile] = TileJob(tile, tuple(parts[tile]), tuple(near), c, out)
+            out = self.out("clean", tile, parts[tile], near, *settings, "lots")
+            jobs[tile] = CleanJob(tile, tuple(parts[tile]), tuple(near), c, out)
         return jobs
 
-    def views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], sha256: str) -> list[ViewJob]:
+    def score_views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], sha256: str) -> list[ScoreViewsJob]:
         """Some stops along the paths each; those that several bags hold are looked from once."""
         c, jobs, tiles = self.config, {}, _Tiles(points, self.config.tile_m)
         for drive in drives:
@@ -122,11 +125,11 @@ class Plan:
                 looks = [(stop.T_map_base, stop.beside_m, stop.yaw_deg) for stop in some]
                 # what their values are worth is the next stage's matter
                 settings = c.heat_views.model_dump(mode="json", exclude={"full_scale"})
-                out = self.out("views", looks, near, c.tile_m, settings, sha256)
-                jobs[out] = ViewJob(some, near, c, sha256, out)
+                out = self.out("score_views", looks, near, c.tile_m, settings, sha256)
+                jobs[out] = ScoreViewsJob(some, near, c, sha256, out)
         return list(jobs.values())
 
-    def heats(self, points: dict[Tile, Path], views: Sequence[ViewJob]) -> dict[Tile, HeatJob]:
+    def heat(self, points: dict[Tile, Path], views: Sequence[ScoreViewsJob]) -> dict[Tile, HeatJob]:
         """One job for each tile."""
         seen: dict[Tile, list[Path]] = defaultdict(list)
         for job in views:
@@ -134,13 +137,13 @@ class Plan:
                 seen[tile].append(job.out)
         scale = self.config.heat_views.full_scale
         return {
-            tile: HeatJob(tile, path, tuple(seen[tile]), self.config, self.out("heats", tile, path, seen[tile], scale))
+            tile: HeatJob(tile, path, tuple(seen[tile]), self.config, self.out("heat", tile, path, seen[tile], scale))
             for tile, path in points.items()
         }
 
-    def choices(
+    def select(
         self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, drives: Sequence[Trajectory], bytes_per_m: float
-    ) -> list[ChooseJob]:
+    ) -> list[SelectJob]:
         """Some stretches each."""
         c = self.config
         parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, bytes_per_m, c.beyond_m) for drive in drives]
@@ -157,12 +160,12 @@ class Plan:
             allowed = np.where(np.isin(around, own), budgets[around], 0)
             valued = tuple(heats[tile] for tile, _ in near) if heats else ()
             settings = (c.voxel_m, c.fair_share, c.heat_power, c.company_power, *self._format())
-            out = self.out("choices", stations[around], allowed, reach, near, valued, *settings)
-            jobs.append(ChooseJob(stations[around], allowed, reach, near, valued, c, out))
+            out = self.out("select", stations[around], allowed, reach, near, valued, *settings)
+            jobs.append(SelectJob(stations[around], allowed, reach, near, valued, c, out))
         return jobs
 
-    def packs(
-        self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, choices: Sequence[ChooseJob] | None
+    def pack(
+        self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, choices: Sequence[SelectJob] | None
     ) -> dict[Tile, PackJob]:
         """One job for each tile."""
         c, keepers = self.config, defaultdict(list)
@@ -173,7 +176,7 @@ class Plan:
         for tile, path in points.items():
             kept = None if choices is None else tuple(keepers[tile])
             heat = heats[tile] if heats else None
-            out = self.out("packs", tile, path, heat, kept, *self._format())
+            out = self.out("pack", tile, path, heat, kept, *self._format())
             jobs[tile] = PackJob(tile, path, heat, kept, c, out)
         return jobs
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2: one tile of the map, what all bags saw of it, without what moved."""
+"""Tiles: where they are, the cubes of their voxels that stay or go as a whole, and some of them as one cloud."""
 
 from __future__ import annotations
 
@@ -8,39 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cleaning import find_lasting
-from ..cloud import merge_voxels
 from ..config import BuildConfig
 from ..settling import groups
-from .accumulate import read_images, read_voxels
-from .store import load, save
-
-
-@dataclass(frozen=True)
-class TileJob:
-    """Writes the points of a tile relative to its corner, their intensity, and the lots they draw."""
-
-    tile: tuple[int, int]
-    parts: tuple[tuple[Path, int, int], ...]
-    """Chunks with voxels in this tile, and where in their voxels."""
-    witnesses: tuple[Path, ...]
-    """Chunks with range images from around."""
-    config: BuildConfig
-    out: Path
-
-    def run(self) -> None:
-        config = self.config
-        voxels = merge_voxels([read_voxels(*part) for part in self.parts])
-        corner = corner_of(self.tile, config.tile_m)
-        hits = voxels["hits"][:, None]
-        points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
-        middle, reach = corner[:2] + config.tile_m / 2, reach_of(config)
-        # chunk by chunk: where the vehicle stood for long, there are many
-        images = (image for path in self.witnesses for image in read_images(path, middle, reach))
-        keep = find_lasting(points, corner, images, config)
-        voxels, points = voxels[keep], points[keep]
-        intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
-        save(self.out, points=points, intensity=intensity.astype(np.float32), **lots(voxels))
+from .store import load
 
 
 def corner_of(tile, tile_m: float) -> np.ndarray:

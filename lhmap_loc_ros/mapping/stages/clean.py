@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2, clean: one tile of the map, what all bags saw of it, without what moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..cleaning import find_lasting
+from ..cloud import merge_voxels
+from ..config import BuildConfig
+from .accumulate import read_images, read_voxels
+from .store import save
+from .tiles import corner_of, lots, reach_of
+
+
+@dataclass(frozen=True)
+class CleanJob:
+    """Writes the points of a tile relative to its corner, their intensity, and the lots they draw."""
+
+    tile: tuple[int, int]
+    parts: tuple[tuple[Path, int, int], ...]
+    """Chunks with voxels in this tile, and where in their voxels."""
+    witnesses: tuple[Path, ...]
+    """Chunks with range images from around."""
+    config: BuildConfig
+    out: Path
+
+    def run(self) -> None:
+        config = self.config
+        voxels = merge_voxels([read_voxels(*part) for part in self.parts])
+        corner = corner_of(self.tile, config.tile_m)
+        hits = voxels["hits"][:, None]
+        points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
+        middle, reach = corner[:2] + config.tile_m / 2, reach_of(config)
+        # chunk by chunk: where the vehicle stood for long, there are many
+        images = (image for path in self.witnesses for image in read_images(path, middle, reach))
+        keep = find_lasting(points, corner, images, config)
+        voxels, points = voxels[keep], points[keep]
+        intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
+        save(self.out, points=points, intensity=intensity.astype(np.float32), **lots(voxels))
