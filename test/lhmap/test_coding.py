@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from lhmap_loc_ros.lhmap import coding
 from lhmap_loc_ros.lhmap.cells import BLOCK_CELLS, CELL_STEPS
 from lhmap_loc_ros.lhmap.coding import CELLS, RAW, SORTED, ZLIB, decode_tile, encode_tile
-from lhmap_loc_ros.mapping.settling import settle
+from lhmap_loc_ros.mapping.quantization import quantize
 
 
 def tile(rng, n=2000, top=1250):
@@ -117,10 +117,10 @@ def test_places_outside_of_a_tile_are_refused(lengths):
 
 def settled_tile(points, heat, intensity, levels=(4, 4)):
     """Points (N, 3), in cells, as what `encode_tile` takes, of heats and intensities of so many bits."""
-    settled, *values = settle(points, heat, intensity, 1.0)
+    quantized, *values = quantize(points, heat, intensity, 1.0)
     tops = [2**bits - 1 for bits in levels]
     values = [np.round(np.round(v * top) / top * 255).astype(np.uint8) for v, top in zip(values, tops, strict=True)]
-    return np.round(settled * CELL_STEPS).astype(np.uint16), *values
+    return np.round(quantized * CELL_STEPS).astype(np.uint16), *values
 
 
 def street(rng, n=4000):
@@ -157,14 +157,15 @@ def test_a_street_of_cells_takes_a_third_of_the_bytes_of_sorted_points():
 def test_points_settle_near_where_they_were_and_walls_on_the_border_of_cells_stay():
     points = street(np.random.default_rng(0))
     points[2000:, 1] = 80 + np.random.default_rng(1).normal(0, 1e-6, 2000)
-    settled, heat, intensity = settle(points, np.ones(4000), np.ones(4000), 1.0)
-    wall = settled[settled[:, 2] > 12]
+    quantized, heat, intensity = quantize(points, np.ones(4000), np.ones(4000), 1.0)
+    wall = quantized[quantized[:, 2] > 12]
     assert np.abs(wall[:, 1] - 80).max() <= 1 / CELL_STEPS
-    assert len(settled) == len(np.unique(np.floor(settled), axis=0)) and (heat == 1).all() and (intensity == 1).all()
-    blocks, block = np.unique(np.floor(settled / BLOCK_CELLS), axis=0, return_inverse=True)
+    assert len(quantized) == len(np.unique(np.floor(quantized), axis=0))
+    assert (heat == 1).all() and (intensity == 1).all()
+    blocks, block = np.unique(np.floor(quantized / BLOCK_CELLS), axis=0, return_inverse=True)
     for k in range(len(blocks)):
-        assert (np.ptp(settled[block.ravel() == k] % 1, axis=0) < 1e-9).all()
-    assert len(settle(points[:0], np.ones(0), np.ones(0), 1.0)[0]) == 0
+        assert (np.ptp(quantized[block.ravel() == k] % 1, axis=0) < 1e-9).all()
+    assert len(quantize(points[:0], np.ones(0), np.ones(0), 1.0)[0]) == 0
 
 
 @given(data=st.binary(max_size=200), count=st.integers(0, 500))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, best_points, layout, reader, write_map
 from lhmap_loc_ros.lhmap.coding import CELLS, SORTED
-from lhmap_loc_ros.mapping.settling import settle
+from lhmap_loc_ros.mapping.quantization import quantize
 
 ORIGINS = [(0.0, 0.0, 0.0), (455_123.4, 5_428_765.25, 112.0)]
 
@@ -335,7 +335,7 @@ def cells_file(tmp_path_factory):
     rng = np.random.default_rng(0)
     xyz = rng.uniform((-4, -3, -0.3), (4, 3, -0.28), (4000, 3))
     xyz[:1500, 1:] = np.column_stack([np.full(1500, 1.03), rng.uniform(-0.3, 2, 1500)])
-    xyz, heat, intensity = settle(xyz, rng.integers(0, 4, 4000) / 3, rng.integers(0, 16, 4000) / 15, 0.1)
+    xyz, heat, intensity = quantize(xyz, rng.integers(0, 4, 4000) / 3, rng.integers(0, 16, 4000) / 15, 0.1)
     path = tmp_path_factory.mktemp("map") / "cells.lhmap"
     levels = np.round(heat * 3) / 3, np.round(intensity * 15) / 15
     write_map(path, MapPoints(xyz, levels[1], levels[0], np.zeros(3)), MapMetadata(tile_m=25.6, resolution_m=0.0125))

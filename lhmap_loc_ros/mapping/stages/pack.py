@@ -10,7 +10,7 @@ import numpy as np
 
 from ...lhmap.writer import HEAT_BINS, pack_tile
 from ..config import BuildConfig
-from ..settling import settle
+from ..quantization import quantize
 from .store import load, save
 from .tiles import corner_of, part_of
 
@@ -33,7 +33,7 @@ class Packed:
     ) -> Packed:
         """Packs points (N, 3), metres from the tile's corner, with heat and intensity (N,)."""
         if config.resolution_m is None:
-            points, heat, intensity = settle(points, heat, intensity, config.voxel_m)
+            points, heat, intensity = quantize(points, heat, intensity, config.voxel_m)
         heat, intensity = _in_levels(heat, config.heat_levels), _in_levels(intensity, config.intensity_levels)
         return cls(*pack_tile(points, heat, intensity, tile, config.step_m), points, heat)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import BuildConfig
-from ..settling import groups
+from ..quantization import unique_rows
 from .store import load
 
 
@@ -32,7 +32,7 @@ def lots(voxels: np.ndarray) -> dict[str, np.ndarray]:
 
     `lot` (N,) is its number in `luck` (C,): numbers in [0, 1) that look random and depend on the cube's place alone.
     """
-    cubes, lot = groups(voxels["grid"].astype(np.int64) // LOT_VOXELS)
+    cubes, lot = unique_rows(voxels["grid"].astype(np.int64) // LOT_VOXELS)
     x = np.zeros(len(cubes), np.uint64)
     for axis in range(3):
         x = (x ^ cubes[:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)

@@ -8,7 +8,7 @@ import numpy as np
 from ..lhmap.cells import BLOCK_CELLS, CELL_STEPS
 
 
-def settle(
+def quantize(
     points: np.ndarray, heat: np.ndarray, intensity: np.ndarray, cell_m: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points (N, 3), metres from a corner of the grid of blocks, heat and intensity (N,), as cells can hold them.
@@ -18,13 +18,13 @@ def settle(
     float64; those of a block are as hot as they are in the mean.
     """
     places = np.asarray(points, np.float64) / cell_m
-    blocks, block = groups(np.floor(places / BLOCK_CELLS).astype(np.int64))
+    blocks, block = unique_rows(np.floor(places / BLOCK_CELLS).astype(np.int64))
     # within the block
     places -= blocks[block] * BLOCK_CELLS
     offsets = np.arange(CELL_STEPS) / CELL_STEPS
     moved = [_means((_nearest(places, offset) + offset - places) ** 2, block) for offset in offsets]
     offset = offsets[np.argmin(moved, axis=0)][block]
-    cells, owner = groups(blocks[block] * BLOCK_CELLS + _nearest(places, offset))
+    cells, owner = unique_rows(blocks[block] * BLOCK_CELLS + _nearest(places, offset))
     columns = _means(np.column_stack([heat, intensity, block, offset]), owner)
     block = columns[:, 2].astype(np.int64)
     return (cells + columns[:, 3:]) * cell_m, _means(columns[:, :1], block)[block, 0], columns[:, 1]
@@ -35,7 +35,7 @@ def _nearest(places: np.ndarray, offset) -> np.ndarray:
     return np.clip(np.round(places - offset), 0, BLOCK_CELLS - 1).astype(np.int64)
 
 
-def groups(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unique_rows(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different ones of some places (N, 3) int64, and which of them each is (N,)."""
     if not len(places):
         return places, np.zeros(0, np.int64)
