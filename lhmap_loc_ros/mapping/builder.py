@@ -62,7 +62,7 @@ def build_map(
     # neither a place that cannot be written nor a missing network should show after minutes of work
     check_file(out)
     model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
-    config, describer = settled(config, model), load_describer(config)
+    config, describer = resolved(config, model), load_describer(config)
     with working_folder(out, work) as folder, _workers(scheduler) as workers:
         # 1. where the vehicle was; the map tells which source of poses it was made with
         drives, recordings, origin = _open_drives(bags, config, folder, report)
@@ -127,7 +127,7 @@ def load_describer(config: BuildConfig) -> Describer | None:
     return PlaceDescriber()
 
 
-def settled(config: BuildConfig, model: Model | None) -> BuildConfig:
+def resolved(config: BuildConfig, model: Model | None) -> BuildConfig:
     """The configuration with the voxels that the budget asks for, tiles of a whole number of blocks of them, and the
     heat network's `full_scale`."""
     views = config.heat_views

@@ -13,7 +13,7 @@ from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
 from ..lhmap import LHMap
 from ..outputs import check_file
-from .builder import load_describer, settled, value_and_write, working_folder
+from .builder import load_describer, resolved, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
@@ -43,7 +43,7 @@ def map_from_cloud(
     check_file(out)
     model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
     describer = load_describer(config) if drive is not None else None
-    config = settled(config, model)
+    config = resolved(config, model)
     report("read", 0, 1)
     found = read_cloud(source)
     report("read", 1, 1)
