@@ -128,7 +128,7 @@ class Thinner:
         return True
 
 
-def witnesses(places: Sequence[np.ndarray], apart_m: float) -> list[int]:
+def observing_chunks(places: Sequence[np.ndarray], apart_m: float) -> list[int]:
     """Which pieces of recordings are compared with the map, by the places (K, 2) of their range images, ascending.
 
     A vehicle that stands sees the same again and again. The pieces of a stand, those that lie within `apart_m` of its

@@ -21,9 +21,9 @@ from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.poses import find_poses
 from lhmap_loc_ros.mapping.scans import gaps, jumps, lidar_extrinsics, place_points
 
-# the drive is short: neighbouring scans have to do as witnesses of what moved
-WITNESSES = {"spacing_s": 0.15}
-CELLS = BuildConfig(heat="none", budget_mb_per_km=None, moving=WITNESSES)
+# the drive is short: neighbouring scans have to show what moved
+OBSERVED = {"spacing_s": 0.15}
+CELLS = BuildConfig(heat="none", budget_mb_per_km=None, moving=OBSERVED)
 PLAIN = CELLS.model_copy(update={"resolution_m": 0.02})
 SCANS = 20
 

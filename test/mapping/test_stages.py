@@ -19,7 +19,7 @@ from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
-from lhmap_loc_ros.mapping.moving import RangeImage, witnesses
+from lhmap_loc_ros.mapping.moving import RangeImage, observing_chunks
 from lhmap_loc_ros.mapping.stages import accumulate
 from lhmap_loc_ros.mapping.stages.schedule import local_workers
 from lhmap_loc_ros.mapping.stages.select import SelectJob
@@ -78,7 +78,7 @@ def test_size_of_the_pieces_does_not_change_the_map(bag, expected, tmp_path):
         a, b = (x.all_points() for x in (whole, pieces))
     assert abs(len(a) - len(b)) < 0.02 * len(a)
     rows_a, rows_b = (set(map(tuple, x.points.round(2).tolist())) for x in (a, b))
-    # not all: other scans are witnesses of what moved
+    # not all: other scans are compared with the map
     assert len(rows_a & rows_b) > 0.9 * len(a)
 
 
@@ -128,7 +128,7 @@ def test_killed_build_is_finished_by_the_next(bag, expected, tmp_path, share):
     assert out.read_bytes() == expected and not work.exists()
 
 
-def test_who_stands_for_long_is_a_witness_now_and_then():
+def test_of_a_long_stand_some_chunks_are_compared_with_the_map():
     rng = np.random.default_rng(0)
 
     def standing(x, pieces, images=10):
@@ -136,10 +136,10 @@ def test_who_stands_for_long_is_a_witness_now_and_then():
 
     moving = [np.column_stack([np.arange(k, k + 10, 1.5), np.zeros(7)]) for k in range(0, 100, 10)]
     # a stop of five minutes is all there, pieces without images count for nothing
-    assert witnesses([*moving, *standing(110, 30)], 1.5) == list(range(40))
-    assert witnesses([np.zeros((0, 2)), *moving[:2], np.zeros((0, 2))], 1.5) == [1, 2]
+    assert observing_chunks([*moving, *standing(110, 30)], 1.5) == list(range(40))
+    assert observing_chunks([np.zeros((0, 2)), *moving[:2], np.zeros((0, 2))], 1.5) == [1, 2]
     # of an hour as much, evenly; then the drive goes on
-    chosen = witnesses([*moving, *standing(110, 360), *moving], 1.5)
+    chosen = observing_chunks([*moving, *standing(110, 360), *moving], 1.5)
     hour = [number for number in chosen if 10 <= number < 370]
     assert chosen[:10] == list(range(10)) and chosen[-10:] == list(range(370, 380)) and len(hour) == 30
     assert hour[0] == 10 and hour[-1] == 369 and 11 <= np.diff(hour).min() <= np.diff(hour).max() <= 13

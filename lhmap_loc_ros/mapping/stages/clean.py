@@ -23,7 +23,7 @@ class CleanJob:
     tile: tuple[int, int]
     parts: tuple[tuple[Path, int, int], ...]
     """Chunks with voxels in this tile, and where in their voxels."""
-    witnesses: tuple[Path, ...]
+    observing_chunks: tuple[Path, ...]
     """Chunks with range images from around."""
     config: BuildConfig
     out: Path
@@ -36,7 +36,7 @@ class CleanJob:
         points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
         middle, reach = corner[:2] + config.tile_m / 2, reach_of(config)
         # chunk by chunk: where the vehicle stood for long, there are many
-        images = (image for path in self.witnesses for image in read_images(path, middle, reach))
+        images = (image for path in self.observing_chunks for image in read_images(path, middle, reach))
         keep = find_lasting(points, corner, images, config)
         voxels, points = voxels[keep], points[keep]
         intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)

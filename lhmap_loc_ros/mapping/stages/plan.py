@@ -16,7 +16,7 @@ from ...lhmap import layout
 from ..config import BuildConfig
 from ..heat import stops_along
 from ..intensity import IntensityRanks
-from ..moving import witnesses
+from ..moving import observing_chunks
 from ..selection import stretches, without_twins
 from .accumulate import AccumulateJob
 from .clean import CleanJob
@@ -100,9 +100,9 @@ class Plan:
             places.append(data["poses"][:, :2, 3])
             for tile, (start, end) in zip(data["tiles"].tolist(), data["spans"].tolist(), strict=True):
                 parts[tuple(tile)].append((chunk, start, end))
-        chosen = witnesses(places, c.moving.spacing_m)
-        taken_in = np.repeat(chosen, [len(places[number]) for number in chosen])
-        images = cKDTree(np.concatenate([np.zeros((0, 2)), *(places[number] for number in chosen)]))
+        observing = observing_chunks(places, c.moving.spacing_m)
+        taken_in = np.repeat(observing, [len(places[number]) for number in observing])
+        images = cKDTree(np.concatenate([np.zeros((0, 2)), *(places[number] for number in observing)]))
         jobs = {}
         for tile in sorted(parts, key=lambda t: (t[1], t[0])):
             middle = (np.array(tile) + 0.5) * c.tile_m
