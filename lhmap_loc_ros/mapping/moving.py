@@ -110,14 +110,14 @@ class RangeImage:
         return out
 
 
-class Thinner:
+class KeyframeSelector:
     """Picks scans some way or some time apart: neighbours see nearly the same."""
 
     def __init__(self, config: MovingConfig):
         self._config = config
         self._last: PlacedScan | None = None
 
-    def wants(self, scan: PlacedScan) -> bool:
+    def is_keyframe(self, scan: PlacedScan) -> bool:
         """Whether this scan, the next in time, is one to compare with the map."""
         if self._last is not None:
             step = np.linalg.norm(scan.T_map_lidar[:3, 3] - self._last.T_map_lidar[:3, 3])

@@ -19,7 +19,7 @@ from ..lhmap import MapPoints
 from ..mapping.cleaning import find_lasting
 from ..mapping.cloud import VoxelCloud
 from ..mapping.config import BuildConfig
-from ..mapping.moving import RangeImage, Thinner
+from ..mapping.moving import KeyframeSelector, RangeImage
 from ..mapping.scans import PlacedScan
 from .shards import shrink, write_shard
 
@@ -103,11 +103,11 @@ def _to_one_size(images: list, cameras: list, depths: list) -> None:
 def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
     """The map of some scans, without what moved."""
     config = BuildConfig(voxel_m=voxel)
-    cloud, thinner, beams = VoxelCloud(voxel), Thinner(config.moving), []
+    cloud, keyframes, beams = VoxelCloud(voxel), KeyframeSelector(config.moving), []
     for number in numbers:
         scan = _placed(drive, number)
         cloud.add(scan.points, scan.intensity)
-        if thinner.wants(scan):
+        if keyframes.is_keyframe(scan):
             beams.append(RangeImage.of(scan))
     points = cloud.to_points()
     return points.select(find_lasting(points.points, points.origin, beams, config))

@@ -15,7 +15,7 @@ from ...lhmap.atomic import replacing
 from ..cloud import VOXEL, VoxelCloud
 from ..config import BuildConfig
 from ..intensity import IntensityRanks
-from ..moving import RangeImage, Thinner
+from ..moving import KeyframeSelector, RangeImage
 from ..scans import ScanSource
 from .store import load, save
 
@@ -36,7 +36,7 @@ class AccumulateJob:
     def run(self) -> None:
         drive = load(self.trajectory)
         trajectory = Trajectory(drive["stamps"], drive["poses"])
-        cloud, images, thinner = VoxelCloud(self.config.voxel_m), [], Thinner(self.config.moving)
+        cloud, images, keyframes = VoxelCloud(self.config.voxel_m), [], KeyframeSelector(self.config.moving)
         placed = left_out = 0
         with BagReader(self.bag, self.config.point_times) as reader:
             for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
@@ -45,7 +45,7 @@ class AccumulateJob:
                     continue
                 placed += 1
                 cloud.add(scan.points, self.intensity(scan.intensity))
-                if self.config.moving.enabled and thinner.wants(scan):
+                if self.config.moving.enabled and keyframes.is_keyframe(scan):
                     images.append(RangeImage.of(scan))
             unusable = reader.left_out.counts
         write_chunk(self.out, cloud.voxels(), images, placed, self.config, left_out, unusable)
