@@ -34,8 +34,8 @@ def _near(quanta, step, shift, radius2, dense2, chosen):
     for i in range(quanta.shape[1]):
         x, y = np.float32(quanta[0, i]) * step + shift[0], np.float32(quanta[1, i]) * step + shift[1]
         distance2 = x * x + y * y
-        luck = np.float32(np.uint32(np.uint32(i) * _GOLDEN))
-        keep[i] = (distance2 <= radius2) & (luck * distance2 < dense2)
+        priority = np.float32(np.uint32(np.uint32(i) * _GOLDEN))
+        keep[i] = (distance2 <= radius2) & (priority * distance2 < dense2)
     count = 0
     for i in range(quanta.shape[1]):
         # written in any case, and over if it does not stay: a branch that none can foresee takes longer

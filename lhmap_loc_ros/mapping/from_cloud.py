@@ -22,7 +22,7 @@ from .stages.accumulate import write_chunk
 from .stages.plan import Plan, Tile, outs
 from .stages.schedule import Report, Workers, local_workers
 from .stages.store import save
-from .stages.tiles import corner_of, lots
+from .stages.tiles import corner_of, sampling_blocks
 
 _MOST_VOXELS = 2**31
 """So far from zero a voxel has a number."""
@@ -120,7 +120,7 @@ def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Pa
         local = (cloud.xyz[members] - corner_of(tile, plan.config.tile_m)).astype(np.float32)
         voxels = np.zeros(len(members), VOXEL)
         voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.voxel_m)
-        found, heat = {"points": local, "intensity": intensity[members], **lots(voxels)}, cloud.heat[members]
+        found, heat = {"points": local, "intensity": intensity[members], **sampling_blocks(voxels)}, cloud.heat[members]
         points[tile], heats[tile] = plan.out("points", tile, found), plan.out("heat", tile, heat)
         save(points[tile], **found)
         save(heats[tile], heat=heat)

@@ -24,7 +24,7 @@ much, so that each pricing takes an error of the count to a quarter."""
 def select_points(
     points: np.ndarray,
     heat: np.ndarray,
-    luck: np.ndarray,
+    priority: np.ndarray,
     stations: np.ndarray,
     budgets: np.ndarray,
     fair_share: float,
@@ -34,8 +34,8 @@ def select_points(
 ) -> np.ndarray:
     """Numbers of the points to keep, ascending.
 
-    `points` (N, 3) and the `stations` (S, 3) are in the same frame; `luck` (N,) are numbers in [0, 1) that look random,
-    the same at every build. The rule:
+    `points` (N, 3) and the `stations` (S, 3) are in the same frame; `priority` (N,) are pseudo-random numbers
+    in [0, 1), the same at every build. The rule:
 
     1. The path is cut into stretches, with some more beyond its ends, whose middles are the stations; a point belongs
        to the stretch nearest to it horizontally, if that is not further than `reach_m`. Each stretch may keep its
@@ -53,10 +53,10 @@ def select_points(
     between patches of nothing. Points of equal heat come in the scrambled order in any case.
     """
     if heat_power is None:
-        heat = heat + 1e-6 * luck
+        heat = heat + 1e-6 * priority
     else:
         # weighted sampling without replacement: the greatest of u^(1 / weight) first
-        heat = np.log(luck + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
+        heat = np.log(priority + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
     distance, owner = cKDTree(stations[:, :2]).query(points[:, :2], workers=1)
     order = np.lexsort((-heat, owner))
     order = order[(distance[order] <= reach_m) & (budgets[owner[order]] > 0)]

@@ -76,8 +76,8 @@ def test_tiles_hold_all_that_is_near(seed, x, radius):
 
 def select(points, heat, path, per_m, share, power=None):
     stations, budgets = stretches(path, 10.0, per_m)
-    luck = np.random.default_rng(11).random(len(points))
-    return select_points(points, heat, luck, stations, budgets, share, power)
+    priority = np.random.default_rng(11).random(len(points))
+    return select_points(points, heat, priority, stations, budgets, share, power)
 
 
 PATH = np.column_stack([np.linspace(0, 100, 51), np.zeros(51), np.zeros(51)])
@@ -142,14 +142,14 @@ def test_heat_power_goes_from_an_even_sample_to_the_strict_order():
 def test_budgets_pay_for_what_points_cost(seed, power, budget):
     rng = np.random.default_rng(seed)
     points = np.column_stack([100 * rng.random(9000) ** 2, rng.uniform(-20, 20, 9000), rng.random(9000)])
-    heat, luck, price = rng.random(9000), rng.random(9000), rng.uniform(0.5, 2, 10)
+    heat, priority, price = rng.random(9000), rng.random(9000), rng.uniform(0.5, 2, 10)
     stations, _ = stretches(PATH, 10.0, 1)
     owner = np.abs(points[:, :1] - stations[:, 0]).argmin(axis=1)
 
     def cost(kept):  # the cheaper, the more there are
         return price * np.array([len(members) for members in kept]) ** power
 
-    kept = select_points(points, heat, luck, stations, np.full(10, budget), 0.5, cost=cost)
+    kept = select_points(points, heat, priority, stations, np.full(10, budget), 0.5, cost=cost)
     for k, members in enumerate(np.bincount(owner, minlength=10)):
         counts = (owner[kept] == k).sum()
         paid_for = min((budget / price[k]) ** (1 / power), members)
@@ -184,13 +184,13 @@ def test_a_plane_has_more_company_than_a_line_and_that_more_than_a_cube_alone():
 def test_stretches_chosen_some_at_a_time_keep_what_they_keep_together():
     rng = np.random.default_rng(5)
     points, heat = rng.uniform((0, -30, 0), (100, 30, 3), (9000, 3)), rng.random(9000)
-    luck, (stations, budgets) = rng.random(9000), stretches(PATH, 10.0, 20)
+    priority, (stations, budgets) = rng.random(9000), stretches(PATH, 10.0, 20)
 
     def cost(kept):
         return np.array([len(members) ** 0.8 + points[members, 2].sum() for members in kept])
 
     def select(budgets):
-        return select_points(points, heat, luck, stations, budgets, 0.5, 0.7, 25.0, cost)
+        return select_points(points, heat, priority, stations, budgets, 0.5, 0.7, 25.0, cost)
 
     together, parts = select(budgets), []
     for first in range(0, len(stations), 3):

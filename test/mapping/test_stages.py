@@ -24,7 +24,7 @@ from lhmap_loc_ros.mapping.stages import accumulate
 from lhmap_loc_ros.mapping.stages.schedule import local_workers
 from lhmap_loc_ros.mapping.stages.select import SelectJob
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
-from lhmap_loc_ros.mapping.stages.tiles import lots
+from lhmap_loc_ros.mapping.stages.tiles import sampling_blocks
 
 CONFIG = BuildConfig(
     heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0, resolution_m=0.02, places=False
@@ -207,7 +207,8 @@ def test_of_equally_hot_points_those_of_surfaces_come_first(tmp_path):
     plane = np.column_stack([*(n.ravel() for n in np.meshgrid(np.arange(64), np.arange(64))), np.zeros(4096)])
     grid = np.concatenate([plane, rng.integers((0, 0, 10), (250, 250, 50), (4096, 3))]).astype(np.int64)
     points = (0.1 * grid + 0.05).astype(np.float32)
-    save(tmp_path / "tile", points=points, intensity=np.zeros(len(points), np.float32), **lots({"grid": grid}))
+    blocks, dark = sampling_blocks({"grid": grid}), np.zeros(len(points), np.float32)
+    save(tmp_path / "tile", points=points, intensity=dark, **blocks)
     save(tmp_path / "heat", heat=np.ones(len(points), np.float32))
 
     def share_of_plane(**settings):

@@ -13,12 +13,12 @@ from ..cloud import merge_voxels
 from ..config import BuildConfig
 from .accumulate import read_images, read_voxels
 from .store import save
-from .tiles import corner_of, lots, reach_of
+from .tiles import corner_of, reach_of, sampling_blocks
 
 
 @dataclass(frozen=True)
 class CleanJob:
-    """Writes the points of a tile relative to its corner, their intensity, and the lots they draw."""
+    """Writes the points of a tile relative to its corner, their intensity and their sampling blocks."""
 
     tile: tuple[int, int]
     parts: tuple[tuple[Path, int, int], ...]
@@ -40,4 +40,4 @@ class CleanJob:
         keep = find_lasting(points, corner, images, config)
         voxels, points = voxels[keep], points[keep]
         intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
-        save(self.out, points=points, intensity=intensity.astype(np.float32), **lots(voxels))
+        save(self.out, points=points, intensity=intensity.astype(np.float32), **sampling_blocks(voxels))

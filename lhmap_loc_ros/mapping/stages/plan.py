@@ -108,7 +108,7 @@ class Plan:
             middle = (np.array(tile) + 0.5) * c.tile_m
             near = [chunks[k] for k in sorted({taken_in[i] for i in images.query_ball_point(middle, reach_of(c))})]
             settings = (c.voxel_m, c.tile_m, c.moving, c.isolation_m, c.min_neighbours)
-            out = self.out("clean", tile, parts[tile], near, *settings, "lots")
+            out = self.out("clean", tile, parts[tile], near, *settings, "sampling_blocks")
             jobs[tile] = CleanJob(tile, tuple(parts[tile]), tuple(near), c, out)
         return jobs
 

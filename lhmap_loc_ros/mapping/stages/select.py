@@ -13,7 +13,7 @@ from ..config import BuildConfig
 from ..selection import company, select_points
 from .pack import Packed
 from .store import load, save
-from .tiles import LOT_VOXELS, Neighbourhood, corner_of
+from .tiles import SAMPLING_BLOCK_VOXELS, Neighbourhood, corner_of
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class SelectJob:
         heat = worth = np.ones(len(near.points), np.float32)
         if self.heats:
             heat = np.concatenate([load(path)["heat"] for path in self.heats])
-            # those that draw a lot together are as hot as they are in the mean, so that all stay or none does
-            mean = np.bincount(near.lot, heat) / np.bincount(near.lot)
-            worth = (mean * self._thrift(near))[near.lot]
+            # one value for each sampling block, so that its points are kept or dropped together
+            mean = np.bincount(near.sampling_block, heat) / np.bincount(near.sampling_block)
+            worth = (mean * self._density_factor(near))[near.sampling_block]
+        priority = near.sampling_priority[near.sampling_block]
         kept = select_points(
-            near.points, worth, near.luck[near.lot], self.stations - near.origin, self.budgets, self.config.fair_share,
+            near.points, worth, priority, self.stations - near.origin, self.budgets, self.config.fair_share,
             self.config.heat_power, self.reach_m, lambda kept: self._bytes(kept, near, heat),
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
@@ -61,9 +62,9 @@ class SelectJob:
                     paid[number] += len(packed.data)
         return paid
 
-    def _thrift(self, near: Neighbourhood) -> np.ndarray:
-        """A factor (C,) on the heat of those that draw a lot together: less where they take more bytes a point."""
-        c, first = self.config, np.zeros(len(near.luck), np.int64)
-        first[near.lot] = np.arange(len(near.lot))
-        cubes = np.floor((near.points[first] + near.origin) / (LOT_VOXELS * c.voxel_m)).astype(np.int64)
-        return company(cubes) ** c.company_power
+    def _density_factor(self, near: Neighbourhood) -> np.ndarray:
+        """A factor (B,) on the heat of each sampling block: less where its surroundings are sparse."""
+        c, first = self.config, np.zeros(len(near.sampling_priority), np.int64)
+        first[near.sampling_block] = np.arange(len(near.sampling_block))
+        blocks = np.floor((near.points[first] + near.origin) / (SAMPLING_BLOCK_VOXELS * c.voxel_m)).astype(np.int64)
+        return company(blocks) ** c.company_power

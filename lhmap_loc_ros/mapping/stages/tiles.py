@@ -23,22 +23,24 @@ def reach_of(config: BuildConfig) -> float:
     return config.moving.radius_m + config.tile_m * 0.5**0.5
 
 
-LOT_VOXELS = 2
-"""Edge of the cubes that stay or go as a whole, in voxels."""
+SAMPLING_BLOCK_VOXELS = 2
+"""Edge of a sampling block, in voxels: its points are kept or dropped together (docs/map-format.md says why)."""
 
 
-def lots(voxels: np.ndarray) -> dict[str, np.ndarray]:
-    """The lots that voxels draw, as arrays to save: those of a cube of two by two by two have one in common.
+def sampling_blocks(voxels: np.ndarray) -> dict[str, np.ndarray]:
+    """The sampling blocks of voxels (N,), as arrays to save.
 
-    `lot` (N,) is its number in `luck` (C,): numbers in [0, 1) that look random and depend on the cube's place alone.
+    `sampling_block` (N,) is the number of each voxel's block in `sampling_priority` (B,): pseudo-random numbers in
+    [0, 1) that depend on the block's place in the map alone, so that every build draws the same sample.
     """
-    cubes, lot = unique_rows(voxels["grid"].astype(np.int64) // LOT_VOXELS)
-    x = np.zeros(len(cubes), np.uint64)
+    blocks, block = unique_rows(voxels["grid"].astype(np.int64) // SAMPLING_BLOCK_VOXELS)
+    x = np.zeros(len(blocks), np.uint64)
     for axis in range(3):
-        x = (x ^ cubes[:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ blocks[:, axis].astype(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
         x ^= x >> np.uint64(29)
         x *= np.uint64(0xBF58476D1CE4E5B9)
-    return {"lot": lot.astype(np.uint32), "luck": (x >> np.uint64(40)).astype(np.float64) / 2**24}
+    priority = (x >> np.uint64(40)).astype(np.float64) / 2**24
+    return {"sampling_block": block.astype(np.uint32), "sampling_priority": priority}
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ class Neighbourhood:
     """(N, 3) float32."""
     intensity: np.ndarray
     """(N,) float32."""
-    lot: np.ndarray
-    """(N,) number of the lot of each point."""
-    luck: np.ndarray
-    """(C,) the lots."""
+    sampling_block: np.ndarray
+    """(N,) number of each point's sampling block."""
+    sampling_priority: np.ndarray
+    """(B,) in [0, 1), of each sampling block."""
     ends: np.ndarray
     """(T,) where each tile's points end."""
 
@@ -72,12 +74,12 @@ class Neighbourhood:
         def column(name, dtype):
             return np.concatenate([d[name] for d in data]) if data else np.zeros(0, dtype)
 
-        firsts = np.cumsum([0, *(len(d["luck"]) for d in data)])[:-1]
-        drawn = [d["lot"] + first for d, first in zip(data, firsts, strict=True)]
+        firsts = np.cumsum([0, *(len(d["sampling_priority"]) for d in data)])[:-1]
+        block = [d["sampling_block"] + first for d, first in zip(data, firsts, strict=True)]
         return cls(
             places, origin, np.concatenate(points) if points else np.zeros((0, 3), np.float32),
-            column("intensity", np.float32), np.concatenate(drawn) if drawn else np.zeros(0, np.int64),
-            column("luck", np.float64), np.cumsum([len(p) for p in points]),
+            column("intensity", np.float32), np.concatenate(block) if block else np.zeros(0, np.int64),
+            column("sampling_priority", np.float64), np.cumsum([len(p) for p in points]),
         )  # fmt: skip
 
     def by_tile(self, index: np.ndarray) -> dict[str, np.ndarray]:
