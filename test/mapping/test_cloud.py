@@ -10,7 +10,7 @@ from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.mapping.cloud import VoxelCloud, merge_voxels
 from lhmap_loc_ros.mapping.grid import TileGroups
 from lhmap_loc_ros.mapping.noise import find_isolated
-from lhmap_loc_ros.mapping.selection import company, select_points, stretches, without_twins
+from lhmap_loc_ros.mapping.selection import merge_duplicates, occupancy_density, path_segments, select_points
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300), voxel=st.sampled_from([0.1, 0.25, 1.0]),
@@ -75,9 +75,9 @@ def test_tiles_hold_all_that_is_near(seed, x, radius):
 
 
 def select(points, heat, path, per_m, share, power=None):
-    stations, budgets = stretches(path, 10.0, per_m)
+    centers, budgets = path_segments(path, 10.0, per_m)
     priority = np.random.default_rng(11).random(len(points))
-    return select_points(points, heat, priority, stations, budgets, share, power)
+    return select_points(points, heat, priority, centers, budgets, share, power)
 
 
 PATH = np.column_stack([np.linspace(0, 100, 51), np.zeros(51), np.zeros(51)])
@@ -85,7 +85,7 @@ PATH = np.column_stack([np.linspace(0, 100, 51), np.zeros(51), np.zeros(51)])
 
 @given(seed=st.integers(0, 1000), share=st.floats(0, 1), per_m=st.floats(0.5, 30))
 @settings(max_examples=40, deadline=None)
-def test_no_stretch_exceeds_its_budget_or_goes_bare(seed, share, per_m):
+def test_no_segment_exceeds_its_budget_or_gets_nothing(seed, share, per_m):
     rng = np.random.default_rng(seed)
     n = 3000
     # nearly all of the heat, and of the points, at one end
@@ -93,8 +93,8 @@ def test_no_stretch_exceeds_its_budget_or_goes_bare(seed, share, per_m):
     heat = np.where(points[:, 0] < 15, 0.5 + rng.random(n) / 2, rng.random(n) / 4).astype(np.float32)
     kept = select(points, heat, PATH, per_m, share)
     assert (np.diff(kept) > 0).all()
-    stations, budgets = stretches(PATH, 10.0, per_m)
-    owner = np.abs(points[:, :1] - stations[:, 0]).argmin(axis=1)
+    centers, budgets = path_segments(PATH, 10.0, per_m)
+    owner = np.abs(points[:, :1] - centers[:, 0]).argmin(axis=1)
     for k, budget in enumerate(budgets):
         assert (owner[kept] == k).sum() == min(budget, (owner == k).sum())
 
@@ -143,13 +143,13 @@ def test_budgets_pay_for_what_points_cost(seed, power, budget):
     rng = np.random.default_rng(seed)
     points = np.column_stack([100 * rng.random(9000) ** 2, rng.uniform(-20, 20, 9000), rng.random(9000)])
     heat, priority, price = rng.random(9000), rng.random(9000), rng.uniform(0.5, 2, 10)
-    stations, _ = stretches(PATH, 10.0, 1)
-    owner = np.abs(points[:, :1] - stations[:, 0]).argmin(axis=1)
+    centers, _ = path_segments(PATH, 10.0, 1)
+    owner = np.abs(points[:, :1] - centers[:, 0]).argmin(axis=1)
 
     def cost(kept):  # the cheaper, the more there are
         return price * np.array([len(members) for members in kept]) ** power
 
-    kept = select_points(points, heat, priority, stations, np.full(10, budget), 0.5, cost=cost)
+    kept = select_points(points, heat, priority, centers, np.full(10, budget), 0.5, cost=cost)
     for k, members in enumerate(np.bincount(owner, minlength=10)):
         counts = (owner[kept] == k).sum()
         paid_for = min((budget / price[k]) ** (1 / power), members)
@@ -158,52 +158,52 @@ def test_budgets_pay_for_what_points_cost(seed, power, budget):
 
 def test_what_lies_beyond_the_ends_of_a_path_has_a_share_of_its_budget():
     bend = np.concatenate([PATH, [(100, 1, 0), (100, 10, 0)]])
-    inside, whole = stretches(bend, 10.0, 30)
-    stations, shared = stretches(bend, 10.0, 30, 20.0)
-    np.testing.assert_array_equal(stations[: len(inside)], inside)
+    inside, whole = path_segments(bend, 10.0, 30)
+    centers, shared = path_segments(bend, 10.0, 30, 20.0)
+    np.testing.assert_array_equal(centers[: len(inside)], inside)
     beyond = [(-5, 0, 0), (-15, 0, 0), (100, 15, 0), (100, 25, 0)]
-    np.testing.assert_allclose(stations[len(inside) :], beyond, atol=1e-6)
+    np.testing.assert_allclose(centers[len(inside) :], beyond, atol=1e-6)
     assert shared.sum() == pytest.approx(whole.sum(), rel=0.01) and np.ptp(shared) == 0
-    # who stood still was heading nowhere
-    assert len(stretches(np.zeros((3, 3)), 10.0, 30, 20.0)[0]) == 1
+    # a vehicle that stands still has no heading
+    assert len(path_segments(np.zeros((3, 3)), 10.0, 30, 20.0)[0]) == 1
 
 
-def test_a_plane_has_more_company_than_a_line_and_that_more_than_a_cube_alone():
+def test_occupancy_is_denser_on_a_plane_than_on_a_line_and_least_for_a_single_block():
     x, y = (n.ravel() for n in np.meshgrid(np.arange(-3, 4), np.arange(5)))
     plane = np.column_stack([x, y, np.zeros_like(x)])
     line, alone = [(0, 20, z) for z in range(5)], [(40, 40, 40)]
     cubes = np.concatenate([plane, line, alone])[np.random.default_rng(0).permutation(len(plane) + 6)]
-    found = dict(zip(map(tuple, cubes.tolist()), company(cubes), strict=True))
+    found = dict(zip(map(tuple, cubes.tolist()), occupancy_density(cubes), strict=True))
     assert found[0, 2, 0] == 1 and found[-3, 0, 0] == pytest.approx(4 / 9)
     assert found[0, 20, 2] == pytest.approx(3 / 9) and found[40, 40, 40] == pytest.approx(1 / 9)
-    # what fills space has no more than a plane
-    assert company(np.array(list(np.ndindex(3, 3, 3)))).max() == 1
-    assert len(company(np.zeros((0, 3), int))) == 0
+    # a filled space counts as a plane
+    assert occupancy_density(np.array(list(np.ndindex(3, 3, 3)))).max() == 1
+    assert len(occupancy_density(np.zeros((0, 3), int))) == 0
 
 
-def test_stretches_chosen_some_at_a_time_keep_what_they_keep_together():
+def test_segments_selected_by_different_jobs_keep_what_they_keep_together():
     rng = np.random.default_rng(5)
     points, heat = rng.uniform((0, -30, 0), (100, 30, 3), (9000, 3)), rng.random(9000)
-    priority, (stations, budgets) = rng.random(9000), stretches(PATH, 10.0, 20)
+    priority, (centers, budgets) = rng.random(9000), path_segments(PATH, 10.0, 20)
 
     def cost(kept):
         return np.array([len(members) ** 0.8 + points[members, 2].sum() for members in kept])
 
     def select(budgets):
-        return select_points(points, heat, priority, stations, budgets, 0.5, 0.7, 25.0, cost)
+        return select_points(points, heat, priority, centers, budgets, 0.5, 0.7, 25.0, cost)
 
     together, parts = select(budgets), []
-    for first in range(0, len(stations), 3):
-        own = np.isin(np.arange(len(stations)), range(first, first + 3))
+    for first in range(0, len(centers), 3):
+        own = np.isin(np.arange(len(centers)), range(first, first + 3))
         parts.append(select(np.where(own, budgets, 0)))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), together)
     assert np.abs(points[together, 1]).max() <= 25
 
 
-def test_stretches_at_one_place_are_one_with_the_budgets_of_all():
-    stations = np.array([(5.0, 1, 0), (0, 0, 0), (5, 1, 0.2), (-3, 0, 0), (0, 0, 0)])
-    places, budgets = without_twins(stations, np.array([1, 10, 100, 1000, 10_000]))
-    np.testing.assert_array_equal(places, stations[[0, 1, 3]])
+def test_segments_at_one_place_are_merged_and_their_budgets_added():
+    centers = np.array([(5.0, 1, 0), (0, 0, 0), (5, 1, 0.2), (-3, 0, 0), (0, 0, 0)])
+    places, budgets = merge_duplicates(centers, np.array([1, 10, 100, 1000, 10_000]))
+    np.testing.assert_array_equal(places, centers[[0, 1, 3]])
     assert budgets.tolist() == [101, 10_010, 1000] and budgets.dtype == np.int64
 
 

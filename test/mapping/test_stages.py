@@ -202,7 +202,7 @@ def test_bench_drives_on_where_the_drive_ended(bag, tmp_path):
     assert 2.7 < thrice["km"] / once["km"] < 3.6
 
 
-def test_of_equally_hot_points_those_of_surfaces_come_first(tmp_path):
+def test_among_equally_hot_points_those_on_surfaces_are_kept_first(tmp_path):
     rng = np.random.default_rng(0)
     plane = np.column_stack([*(n.ravel() for n in np.meshgrid(np.arange(64), np.arange(64))), np.zeros(4096)])
     grid = np.concatenate([plane, rng.integers((0, 0, 10), (250, 250, 50), (4096, 3))]).astype(np.int64)

@@ -46,7 +46,7 @@ class PackJob:
     points: Path
     heat: Path | None
     choices: tuple[Path, ...] | None
-    """What the stretches around keep of it; None: everything."""
+    """What the segments around keep of it; None: everything."""
     config: BuildConfig
     out: Path
 

@@ -17,7 +17,7 @@ from ..config import BuildConfig
 from ..heat import stops_along
 from ..intensity import IntensityRanks
 from ..moving import observing_chunks
-from ..selection import stretches, without_twins
+from ..selection import merge_duplicates, path_segments
 from .accumulate import AccumulateJob
 from .clean import CleanJob
 from .heat import HeatJob
@@ -31,7 +31,7 @@ Tile = tuple[int, int]
 
 POSES = "poses"
 """The folder of the drives."""
-VIEWS_PER_JOB, STRETCHES_PER_JOB = 25, 10
+VIEWS_PER_JOB, SEGMENTS_PER_JOB = 25, 10
 
 
 @dataclass(frozen=True)
@@ -144,24 +144,24 @@ class Plan:
     def select(
         self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, drives: Sequence[Trajectory], bytes_per_m: float
     ) -> list[SelectJob]:
-        """Some stretches each."""
+        """One job for some segments of the path."""
         c = self.config
-        parts = [stretches(drive.poses[:, :3, 3], c.stretch_m, bytes_per_m, c.beyond_m) for drive in drives]
-        stations, budgets = without_twins(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        parts = [path_segments(drive.poses[:, :3, 3], c.stretch_m, bytes_per_m, c.beyond_m) for drive in drives]
+        centers, budgets = merge_duplicates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _Tiles(points, c.tile_m)
-        for first in range(0, len(stations), STRETCHES_PER_JOB):
-            own = np.arange(first, min(first + STRETCHES_PER_JOB, len(stations)))
-            # whoever could be nearer to a point within reach
-            low, high = stations[own, :2].min(0) - 2 * reach, stations[own, :2].max(0) + 2 * reach
-            around = np.flatnonzero(((stations[:, :2] >= low) & (stations[:, :2] <= high)).all(axis=1))
-            near = tiles.within(stations[own, :2], reach)
+        for first in range(0, len(centers), SEGMENTS_PER_JOB):
+            own = np.arange(first, min(first + SEGMENTS_PER_JOB, len(centers)))
+            # segments that could be nearer to a point within reach
+            low, high = centers[own, :2].min(0) - 2 * reach, centers[own, :2].max(0) + 2 * reach
+            around = np.flatnonzero(((centers[:, :2] >= low) & (centers[:, :2] <= high)).all(axis=1))
+            near = tiles.within(centers[own, :2], reach)
             if not near:
                 continue
             allowed = np.where(np.isin(around, own), budgets[around], 0)
             valued = tuple(heats[tile] for tile, _ in near) if heats else ()
             settings = (c.voxel_m, c.fair_share, c.heat_power, c.company_power, *self._format())
-            out = self.out("select", stations[around], allowed, reach, near, valued, *settings)
-            jobs.append(SelectJob(stations[around], allowed, reach, near, valued, c, out))
+            out = self.out("select", centers[around], allowed, reach, near, valued, *settings)
+            jobs.append(SelectJob(centers[around], allowed, reach, near, valued, c, out))
         return jobs
 
     def pack(

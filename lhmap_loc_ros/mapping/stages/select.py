@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 5, select: the points worth keeping along some stretches of the path."""
+"""Stage 5, select: the points to keep along some segments of the path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import BuildConfig
-from ..selection import company, select_points
+from ..selection import occupancy_density, select_points
 from .pack import Packed
 from .store import load, save
 from .tiles import SAMPLING_BLOCK_VOXELS, Neighbourhood, corner_of
@@ -18,12 +18,12 @@ from .tiles import SAMPLING_BLOCK_VOXELS, Neighbourhood, corner_of
 
 @dataclass(frozen=True)
 class SelectJob:
-    """Writes which points of some tiles belong to some stretches and are kept by them."""
+    """Writes which points of some tiles are kept by some segments of the path."""
 
-    stations: np.ndarray
-    """(S, 3) middles of these stretches and of all others around, metres in the map frame."""
+    centers: np.ndarray
+    """(S, 3), of these segments and of all others around, metres in the map frame."""
     budgets: np.ndarray
-    """(S,) bytes each may keep; 0 for the others around."""
+    """(S,) bytes for each segment; 0 for the others around."""
     reach_m: float
     tiles: tuple[tuple[tuple[int, int], Path], ...]
     heats: tuple[Path, ...]
@@ -41,30 +41,30 @@ class SelectJob:
             worth = (mean * self._density_factor(near))[near.sampling_block]
         priority = near.sampling_priority[near.sampling_block]
         kept = select_points(
-            near.points, worth, priority, self.stations - near.origin, self.budgets, self.config.fair_share,
+            near.points, worth, priority, self.centers - near.origin, self.budgets, self.config.fair_share,
             self.config.heat_power, self.reach_m, lambda kept: self._bytes(kept, near, heat),
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
 
     def _bytes(self, kept: Sequence[np.ndarray], near: Neighbourhood, heat: np.ndarray) -> np.ndarray:
-        """What the points that each stretch keeps take (S,), tile by tile, as if nothing else were there.
+        """Bytes (S,) of the points that each segment keeps, tile by tile, coded by themselves.
 
-        So nothing that others keep changes what a stretch can pay for. The odds that a tile learns anew for each of
-        its stretches cost some 4 %, about as much as what is not counted: index and header.
+        So a segment's selection does not depend on what other segments keep. Coding them apart costs some 4 %, about
+        as much as what is not counted: index and header.
         """
-        paid = np.zeros(len(kept))
+        size = np.zeros(len(kept))
         for number, index in enumerate(map(np.sort, kept)):
             by_tile = np.split(index, np.searchsorted(index, near.ends[:-1]))
             for tile, here in zip(near.tiles, by_tile, strict=True):
                 if len(here):
                     points = near.points[here] + (near.origin - corner_of(tile, self.config.tile_m))
                     packed = Packed.of(points, heat[here], near.intensity[here], tile, self.config)
-                    paid[number] += len(packed.data)
-        return paid
+                    size[number] += len(packed.data)
+        return size
 
     def _density_factor(self, near: Neighbourhood) -> np.ndarray:
         """A factor (B,) on the heat of each sampling block: less where its surroundings are sparse."""
         c, first = self.config, np.zeros(len(near.sampling_priority), np.int64)
         first[near.sampling_block] = np.arange(len(near.sampling_block))
         blocks = np.floor((near.points[first] + near.origin) / (SAMPLING_BLOCK_VOXELS * c.voxel_m)).astype(np.int64)
-        return company(blocks) ** c.company_power
+        return occupancy_density(blocks) ** c.company_power
