@@ -24,7 +24,7 @@ _INTENSITY = _HEAT + 16 * 256
 _MODELS = _INTENSITY + 16 * 256
 _LOW, _HIGH, _VALUE, _AT, _WRITING = range(5)
 _LIMIT = 127
-_LEAST_ODDS = 32
+_MIN_ODDS = 32
 
 
 def encode(codes: np.ndarray, offsets: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes | None:
@@ -112,10 +112,10 @@ def _bit(bit, model, odds, seen, data, state):
         bit = np.int64(state[_VALUE] <= middle)
     if bit:
         high = middle
-        odds[model] = min(p + (65536 - p) * 2 // (2 * seen[model] + 3), 65536 - _LEAST_ODDS)
+        odds[model] = min(p + (65536 - p) * 2 // (2 * seen[model] + 3), 65536 - _MIN_ODDS)
     else:
         low = middle + 1
-        odds[model] = max(p - p * 2 // (2 * seen[model] + 3), _LEAST_ODDS)
+        odds[model] = max(p - p * 2 // (2 * seen[model] + 3), _MIN_ODDS)
     seen[model] = min(seen[model] + 1, _LIMIT)
     while (low ^ high) & 0xFF000000 == 0:
         if state[_WRITING]:

@@ -31,7 +31,7 @@ INDEX = np.dtype(
         ("reserved", "<u4"),
     ]
 )  # fmt: skip
-MOST_STEPS = 65535
+MAX_STEPS = 65535
 """Of a tile's edge and height: coordinates have 16 bits."""
 _SEED = struct.Struct("<iiiII")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, model_validator
 
-from .layout import MOST_STEPS
+from .layout import MAX_STEPS
 
 
 def _poses(value: Any) -> np.ndarray:
@@ -101,9 +101,9 @@ class MapMetadata(BaseModel):
 
     @model_validator(mode="after")
     def _tile_fits_16_bits(self) -> MapMetadata:
-        if self.tile_m / self.resolution_m > MOST_STEPS:
+        if self.tile_m / self.resolution_m > MAX_STEPS:
             raise ValueError(
                 f"a tile of {self.tile_m} m in steps of {self.resolution_m} m does not fit 16 bits, "
-                f"resolution_m must be at least {self.tile_m / MOST_STEPS:.2g}"
+                f"resolution_m must be at least {self.tile_m / MAX_STEPS:.2g}"
             )
         return self

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..configuration import Config, Pose, check_pose
 from ..lhmap.cells import BLOCK_CELLS, CELL_STEPS
-from ..lhmap.layout import MOST_STEPS
+from ..lhmap.layout import MAX_STEPS
 
 SMALL_BUDGET = 2.0
 """Megabytes per kilometre below which a map of voxels of 0.15 m localizes better than one of 0.1 m."""
@@ -155,10 +155,10 @@ class BuildConfig(Config):
     @model_validator(mode="after")
     def _tiles_can_be_stored(self) -> BuildConfig:
         steps = self.whole_tile_m / self.step_m
-        if steps > MOST_STEPS:
+        if steps > MAX_STEPS:
             step = f"voxel_m / {CELL_STEPS}" if self.resolution_m is None else "resolution_m"
             raise ValueError(
                 f"tile_m: {self.whole_tile_m:g} m are {steps:.0f} steps of {self.step_m:g} m ({step}) found, "
-                f"expected at most {MOST_STEPS}"
+                f"expected at most {MAX_STEPS}"
             )
         return self

@@ -24,9 +24,9 @@ from .stages.schedule import Report, Workers, local_workers
 from .stages.store import save
 from .stages.tiles import corner_of, sampling_blocks
 
-_MOST_VOXELS = 2**31
+_MAX_VOXELS = 2**31
 """So far from zero a voxel has a number."""
-_FEW_POINTS, _LEAST_EXTENT_M, _MOST_EXTENT_M, _MOST_HEIGHT_M = 100, 0.5, 100_000.0, 5000.0
+_MIN_POINTS, _MIN_EXTENT_M, _MAX_EXTENT_M, _MAX_HEIGHT_M = 100, 0.5, 100_000.0, 5000.0
 """Without the outermost hundredths on either side."""
 
 
@@ -50,7 +50,7 @@ def map_from_cloud(
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
     reach = float(np.abs(found.xyz).max())
-    if reach / config.voxel_m >= _MOST_VOXELS:
+    if reach / config.voxel_m >= _MAX_VOXELS:
         raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point damaged?")
     _check_size(source, found)
     if drive is not None:
@@ -74,11 +74,11 @@ def _check_size(source, cloud: Cloud) -> None:
     """Raises InputError for a cloud of a size that no map has: its unit is another, or it is none of a place."""
     low, high = np.quantile(cloud.xyz, (0.01, 0.99), axis=0)
     wide, tall = float((high - low)[:2].max()), float((high - low)[2])
-    small = len(cloud) >= _FEW_POINTS and max(wide, tall) < _LEAST_EXTENT_M
-    if small or wide > _MOST_EXTENT_M or tall > _MOST_HEIGHT_M:
+    small = len(cloud) >= _MIN_POINTS and max(wide, tall) < _MIN_EXTENT_M
+    if small or wide > _MAX_EXTENT_M or tall > _MAX_HEIGHT_M:
         raise InputError(
             f"{source}: a cloud {wide:.3g} wide and {tall:.3g} high found, expected metres "
-            f"({_LEAST_EXTENT_M:g} to {_MOST_EXTENT_M:g} wide, at most {_MOST_HEIGHT_M:g} high)"
+            f"({_MIN_EXTENT_M:g} to {_MAX_EXTENT_M:g} wide, at most {_MAX_HEIGHT_M:g} high)"
         )
 
 

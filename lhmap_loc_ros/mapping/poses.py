@@ -14,7 +14,7 @@ from ..geometry import inverse
 from .config import BuildConfig
 from .scans import in_range
 
-_LEAST_POINTS = 100
+_MIN_POINTS = 100
 
 
 def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> tuple[Trajectory, str]:
@@ -85,7 +85,7 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
     stamps, poses = [], []
     for done, scan in enumerate(bag.messages([config.points_topic]), 1):
         scan = in_range(scan, config.min_range_m, settings.data.max_range)
-        if len(scan.points) < _LEAST_POINTS:
+        if len(scan.points) < _MIN_POINTS:
             continue
         times, (first, last) = np.zeros(0), scan.span_ns
         if scan.offsets_ns is not None:
@@ -97,5 +97,5 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
         if report:
             report("poses", done, total)
     if not poses:
-        raise BagError(f"{bag.path}: no scan on {config.points_topic} has {_LEAST_POINTS} points or more in range")
+        raise BagError(f"{bag.path}: no scan on {config.points_topic} has {_MIN_POINTS} points or more in range")
     return Trajectory.sorted(stamps, poses)
