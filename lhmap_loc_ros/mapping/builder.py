@@ -24,12 +24,12 @@ from ..places.build import describe_map
 from ..places.describer import Describer
 from .compensation import is_compensated
 from .config import BuildConfig
-from .heat import every, full_scale_of, load_heat_model
+from .heat import full_scale_of, load_heat_model, sample_path
 from .intensity import ranks_of_bag
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
 from .stages.accumulate import AccumulateJob
-from .stages.plan import POSES, Plan, Recording, Tile, outs
+from .stages.plan import POSES, Plan, Recording, Tile, results
 from .stages.schedule import Report, Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
 
@@ -78,7 +78,7 @@ def build_map(
         # 4. heat, selection, the file
         intensity = "rank" if any(recording.intensity.values for recording in recordings) else "none"
         return value_and_write(
-            plan, outs(tiles), drives, bags, model, workers, out, report, intensity, describer=describer
+            plan, results(tiles), drives, bags, model, workers, out, report, intensity, describer=describer
         )
 
 
@@ -97,7 +97,7 @@ def value_and_write(
         workers.do("score_views", views, report)
         jobs = plan.heat(points, views)
         workers.do("heat", list(jobs.values()), report)
-        heats = outs(jobs)
+        heats = results(jobs)
     if config.budget_mb_per_km is not None and drives:
         bytes_per_m = 1000 * config.budget_mb_per_km * _FOR_TILES
         choices = plan.select(points, heats, drives, bytes_per_m)
@@ -107,11 +107,11 @@ def value_and_write(
     report("write", 0, 1)
     # with places the map is there once it has them
     path = Path(out) if describer is None or not drives else plan.work / "without_places.lhmap"
-    _assemble(out, outs(packs), drives, model if drives else None, config, sources, intensity, path)
+    _assemble(out, results(packs), drives, model if drives else None, config, sources, intensity, path)
     report("write", 1, 1)
     if path != Path(out):
         with LHMap.open(path) as lhmap:
-            database = describe_map(lhmap, describer, report, plan.kept("places"))
+            database = describe_map(lhmap, describer, report, plan.cached("places"))
             make_folder_of(out)
             write_with_section(lhmap, out, database.to_section(lhmap))
         path.unlink()
@@ -292,6 +292,6 @@ def _assemble(
 
 def _waypoints(drive: Trajectory) -> np.ndarray:
     """x, y, z and yaw of the vehicle (N, 4) every few metres."""
-    poses = drive.poses[np.unique(every(_PATH_STEP_M, drive.poses))]
+    poses = drive.poses[np.unique(sample_path(_PATH_STEP_M, drive.poses))]
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
     return np.column_stack([poses[:, :3, 3], yaw]).round(2)

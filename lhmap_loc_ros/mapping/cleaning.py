@@ -12,7 +12,7 @@ from .moving import RangeImage, find_moving
 from .noise import find_isolated
 
 
-def find_lasting(
+def find_static(
     points: np.ndarray, origin: np.ndarray, images: Iterable[RangeImage], config: BuildConfig
 ) -> np.ndarray:
     """Which points (N, 3) around `origin` (3,) stay, by range images from around, and are not alone: (N,) bool."""

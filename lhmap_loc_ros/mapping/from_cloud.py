@@ -19,10 +19,10 @@ from .config import BuildConfig, MovingConfig
 from .heat import load_heat_model
 from .intensity import IntensityRanks
 from .stages.accumulate import write_chunk
-from .stages.plan import Plan, Tile, outs
+from .stages.plan import Plan, Tile, results
 from .stages.schedule import Report, Workers, local_workers
 from .stages.store import save
-from .stages.tiles import corner_of, sampling_blocks
+from .stages.tiles import sampling_blocks, tile_corner
 
 _MAX_VOXELS = 2**31
 """So far from zero a voxel has a number."""
@@ -105,7 +105,7 @@ def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) 
     write_chunk(chunk, voxels.voxels(), [], 1, c)
     tiles = plan.clean([chunk])
     workers.do("clean", list(tiles.values()), report)
-    return outs(tiles)
+    return results(tiles)
 
 
 def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Path]]:
@@ -117,7 +117,7 @@ def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Pa
     points, heats = {}, {}
     for members in np.split(order, cuts):
         tile = tuple(tiles[members[0]].tolist())
-        local = (cloud.xyz[members] - corner_of(tile, plan.config.tile_m)).astype(np.float32)
+        local = (cloud.xyz[members] - tile_corner(tile, plan.config.tile_m)).astype(np.float32)
         voxels = np.zeros(len(members), VOXEL)
         voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.voxel_m)
         found, heat = {"points": local, "intensity": intensity[members], **sampling_blocks(voxels)}, cloud.heat[members]

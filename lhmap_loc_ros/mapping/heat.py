@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heat from virtual views: the heat network looks at the map from along the path, points collect what it says."""
+"""Heat from virtual views: the heat network scores views of the map from along the path, point by point."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .config import HeatConfig
 from .grid import TileGroups
 
 FULL_SCALE, FULL_SCALE_KEY = 0.015, "full_scale"
-"""The mean of a point's best values where heat is 1, for networks that name none under this key of their metadata."""
+"""The mean of a point's best scores that is heat 1, for networks whose metadata have no value under this key."""
 
 
 def load_heat_model(name: str) -> Model:
     """The heat network; raises ModelError if it is missing or not of the expected shape."""
-    # one thread each: several views are looked at side by side; and a map does not depend on where it was built
+    # one thread: several views are scored in parallel, and the map does not depend on the number of cores
     model = load_model(name, Backend.ONNXRUNTIME, threads=1)
     shape = model.inputs.get("map", ())
     fits = len(shape) == 4 and shape[:2] == (1, MAP_CHANNELS) and all(isinstance(n, int) for n in shape)
@@ -45,51 +45,53 @@ def full_scale_of(model: Model) -> float:
 
 
 def virtual_camera(width: int, height: int, fov_deg: float) -> Camera:
-    """A level camera with the horizon where the networks are used to it."""
+    """A level camera with its horizon at the height that the networks are trained with."""
     focal = width / 2 / np.tan(np.radians(fov_deg) / 2)
     return Camera(width, height, focal, focal, (width - 1) / 2, HORIZON * height)
 
 
 @dataclass(frozen=True)
-class Stop:
-    """A place along the path to look from."""
+class VirtualView:
+    """A pose beside the path that the map is drawn from; its height follows from the ground."""
 
     T_map_base: np.ndarray
     """(4, 4), pose of the vehicle."""
     beside_m: float
+    """Offset of the camera to the left of the path, metres."""
     yaw_deg: float
+    """Heading of the camera relative to the vehicle, counter-clockwise, degrees."""
 
-    def moved(self, shift: np.ndarray) -> Stop:
-        """The same stop in coordinates moved by `shift` (3,)."""
+    def translated(self, shift: np.ndarray) -> VirtualView:
+        """The same view in coordinates translated by `shift` (3,), metres."""
         pose = self.T_map_base.copy()
         pose[:3, 3] += shift
-        return Stop(pose, self.beside_m, self.yaw_deg)
+        return VirtualView(pose, self.beside_m, self.yaw_deg)
 
-    def view(self, ground: Callable[[np.ndarray], float], height_m: float) -> np.ndarray:
-        """The camera's pose T_map_camera (4, 4); `ground` tells the height of the ground at a place (3,) [m]."""
+    def camera_pose(self, ground: Callable[[np.ndarray], float], height_m: float) -> np.ndarray:
+        """T_map_camera (4, 4); `ground` gives the height of the ground near a position (3,), metres."""
         rotation = self.T_map_base[:3, :3] @ Rotation.from_euler("z", self.yaw_deg, degrees=True).as_matrix()
         position = self.T_map_base[:3, 3] + self.T_map_base[:3, 1] * self.beside_m
         position[2] = ground(position) + height_m
         return make_pose(rotation @ BASE_FROM_OPTICAL, position)
 
 
-def every(spacing_m: float, path: np.ndarray) -> np.ndarray:
-    """Numbers of the first poses (P, 4, 4) of a path after each so many metres, the first pose included."""
+def sample_path(spacing_m: float, path: np.ndarray) -> np.ndarray:
+    """Indices of poses (P, 4, 4) of a path, one every `spacing_m` metres, beginning with the first."""
     along = distance_along(path[:, :3, 3])
     numbers = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, spacing_m))
-    # the last stop may lie a rounding error behind the last pose
+    # the last sample may lie a rounding error beyond the last pose
     return np.minimum(numbers, len(path) - 1)
 
 
-def stops_along(path: np.ndarray, config: HeatConfig) -> list[Stop]:
-    """Stops every `spacing_m` along `path`, the poses (P, 4, 4) of the vehicle.
+def virtual_views_along(path: np.ndarray, config: HeatConfig) -> list[VirtualView]:
+    """Views every `spacing_m` along `path`, the poses (P, 4, 4) of the vehicle.
 
-    They take turns in the headings and the places beside the path of the configuration: a full round of headings at
-    one place beside the path, then the next place.
+    They cycle through the headings of the configuration and, after each round of headings, through its offsets beside
+    the path.
     """
-    numbers = every(config.spacing_m, path)
+    numbers = sample_path(config.spacing_m, path)
     return [
-        Stop(
+        VirtualView(
             path[number],
             config.beside_m[(turn // len(config.yaw_deg)) % len(config.beside_m)],
             config.yaw_deg[turn % len(config.yaw_deg)],
@@ -100,7 +102,7 @@ def stops_along(path: np.ndarray, config: HeatConfig) -> list[Stop]:
 
 @numba.njit(cache=True, nogil=True)
 def _collect(index, members, heat, best, stamp, view):
-    """Takes one view's heat (H, W) over to the points that own pixels; the best values stay sorted."""
+    """Adds one view's scores (H, W) to those of the points that own pixels; the best scores stay sorted."""
     top = best.shape[1]
     for row in range(index.shape[0]):
         for column in range(index.shape[1]):
@@ -120,28 +122,28 @@ def _collect(index, members, heat, best, stamp, view):
 
 
 def best_of_views(
-    points: np.ndarray, intensity: np.ndarray, stops: Sequence[Stop], model: Model, config: HeatConfig
+    points: np.ndarray, intensity: np.ndarray, views: Sequence[VirtualView], model: Model, config: HeatConfig
 ) -> np.ndarray:
-    """The `top_views` best values (N, top) that the views from some stops give to points (N, 3), -1 where not seen.
+    """The `top_views` best scores (N, top) of points (N, 3) among some views, -1 where fewer views see them.
 
-    The cloud is drawn at each view; a visible point takes the network's value at its first pixel.
+    The cloud is rendered in each view; a visible point takes the network's score at its first pixel.
     """
     groups = TileGroups(points)
     height, width = model.inputs["map"][2:]
     camera = virtual_camera(width, height, config.fov_deg)
     best = np.full((len(points), config.top_views), -1.0, np.float32)
     stamp = np.full(len(points), -1, np.int32)
-    for number, stop in enumerate(stops):
-        T_map_camera = stop.view(lambda place: _ground(groups, place), config.height_m)
+    for number, view in enumerate(views):
+        T_map_camera = view.camera_pose(lambda place: _ground(groups, place), config.height_m)
         members = groups.members(T_map_camera[:3, 3], config.max_depth_m)
-        view = render_map(points[members], intensity[members], T_map_camera, camera, max_depth=config.max_depth_m)
-        heat = model.run({"map": view.channels[None]})["heat"][0, 0]
-        _collect(view.index, members, _to_pixels(heat, height, width), best, stamp, number)
+        drawn = render_map(points[members], intensity[members], T_map_camera, camera, max_depth=config.max_depth_m)
+        heat = model.run({"map": drawn.channels[None]})["heat"][0, 0]
+        _collect(drawn.index, members, _to_pixels(heat, height, width), best, stamp, number)
     return best
 
 
 def mean_of_best(best: np.ndarray, full_scale: float) -> np.ndarray:
-    """The heat (N,) float32 in [0, 1] from the best values (N, top): their mean over `full_scale`, 0 where not seen."""
+    """The heat (N,) float32 in [0, 1] from the best scores (N, top): their mean over `full_scale`, 0 where not seen."""
     seen = best >= 0
     mean = np.where(seen, best, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
     return np.clip(mean / full_scale, 0, 1).astype(np.float32)

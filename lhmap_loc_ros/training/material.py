@@ -16,7 +16,7 @@ from ..datasets.image_pairs import ImagePairs
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
-from ..mapping.cleaning import find_lasting
+from ..mapping.cleaning import find_static
 from ..mapping.cloud import VoxelCloud
 from ..mapping.config import BuildConfig
 from ..mapping.moving import KeyframeSelector, RangeImage
@@ -110,7 +110,7 @@ def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
         if keyframes.is_keyframe(scan):
             beams.append(RangeImage.of(scan))
     points = cloud.to_points()
-    return points.select(find_lasting(points.points, points.origin, beams, config))
+    return points.select(find_static(points.points, points.origin, beams, config))
 
 
 def _placed(drive: CameraLidarDrive, number: int) -> PlacedScan:

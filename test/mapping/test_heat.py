@@ -13,7 +13,7 @@ from lhmap_loc_ros.inference.model import METADATA_KEY
 from lhmap_loc_ros.localization.features import MAP_CHANNELS
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig, HeatConfig
-from lhmap_loc_ros.mapping.heat import best_of_views, load_heat_model, mean_of_best, stops_along
+from lhmap_loc_ros.mapping.heat import best_of_views, load_heat_model, mean_of_best, virtual_views_along
 
 onnx = pytest.importorskip("onnx")
 INTENSITY = 2
@@ -63,9 +63,9 @@ def test_visible_points_get_the_networks_value(tmp_path):
     path[:, 0, 3] = np.arange(6)
     config = HeatConfig(yaw_deg=(0.0,))
     model = load_heat_model(str(write_network(tmp_path / "h.onnx")))
-    stops = stops_along(path, config)
-    best = best_of_views(points.astype(np.float32), intensity, stops, model, config)
-    assert len(stops) == 3 and best.shape == (len(points), 3) and (np.diff(best, axis=1) <= 0).all()
+    views = virtual_views_along(path, config)
+    best = best_of_views(points.astype(np.float32), intensity, views, model, config)
+    assert len(views) == 3 and best.shape == (len(points), 3) and (np.diff(best, axis=1) <= 0).all()
     heat = mean_of_best(best, np.quantile(best[best[:, 0] > 0].mean(1), 0.995))
     dim, bright = heat[owner == 0], heat[owner == 1]
     assert heat.max() <= 1 and bright.max() > 0.8
@@ -78,7 +78,7 @@ def test_views_follow_the_path():
     path = np.tile(np.eye(4), (11, 1, 1))
     path[:, 0, 3] = np.arange(11)
     config = HeatConfig(spacing_m=2.0, beside_m=(0.0, 3.0), yaw_deg=(0.0, 90.0), height_m=1.5)
-    views = [stop.view(lambda place: -0.2, config.height_m) for stop in stops_along(path, config)]
+    views = [view.camera_pose(lambda place: -0.2, config.height_m) for view in virtual_views_along(path, config)]
     assert len(views) == 6
     np.testing.assert_allclose([v[:3, 3] for v in views[:4]], [[0, 0, 1.3], [2, 0, 1.3], [4, 3, 1.3], [6, 3, 1.3]])
     np.testing.assert_allclose(views[0][:3, 2], [1, 0, 0], atol=1e-12)  # looks ahead
@@ -89,8 +89,8 @@ def test_views_follow_the_path():
 def test_a_stop_at_the_very_end_of_the_path():
     path = np.tile(np.eye(4), (11, 1, 1))
     path[:, 0, 3] = np.arange(11) * (1 - 5e-8)  # ends half a micrometre before the sixth stop
-    stops = stops_along(path, HeatConfig(spacing_m=2.0))
-    assert [round(stop.T_map_base[0, 3]) for stop in stops] == [0, 3, 5, 7, 9, 10]
+    views = virtual_views_along(path, HeatConfig(spacing_m=2.0))
+    assert [round(view.T_map_base[0, 3]) for view in views] == [0, 3, 5, 7, 9, 10]
 
 
 def test_built_with_heat(tmp_path):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cleaning import find_lasting
+from ..cleaning import find_static
 from ..cloud import merge_voxels
 from ..config import BuildConfig
 from .accumulate import read_images, read_voxels
 from .store import save
-from .tiles import corner_of, reach_of, sampling_blocks
+from .tiles import observation_reach, sampling_blocks, tile_corner
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class CleanJob:
     def run(self) -> None:
         config = self.config
         voxels = merge_voxels([read_voxels(*part) for part in self.parts])
-        corner = corner_of(self.tile, config.tile_m)
+        corner = tile_corner(self.tile, config.tile_m)
         hits = voxels["hits"][:, None]
         points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
-        middle, reach = corner[:2] + config.tile_m / 2, reach_of(config)
+        middle, reach = corner[:2] + config.tile_m / 2, observation_reach(config)
         # chunk by chunk: where the vehicle stood for long, there are many
         images = (image for path in self.observing_chunks for image in read_images(path, middle, reach))
-        keep = find_lasting(points, corner, images, config)
+        keep = find_static(points, corner, images, config)
         voxels, points = voxels[keep], points[keep]
         intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
         save(self.out, points=points, intensity=intensity.astype(np.float32), **sampling_blocks(voxels))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 4, heat: what all virtual views say of a tile's points, as one heat for each."""
+"""Stage 4, heat: the scores of a tile's points in all virtual views, as one heat for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..config import BuildConfig
 from ..heat import mean_of_best
 from .store import load, save
-from .tiles import part_of
+from .tiles import tile_slice
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class HeatJob:
         best = np.full((count, top), -1.0, np.float32)
         for path in self.views:
             data = load(path)
-            part = part_of(data, self.tile)
+            part = tile_slice(data, self.tile)
             index = data["index"][part]
             both = np.concatenate([best[index], data["best"][part]], axis=1)
             best[index] = -np.sort(-both, axis=1)[:, :top]

@@ -12,7 +12,7 @@ from ...lhmap.writer import HEAT_BINS, pack_tile
 from ..config import BuildConfig
 from ..quantization import quantize
 from .store import load, save
-from .tiles import corner_of, part_of
+from .tiles import tile_corner, tile_slice
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class PackJob:
         keep = np.full(count, self.choices is None)
         for path in self.choices or ():
             choice = load(path)
-            keep[choice["index"][part_of(choice, self.tile)]] = True
+            keep[choice["index"][tile_slice(choice, self.tile)]] = True
         packed = Packed.of(data["points"][keep], heat[keep], data["intensity"][keep], self.tile, self.config)
-        points, corner = packed.points, corner_of(self.tile, self.config.tile_m)
+        points, corner = packed.points, tile_corner(self.tile, self.config.tile_m)
         save(
             self.out,
             data=np.frombuffer(packed.data, np.uint8),

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from ...datasets.trajectory import Trajectory
 from ...lhmap import layout
 from ..config import BuildConfig
-from ..heat import stops_along
+from ..heat import virtual_views_along
 from ..intensity import IntensityRanks
 from ..moving import observing_chunks
 from ..selection import merge_duplicates, path_segments
@@ -25,7 +25,7 @@ from .pack import PackJob
 from .score_views import ScoreViewsJob
 from .select import SelectJob
 from .store import key_of, load, save
-from .tiles import reach_of
+from .tiles import observation_reach
 
 Tile = tuple[int, int]
 
@@ -55,22 +55,22 @@ class Plan:
         self.work, self.config = work, config
 
     def out(self, stage: str, *parts) -> Path:
-        """Where the result of a stage lies that all these went into."""
+        """Path of the result of a stage that was computed from all these."""
         return self.work / stage / f"{key_of(stage, *parts)}.npz"
 
-    def kept(self, stage: str) -> Callable[[str, Callable[[], np.ndarray]], np.ndarray]:
-        """Remembers what is computed in a stage by a name of all that goes in."""
+    def cached(self, stage: str) -> Callable[[str, Callable[[], np.ndarray]], np.ndarray]:
+        """A cache of arrays for a stage: `get(name, compute)`, where the name covers all that `compute` depends on."""
 
-        def keep(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        def get(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
             out = self.out(stage, name)
             if not out.exists():
                 save(out, values=compute())
             return load(out)["values"]
 
-        return keep
+        return get
 
     def accumulate(self, recording: Recording) -> list[AccumulateJob]:
-        """The pieces of a bag."""
+        """One job for each `chunk_s` seconds of a bag."""
         c = self.config.model_copy(update={"point_times": recording.point_times})
         drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
         trajectory = self.out(POSES, drive)
@@ -84,7 +84,7 @@ class Plan:
         settings = (*read, c.voxel_m, c.tile_m, c.moving)
         jobs = []
         for number, start in enumerate(starts):
-            # bounds are exclusive: the last message is at the end of the last piece
+            # bounds are exclusive: the last chunk has none, so that it holds the last message
             stop = start + step if number + 1 < len(starts) else None
             out = self.out("accumulate", recording.fingerprint, trajectory, start, stop, *settings)
             jobs.append(AccumulateJob(recording.path, start, stop, trajectory, recording.intensity, c, out))
@@ -100,32 +100,32 @@ class Plan:
             places.append(data["poses"][:, :2, 3])
             for tile, (start, end) in zip(data["tiles"].tolist(), data["spans"].tolist(), strict=True):
                 parts[tuple(tile)].append((chunk, start, end))
-        observing = observing_chunks(places, c.moving.spacing_m)
-        taken_in = np.repeat(observing, [len(places[number]) for number in observing])
+        observing, reach = observing_chunks(places, c.moving.spacing_m), observation_reach(c)
+        chunk_of = np.repeat(observing, [len(places[number]) for number in observing])
         images = cKDTree(np.concatenate([np.zeros((0, 2)), *(places[number] for number in observing)]))
         jobs = {}
         for tile in sorted(parts, key=lambda t: (t[1], t[0])):
             middle = (np.array(tile) + 0.5) * c.tile_m
-            near = [chunks[k] for k in sorted({taken_in[i] for i in images.query_ball_point(middle, reach_of(c))})]
+            near = [chunks[k] for k in sorted({chunk_of[i] for i in images.query_ball_point(middle, reach)})]
             settings = (c.voxel_m, c.tile_m, c.moving, c.isolation_m, c.min_neighbours)
             out = self.out("clean", tile, parts[tile], near, *settings, "sampling_blocks")
             jobs[tile] = CleanJob(tile, tuple(parts[tile]), tuple(near), c, out)
         return jobs
 
     def score_views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], sha256: str) -> list[ScoreViewsJob]:
-        """Some stops along the paths each; those that several bags hold are looked from once."""
-        c, jobs, tiles = self.config, {}, _Tiles(points, self.config.tile_m)
+        """One job for some virtual views along the paths; views that several bags have in common are scored once."""
+        c, jobs, tiles = self.config, {}, _TileIndex(points, self.config.tile_m)
         for drive in drives:
-            stops = stops_along(drive.poses, c.heat_views)
-            for first in range(0, len(stops), VIEWS_PER_JOB):
-                some = tuple(stops[first : first + VIEWS_PER_JOB])
-                places = np.array([stop.T_map_base[:2, 3] for stop in some])
+            views = virtual_views_along(drive.poses, c.heat_views)
+            for first in range(0, len(views), VIEWS_PER_JOB):
+                some = tuple(views[first : first + VIEWS_PER_JOB])
+                places = np.array([view.T_map_base[:2, 3] for view in some])
                 margin = c.heat_views.max_depth_m + max(map(abs, c.heat_views.beside_m))
                 near = tiles.within(places, margin)
-                looks = [(stop.T_map_base, stop.beside_m, stop.yaw_deg) for stop in some]
-                # what their values are worth is the next stage's matter
+                poses = [(view.T_map_base, view.beside_m, view.yaw_deg) for view in some]
+                # the scale of the scores matters to the next stage only
                 settings = c.heat_views.model_dump(mode="json", exclude={"full_scale"})
-                out = self.out("score_views", looks, near, c.tile_m, settings, sha256)
+                out = self.out("score_views", poses, near, c.tile_m, settings, sha256)
                 jobs[out] = ScoreViewsJob(some, near, c, sha256, out)
         return list(jobs.values())
 
@@ -148,7 +148,7 @@ class Plan:
         c = self.config
         parts = [path_segments(drive.poses[:, :3, 3], c.stretch_m, bytes_per_m, c.beyond_m) for drive in drives]
         centers, budgets = merge_duplicates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _Tiles(points, c.tile_m)
+        reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _TileIndex(points, c.tile_m)
         for first in range(0, len(centers), SEGMENTS_PER_JOB):
             own = np.arange(first, min(first + SEGMENTS_PER_JOB, len(centers)))
             # segments that could be nearer to a point within reach
@@ -158,10 +158,10 @@ class Plan:
             if not near:
                 continue
             allowed = np.where(np.isin(around, own), budgets[around], 0)
-            valued = tuple(heats[tile] for tile, _ in near) if heats else ()
+            heats_near = tuple(heats[tile] for tile, _ in near) if heats else ()
             settings = (c.voxel_m, c.fair_share, c.heat_power, c.company_power, *self._format())
-            out = self.out("select", centers[around], allowed, reach, near, valued, *settings)
-            jobs.append(SelectJob(centers[around], allowed, reach, near, valued, c, out))
+            out = self.out("select", centers[around], allowed, reach, near, heats_near, *settings)
+            jobs.append(SelectJob(centers[around], allowed, reach, near, heats_near, c, out))
         return jobs
 
     def pack(
@@ -186,8 +186,8 @@ class Plan:
         return c.tile_m, c.resolution_m, c.heat_levels, c.intensity_levels, layout.VERSION
 
 
-class _Tiles:
-    """Results by tile, found by place."""
+class _TileIndex:
+    """Results by tile, found by position."""
 
     def __init__(self, points: dict[Tile, Path], tile_m: float):
         self._items = tuple(points.items())
@@ -195,7 +195,7 @@ class _Tiles:
         self._tree, self._half = cKDTree(self._middles), tile_m / 2
 
     def within(self, places: np.ndarray, radius: float) -> tuple[tuple[Tile, Path], ...]:
-        """The tiles that come within `radius` of any of the places (P, 2), in their order."""
+        """The tiles within `radius` metres of any of the positions (P, 2), in their order."""
         found: set[int] = set()
         for place, near in zip(places, self._tree.query_ball_point(places, radius + self._half * 2**0.5), strict=True):
             gap = np.maximum(np.abs(self._middles[near] - place) - self._half, 0)
@@ -203,6 +203,6 @@ class _Tiles:
         return tuple(self._items[k] for k in sorted(found))
 
 
-def outs(jobs: dict) -> dict[Tile, Path]:
+def results(jobs: dict) -> dict[Tile, Path]:
     """The results of jobs by tile."""
     return {tile: job.out for tile, job in jobs.items()}

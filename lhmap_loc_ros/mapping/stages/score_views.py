@@ -11,32 +11,32 @@ import numpy as np
 
 from ...inference import Model
 from ..config import BuildConfig
-from ..heat import Stop, best_of_views, load_heat_model
+from ..heat import VirtualView, best_of_views, load_heat_model
 from .store import save
-from .tiles import Neighbourhood
+from .tiles import TileCloud
 
 
 @dataclass(frozen=True)
 class ScoreViewsJob:
-    """Writes, tile after tile, which points some views see and the best values they give them."""
+    """Writes, tile after tile, which points some views see and their best scores."""
 
-    stops: tuple[Stop, ...]
+    views: tuple[VirtualView, ...]
     tiles: tuple[tuple[tuple[int, int], Path], ...]
-    """Those that the views may see."""
+    """Those within reach of the views."""
     config: BuildConfig
     model_sha256: str
     out: Path
 
     def run(self) -> None:
-        near = Neighbourhood.of(self.tiles, self.config.tile_m)
+        near = TileCloud.of(self.tiles, self.config.tile_m)
         model = _model(self.config.heat_views.model, self.model_sha256)
-        stops = [stop.moved(-near.origin) for stop in self.stops]
-        best = best_of_views(near.points, near.intensity, stops, model, self.config.heat_views)
+        views = [view.translated(-near.origin) for view in self.views]
+        best = best_of_views(near.points, near.intensity, views, model, self.config.heat_views)
         seen = np.flatnonzero(best[:, 0] >= 0)
         save(self.out, **near.by_tile(seen), best=best[seen])
 
 
 @lru_cache(maxsize=2)
 def _model(name: str, sha256: str) -> Model:
-    """One network a process; of the same name another content may come later."""
+    """One network a process, loaded again when a file of the same name has other content."""
     return load_heat_model(name)

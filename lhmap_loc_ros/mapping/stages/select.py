@@ -13,7 +13,7 @@ from ..config import BuildConfig
 from ..selection import occupancy_density, select_points
 from .pack import Packed
 from .store import load, save
-from .tiles import SAMPLING_BLOCK_VOXELS, Neighbourhood, corner_of
+from .tiles import SAMPLING_BLOCK_VOXELS, TileCloud, tile_corner
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SelectJob:
     out: Path
 
     def run(self) -> None:
-        near = Neighbourhood.of(self.tiles, self.config.tile_m)
+        near = TileCloud.of(self.tiles, self.config.tile_m)
         heat = worth = np.ones(len(near.points), np.float32)
         if self.heats:
             heat = np.concatenate([load(path)["heat"] for path in self.heats])
@@ -46,7 +46,7 @@ class SelectJob:
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
 
-    def _bytes(self, kept: Sequence[np.ndarray], near: Neighbourhood, heat: np.ndarray) -> np.ndarray:
+    def _bytes(self, kept: Sequence[np.ndarray], near: TileCloud, heat: np.ndarray) -> np.ndarray:
         """Bytes (S,) of the points that each segment keeps, tile by tile, coded by themselves.
 
         So a segment's selection does not depend on what other segments keep. Coding them apart costs some 4 %, about
@@ -57,12 +57,12 @@ class SelectJob:
             by_tile = np.split(index, np.searchsorted(index, near.ends[:-1]))
             for tile, here in zip(near.tiles, by_tile, strict=True):
                 if len(here):
-                    points = near.points[here] + (near.origin - corner_of(tile, self.config.tile_m))
+                    points = near.points[here] + (near.origin - tile_corner(tile, self.config.tile_m))
                     packed = Packed.of(points, heat[here], near.intensity[here], tile, self.config)
                     size[number] += len(packed.data)
         return size
 
-    def _density_factor(self, near: Neighbourhood) -> np.ndarray:
+    def _density_factor(self, near: TileCloud) -> np.ndarray:
         """A factor (B,) on the heat of each sampling block: less where its surroundings are sparse."""
         c, first = self.config, np.zeros(len(near.sampling_priority), np.int64)
         first[near.sampling_block] = np.arange(len(near.sampling_block))

@@ -13,12 +13,12 @@ from ..quantization import unique_rows
 from .store import load
 
 
-def corner_of(tile, tile_m: float) -> np.ndarray:
+def tile_corner(tile, tile_m: float) -> np.ndarray:
     """The corner (3,) of a tile, metres in the map frame."""
     return np.array([tile[0] * tile_m, tile[1] * tile_m, 0.0])
 
 
-def reach_of(config: BuildConfig) -> float:
+def observation_reach(config: BuildConfig) -> float:
     """How far from the middle of a tile range images may be taken that judge its points, metres."""
     return config.moving.radius_m + config.tile_m * 0.5**0.5
 
@@ -44,7 +44,7 @@ def sampling_blocks(voxels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
+class TileCloud:
     """Some tiles as one cloud."""
 
     tiles: tuple[tuple[int, int], ...]
@@ -62,12 +62,12 @@ class Neighbourhood:
     """(T,) where each tile's points end."""
 
     @classmethod
-    def of(cls, tiles: tuple[tuple[tuple[int, int], Path], ...], tile_m: float) -> Neighbourhood:
+    def of(cls, tiles: tuple[tuple[tuple[int, int], Path], ...], tile_m: float) -> TileCloud:
         """Loads the results of tile jobs."""
         places, data = tuple(tile for tile, _ in tiles), [load(path) for _, path in tiles]
-        origin = corner_of(places[0], tile_m) if places else np.zeros(3)
+        origin = tile_corner(places[0], tile_m) if places else np.zeros(3)
         points = [
-            d["points"] + (corner_of(tile, tile_m) - origin).astype(np.float32)
+            d["points"] + (tile_corner(tile, tile_m) - origin).astype(np.float32)
             for tile, d in zip(places, data, strict=True)
         ]
 
@@ -90,7 +90,7 @@ class Neighbourhood:
         return {"tiles": np.array(self.tiles, np.int32).reshape(-1, 2), "ends": ends, "index": within.astype(np.uint32)}
 
 
-def part_of(data: dict[str, np.ndarray], tile: tuple[int, int]) -> slice:
+def tile_slice(data: dict[str, np.ndarray], tile: tuple[int, int]) -> slice:
     """Where in such arrays a tile's points are."""
     (number,) = np.flatnonzero((data["tiles"] == tile).all(axis=1))
     return slice(data["ends"][number - 1] if number else 0, data["ends"][number])
