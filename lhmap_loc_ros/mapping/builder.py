@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.bag import BagReader, in_full
+from ..datasets.bag import BagReader
 from ..datasets.left_out import joined, tell
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
-from ..lhmap import HeatModel, LHMap, MapMetadata, layout
-from ..lhmap.writer import write_tiles, write_with_section
+from ..lhmap import LHMap
+from ..lhmap.writer import write_with_section
 from ..outputs import check_file, make_folder_of
 from ..places.build import describe_map
 from ..places.describer import Describer
 from .compensation import is_compensated
 from .config import BuildConfig
-from .heat import full_scale_of, load_heat_model, sample_path
+from .heat import full_scale_of, load_heat_model
 from .intensity import ranks_of_bag
 from .poses import find_poses
 from .scans import lidar_extrinsics, lidar_trajectory
@@ -32,8 +32,8 @@ from .stages.accumulate import AccumulateJob
 from .stages.plan import POSES, Plan, Recording, Tile, results
 from .stages.schedule import Report, Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
+from .stages.write import write_file
 
-_PATH_STEP_M = 5.0
 _FOR_TILES = 0.98
 """Part of the budget that is dealt out: with all of it a map of 70 m, where the header weighs most, took 101 %."""
 _log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def value_and_write(
     report("write", 0, 1)
     # with places the map is there once it has them
     path = Path(out) if describer is None or not drives else plan.work / "without_places.lhmap"
-    _assemble(out, results(packs), drives, model if drives else None, config, sources, intensity, path)
+    write_file(path, out, results(packs), drives, model if drives else None, config, sources, intensity)
     report("write", 1, 1)
     if path != Path(out):
         with LHMap.open(path) as lhmap:
@@ -243,55 +243,3 @@ def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -
     if origin == "icp":
         save(kept, stamps=trajectory.stamps_ns, poses=trajectory.poses)
     return trajectory, origin
-
-
-def _assemble(
-    out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig,
-    sources: Sequence, intensity: str, path: Path,
-) -> None:  # fmt: skip
-    """The file at `path`, of tiles that are packed already; they are read one by one. It will be called `out`."""
-    start = drives[0].poses[0, :2, 3] if drives else np.array(next(iter(packs), (0, 0))) * config.tile_m
-    # places are counted from near the first pose, which stays the same when bags are added
-    base = np.floor(start / config.tile_m + 1e-9).astype(np.int64)
-    records, paths, bounds, histogram = [], [], [], 0
-    for tile, pack in sorted(packs.items(), key=lambda item: (item[0][1], item[0][0])):
-        data = load(pack)
-        count, z_base, encoding = data["record"].tolist()
-        if count:
-            place = (tile[0] - base[0], tile[1] - base[1])
-            records.append((*place, 0, len(data["data"]), count, z_base, 0, encoding, 0))
-            paths.append(pack)
-            bounds.append(data["bounds"])
-            histogram = histogram + data["histogram"]
-    if not records:
-        raise InputError(
-            f"{out}: no point of {', '.join(map(str, sources))} is left to write, expected some that neither moved nor "
-            f"stand alone (min_neighbours: {config.min_neighbours}) and lie near the path"
-        )
-    records = np.array(records, layout.INDEX)
-    metadata = MapMetadata(
-        frame=config.map_frame,
-        origin=(*(base * config.tile_m).tolist(), 0.0),
-        voxel_m=config.voxel_m,
-        tile_m=config.tile_m,
-        resolution_m=config.step_m,
-        points=int(records["count"].sum()),
-        bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()),
-        heat_histogram=tuple(histogram.tolist()),
-        path_length_m=round(sum(drive.length_m for drive in drives), 2),
-        path=np.concatenate([np.empty((0, 4)), *map(_waypoints, drives)]),
-        heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,
-        intensity=intensity,
-        # where a file lies on this machine says nothing about the map
-        build=config.model_dump(mode="json", exclude={"poses_file"}),
-        sources=tuple(in_full(source).name for source in sources),
-    )
-    make_folder_of(path)
-    write_tiles(path, metadata, records, (load(pack)["data"].tobytes() for pack in paths))
-
-
-def _waypoints(drive: Trajectory) -> np.ndarray:
-    """x, y, z and yaw of the vehicle (N, 4) every few metres."""
-    poses = drive.poses[np.unique(sample_path(_PATH_STEP_M, drive.poses))]
-    yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
-    return np.column_stack([poses[:, :3, 3], yaw]).round(2)

@@ -122,7 +122,7 @@ def test_a_cloud_does_not_go_on_with_what_was_begun_of_another(tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lhmap_loc_ros.mapping.builder._assemble", interrupted)
+        patch.setattr("lhmap_loc_ros.mapping.builder.write_file", interrupted)
         assert lhmap("import", "cloud", tmp_path / "a.ply", tmp_path / "m.lhmap").exit_code == 130
     assert (tmp_path / "m.lhmap.work").exists()
     assert lhmap("import", "cloud", tmp_path / "b.ply", tmp_path / "m.lhmap").exit_code == 0
