@@ -17,13 +17,14 @@ from ..datasets.left_out import joined, tell
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
-from ..lhmap import HeatModel, LHMap, MapMetadata, layout
+from ..lhmap import GeodeticDatum, HeatModel, LHMap, MapMetadata, layout
 from ..lhmap.writer import write_tiles, write_with_section
 from ..outputs import check_file, make_folder_of
 from ..places.build import describe_map
 from ..places.describer import Describer
 from .compensation import is_compensated
 from .config import BuildConfig
+from .datum import find_datum
 from .heat import every, full_scale_of, load_heat_model
 from .intensity import ranks_of_bag
 from .poses import find_poses
@@ -78,14 +79,15 @@ def build_map(
         # 4. heat, selection, the file
         intensity = "rank" if any(recording.intensity.values for recording in recordings) else "none"
         return value_and_write(
-            plan, outs(tiles), drives, bags, model, workers, out, report, intensity, describer=describer
-        )
+            plan, outs(tiles), drives, bags, model, workers, out, report, intensity, describer=describer,
+            datum=find_datum(bags, drives),
+        )  # fmt: skip
 
 
 def value_and_write(
     plan: Plan, points: dict[Tile, Path], drives: list[Trajectory], sources: Sequence, model: Model | None,
     workers: Workers, out, report: Report, intensity: str, heats: dict[Tile, Path] | None = None,
-    describer: Describer | None = None,
+    describer: Describer | None = None, datum: GeodeticDatum | None = None,
 ) -> LHMap:  # fmt: skip
     """From clean tiles to the map: heat along the drives, if not given, the points worth keeping, the file, places.
 
@@ -107,7 +109,7 @@ def value_and_write(
     report("write", 0, 1)
     # with places the map is there once it has them
     path = Path(out) if describer is None or not drives else plan.work / "without_places.lhmap"
-    _assemble(out, outs(packs), drives, model if drives else None, config, sources, intensity, path)
+    _assemble(out, outs(packs), drives, model if drives else None, config, sources, intensity, datum, path)
     report("write", 1, 1)
     if path != Path(out):
         with LHMap.open(path) as lhmap:
@@ -247,7 +249,7 @@ def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -
 
 def _assemble(
     out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig,
-    sources: Sequence, intensity: str, path: Path,
+    sources: Sequence, intensity: str, datum: GeodeticDatum | None, path: Path,
 ) -> None:  # fmt: skip
     """The file at `path`, of tiles that are packed already; they are read one by one. It will be called `out`."""
     start = drives[0].poses[0, :2, 3] if drives else np.array(next(iter(packs), (0, 0))) * config.tile_m
@@ -271,6 +273,7 @@ def _assemble(
     records = np.array(records, layout.INDEX)
     metadata = MapMetadata(
         frame=config.map_frame,
+        datum=datum,
         origin=(*(base * config.tile_m).tolist(), 0.0),
         voxel_m=config.voxel_m,
         tile_m=config.tile_m,
