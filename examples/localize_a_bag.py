@@ -10,7 +10,7 @@ import sys
 from lhmap_loc_ros import Localizer, PosedCamera
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
-from lhmap_loc_ros.localization.offline import OdometryFeed
+from lhmap_loc_ros.localization.offline import SensorFeed
 from lhmap_loc_ros.localization.start import given
 
 
@@ -20,7 +20,7 @@ def main(map_path, bag, *start):
         # 1. the camera, as CameraInfo and /tf_static have it, and the odometry, if there is any
         setup = read_setup(reader, inputs)
         camera = PosedCamera(setup.camera, setup.T_base_camera)
-        odometry = OdometryFeed(read_odometry(reader, inputs), localizer)
+        odometry = SensorFeed(read_odometry(reader, inputs), localizer)
         # 2. where the robot is at the first image, about
         if start:
             localizer.start(given([float(value) for value in start]).T_map_base)

@@ -22,7 +22,7 @@ from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, read_odometry, read_setup
 from ..localization.localizer import Localizer
-from ..localization.offline import OdometryFeed
+from ..localization.offline import SensorFeed
 from ..localization.refine import Refiner, RefinerConfig
 from ..localization.regressor import Correction, Regressor, RegressorConfig
 from ..localization.start import near_truth
@@ -83,7 +83,7 @@ class _Tracking:
     def start(self, stamp_ns: int) -> None:
         """A drive begins."""
         self._localizer = Localizer(self._map, refiner=self._refiner)
-        self._feed = OdometryFeed(self._odometry, self._localizer)
+        self._feed = SensorFeed(self._odometry, self._localizer)
         self._feed.until(stamp_ns)
         pose = near_truth(self._truth, stamp_ns, seed=0)
         self._localizer.start(pose.T_map_base, pose.covariance, stamp_ns)

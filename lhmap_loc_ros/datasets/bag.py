@@ -15,7 +15,7 @@ from ..geometry import from_quaternion
 from . import decoding
 from .bag_files import open_bag
 from .left_out import LeftOut
-from .messages import CameraInfo, Image, Odometry, Scan, Stamped, Transform
+from .messages import CameraInfo, Fix, Image, Odometry, Scan, Stamped, Transform
 from .transforms import TransformTree
 
 _SIMULATED_NS = 10**6 * 10**9
@@ -176,6 +176,15 @@ class BagReader:
             tree.add(transform.frame, transform.child, transform.pose)
         return tree
 
+    def fixes(self) -> list[Fix]:
+        """What a GPS receiver told (sensor_msgs/NavSatFix, the topic with most); nothing where it told no position."""
+        topics = [topic for topic, kind in self.topics.items() if _kind(kind) == "sensor_msgs/NavSatFix"]
+        try:
+            return list(self.messages([max(topics, key=self.count)])) if topics else []
+        except BagError as error:
+            _log.warning("%s", error)
+            return []
+
     def camera_info(self, topic: str) -> CameraInfo:
         """The first calibration on a topic; raises BagError if there is none or it is empty."""
         info = next(iter(self.messages([topic])), None)
@@ -227,6 +236,10 @@ class BagReader:
     def _pose_stamped(self, topic, stamp, m) -> Iterator[Odometry]:
         yield Odometry(topic, *self._head(topic, m, stamp), "", _pose(m.pose), None)
 
+    def _fix(self, topic, stamp, m) -> Iterator[Fix]:
+        geodetic, sigma_m = decoding.decode_fix(m)
+        yield Fix(topic, *self._head(topic, m, stamp), geodetic, sigma_m)
+
     def _transforms(self, topic, stamp, message) -> Iterator[Transform]:
         for t in message.transforms:
             p, q = t.transform.translation, t.transform.rotation
@@ -250,6 +263,7 @@ _DECODERS = {
     "nav_msgs/Odometry": BagReader._odometry,
     "geometry_msgs/PoseWithCovarianceStamped": BagReader._odometry,
     "geometry_msgs/PoseStamped": BagReader._pose_stamped,
+    "sensor_msgs/NavSatFix": BagReader._fix,
     "tf2_msgs/TFMessage": BagReader._transforms,
     "tf/tfMessage": BagReader._transforms,
 }

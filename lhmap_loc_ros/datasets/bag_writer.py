@@ -114,6 +114,18 @@ class BagWriter:
             t["geometry_msgs/msg/TwistWithCovariance"](twist, np.zeros(36)))
         self._write(topic, stamp_ns, message)
 
+    def fix(self, topic: str, stamp_ns: int, frame: str, geodetic: np.ndarray, sigma_m: float | None = None) -> None:
+        """A position on the earth: ``geodetic`` (3,) latitude, longitude in degrees, altitude in metres (WGS 84).
+
+        ``sigma_m`` is its standard deviation on each axis; None: not known.
+        """
+        t = self._types
+        covariance = np.zeros(9) if sigma_m is None else (sigma_m**2 * np.eye(3)).reshape(-1)
+        message = t["sensor_msgs/msg/NavSatFix"](
+            self._header(stamp_ns, frame), t["sensor_msgs/msg/NavSatStatus"](0, 1), *map(float, geodetic),
+            covariance, 0 if sigma_m is None else 2)
+        self._write(topic, stamp_ns, message)
+
     def tf(self, stamp_ns: int, transforms: Mapping[tuple[str, str], np.ndarray], topic: str = "/tf") -> None:
         """Transforms of one moment: {(parent, child): T_parent_child (4, 4)}."""
         t = self._types

@@ -8,7 +8,7 @@ import struct
 import cv2
 import numpy as np
 
-from ..errors import BagError
+from ..errors import BagError, InputError
 from ..geometry import Calibration
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
@@ -154,6 +154,24 @@ def decode_calibration(message) -> Calibration:
         (message.binning_x or 1, message.binning_y or 1),
         (roi.x_offset, roi.y_offset, roi.width, roi.height),
     )
+
+
+def decode_fix(message) -> tuple[np.ndarray, float | None]:
+    """Latitude, longitude [deg] and altitude [m] (3,) of a sensor_msgs/NavSatFix, and the standard deviation of the
+    horizontal position [m], None where it is not known.
+
+    The altitude is 0 where it is not finite. Raises InputError for a message that tells no position.
+    """
+    if message.status.status < 0:
+        raise InputError("the receiver had no fix (status -1)")
+    geodetic = np.array([message.latitude, message.longitude, message.altitude], float)
+    if not (np.isfinite(geodetic[:2]).all() and abs(geodetic[0]) <= 90 and abs(geodetic[1]) <= 180):
+        raise InputError(f"latitude {geodetic[0]:g} and longitude {geodetic[1]:g} found, expected those of a place")
+    if not np.isfinite(geodetic[2]):
+        geodetic[2] = 0.0
+    variances = np.array(message.position_covariance, float).reshape(3, 3).diagonal()[:2]
+    known = message.position_covariance_type > 0 and np.isfinite(variances).all() and variances.max() > 0
+    return geodetic, float(np.sqrt(variances.max())) if known else None
 
 
 def decode_cloud(message) -> dict[str, np.ndarray]:

@@ -77,3 +77,13 @@ class Transform(Stamped):
     child: str
     pose: np.ndarray
     """T_frame_child (4, 4)."""
+
+
+@dataclass(frozen=True)
+class Fix(Stamped):
+    """A position on the earth (WGS 84), as a GPS receiver tells it."""
+
+    geodetic: np.ndarray
+    """(3,) latitude, longitude [deg], altitude [m]; the altitude is 0 where the receiver tells none."""
+    sigma_m: float | None
+    """Standard deviation of the horizontal position [m]; None where the receiver tells none."""

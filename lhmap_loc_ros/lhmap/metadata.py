@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, model_validator
 
+from ..geometry.geodesy import enu_from_geodetic, geodetic_from_enu
 from .layout import MAX_STEPS
 
 
@@ -43,6 +44,23 @@ class GeodeticDatum(BaseModel):
     longitude_deg: float = Field(ge=-180, le=180)
     altitude_m: FiniteFloat = 0.0
     heading_deg: FiniteFloat = 0.0
+
+    def to_map(self, geodetic: np.ndarray) -> np.ndarray:
+        """Positions in the map frame (..., 3) [m] of latitude, longitude [deg] and altitude [m] (..., 3)."""
+        return enu_from_geodetic(geodetic, self._zero) @ self._R_enu_map
+
+    def to_geodetic(self, positions: np.ndarray) -> np.ndarray:
+        """Latitude, longitude [deg] and altitude [m] (..., 3) of positions in the map frame (..., 3) [m]."""
+        return geodetic_from_enu(positions @ self._R_enu_map.T, self._zero)
+
+    @property
+    def _zero(self) -> np.ndarray:
+        return np.array([self.latitude_deg, self.longitude_deg, self.altitude_m])
+
+    @property
+    def _R_enu_map(self) -> np.ndarray:
+        c, s = np.cos(np.radians(self.heading_deg)), np.sin(np.radians(self.heading_deg))
+        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 class Section(BaseModel):

@@ -14,6 +14,7 @@ from ..configuration import Config
 from ..errors import InputError, LhmapError
 from ..geometry import Images
 from ..lhmap import LHMap
+from ..places.area import SearchArea
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
@@ -77,6 +78,7 @@ class Localizer:
         self._tracker = Tracker(config.tracker, self.refiner, self.map)
         self._recovery = Recovery(self.map, self.refiner, config.relocalize, clock or self._image_time, relocalizer)
         self._search, self._searches = search, search is not None or _has_places(self.map)
+        self._area = SearchArea()
         self._start: StartPose | None = None
         self._stamp_ns = 0
 
@@ -115,9 +117,37 @@ class Localizer:
         """
         start = StartPose(np.asarray(T_map_base), start_covariance() if covariance is None else np.asarray(covariance))
         self._check_map_around(start.T_map_base[:3, 3])
+        self._area.clear()
         self._start = start
         if stamp_ns is not None:
             self._begin(stamp_ns)
+
+    def search_around(self, T_map_base: np.ndarray, covariance: np.ndarray, stamp_ns: int) -> None:
+        """Forget the pose, and `locate` the robot near this one (4, 4): for start poses too rough to `start` from.
+
+        `covariance` (6, 6), body frame of base, tells how far it may be: four standard deviations are searched, and as
+        much more as the robot moves meanwhile. The pose is that at `stamp_ns`. Raises InputError as `start` does for
+        what is no pose or no covariance.
+        """
+        start = StartPose(np.asarray(T_map_base), np.asarray(covariance))
+        self._start = None
+        self._tracker.forget_pose()
+        if self._search is not None:
+            self._search.restart()
+        odometry = self._tracker.odometry_at(stamp_ns)
+        self._area.set_around(stamp_ns, start.T_map_base[:3, 3], start.sigma_level_m, odometry)
+
+    def add_fix(self, stamp_ns: int, geodetic: np.ndarray, sigma_m: float | None = None) -> None:
+        """A GPS fix: latitude, longitude [deg] and altitude [m] (3,); `locate` looks only around it for some seconds.
+
+        `sigma_m` is its standard deviation, None: not known. It moves no pose, and tells nothing where the map has no
+        datum. Raises InputError for a fix that is not finite.
+        """
+        if not np.isfinite(geodetic).all():
+            raise InputError(f"a fix at {list(geodetic)} found, expected finite numbers")
+        if self.map.metadata.datum is not None:
+            position = self.map.metadata.datum.to_map(np.asarray(geodetic, float))
+            self._area.add_fix(stamp_ns, position, sigma_m, self._tracker.odometry_at(stamp_ns))
 
     def locate(
         self, image: Images, camera: PosedCamera, stamp_ns: int, going: Callable[[], bool] = lambda: True
@@ -125,15 +155,16 @@ class Localizer:
         """Where the robot is in the whole map, without a start pose; None as long as nobody knows.
 
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
-        somewhere; odometry carries them on. It takes a second or two, and ends early once `going` says no. It starts
-        nothing: hand the place to `start`.
+        somewhere; odometry carries them on. Places away from what `search_around` and `add_fix` told are left out. It
+        takes a second or two, and ends early once `going` says no. It starts nothing: hand the place to `start`.
         Raises InputError for a map without places, ModelError for networks that cannot be used.
         """
         if self._search is None:
             from ..places.start_search import StartSearch
 
             self._search = StartSearch.in_map(self.map, self.refiner)
-        return self._search.find(stamp_ns, image, camera, self._tracker.odometry_at(stamp_ns), going)
+        odometry = self._tracker.odometry_at(stamp_ns)
+        return self._search.find(stamp_ns, image, camera, odometry, going, self._area.at(stamp_ns, odometry))
 
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """A pose (4, 4) of base in the odometry frame; add what is no later than an image before the image.

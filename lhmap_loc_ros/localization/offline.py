@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..configuration import dump
 from ..datasets.bag import BagReader
+from ..datasets.messages import Fix
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import write_tum
 from ..errors import InputError
@@ -60,7 +62,7 @@ def localize_bag(
         # 1. the cameras, the odometry, the networks
         cameras, odometry = BagCameras(reader, config.inputs), read_odometry(reader, config.inputs)
         localizer = Localizer(lhmap, config, refiner=refiner, search=search)
-        feed = OdometryFeed(odometry, localizer)
+        feed = SensorFeed(odometry, localizer, reader.fixes())
         total = min(len(cameras), max_images or np.iinfo(int).max)
         # 2. image by image, those of one stamp together
         for seen in cameras:
@@ -92,21 +94,24 @@ def localize_bag(
     return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out)
 
 
-class OdometryFeed:
-    """Hands the odometry of a bag to a localizer as time goes on."""
+class SensorFeed:
+    """Hands the odometry and the GPS fixes of a bag to a localizer as time goes on."""
 
-    def __init__(self, odometry: Trajectory | None, localizer: Localizer):
+    def __init__(self, odometry: Trajectory | None, localizer: Localizer, fixes: Sequence[Fix] = ()):
         self._odometry, self._localizer, self._next = odometry, localizer, 0
+        self._fixes = deque(sorted(fixes, key=lambda fix: fix.stamp_ns))
 
     def until(self, stamp_ns: int) -> None:
-        """Everything up to the first pose at or after `stamp_ns`, so that it can interpolate there."""
-        if self._odometry is None:
-            return
-        stamps = self._odometry.stamps_ns
-        end = min(int(np.searchsorted(stamps, stamp_ns)) + 1, len(stamps))
-        for k in range(self._next, end):
-            self._localizer.add_odometry(int(stamps[k]), self._odometry.poses[k])
-        self._next = max(self._next, end)
+        """Fixes up to `stamp_ns`, and odometry to the first pose at or after it, so that it can interpolate there."""
+        if self._odometry is not None:
+            stamps = self._odometry.stamps_ns
+            end = min(int(np.searchsorted(stamps, stamp_ns)) + 1, len(stamps))
+            for k in range(self._next, end):
+                self._localizer.add_odometry(int(stamps[k]), self._odometry.poses[k])
+            self._next = max(self._next, end)
+        while self._fixes and self._fixes[0].stamp_ns <= stamp_ns:
+            fix = self._fixes.popleft()
+            self._localizer.add_fix(fix.stamp_ns, fix.geodetic, fix.sigma_m)
 
 
 def write_run(folder, record: RunRecord, config: LocalizeConfig) -> Path:

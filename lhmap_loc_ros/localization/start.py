@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..datasets.trajectory import Trajectory
 
 START_ERROR_M, START_ERROR_DEG = 1.0, 3.0
+SEARCHED_SIGMA_M = 5.0
+"""A start pose less sure than this is where a place is looked for, not where a track begins: images refine poses
+from some metres away."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class StartPose:
             raise InputError("initial pose is not finite")
         if not is_covariance(self.covariance):
             raise InputError("covariance of the initial pose is not finite, symmetric and positive, (6, 6)")
+
+    @property
+    def sigma_level_m(self) -> float:
+        """The largest standard deviation of the position, height apart [m]."""
+        return float(np.sqrt(max(np.linalg.eigvalsh(self.covariance[:2, :2])[-1], 0.0)))
 
 
 def given(values: Sequence[float], sigma_m: float = START_ERROR_M, sigma_deg: float = START_ERROR_DEG) -> StartPose:

@@ -117,9 +117,13 @@ class Tracker:
 
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
+        self.forget_pose()
+        self._motion.odometry.clear()
+
+    def forget_pose(self) -> None:
+        """Forget the pose alone; `initialize` starts anew."""
         self._filter = None
         self._motion.reset()
-        self._motion.odometry.clear()
         self._states.restart()
 
     @property

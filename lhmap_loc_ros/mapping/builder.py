@@ -17,13 +17,14 @@ from ..datasets.left_out import joined, tell
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..inference import Model
-from ..lhmap import LHMap
+from ..lhmap import GeodeticDatum, LHMap
 from ..lhmap.writer import write_with_section
 from ..outputs import check_file, make_folder_of
 from ..places.build import describe_map
 from ..places.describer import Describer
 from .compensation import is_compensated
 from .config import BuildConfig
+from .datum import find_datum
 from .heat import full_scale_of, load_heat_model
 from .intensity import ranks_of_bag
 from .poses import find_poses
@@ -78,14 +79,15 @@ def build_map(
         # 4. heat, selection, the file
         intensity = "rank" if any(recording.intensity.values for recording in recordings) else "none"
         return value_and_write(
-            plan, results(tiles), drives, bags, model, workers, out, report, intensity, describer=describer
-        )
+            plan, results(tiles), drives, bags, model, workers, out, report, intensity, describer=describer,
+            datum=find_datum(bags, drives),
+        )  # fmt: skip
 
 
 def value_and_write(
     plan: Plan, points: dict[Tile, Path], drives: list[Trajectory], sources: Sequence, model: Model | None,
     workers: Workers, out, report: Report, intensity: str, heats: dict[Tile, Path] | None = None,
-    describer: Describer | None = None,
+    describer: Describer | None = None, datum: GeodeticDatum | None = None,
 ) -> LHMap:  # fmt: skip
     """From clean tiles to the map: heat along the drives, if not given, the points worth keeping, the file, places.
 
@@ -107,7 +109,7 @@ def value_and_write(
     report("write", 0, 1)
     # with places the map is there once it has them
     path = Path(out) if describer is None or not drives else plan.work / "without_places.lhmap"
-    write_file(path, out, results(packs), drives, model if drives else None, config, sources, intensity)
+    write_file(path, out, results(packs), drives, model if drives else None, config, sources, intensity, datum)
     report("write", 1, 1)
     if path != Path(out):
         with LHMap.open(path) as lhmap:

@@ -15,6 +15,7 @@ from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import SetBool, Trigger
 
 from ..errors import LhmapError
@@ -129,6 +130,7 @@ class LocalizerNode(LifecycleNode):
             # hears those who publish reliably and those who do not, as robot_localization does
             self.create_subscription(Odometry, "odometry", session.on_odometry, unreliable),
             self.create_subscription(PoseWithCovarianceStamped, "initialpose", session.on_initial_pose, 10),
+            self.create_subscription(NavSatFix, "fix", session.on_fix, unreliable),
         ]
         self._cameras = [CameraTopics(self, config, camera, session) for camera in config.cameras or ("",)]
         self._offered = [

@@ -17,8 +17,9 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 
+from ..datasets.decoding import decode_fix
 from ..errors import InputError, LhmapError
 from ..evaluation.overlay import draw_overlay
 from ..geometry import Camera, Images, joined, joined_images, make_pose
@@ -30,6 +31,7 @@ from ..localization.localizer import Localizer
 from ..localization.localizer import LocalizerConfig as Settings
 from ..localization.refine import Refiner
 from ..localization.relocalize import PlacedPose, Relocalizer
+from ..localization.start import SEARCHED_SIGMA_M, StartPose
 from ..localization.states import TrackState
 from ..memory import give_back_compiler
 from ..places.start_search import StartSearch
@@ -104,6 +106,7 @@ class Session:
         self._mailbox, self._active = Mailbox(), threading.Event()
         self._waiting_since = math.inf
         self._next_start = NextStart()
+        self._fix: tuple[int, np.ndarray, float | None] | None = None
         self._order = ImageOrder(names)
         self._logged_at: dict[str, float] = {}
         self._asked_about: set[CameraInput] = set()
@@ -229,6 +232,14 @@ class Session:
             return
         self._mailbox.put_odometry(stamp_ns, T_odom_base)
 
+    def on_fix(self, message: NavSatFix) -> None:
+        try:
+            geodetic, sigma_m = decode_fix(message)
+        except InputError as error:
+            self._leave_out("fix", f"fix: {error}")
+            return
+        self._fix = convert.to_ns(message.header.stamp), geodetic, sigma_m
+
     def on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         c = self._config
         try:
@@ -285,6 +296,9 @@ class Session:
         for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
             self._add_odometry(stamp_ns, pose)
         self._output.transform.at_odometry(self._localizer.odometry_ns, self._localizer.odometry_at)
+        fix, self._fix = self._fix, None
+        if fix is not None:
+            self._localizer.add_fix(*fix)
         started = self._initialize(frame.stamp_ns)
         if not started and self._search.problem:
             self.health.refuse(self._waiting())
@@ -390,10 +404,14 @@ class Session:
         initial = self._next_start.take()
         if initial is not None:
             stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
-            self._localizer.start(initial.T_map_base, initial.covariance, stamp_ns)
+            rough = StartPose(initial.T_map_base, initial.covariance).sigma_level_m > SEARCHED_SIGMA_M
+            searched = rough and self._search.possible
+            begin = self._localizer.search_around if searched else self._localizer.start
+            begin(initial.T_map_base, initial.covariance, stamp_ns)
             self._output.restart_path()
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
-            self._node.get_logger().info(f"starting at {place} m ({initial.origin})")
+            what = "looking for the place around" if searched else "starting at"
+            self._node.get_logger().info(f"{what} {place} m ({initial.origin})")
         return self._localizer.started
 
     def _refuse(self, problem: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import LhmapError
 from ..localization.estimate import PosedCamera
 from ..localization.relocalize import PlacedPose
+from ..places.database import Region
 from ..places.start_search import StartSearch
 
 
@@ -36,13 +37,18 @@ class PlaceSearch:
         """How many were looked at since the search began."""
         return self._search.images if self._search is not None else 0
 
+    @property
+    def possible(self) -> bool:
+        """Whether there is a search; the first time its networks are loaded."""
+        return self._made() is not None
+
     def find(
         self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
-        going: Callable[[], bool],
+        going: Callable[[], bool], region: Region | None = None,
     ) -> PlacedPose | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows, or where there is no search."""
         search = self._made()
-        found = search.find(stamp_ns, image, seen_by, T_odom_base, going) if search is not None else None
+        found = search.find(stamp_ns, image, seen_by, T_odom_base, going, region) if search is not None else None
         with self._found:
             if found is not None:
                 self._asked, self._result = False, found

@@ -30,8 +30,8 @@ PERIOD_S = 0.5
 class StartSearch:
     """Hears of images until one says where the robot is; those that show nothing new are passed over."""
 
-    def __init__(self, finder: PlaceFinder, region: Region | None = None):
-        self._search, self._region = PlaceSearch(finder), region
+    def __init__(self, finder: PlaceFinder):
+        self._search = PlaceSearch(finder)
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
 
@@ -55,13 +55,13 @@ class StartSearch:
 
     def find(
         self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
-        going: Callable[[], bool] = lambda: True,
+        going: Callable[[], bool] = lambda: True, region: Region | None = None,
     ) -> PlacedPose | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows. See `PlaceSearch.process_image`."""
         if not self._is_new(stamp_ns, T_odom_base):
             return None
         self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base
-        found = self._search.process_image(image, seen_by, T_odom_base, self._region, going)
+        found = self._search.process_image(image, seen_by, T_odom_base, region, going)
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 
     def _is_new(self, stamp_ns: int, T_odom_base: np.ndarray | None) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.synthetic.receiver import DATUM
 from lhmap_loc_ros.datasets.synthetic.runs import Settings
 from lhmap_loc_ros.datasets.synthetic.sensors import CameraSpec, LidarSpec
 from lhmap_loc_ros.datasets.synthetic.simulate import simulate
@@ -55,6 +56,16 @@ def test_the_mapping_bag_ties_scans_to_the_map(bags):
     surveyed = read_tum(out / "mapping.tum")
     chain = {(t.frame, t.child): t.pose for t in read(mapping, "/tf") if t.stamp_ns == surveyed.stamps_ns[50]}
     assert np.allclose(chain["map", "odom"] @ chain["odom", "base_link"], surveyed.poses[50], atol=1e-5)
+
+
+def test_both_bags_have_the_fixes_of_a_gps_receiver_some_metres_wrong(bags):
+    out, _ = bags
+    for name in ("mapping", "query"):
+        fixes, truth = read(out / name, "/fix"), read_tum(out / f"{name}.tum")
+        assert np.allclose(np.diff([fix.stamp_ns for fix in fixes]), 10**9)
+        inside = [fix for fix in fixes if truth.covers(fix.stamp_ns)]
+        errors = [DATUM.to_map(fix.geodetic) - truth.at(fix.stamp_ns)[:3, 3] for fix in inside]
+        assert len(inside) >= 2 and 0.1 < np.linalg.norm(errors, axis=1).max() < 12.0
 
 
 def test_the_query_bag_has_camera_and_odometry_but_no_truth(bags):

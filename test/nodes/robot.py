@@ -32,7 +32,7 @@ def truth_at(stamp_ns):
     return make_pose(np.eye(3), [SPEED * (stamp_ns - START) / SECOND, 0.0, 0.0])
 
 
-def write_street(path):
+def write_street(path, **metadata):
     """Ground and two walls for a minute, with the path of the mapping drive."""
     random, n = np.random.default_rng(1), 60_000
     along, side = random.uniform(-50, LENGTH, n), random.choice([-6.0, 6.0], n)
@@ -41,7 +41,7 @@ def write_street(path):
     points[ground, 2] = 0
     ones = np.ones(n, np.float32)
     path_poses = tuple((float(x), 0.0, 0.0, 0.0) for x in range(0, int(LENGTH), 5))
-    metadata = MapMetadata(path=path_poses, path_length_m=LENGTH)
+    metadata = MapMetadata(path=path_poses, path_length_m=LENGTH, **metadata)
     write_map(path, MapPoints(points, ones * 0.5, ones, np.zeros(3)), metadata)
     return path
 

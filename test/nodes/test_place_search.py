@@ -8,10 +8,13 @@ import pytest
 from one_session import SureRefiner, at, one_session
 from robot import write_street
 from ros_side import RosSide, wait_until
+from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import Empty, Trigger
 
+from lhmap_loc_ros.lhmap import GeodeticDatum
 from lhmap_loc_ros.localization.relocalize import PlacedPose
 from lhmap_loc_ros.localization.states import TrackState
+from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.place_search import PlaceSearch
 from lhmap_loc_ros.nodes.search_services import SearchServices
 
@@ -27,9 +30,10 @@ class Knows:
     """Recognises a place at the `after`-th image."""
 
     def __init__(self, place, after=3):
-        self.place, self.after, self.images = place, after, 0
+        self.place, self.after, self.images, self.regions = place, after, 0, []
 
-    def find(self, stamp_ns, image, seen_by, T_odom_base, going):
+    def find(self, stamp_ns, image, seen_by, T_odom_base, going, region=None):
+        self.regions.append(region)
         assert image.shape[:2] == (seen_by.camera.height, seen_by.camera.width)
         self.images += 1
         return PlacedPose(self.place, WIDE, 0.6) if self.images >= self.after and going() else None
@@ -55,6 +59,33 @@ def test_what_a_user_says_ends_the_search(ros, street):
         for _ in range(4):
             fed.image()
         assert abs(fed.session.health.last.T_map_base[0, 3] - 20.0) < 0.3
+
+
+def test_a_pose_that_somebody_knows_but_roughly_is_where_the_place_is_looked_for(ros, street):
+    search = Knows(at(60.0), after=2)
+    with one_session(ros.node, street, SureRefiner(at(60.0)), search=search) as fed:
+        fed.initialpose(at(20.0))
+        fed.image()
+        fed.initialpose(at(75.0), sigma_m=8.0)
+        for _ in range(5):
+            fed.image()
+        assert abs(fed.session.health.last.T_map_base[0, 3] - 60.0) < 0.2
+    assert search.regions[0].center == pytest.approx((75.0, 0.0)) and search.regions[0].radius_m >= 4 * 8.0
+
+
+def test_a_gps_fix_tells_where_the_place_is_looked_for(ros, tmp_path):
+    datum = GeodeticDatum(latitude_deg=48.0, longitude_deg=11.0)
+    street, search = write_street(tmp_path / "street.lhmap", datum=datum), Knows(at(60.0))
+    with one_session(ros.node, street, SureRefiner(at(60.0)), search=search) as fed:
+        fed.image()
+        latitude, longitude, _ = datum.to_geodetic(np.array([70.0, 3.0, 0.0])).tolist()
+        for status in (0, -1):
+            message = NavSatFix(latitude=latitude, longitude=longitude, altitude=float("nan"))
+            message.header, message.status.status = convert.header(fed.stamp_ns, "gps"), status
+            fed.session.on_fix(message)
+        fed.image()
+    assert search.regions[0] is None and search.regions[1].center == pytest.approx((70.0, 3.0), abs=1e-3)
+    assert fed.session.health.left_out["fix"] == 1
 
 
 def test_a_map_without_places_and_a_search_that_is_switched_off_wait_for_a_start_pose(ros, street):

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from lhmap_loc_ros.datasets.synthetic import furniture, layout, plants, street, traffic
+from lhmap_loc_ros.datasets.synthetic import furniture, grounds, layout, plants, street, traffic
 from lhmap_loc_ros.datasets.synthetic.markings import bucket_decals, draw_decals
 from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
 from lhmap_loc_ros.datasets.synthetic.route import CentreLine, Terrain
 from lhmap_loc_ros.datasets.synthetic.surfaces import SurfaceTable
 
+CHARACTERS = (*layout.CHARACTERS, grounds.NAME)
 BEFORE, AFTER = 45.0, 110.0  # street built beyond the drivable stations [m]
 
 
@@ -45,9 +46,10 @@ class Street:
     style: street.StreetStyle
 
     @staticmethod
-    def generate(rng: np.random.Generator, length: float) -> "Street":
+    def generate(rng: np.random.Generator, length: float, character: str | None = None) -> "Street":
         """Draw a street; ``rng`` must be that of :func:`town_stream`, and fresh."""
-        style = street.StreetStyle.generate(rng)
+        draw = street.StreetStyle.generate_walkway if character == grounds.NAME else street.StreetStyle.generate
+        style = draw(rng)
         terrain = Terrain.generate(rng)
         return Street(CentreLine.generate(rng, length, BEFORE, AFTER, style.reach + 6.0), terrain, style)
 
@@ -58,15 +60,17 @@ def town_stream(seed: int) -> np.random.Generator:
 
 
 def build(seed: int, length: float, day: int, character: str | None = None) -> Geometry:
-    """Build the street of ``seed`` as it looks on ``day``; ``character`` is one of ``layout.CHARACTERS``."""
+    """Build the street of ``seed`` as it looks on ``day``; ``character`` is one of `CHARACTERS`."""
     # Independent streams: the day must never shift a draw of the town.
     town = town_stream(seed)
     today = np.random.default_rng([seed, 2, day])
     table, mesh = SurfaceTable(), MeshBuilder()
-    course = Street.generate(town, length)
+    course = Street.generate(town, length, character)
     line, terrain, style = course.line, course.terrain, course.style
-    sides = _draw_side_streets(town, line)
+    sides = _draw_side_streets(town, line, style)
     surf = street.street_surfaces(table, town)
+    if style.walkway:
+        surf["road"] = grounds.path_surface(table, town)
     _build_ground(mesh, line, terrain, style, sides, surf)
     site = _build_site(town, table, mesh, line, terrain, style, sides, character)
     decals = draw_decals(town, line, style, sides)
@@ -74,27 +78,34 @@ def build(seed: int, length: float, day: int, character: str | None = None) -> G
     permanent = len(mesh.arrays()[0])
 
     fleet = traffic.draw_fleet(table, today)
-    traffic.park_cars(mesh, today, line, terrain, style, sides, fleet, today.uniform(0.25, 0.9))
-    if today.random() < 0.4:
-        traffic.put_bins(mesh, today, line, terrain, style, site.surf)
-    vehicles = tuple(traffic.draw_vehicles(today, line, style, fleet))
+    if style.walkway:
+        traffic.fill_bays(mesh, today, site.bays, fleet, today.uniform(0.25, 0.9))
+        people = traffic.draw_people(table, today)
+        vehicles = tuple(traffic.draw_walkers(today, line, style, range(len(fleet), len(fleet) + len(people))))
+        fleet = fleet + people
+    else:
+        traffic.park_cars(mesh, today, line, terrain, style, sides, fleet, today.uniform(0.25, 0.9))
+        if today.random() < 0.4:
+            traffic.put_bins(mesh, today, line, terrain, style, site.surf)
+        vehicles = tuple(traffic.draw_vehicles(today, line, style, fleet))
     lamps = np.array(site.lamps, float).reshape(-1, 4)
     return _pack(line, terrain, style, mesh, fleet, table, (decals, starts, order), vehicles, permanent, lamps)
 
 
-def side_streets(seed: int, length: float) -> list[street.SideStreet]:
+def side_streets(seed: int, length: float, character: str | None = None) -> list[street.SideStreet]:
     """The streets that join that of ``seed``."""
     town = town_stream(seed)
-    return _draw_side_streets(town, Street.generate(town, length).line)
+    course = Street.generate(town, length, character)
+    return _draw_side_streets(town, course.line, course.style)
 
 
-def _draw_side_streets(rng, line):
+def _draw_side_streets(rng, line, style):
     """Side streets on straight stretches, with a random gap between them."""
     out, s = [], line.start + rng.uniform(15, 70)
     while s < line.end - 20:
         around = line.at(np.linspace(s - 12, s + 12, 9))[3]
         if (np.abs(around) < 1e-3).all():
-            width = rng.uniform(4.5, 8)
+            width = rng.uniform(2, 4) if style.walkway else rng.uniform(4.5, 8)
             chosen = {0: [0], 1: [1], 2: [0, 1]}[int(rng.integers(3))]
             out += [street.SideStreet(float(s), side, float(width)) for side in chosen]
         s += rng.uniform(40, 120)
@@ -129,7 +140,10 @@ def _build_site(rng, table, mesh, line, terrain, style, sides, character):
     site = layout.Site(line, terrain, style, occupancy, mesh, table, rng, trees, leaves,
                        furniture.furniture_surfaces(table, rng), height, rng.uniform(7, 20), rng.uniform(0.5, 7),
                        (1, int(rng.integers(2, 5))))
-    layout.furnish(site, character)
+    if style.walkway:
+        grounds.furnish(site)
+    else:
+        layout.furnish(site, character)
     return site
 
 

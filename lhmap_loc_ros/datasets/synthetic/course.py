@@ -17,11 +17,12 @@ class Course:
     seed: int
     length: float  # drivable metres along the centre line
     street: Street
+    character: str | None = None  # that of the world
 
     @staticmethod
-    def generate(seed: int, length: float) -> "Course":
-        """The course of ``World.generate(seed, length)``."""
-        return Course(seed, length, Street.generate(town_stream(seed), length))
+    def generate(seed: int, length: float, character: str | None = None) -> "Course":
+        """The course of ``World.generate(seed, length, character=character)``."""
+        return Course(seed, length, Street.generate(town_stream(seed), length, character), character)
 
     @property
     def lanes(self) -> tuple[float, ...]:
@@ -55,6 +56,6 @@ class Course:
         path = self.route(sign * rng.uniform(inner + 0.15, outer - 0.15), 0.08, seed)
         s = np.arange(self.street.line.start, self.street.line.end, 0.25)
         d = np.array([path.lateral_at(x)[0] for x in s])
-        height = height_above_road(style, side_streets(self.seed, self.length), s, d)
+        height = height_above_road(style, side_streets(self.seed, self.length, self.character), s, d)
         # as long as the robot: it does not jump up a kerb
         return replace(path, lift=np.column_stack([s, np.convolve(np.pad(height, 2, "edge"), np.ones(5) / 5, "valid")]))

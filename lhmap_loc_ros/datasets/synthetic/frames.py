@@ -68,12 +68,13 @@ def make_frame(world: World, run: Run, job: FrameJob) -> np.ndarray | LidarScan:
 
 
 @lru_cache(maxsize=1)
-def _world(seed: int, length: float, day: int, light: str, wet: bool) -> World:
+def _world(seed: int, length: float, day: int, character: str | None, light: str, wet: bool) -> World:
     """The world of the present run; each process builds it once."""
-    return World.generate(seed, length, day, light=light, wet=wet)
+    return World.generate(seed, length, day, character, light, wet)
 
 
 def _work(item: tuple[Run, FrameJob]) -> np.ndarray | LidarScan:
     run, job = item
-    light, wet = run.settings.light, run.settings.wet
-    return make_frame(_world(run.seed, run.length, run.day, light, wet), run, job)
+    settings = run.settings
+    world = _world(run.seed, run.length, run.day, settings.character, settings.light, settings.wet)
+    return make_frame(world, run, job)

@@ -67,20 +67,25 @@ class Site:
     setback: float = 2.0
     house_floors: tuple = (1, 3)
     lamps: list = field(default_factory=list)  # (x, y, z, height above the ground) of each light, map frame
+    bays: list = field(default_factory=list)  # poses (4, 4) that cars of the day stand in, in car parks
 
     def place(self, builder, s, side, d, turn=0.0, size=None, centre=(0.0, 0.0), lift=None) -> bool:
         """Put a mesh at station s, d metres out, x axis along the street (plus ``turn``).
 
         For the right side the frame is turned so that its -y looks at the street too.
         """
-        sign = 1.0 if side == 0 else -1.0
-        x, y = self.line.offset(s, sign * d)
-        yaw = float(self.line.at(s)[2]) + turn + (np.pi if side == 1 else 0.0)
-        if size is not None and not self.occupancy.take(x, y, yaw, size, centre):
+        pose, yaw = self.pose_beside(s, side, d, turn, lift)
+        if size is not None and not self.occupancy.take(*pose[:2, 3], yaw, size, centre):
             return False
-        z = float(self.terrain.height(x, y)) + (self.style.curb_height if lift is None else lift)
-        self.mesh.add(builder, upright_pose(float(x), float(y), z, yaw))
+        self.mesh.add(builder, pose)
         return True
+
+    def pose_beside(self, s, side, d, turn=0.0, lift=None) -> tuple[np.ndarray, float]:
+        """The pose (4, 4) in the map of what `place` puts there, and its yaw [rad]."""
+        x, y = self.line.offset(s, d if side == 0 else -d)
+        yaw = float(self.line.at(s)[2]) + turn + (np.pi if side == 1 else 0.0)
+        z = float(self.terrain.height(x, y)) + (self.style.curb_height if lift is None else lift)
+        return upright_pose(float(x), float(y), z, yaw), yaw
 
     def near(self, side: int, extra: float) -> float:
         """Distance from the centre line, ``extra`` metres beyond the sidewalk."""
@@ -105,7 +110,7 @@ def furnish(site: Site, character: str | None = None) -> None:
     _street_things(site)
 
 
-def _put_house(site, side, s, width, depth, floors, setback) -> bool:
+def put_house(site, side, s, width, depth, floors, setback) -> bool:
     rng = site.rng
     style = houses.draw_house(site.table, rng, width, depth, floors)
     mesh = houses.house_mesh(style, rng)
@@ -115,39 +120,39 @@ def _put_house(site, side, s, width, depth, floors, setback) -> bool:
     return site.place(mesh, start, side, site.near(side, setback), 0.0, (width - 0.3, depth + 0.4), centre)
 
 
-def _row(site, side, s, end, floors=None, setback=None):
+def row(site, side, s, end, floors=None, setback=None):
     rng = site.rng
     setback = max(0.3, site.setback * rng.uniform(0.1, 0.5)) if setback is None else setback
     while s < end:
         width = rng.uniform(5.5, 14)
         level = int(rng.integers(*site.house_floors)) + 1 if floors is None else floors
-        _put_house(site, side, s, width, rng.uniform(8, 12), level, setback + rng.uniform(0, 0.3))
+        put_house(site, side, s, width, rng.uniform(8, 12), level, setback + rng.uniform(0, 0.3))
         s += width + (rng.uniform(2, 7) if rng.random() < 0.2 else 0.02)
 
 
-def _blocks(site, side, s, end):
+def blocks(site, side, s, end):
     rng = site.rng
     while s < end:
         width = rng.uniform(16, 36)
-        _put_house(site, side, s, width, rng.uniform(10, 15), int(rng.integers(3, 7)), rng.uniform(2, 9))
-        _lawn_plants(site, side, s, s + width, 4, 3)
+        put_house(site, side, s, width, rng.uniform(10, 15), int(rng.integers(3, 7)), rng.uniform(2, 9))
+        lawn_plants(site, side, s, s + width, 4, 3)
         s += width + rng.uniform(4, 14)
 
 
 def _detached(site, side, s, end):
     rng = site.rng
-    border = rng.choice(["hedge", "wood", "rail", "stone", "none"])
+    fence = rng.choice(["hedge", "wood", "rail", "stone", "none"])
     while s < end:
         width = rng.uniform(8, 14)
         plot = width + rng.uniform(3, 9)
         depth, floors = rng.uniform(7, 11), int(rng.integers(1, 3))
-        _put_house(site, side, s + 1, width, depth, floors, site.setback + rng.uniform(0, 3))
+        put_house(site, side, s + 1, width, depth, floors, site.setback + rng.uniform(0, 3))
         if rng.random() < 0.4:
-            _put_house(site, side, s + width + 1.2, 3.2, 6, 1, site.setback + 4)
-        kind = border if rng.random() < 0.8 else rng.choice(["hedge", "wood", "rail", "stone", "none"])
+            put_house(site, side, s + width + 1.2, 3.2, 6, 1, site.setback + 4)
+        kind = fence if rng.random() < 0.8 else rng.choice(["hedge", "wood", "rail", "stone", "none"])
         gate = rng.uniform(1.5, 4)
-        _border(site, side, s + 0.1, s + plot - gate, 0.25, kind)
-        _lawn_plants(site, side, s, s + plot, int(rng.integers(0, 5)), int(rng.integers(0, 5)))
+        border(site, side, s + 0.1, s + plot - gate, 0.25, kind)
+        lawn_plants(site, side, s, s + plot, int(rng.integers(0, 5)), int(rng.integers(0, 5)))
         s += plot
 
 
@@ -155,51 +160,51 @@ def _park(site, side, s, end):
     rng = site.rng
     area = int((end - s) * rng.uniform(0.12, 0.4))
     if rng.random() < 0.5:
-        _border(site, side, s, end, 0.3, rng.choice(["hedge", "rail", "stone"]))
+        border(site, side, s, end, 0.3, rng.choice(["hedge", "rail", "stone"]))
     for _ in range(area):
-        _put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(1.0, 28)), rng.uniform(0.7, 1.5))
-    _lawn_plants(site, side, s, end, 0, area // 2)
+        put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(1.0, 28)), rng.uniform(0.7, 1.5))
+    lawn_plants(site, side, s, end, 0, area // 2)
 
 
 def _wall(site, side, s, end):
-    _border(site, side, s, end, 0.3, site.rng.choice(["stone", "concrete", "hedge", "wood"]))
+    border(site, side, s, end, 0.3, site.rng.choice(["stone", "concrete", "hedge", "wood"]))
     if site.rng.random() < 0.6:
-        _put_house(site, side, s + 3, min(40, end - s - 4), 14, int(site.rng.integers(1, 4)), site.rng.uniform(5, 14))
-    _lawn_plants(site, side, s, end, 2, 3)
+        put_house(site, side, s + 3, min(40, end - s - 4), 14, int(site.rng.integers(1, 4)), site.rng.uniform(5, 14))
+    lawn_plants(site, side, s, end, 2, 3)
 
 
 def _lot(site, side, s, end):
     if site.rng.random() < 0.6:
-        _border(site, side, s, end - 5, 0.3, site.rng.choice(["rail", "none", "stone"]))
+        border(site, side, s, end - 5, 0.3, site.rng.choice(["rail", "none", "stone"]))
     for x in np.arange(s + 2, end, 9.0):
-        _put_tree(site, side, x, site.near(side, site.rng.uniform(16, 22)), 0.8)
+        put_tree(site, side, x, site.near(side, site.rng.uniform(16, 22)), 0.8)
     if site.rng.random() < 0.7:
-        _row(site, side, s, end - 10, setback=site.rng.uniform(22, 28))
+        row(site, side, s, end - 10, setback=site.rng.uniform(22, 28))
 
 
 def _field(site, side, s, end):
     rng = site.rng
     if rng.random() < 0.4:
-        _border(site, side, s, end, 0.5, rng.choice(["wood", "rail", "hedge"]))
+        border(site, side, s, end, 0.5, rng.choice(["wood", "rail", "hedge"]))
     for _ in range(int((end - s) / 5)):
-        _put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(12, 50)), rng.uniform(0.6, 1.4))
+        put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(12, 50)), rng.uniform(0.6, 1.4))
 
 
 def _wood(site, side, s, end):
     """Trunks behind dense undergrowth that hides where the ground ends."""
     rng = site.rng
     for _ in range(int((end - s) * rng.uniform(0.3, 0.7))):
-        _put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(0.6, 16)), rng.uniform(0.8, 1.9))
+        put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(0.6, 16)), rng.uniform(0.8, 1.9))
     for _ in range(int((end - s) * rng.uniform(0.6, 1.4))):
         bush = plants.bush_mesh(rng, rng.uniform(0.6, 2.8), rng.choice(site.hedges))
         site.place(bush, rng.uniform(s, end), side, site.near(side, 0.4 + rng.exponential(3.0)), 0, (0.9, 0.9))
 
 
-_ZONE_MAKERS = {"row": _row, "detached": _detached, "park": _park, "wall": _wall, "lot": _lot, "field": _field,
-                "blocks": _blocks, "wood": _wood}
+_ZONE_MAKERS = {"row": row, "detached": _detached, "park": _park, "wall": _wall, "lot": _lot, "field": _field,
+                "blocks": blocks, "wood": _wood}
 
 
-def _put_tree(site, side, s, d, scale=1.0):
+def put_tree(site, side, s, d, scale=1.0):
     tree = site.trees[site.rng.integers(len(site.trees))]
     turned = MeshBuilder()
     pose = upright_pose(0, 0, 0, site.rng.uniform(0, 2 * np.pi))
@@ -208,16 +213,16 @@ def _put_tree(site, side, s, d, scale=1.0):
     return site.place(turned, s, side, d, 0, (1.6, 1.6))
 
 
-def _lawn_plants(site, side, s, end, trees, bushes):
+def lawn_plants(site, side, s, end, trees, bushes):
     rng = site.rng
     for _ in range(trees):
-        _put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(1, 8)), rng.uniform(0.4, 0.9))
+        put_tree(site, side, rng.uniform(s, end), site.near(side, rng.uniform(1, 8)), rng.uniform(0.4, 0.9))
     for _ in range(bushes):
         bush = plants.bush_mesh(rng, rng.uniform(0.5, 2.0), rng.choice(site.hedges))
         site.place(bush, rng.uniform(s, end), side, site.near(side, rng.uniform(0.8, 6)), 0, (1.2, 1.2))
 
 
-def _border(site, side, s, end, out, kind):
+def border(site, side, s, end, out, kind):
     """A hedge, fence or wall in pieces of up to three metres that follow the street."""
     rng = site.rng
     if kind == "none" or end - s < 2:
@@ -252,13 +257,13 @@ def _street_things(site):
             low, high = (1.0, 1.9) if rng.random() < 0.33 else (0.6, 1.0)
             for s in np.arange(site.line.start, site.line.end, site.tree_spacing):
                 if rng.random() < 0.8:
-                    _put_tree(site, side, s + rng.uniform(-1, 1), curb + rng.uniform(0.5, 0.8), rng.uniform(low, high))
+                    put_tree(site, side, s + rng.uniform(-1, 1), curb + rng.uniform(0.5, 0.8), rng.uniform(low, high))
         height, arm = rng.uniform(3.8, 9), rng.choice([0.0, 1.2, 2.0])
         lamp = furniture.lamp_mesh(rng, site.surf, height, arm)
         spacing = rng.uniform(18, 38)
         for s in np.arange(site.line.start + rng.uniform(0, 15), site.line.end, spacing):
             if site.place(lamp, s, side, curb + 0.35, -np.pi / 2, (0.4, 0.4)):
-                site.lamps.append(_lamp_place(site, s, side, curb + 0.35, *furniture.lamp_head(height, arm)))
+                site.lamps.append(lamp_place(site, s, side, curb + 0.35, *furniture.lamp_head(height, arm)))
         for s in np.arange(site.line.start, site.line.end, rng.uniform(14, 40)):
             face = rng.choice([0.0, np.pi]) + rng.uniform(-0.2, 0.2)
             site.place(furniture.sign_mesh(rng, site.surf), s + rng.uniform(-5, 5), side, curb + 0.4, face, (0.3, 0.3))
@@ -267,7 +272,7 @@ def _street_things(site):
                        site.near(side, -0.35), np.pi / 2, (0.5, 0.5))
 
 
-def _lamp_place(site, s, side, d, x, _, z):
+def lamp_place(site, s, side, d, x, _, z):
     """Where the light of a lamp post is that stands d metres out and reaches x metres over the street."""
     sign = 1.0 if side == 0 else -1.0
     px, py = site.line.offset(s, sign * (d - x))

@@ -12,14 +12,20 @@ def draw_decals(rng, line, style, sides) -> np.ndarray:
     """All decals of a street, (n, 8): type, s, d, half length s, half width d, strength, seed, sign of direction."""
     decals: list[tuple] = []
     _wear(rng, decals, line, style)
+    if not style.walkway:
+        _paint(rng, decals, line, style, sides)
+    out = np.array(decals, np.float32)
+    out[:, 6] = rng.integers(1, 1 << 16, len(out))
+    return out
+
+
+def _paint(rng, decals, line, style, sides):
+    """What is painted for traffic."""
     crossings = _crossings(rng, decals, line, style, sides)
     blocked = lambda s: any(abs(s - c) < w for c, w in crossings)  # noqa: E731
     _lines(rng, decals, line, style, blocked)
     _arrows(rng, decals, line, style, blocked)
     _bays(rng, decals, line, style, sides, blocked)
-    out = np.array(decals, np.float32)
-    out[:, 6] = rng.integers(1, 1 << 16, len(out))
-    return out
 
 
 def bucket_decals(decals: np.ndarray, start: float, end: float):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InputError
+from .build import CHARACTERS
 from .course import Course
 from .drive import Drive, OdometryError, Rig
 from .light import LIGHTS
@@ -30,6 +31,7 @@ class Settings:
     odometry_period: float = 0.02  # seconds
     workers: int = 2  # processes; 0 renders in this one
     more_cameras: tuple[CameraSpec, ...] = ()  # taken at the same moments as the first; see `yaws_deg`
+    character: str | None = None  # of the place, one of CHARACTERS; None: drawn
 
     @property
     def cameras(self) -> tuple[CameraSpec, ...]:
@@ -46,9 +48,10 @@ class Settings:
         )
 
     def __post_init__(self) -> None:
-        for name, known in (("robot", tuple(ROBOTS)), ("light", LIGHTS)):
+        for name, known in (("robot", tuple(ROBOTS)), ("light", LIGHTS), ("character", (None, *CHARACTERS))):
+            expected = ", ".join(filter(None, known))
             if getattr(self, name) not in known:
-                raise InputError(f"{name}: {getattr(self, name)!r} found, expected one of {', '.join(known)}")
+                raise InputError(f"{name}: {getattr(self, name)!r} found, expected one of {expected}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Run:
 def plan_run(name: str, seed: int, length: float, settings: Settings) -> Run:
     """Plan the run called "mapping" or "query"."""
     day = DAYS[name]
-    course = Course.generate(seed, length)
+    course = Course.generate(seed, length, settings.character)
     rng = np.random.default_rng([seed, 5, day])
     robot = ROBOTS[settings.robot]
     path = _way(course, seed, name, settings.robot)

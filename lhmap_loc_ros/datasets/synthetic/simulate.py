@@ -22,6 +22,7 @@ from ...outputs import writing
 from ..bag_writer import BagWriter
 from ..trajectory import Trajectory
 from ..tum import write_tum
+from . import receiver
 from .frames import FrameJob, FrameMaker
 from .runs import Run, Settings, plan_run
 from .sensors import CameraSpec
@@ -81,6 +82,7 @@ def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Repo
     rng = np.random.default_rng([run.seed, 6])
     surveyed = [run.drive.pose(t) @ _survey_noise(rng) for t in times]
     believed = run.odometry_error.drift(np.array(surveyed), run.settings.odometry_period, rng)
+    gps = _Gps(run, np.array(surveyed))
     jobs = [FrameJob("scan", k, t) for k, t in enumerate(run.sensor_times)]
     with BagWriter(path) as bag:
         bag.tf_static(clock(0), {("base_link", "lidar"): run.rig.T_base_lidar,
@@ -94,6 +96,7 @@ def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Repo
                 report("mapping run: scans", index + 1, len(jobs))
                 continue
             _write_odometry(bag, stamp, run, index, believed)
+            gps.write(bag, stamp, index)
             bag.tf(stamp, {("map", "odom"): surveyed[index] @ inverse(believed[index]),
                            ("odom", "base_link"): believed[index]})
     return Trajectory(np.array([clock(t) for t in times]), np.array(surveyed))
@@ -104,7 +107,7 @@ def _write_query(path, run: Run, clock: Clock, maker: FrameMaker, report: Report
     settings = run.settings
     poses = np.array([run.drive.pose(t) for t in run.odometry_times])
     believed = run.odometry_error.drift(poses, settings.odometry_period, np.random.default_rng([run.seed, 7]))
-    count = len(settings.cameras)
+    gps, count = _Gps(run, poses), len(settings.cameras)
     jobs = [FrameJob("image", k, t, camera) for k, t in enumerate(run.sensor_times) for camera in range(count)]
     names = [camera_name(k) for k in range(count)]
     with BagWriter(path) as bag:
@@ -118,6 +121,7 @@ def _write_query(path, run: Run, clock: Clock, maker: FrameMaker, report: Report
                 report("query run: images", index + 1, len(run.sensor_times))
                 continue
             _write_odometry(bag, stamp, run, index, believed)
+            gps.write(bag, stamp, index)
             bag.tf(stamp, {("odom", "base_link"): believed[index]})
     truth = np.array([run.drive.pose(t) for t in run.sensor_times])
     return Trajectory(np.array([clock(t) for t in run.sensor_times]), truth)
@@ -165,6 +169,20 @@ def _write_odometry(bag: BagWriter, stamp: int, run: Run, index: int, believed: 
     step = run.settings.odometry_period
     covariance = np.diag([1e-2, 1e-2, 1e-2, 1e-4, 1e-4, 1e-3])
     bag.odometry("/odom", stamp, "odom", "base_link", believed[index], move[:3, 3] / step, turn / step, covariance)
+
+
+class _Gps:
+    """The fixes of a run, each at the odometry nearest to its time."""
+
+    def __init__(self, run: Run, poses: np.ndarray):
+        every = round(receiver.PERIOD / run.settings.odometry_period)
+        told = receiver.fixes(poses[::every, :3, 3], np.random.default_rng([run.seed, 10, run.day]))
+        self._fixes = dict(zip(range(0, len(poses), every), told, strict=True))
+
+    def write(self, bag: BagWriter, stamp: int, index: int) -> None:
+        """The fix at the index-th odometry, if there is one."""
+        if index in self._fixes:
+            bag.fix("/fix", stamp, "gps", self._fixes[index], receiver.SIGMA_M)
 
 
 def _survey_noise(rng: np.random.Generator) -> np.ndarray:

@@ -24,6 +24,7 @@ class StreetStyle:
     centre_line: bool
     edge_line: bool
     yellow: bool
+    walkway: bool = False  # for people: no traffic, nothing painted
 
     @staticmethod
     def generate(rng: np.random.Generator) -> "StreetStyle":
@@ -35,6 +36,13 @@ class StreetStyle:
         return StreetStyle(lanes, float(rng.uniform(2.7, 3.6)), parking, verge, walk,
                            float(rng.uniform(0.06, 0.16)), float(rng.uniform(0.1, 0.3)),
                            bool(rng.random() < 0.8), bool(rng.random() < 0.6), bool(rng.random() < 0.2))
+
+    @staticmethod
+    def generate_walkway(rng: np.random.Generator) -> "StreetStyle":
+        """Draw a path 3 to 6 m wide, flush with the lawn."""
+        edge = float(rng.uniform(0.15, 0.4))
+        return StreetStyle(1, float(rng.uniform(1.3, 2.8)), (0.0, 0.0), (0.0, 0.0), (edge, edge), 0.02, 0.08,
+                           False, False, False, walkway=True)
 
     @property
     def half_lanes(self) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from lhmap_loc_ros.datasets.synthetic import cars, furniture
 from lhmap_loc_ros.datasets.synthetic.caster import Moving
 from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder, upright_pose
+from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
 
 
 @dataclass(frozen=True)
@@ -86,4 +87,39 @@ def draw_vehicles(rng, line, style, fleet) -> list[Vehicle]:
         speed = rng.uniform(5, 10)
         out.append(Vehicle(int(rng.integers(len(fleet))), float(rng.uniform(0, span)),
                            -speed if oncoming else speed + 3.0, float(lane if oncoming else -lane)))
+    return out
+
+
+def fill_bays(mesh, rng, bays, fleet, fill) -> None:
+    """Cars in a share of the bays of car parks, forwards or backwards."""
+    for pose in bays:
+        if rng.random() < fill:
+            body, _ = fleet[rng.integers(len(fleet))]
+            turned = upright_pose(*pose[:3, 3], np.arctan2(pose[1, 0], pose[0, 0]) + np.pi * (rng.random() < 0.3))
+            mesh.add(body, turned)
+
+
+def draw_people(table, rng, count=6) -> list[tuple[MeshBuilder, float]]:
+    """Different people, as (mesh, length) like `draw_fleet`: legs, a body and a head."""
+    out = []
+    for _ in range(count):
+        cloth, legs, skin = (table.add(Kind.PLAIN, rng.uniform(0.03, 0.5, 3), nir=rng.uniform(0.2, 0.6), params=(0.1,))
+                             for _ in range(3))
+        height, wide = rng.uniform(1.55, 1.9), rng.uniform(0.19, 0.26)
+        mesh = MeshBuilder()
+        for x, y in ((0.12, 0.09), (-0.12, -0.09)):
+            mesh.tube([(x, y, 0.0), (0.0, y, 0.48 * height)], [0.06, 0.08], legs, sides=6)
+        mesh.tube([(0, 0, 0.46 * height), (0, 0, 0.8 * height), (0, 0, 0.84 * height)], [0.17, wide, 0.08], cloth)
+        mesh.tube([(0, 0, 0.84 * height), (0, 0, 0.92 * height), (0, 0, height)], [0.07, 0.1, 0.05], skin)
+        out.append((mesh, 0.5))
+    return out
+
+
+def draw_walkers(rng, line, style, templates) -> list[Vehicle]:
+    """People on the path, in both directions."""
+    span, out = line.end - line.start, []
+    for _ in range(rng.poisson(span / rng.uniform(12, 60))):
+        speed = float(rng.choice([-1, 1]) * rng.uniform(0.9, 1.7))
+        offset = float(rng.uniform(-0.8, 0.8) * style.half_lanes)
+        out.append(Vehicle(int(rng.choice(templates)), float(rng.uniform(0, span)), speed, offset))
     return out

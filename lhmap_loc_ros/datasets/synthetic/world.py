@@ -35,24 +35,25 @@ class World:
     light: Light
     caster: Caster
     wet: bool = False  # whether the ground is
+    character: str | None = None
 
     @staticmethod
     def generate(seed: int, length: float = 300.0, day: int = 0, character: str | None = None, light: str = "day",
                  wet: bool = False) -> "World":
         """Build a world. The same seed gives the same town; ``day`` changes light, cars and small things.
 
-        ``character`` overrides what kind of town it is: one of ``layout.CHARACTERS``. ``light`` is one of
+        ``character`` overrides what kind of town it is: one of ``build.CHARACTERS``. ``light`` is one of
         ``light.LIGHTS``; ``wet`` tells whether the ground is.
         """
         geometry = build(seed, length, day, character)
         drawn = Light.generate(np.random.default_rng([seed, 3, day]), light)
-        return World(seed, day, length, geometry, drawn, Caster(geometry.fixed, geometry.templates), wet)
+        return World(seed, day, length, geometry, drawn, Caster(geometry.fixed, geometry.templates), wet, character)
 
     @property
     def course(self) -> "Course":
         """Lanes and ways along the street."""
         g = self.geometry
-        return Course(self.seed, self.length, Street(g.line, g.terrain, g.style))
+        return Course(self.seed, self.length, Street(g.line, g.terrain, g.style), self.character)
 
     @property
     def lanes(self) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from ...datasets.bag import in_full
 from ...datasets.trajectory import Trajectory
 from ...errors import InputError
 from ...inference import Model
-from ...lhmap import HeatModel, MapMetadata, layout
+from ...lhmap import GeodeticDatum, HeatModel, MapMetadata, layout
 from ...lhmap.writer import write_tiles
 from ...outputs import make_folder_of
 from ..config import BuildConfig
@@ -25,7 +25,7 @@ _PATH_STEP_M = 5.0
 
 def write_file(
     path: Path, out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig,
-    sources: Sequence, intensity: str,
+    sources: Sequence, intensity: str, datum: GeodeticDatum | None = None,
 ) -> None:  # fmt: skip
     """Writes packed tiles, read one by one, as the map `path`; `out` is the name of the map in errors.
 
@@ -52,6 +52,7 @@ def write_file(
     records = np.array(records, layout.INDEX)
     metadata = MapMetadata(
         frame=config.map_frame,
+        datum=datum,
         origin=(*(base * config.tile_m).tolist(), 0.0),
         voxel_m=config.voxel_m,
         tile_m=config.tile_m,
