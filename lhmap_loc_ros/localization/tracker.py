@@ -24,7 +24,7 @@ from .manifold import carry, lengths, not_below, sigmas
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
-from .refiner_config import StartKind
+from .refiner_config import RefineMode
 from .start import StartPose
 from .states import Signals, StateConfig, StateMachine, TrackState
 from .surroundings import Surroundings
@@ -182,7 +182,7 @@ class Tracker:
         if stamp_ns < self._stamp_ns:
             raise InputError(f"image at {stamp_ns} ns is older than the pose at {self._stamp_ns} ns")
 
-    def _refine(self, image, camera, crop, T_map_camera, start: StartKind) -> tuple[Refinement | None, str]:
+    def _refine(self, image, camera, crop, T_map_camera, start: RefineMode) -> tuple[Refinement | None, str]:
         """The refinement, or None and the reason."""
         if len(crop.points) < self.config.min_crop_points:
             return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
@@ -193,14 +193,14 @@ class Tracker:
             # one image that upsets the network must not end the drive; the state tells if it goes on
             return None, str(error)
 
-    def _start(self, motion: Motion) -> StartKind:
+    def _start(self, motion: Motion) -> RefineMode:
         """How far the prediction may be off."""
         if not self._needs_coarse():
-            return StartKind.PREDICTED if motion.source == "odometry" else StartKind.NEAR
+            return RefineMode.TRACK_ODOMETRY if motion.source == "odometry" else RefineMode.TRACK
         if self._first and self.config.search:
             # later, a robot on the move would leave the next images too far behind
-            return StartKind.SEARCHED
-        return StartKind.DOUBTFUL if self.state is TrackState.TRACKING else StartKind.ROUGH
+            return RefineMode.MULTI_START
+        return RefineMode.RECOVER if self.state is TrackState.TRACKING else RefineMode.WIDE
 
     def _needs_coarse(self) -> bool:
         if self.config.coarse is not CoarsePass.AUTO:

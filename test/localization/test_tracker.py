@@ -11,7 +11,7 @@ from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.manifold import sigmas
-from lhmap_loc_ros.localization.refiner_config import StartKind
+from lhmap_loc_ros.localization.refiner_config import RefineMode
 from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfig, TrackState
 
 # the fake refiner's errors are independent and its covariance is true
@@ -241,7 +241,7 @@ def test_without_odometry_velocity_is_kept():
     drive = Drive(odometry=False)
     results = drive.run(60)
     assert results[-1].state is TrackState.TRACKING
-    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is StartKind.NEAR
+    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is RefineMode.TRACK
     assert results[-1].T_map_odom is None
     assert np.median([error(r) for r in results[20:]]) < 0.3
     drive.refiner.fault = unusable
@@ -259,7 +259,7 @@ def test_map_to_odom_closes_the_chain():
 def test_coarse_pass_only_until_tracking():
     drive = Drive()
     drive.run(30)
-    assert drive.refiner.starts[1] is StartKind.ROUGH and drive.refiner.starts[-1] is StartKind.PREDICTED
+    assert drive.refiner.starts[1] is RefineMode.WIDE and drive.refiner.starts[-1] is RefineMode.TRACK_ODOMETRY
     drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
     drive.run(30)
     assert not any(start.near for start in drive.refiner.starts)
@@ -281,20 +281,20 @@ def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive.refiner.fault = None
     drive.run(2)
     assert drive.tracker.state is TrackState.TRACKING
-    near, doubtful = StartKind.PREDICTED, StartKind.DOUBTFUL
+    near, doubtful = RefineMode.TRACK_ODOMETRY, RefineMode.RECOVER
     assert drive.refiner.starts[-4:] == [near, doubtful, doubtful, near]
 
 
 def test_search_on_the_first_image_after_an_initial_pose_alone():
     drive = Drive()
     drive.run(3)
-    assert drive.refiner.starts == [StartKind.SEARCHED, StartKind.ROUGH, StartKind.ROUGH]
+    assert drive.refiner.starts == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
     drive.tracker.initialize(drive.stamp_ns, np.eye(4), np.eye(6))
     drive.step()
-    assert drive.refiner.starts[-1] is StartKind.SEARCHED
+    assert drive.refiner.starts[-1] is RefineMode.MULTI_START
     drive = Drive(TrackerConfig(search=False))
     drive.run(2)
-    assert StartKind.SEARCHED not in drive.refiner.starts
+    assert RefineMode.MULTI_START not in drive.refiner.starts
 
 
 def test_unsure_start_is_not_lost_before_it_was_tried():
@@ -439,7 +439,7 @@ def test_other_settings_hold_from_the_next_image_on():
     drive.run(20)
     drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}, "coarse": "always"}))
     result = drive.step()
-    assert not result.accepted and drive.refiner.starts[-1] is StartKind.DOUBTFUL
+    assert not result.accepted and drive.refiner.starts[-1] is RefineMode.RECOVER
     drive.tracker.reconfigure(TrackerConfig())
     assert drive.step().accepted and drive.refiner.starts[-1].near
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from ...errors import InputError
 from ...geometry import inverse, se3_log
 from ...lhmap import LHMap
-from ...localization.refine import Refiner, StartKind
+from ...localization.refine import RefineMode, Refiner
 from ...localization.surroundings import Surroundings
 from ...localization.tracker import TrackerConfig
 from .drive import MIN_IMAGES, Drive
@@ -69,7 +69,7 @@ def _round(drive: Drive, lhmap: LHMap, refiner: Refiner, found, done: int, repor
     for number, image in enumerate(drive.images):
         start = drive.T_map_camera(image) @ turn(found)
         crop, _ = surroundings.around(start[:3, 3], radius, 5.0)
-        result = refiner.refine(image.image, drive.camera, crop, start, StartKind.NEAR)
+        result = refiner.refine(image.image, drive.camera, crop, start, RefineMode.TRACK)
         if result.succeeded and result.inlier_ratio >= MIN_INLIERS:
             rows.append((number, se3_log(inverse(start) @ result.T_map_camera), result.covariance))
         if report is not None:
