@@ -13,7 +13,7 @@ from ..geometry import Camera, Images, PosedImage, Rig, inverse, make_pose, may_
 from ..inference import Model, State
 from ..lhmap import MapPoints
 from .features import View, grid_for, quarter_turn, quarters_to_upright
-from .manifold import carry
+from .manifold import transport_covariance
 from .network_set import ModelSet, NetworkSet
 from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, GridView, HostPasses, Passes
 from .refiner_config import Geometry, RefineMode, RefinerConfig
@@ -95,7 +95,7 @@ class Refiner:
         return replace(
             found,
             T_map_camera=found.T_map_camera @ T_body_rig,
-            covariance=carry(found.covariance, T_body_rig),
+            covariance=transport_covariance(found.covariance, T_body_rig),
             trace=tuple(pose @ T_body_rig for pose in found.trace),
         )
 

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from ..configuration import Config
 from ..errors import ModelError
 from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
-from .manifold import carry
+from .manifold import transport_covariance
 from .states import TrackState
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def find_place(
         except (ModelError, np.linalg.LinAlgError):
             continue
         if refined.matches and np.isfinite(refined.T_map_camera).all():
-            covariance = carry(refined.covariance, T_camera_base)
+            covariance = transport_covariance(refined.covariance, T_camera_base)
             found.append(PlacedPose(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio))
     if not found:
         return None

@@ -20,7 +20,7 @@ from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, Images, Rig, inverse, pose_error
 from .estimate import PosedCamera, PoseEstimate
-from .manifold import carry, lengths, not_below, sigmas
+from .manifold import inflate_to, lengths, max_std, transport_covariance
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
@@ -205,7 +205,7 @@ class Tracker:
     def _needs_coarse(self) -> bool:
         if self.config.coarse is not CoarsePass.AUTO:
             return self.config.coarse is CoarsePass.ALWAYS
-        metres, degrees = sigmas(self._filter.covariance)
+        metres, degrees = max_std(self._filter.covariance)
         sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
         # near by, refinements follow a prediction that went astray; what they still tell is that little fits there
         fits = self._last_inliers >= self.config.coarse_inlier_share * self._agreement.usual_inliers
@@ -253,7 +253,7 @@ class Tracker:
             innovation=float(np.minimum(innovation, self.config.measurement.gate)),
             scatter_m=metres,
             scatter_deg=degrees,
-            **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),
+            **dict(zip(("sigma_m", "sigma_deg"), max_std(self._filter.covariance), strict=True)),
         )
 
     def _result(self, state, accepted, refinement, innovation, motion, clock, problem) -> PoseEstimate:
@@ -261,7 +261,7 @@ class Tracker:
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
         covariance = self._filter.covariance
         if state is not TrackState.TRACKING:
-            covariance = not_below(covariance, carry(self._reported, motion.delta))
+            covariance = inflate_to(covariance, transport_covariance(self._reported, motion.delta))
         self._reported = covariance
         return PoseEstimate(
             self._stamp_ns, state, self._filter.pose.copy(), covariance, T_map_odom, accepted, refinement,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..geometry import inverse, perturb, pose_error
-from ..localization.manifold import carry, sigmas
+from ..localization.manifold import max_std, transport_covariance
 from ..localization.refine import Refinement, Refiner
 from ..localization.relocalize import SAME_POSE, PlacedPose
 
@@ -50,7 +50,7 @@ class Verdict:
     def score(self) -> float:
         """Inlier ratio over the standard deviation of the position [1/m]; it tells right from wrong places
         better than either alone."""
-        return self.place.inlier_ratio / max(sigmas(self.place.covariance)[0], 1e-3)
+        return self.place.inlier_ratio / max(max_std(self.place.covariance)[0], 1e-3)
 
     @property
     def margin(self) -> float:
@@ -147,7 +147,7 @@ class Verifier:
     @staticmethod
     def _placed(refined: Refinement, seen_by: PosedCamera) -> PlacedPose:
         T_camera_base = inverse(seen_by.T_base_camera)
-        covariance = carry(refined.covariance, T_camera_base)
+        covariance = transport_covariance(refined.covariance, T_camera_base)
         return PlacedPose(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
 
 

@@ -10,7 +10,7 @@ from lhmap_loc_ros.configuration import dump, load, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
 from lhmap_loc_ros.localization.estimate import PosedCamera
-from lhmap_loc_ros.localization.manifold import sigmas
+from lhmap_loc_ros.localization.manifold import max_std
 from lhmap_loc_ros.localization.refiner_config import RefineMode
 from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfig, TrackState
 
@@ -390,13 +390,14 @@ def test_configuration_survives_yaml(tmp_path):
 
 def test_transported_covariance_matches_samples():
     """Noise of the camera pose, seen at base_link, has the covariance the measurement claims."""
-    from lhmap_loc_ros.localization.manifold import carry
+    from lhmap_loc_ros.localization.manifold import transport_covariance
 
     random, T_camera_base = np.random.default_rng(0), inverse(T_BASE_CAMERA)
     sigma = np.array([0.1, 0.05, 0.2, 0.02, 0.03, 0.01])
     samples = [se3_log(T_BASE_CAMERA @ se3_exp(sigma * random.standard_normal(6)) @ T_camera_base) for _ in range(4000)]
-    np.testing.assert_allclose(np.cov(np.array(samples).T), carry(np.diag(sigma**2), T_camera_base), atol=1.5e-3)
-    assert sigmas(np.diag(sigma**2))[0] == pytest.approx(0.2)
+    expected = transport_covariance(np.diag(sigma**2), T_camera_base)
+    np.testing.assert_allclose(np.cov(np.array(samples).T), expected, atol=1.5e-3)
+    assert max_std(np.diag(sigma**2))[0] == pytest.approx(0.2)
 
 
 def test_measurements_that_scatter_about_a_wrong_place_confirm_nothing_and_end_in_lost():
@@ -418,7 +419,7 @@ def test_measurements_that_scatter_about_a_wrong_place_confirm_nothing_and_end_i
     # nor does the scatter pass for several that agree
     assert {r.state for r in results[lost:]} == {TrackState.LOST}
     # what nothing confirms is as unsure as it was at the start
-    assert all((sigmas(r.covariance)[0] >= 0.6) for r in results)
+    assert all((max_std(r.covariance)[0] >= 0.6) for r in results)
 
 
 def test_covariance_does_not_shrink_before_the_track_is_confirmed_again():
@@ -483,4 +484,4 @@ def test_another_shared_error_holds_from_the_next_image_on():
     config = drive.tracker.config
     measurement = config.measurement.model_copy(update={"bias_m": (1.0, 1.0, 1.0)})
     drive.tracker.reconfigure(config.model_copy(update={"measurement": measurement}))
-    assert sigmas(drive.step().covariance)[0] > 1.0
+    assert max_std(drive.step().covariance)[0] > 1.0
