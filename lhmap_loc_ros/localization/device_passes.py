@@ -61,12 +61,12 @@ class DevicePasses(Passes):
         features = view.models.image(self._up(view.view.sample(view.image)))
         return dict(zip((COARSE_CELL, FINE_CELL), features, strict=True))
 
-    def take_map(self, crops):
-        self._drawn = [self._drawable(crop) for crop in crops]
+    def take_map(self, submaps):
+        self._drawn = [self._drawable(submap) for submap in submaps]
 
-    def _drawable(self, crop: MapPoints) -> Drawable:
-        points, intensity, heat = map(self._up, (crop.points, crop.intensity, crop.heat))
-        return Drawable(points, intensity, heat, self._up(self._point_widths(crop)).expand(len(crop.points)))
+    def _drawable(self, submap: MapPoints) -> Drawable:
+        points, intensity, heat = map(self._up, (submap.points, submap.intensity, submap.heat))
+        return Drawable(points, intensity, heat, self._up(self._point_widths(submap)).expand(len(submap.points)))
 
     @torch.inference_mode()
     def run(self, cell, pose):

@@ -78,9 +78,9 @@ class MapView:
     channels: np.ndarray
     """Network input (MAP_CHANNELS, H, W) float32, zero where no point projects."""
     uv: np.ndarray
-    """Pixel position of every point of the crop (N, 2) float32."""
+    """Pixel position of every point of the submap (N, 2) float32."""
     depth: np.ndarray
-    """Depth of every point of the crop (N) float32 [m]."""
+    """Depth of every point of the submap (N) float32 [m]."""
     index: np.ndarray
     """Point that owns each pixel (H, W) int32, NO_POINT where empty."""
 

@@ -32,7 +32,7 @@ class Fit:
     """Where some passes led."""
 
     pose: np.ndarray
-    """(4, 4), T_map_body less the crop's origin; the body is the camera, or what carries several."""
+    """(4, 4), T_map_body less the submap's origin; the body is the camera, or what carries several."""
     solution: Solution | None = None
     """Of the last pass; None where too few map points were in view."""
     matches: int = 0
@@ -88,7 +88,7 @@ class Passes(ABC):
         self.views, self.config, self.clock = views, config, clock
 
     @abstractmethod
-    def take_map(self, crops: Sequence[MapPoints]) -> None:
+    def take_map(self, submaps: Sequence[MapPoints]) -> None:
         """What is drawn in each view, all with the same origin."""
 
     @abstractmethod
@@ -99,9 +99,9 @@ class Passes(ABC):
         network returns what is not finite.
         """
 
-    def _point_widths(self, crop: MapPoints) -> np.ndarray | float:
+    def _point_widths(self, submap: MapPoints) -> np.ndarray | float:
         """Of the map points when drawn [m]."""
-        return point_widths(crop.points) if self.config.splat_m is None else self.config.splat_m
+        return point_widths(submap.points) if self.config.splat_m is None else self.config.splat_m
 
     def _weighting(self, cell: int) -> Weighting:
         return self.config.coarse_weighting if cell == COARSE_CELL else self.config.fine_weighting
@@ -136,8 +136,8 @@ class HostPasses(Passes):
         future.set_result(encode())
         return future
 
-    def take_map(self, crops):
-        self._drawn = [(crop, self._point_widths(crop)) for crop in crops]
+    def take_map(self, submaps):
+        self._drawn = [(submap, self._point_widths(submap)) for submap in submaps]
 
     def run(self, cell, pose):
         found = (
@@ -151,11 +151,11 @@ class HostPasses(Passes):
         self.clock.lap("solve")
         return self._fit(pose, solution, sum(len(part.points) for part in matches))
 
-    def _match(self, cell, T_map_body, seen: GridView, crop: MapPoints, widths, features: Future) -> Matches | None:
+    def _match(self, cell, T_map_body, seen: GridView, submap: MapPoints, widths, features: Future) -> Matches | None:
         """The matches of one view; None where too few map points are in it."""
         c = self.config
         pose = seen.pose(T_map_body)
-        view = render_map(crop.points, crop.intensity, pose, seen.camera, widths, c.max_depth_m)
+        view = render_map(submap.points, submap.intensity, pose, seen.camera, widths, c.max_depth_m)
         owner = cell_points(view, cell)
         # at the border a cell sees only part of its surroundings, and errs more
         b = c.border_cells
@@ -173,11 +173,11 @@ class HostPasses(Passes):
         self.clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T
-        scale = self._scale(self._weighting(cell), log_scale[:, rows, columns].T, crop.heat[point])
+        scale = self._scale(self._weighting(cell), log_scale[:, rows, columns].T, submap.heat[point])
         if not (np.isfinite(target).all() and np.isfinite(scale).all()):
             raise not_finite()
         share = shares(rows, columns, c.block_px // cell)
-        return Matches(crop.points[point], target, scale, share, seen.camera, seen.T_body_view)
+        return Matches(submap.points[point], target, scale, share, seen.camera, seen.T_body_view)
 
     def _scale(self, weighting: Weighting, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
         """Expected error (N, 2) [pixels] of each match."""

@@ -73,25 +73,24 @@ class Refiner:
         self,
         image: Images,
         camera: Camera | Rig,
-        crop: MapPoints,
+        submap: MapPoints,
         T_map_camera: np.ndarray,
-        start: RefineMode = RefineMode.WIDE,
+        mode: RefineMode = RefineMode.WIDE,
         keep_trace: bool = False,
     ) -> Refinement:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
         Of a `Rig` the image is one of each of its cameras, and the pose that of the rig: all their matches go into one
-        solve. A near start must be within some 16 pixels of the network's grid; the others begin with passes that match
-        over the whole image, see `RefineMode`. Images of cameras mounted on their side or head are turned upright.
-        Raises InputError for an image of the wrong size.
+        solve. `mode` says how far the start may be off. Images of cameras mounted on their side or head are turned
+        upright first. Raises InputError for an image of the wrong size.
         """
         camera.check_image(image)
         quarters = quarters_to_upright(T_map_camera)
         T_body_rig = quarter_turn(quarters)
         views = [self._upright(view, T_map_camera, T_body_rig) for view in posed_images(image, camera)]
         if not quarters:
-            return self._refine(views, crop, T_map_camera, start, keep_trace)
-        found = self._refine(views, crop, T_map_camera @ inverse(T_body_rig), start, keep_trace)
+            return self._refine(views, submap, T_map_camera, mode, keep_trace)
+        found = self._refine(views, submap, T_map_camera @ inverse(T_body_rig), mode, keep_trace)
         return replace(
             found,
             T_map_camera=found.T_map_camera @ T_body_rig,
@@ -109,7 +108,7 @@ class Refiner:
         T_body_view = T_body_rig @ T_rig_camera @ inverse(quarter_turn(quarters))
         return GridView(self.models.for_grid(grid), View.of(camera, *grid), T_body_view, image)
 
-    def _refine(self, views: Sequence[GridView], crop: MapPoints, T_map_body, start, keep_trace: bool) -> Refinement:
+    def _refine(self, views: Sequence[GridView], submap: MapPoints, T_map_body, mode, keep_trace: bool) -> Refinement:
         """`refine` of views that are upright, of a body that is."""
         # 1. the images, once
         clock = Clock()
@@ -117,26 +116,26 @@ class Refiner:
         clock.lap("encode")
         # 2. the points that any pose within reach may see, which is a third of them
         local = np.array(T_map_body, dtype=np.float64)
-        local[:3, 3] -= crop.origin
-        reach = NEAR_REACH if start.near else ROUGH_REACH
+        local[:3, 3] -= submap.origin
+        reach = NEAR_REACH if mode.near else ROUGH_REACH
         passes.take_map([
-            crop.select(may_be_seen(crop.points, inverse(view.pose(local)), view.camera, *reach)) for view in views
+            submap.select(may_be_seen(submap.points, inverse(view.pose(local)), view.camera, *reach)) for view in views
         ])  # fmt: skip
         clock.lap("project")
         # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
-        fit = self._descend(self._cells(start), passes, local, self._settled(start))
+        fit = self._descend(self._cells(mode), passes, local, self._settled(mode))
         trace = list(fit.trace)
-        if start is RefineMode.MULTI_START and fit.solution is not None:
+        if mode is RefineMode.MULTI_START and fit.solution is not None:
             fit, moved = self._search(fit, passes, local)
             trace += [fit.pose] * moved
-        poses = tuple(_shifted(pose, crop.origin) for pose in trace) if keep_trace else ()
+        poses = tuple(_shifted(pose, submap.origin) for pose in trace) if keep_trace else ()
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
             return Refinement(np.array(T_map_body), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
-        calibrated = self.models.covariance.near if start.near else self.models.covariance.rough
+        calibrated = self.models.covariance.near if mode.near else self.models.covariance.rough
         scale = calibrated.factors(fit.agreement, fit.last_step[0])
         return Refinement(
-            T_map_camera=_shifted(fit.pose, crop.origin),
+            T_map_camera=_shifted(fit.pose, submap.origin),
             covariance=np.linalg.inv(fit.solution.information) * np.outer(scale, scale),
             inlier_ratio=fit.agreement,
             matches=fit.matches,
@@ -203,23 +202,23 @@ class Refiner:
         beside = [perturb(start, (x, 0.0, 0.0), (0.0, yaw, 0.0)) for x in (side, -side) for yaw in (turn, -turn)]
         return [make_pose(found[:3, :3], start[:3, 3]), *ahead, *beside]
 
-    def _cells(self, start: RefineMode) -> list[int]:
+    def _cells(self, mode: RefineMode) -> list[int]:
         """Cell size of each pass."""
         c = self.config
         coarse, fine = {
             RefineMode.TRACK: (0, c.near_passes),
             RefineMode.TRACK_ODOMETRY: (0, c.near_passes),
             RefineMode.RECOVER: (c.doubtful_coarse_passes, c.doubtful_fine_passes),
-        }.get(start, (c.coarse_passes, c.fine_passes))
+        }.get(mode, (c.coarse_passes, c.fine_passes))
         return [COARSE_CELL] * coarse + [FINE_CELL] * fine
 
-    def _settled(self, start: RefineMode) -> tuple[float, float]:
+    def _settled(self, mode: RefineMode) -> tuple[float, float]:
         """Corrections below this [m, deg] end a stage."""
         c = self.config
         return {
             RefineMode.MULTI_START: (c.settled_m, c.settled_deg),
             RefineMode.TRACK_ODOMETRY: (c.predicted_settled_m, c.predicted_settled_deg),
-        }.get(start, (c.near_settled_m, c.near_settled_deg))
+        }.get(mode, (c.near_settled_m, c.near_settled_deg))
 
     def _ignorance(self) -> np.ndarray:
         """The covariance of the prior alone."""

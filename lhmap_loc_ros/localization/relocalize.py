@@ -139,11 +139,11 @@ def find_place(
         if not going():
             return None
         T_map_camera = candidate.T_map_base @ seen_by.T_base_camera
-        crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m, damaged=[])
-        if not len(crop.points):
+        submap = lhmap.crop(T_map_camera[:3, 3], crop_radius_m, damaged=[])
+        if not len(submap.points):
             continue
         try:
-            refined = refiner.refine(image, seen_by.camera, crop, T_map_camera)
+            refined = refiner.refine(image, seen_by.camera, submap, T_map_camera)
         except (ModelError, np.linalg.LinAlgError):
             continue
         if refined.matches and np.isfinite(refined.T_map_camera).all():

@@ -241,7 +241,7 @@ def test_without_odometry_velocity_is_kept():
     drive = Drive(odometry=False)
     results = drive.run(60)
     assert results[-1].state is TrackState.TRACKING
-    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is RefineMode.TRACK
+    assert results[-1].motion == "velocity" and drive.refiner.modes[-1] is RefineMode.TRACK
     assert results[-1].T_map_odom is None
     assert np.median([error(r) for r in results[20:]]) < 0.3
     drive.refiner.fault = unusable
@@ -259,13 +259,13 @@ def test_map_to_odom_closes_the_chain():
 def test_coarse_pass_only_until_tracking():
     drive = Drive()
     drive.run(30)
-    assert drive.refiner.starts[1] is RefineMode.WIDE and drive.refiner.starts[-1] is RefineMode.TRACK_ODOMETRY
+    assert drive.refiner.modes[1] is RefineMode.WIDE and drive.refiner.modes[-1] is RefineMode.TRACK_ODOMETRY
     drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
     drive.run(30)
-    assert not any(start.near for start in drive.refiner.starts)
+    assert not any(start.near for start in drive.refiner.modes)
     drive = Drive(TrackerConfig(coarse=CoarsePass.NEVER))
     drive.run(5)
-    assert all(start.near for start in drive.refiner.starts)
+    assert all(start.near for start in drive.refiner.modes)
 
 
 def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
@@ -282,19 +282,19 @@ def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive.run(2)
     assert drive.tracker.state is TrackState.TRACKING
     near, doubtful = RefineMode.TRACK_ODOMETRY, RefineMode.RECOVER
-    assert drive.refiner.starts[-4:] == [near, doubtful, doubtful, near]
+    assert drive.refiner.modes[-4:] == [near, doubtful, doubtful, near]
 
 
 def test_search_on_the_first_image_after_an_initial_pose_alone():
     drive = Drive()
     drive.run(3)
-    assert drive.refiner.starts == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
+    assert drive.refiner.modes == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
     drive.tracker.initialize(drive.stamp_ns, np.eye(4), np.eye(6))
     drive.step()
-    assert drive.refiner.starts[-1] is RefineMode.MULTI_START
+    assert drive.refiner.modes[-1] is RefineMode.MULTI_START
     drive = Drive(TrackerConfig(search=False))
     drive.run(2)
-    assert RefineMode.MULTI_START not in drive.refiner.starts
+    assert RefineMode.MULTI_START not in drive.refiner.modes
 
 
 def test_unsure_start_is_not_lost_before_it_was_tried():
@@ -440,9 +440,9 @@ def test_other_settings_hold_from_the_next_image_on():
     drive.run(20)
     drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}, "coarse": "always"}))
     result = drive.step()
-    assert not result.accepted and drive.refiner.starts[-1] is RefineMode.RECOVER
+    assert not result.accepted and drive.refiner.modes[-1] is RefineMode.RECOVER
     drive.tracker.reconfigure(TrackerConfig())
-    assert drive.step().accepted and drive.refiner.starts[-1].near
+    assert drive.step().accepted and drive.refiner.modes[-1].near
 
 
 def test_velocity_is_that_of_the_robot():
