@@ -14,17 +14,17 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from ..geometry import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
+from ..geometry import MAX_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
 from ..lhmap import MapPoints
 from .manifold import adjoint
-from .passes import COARSE_CELL, FINE_CELL, LEAST_HEAT, Fit, GridView, Passes, not_finite
+from .passes import COARSE_CELL, FINE_CELL, MIN_HEAT, Fit, GridView, Passes, not_finite
 from .refiner_config import Weighting
 from .solver import (
     GAUSS_NEWTON_STEPS,
     INLIER_SCALE,
     INLIER_SIGMAS,
-    LEAST_DEPTH_M,
-    MOST_STEP,
+    MAX_STEP,
+    MIN_DEPTH_M,
     Matches,
     Solution,
     kernel_width,
@@ -121,7 +121,7 @@ class DevicePasses(Passes):
         relative = torch.ones_like(heat)
         if weighting in (Weighting.HEAT, Weighting.BOTH):
             mean = torch.where(known, heat, 0.0).sum() / known.sum().clamp(min=1)
-            relative = (mean.clamp(min=LEAST_HEAT) / heat.clamp(min=LEAST_HEAT)).sqrt()
+            relative = (mean.clamp(min=MIN_HEAT) / heat.clamp(min=MIN_HEAT)).sqrt()
         if weighting is Weighting.BOTH:
             return log_scale.exp() * relative[:, None]
         # the mean of the two in the middle, as numpy has it
@@ -144,11 +144,11 @@ def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, mi
 
 def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float) -> torch.Tensor:
     """The index image (H, W) int64 of `geometry.z_buffer`; of points of the same depth the first is taken."""
-    height, width, margin = camera.height, camera.width, 2 * MOST_REACH
+    height, width, margin = camera.height, camera.width, 2 * MAX_REACH
     column, row = _pixel(uv)
-    drawn = (depth <= max_depth) & (column >= -MOST_REACH) & (column < width + MOST_REACH)
-    drawn &= (row >= -MOST_REACH) & (row < height + MOST_REACH)
-    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MOST_REACH).long()
+    drawn = (depth <= max_depth) & (column >= -MAX_REACH) & (column < width + MAX_REACH)
+    drawn &= (row >= -MAX_REACH) & (row < height + MAX_REACH)
+    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MAX_REACH).long()
     # a canvas with a margin needs no look at the border; what is not drawn loses everywhere, and is spread over it
     # because many writes to one place wait for each other
     wide = width + 2 * margin
@@ -159,7 +159,7 @@ def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float)
     # what another point hides at its own pixel would be hidden beside it, too
     reach.masked_fill_(_number(canvas[place]) != torch.arange(len(depth), device=depth.device), -1)
     key = _ranked(depth + YIELD_M + YIELD_SHARE * depth)
-    for dr, dc in product(range(-MOST_REACH, MOST_REACH + 1), repeat=2):
+    for dr, dc in product(range(-MAX_REACH, MAX_REACH + 1), repeat=2):
         ring = max(abs(dr), abs(dc))
         if ring > 0:
             canvas.scatter_reduce_(0, place + (dr * wide + dc), key.masked_fill(reach < ring, _FAR), "amin")
@@ -230,7 +230,7 @@ def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
         H, g, inliers = map(sum, zip(*(part.normal_equations(pose, kernel_width(k)) for part in parts), strict=True))
         step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
         metres, radians = (part.norm().clamp(min=1e-12) for part in (step[:3], step[3:]))
-        step = step * torch.minimum(MOST_STEP[0] / metres, MOST_STEP[1] / radians).clamp(max=1.0)
+        step = step * torch.minimum(MAX_STEP[0] / metres, MAX_STEP[1] / radians).clamp(max=1.0)
         pose = pose @ _se3_exp(step)
         offset = offset + step
     return pose, H + prior, inliers
@@ -257,7 +257,7 @@ class _Linearised:
 def _normal_equations(points, target, scale, share, known, pose, camera: Camera, width: float):
     rotation = pose[:3, :3]
     x, y, z = ((points - pose[:3, 3]) @ rotation).unbind(1)
-    there = known & (z >= LEAST_DEPTH_M)
+    there = known & (z >= MIN_DEPTH_M)
     z = torch.where(there, z, 1.0)
     x, y, zero = x / z, y / z, torch.zeros_like(z)
     # d(u, v)/d(point in the camera), times d(point)/d(xi) = [-I, [p]x] for T_map_camera exp(xi)

@@ -16,7 +16,7 @@ from ..geometry import interpolate, inverse, se3_exp, se3_log
 from .manifold import transport_covariance
 
 SECOND_NS = 1_000_000_000
-LEAST_S = 0.05
+MIN_S = 0.05
 """Velocity is reckoned over no less time: two poses some ms apart, as of two cameras, differ by their errors alone."""
 
 MIN_JUMP_RAD, MAX_TURN_RAD_S2 = 0.25, 10.0
@@ -196,7 +196,7 @@ class MotionModel:
             self._since = None
         elif self._since is None:
             self._since = end_ns, pose
-        elif end_ns - self._since[0] >= LEAST_S * SECOND_NS:
+        elif end_ns - self._since[0] >= MIN_S * SECOND_NS:
             self.observe(inverse(self._since[1]) @ pose, (end_ns - self._since[0]) / SECOND_NS)
             self._since = end_ns, pose
 

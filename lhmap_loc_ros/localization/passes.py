@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .network_set import GridModels
 
 COARSE_CELL, FINE_CELL = 8, 4
-LEAST_HEAT = 1e-3
+MIN_HEAT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class HostPasses(Passes):
         relative = np.ones_like(heat)
         if weighting in (Weighting.HEAT, Weighting.BOTH):
             # heat is information, one over a squared scale
-            relative = np.sqrt(max(heat.mean(), LEAST_HEAT) / np.maximum(heat, LEAST_HEAT))
+            relative = np.sqrt(max(heat.mean(), MIN_HEAT) / np.maximum(heat, MIN_HEAT))
         known = np.exp(log_scale) if weighting is Weighting.BOTH else np.exp(np.median(log_scale))
         return known * relative[:, None] * np.ones(2)
 

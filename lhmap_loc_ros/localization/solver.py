@@ -22,9 +22,9 @@ Without the second bound everything is an inlier where the network knows that it
 """
 GAUSS_NEWTON_STEPS = 12
 """At most so many."""
-MOST_STEP = 3.0, 0.35
+MAX_STEP = 3.0, 0.35
 """One step never exceeds what the linearisation can bear: metres, radians."""
-LEAST_DEPTH_M = 0.3
+MIN_DEPTH_M = 0.3
 """Points nearer than this have no part."""
 NARROW = 4.0
 """Width of the robust kernel in the end, in scales."""
@@ -60,8 +60,8 @@ def _linearise(points, target, scale, share, T, fx, fy, cx, cy, width, J, weight
     for i in range(n):
         px, py, pz = points[0, i], points[1, i], points[2, i]
         depth = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
-        seen = 1.0 if depth >= LEAST_DEPTH_M else 0.0
-        iz = 1.0 / max(depth, LEAST_DEPTH_M)
+        seen = 1.0 if depth >= MIN_DEPTH_M else 0.0
+        iz = 1.0 / max(depth, MIN_DEPTH_M)
         x = (T[0, 0] * px + T[0, 1] * py + T[0, 2] * pz + T[0, 3]) * iz
         y = (T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]) * iz
         # d(u, v)/d(point in the camera), times d(point)/d(xi) = [-I, [p]x] for T_map_camera exp(xi)
@@ -176,7 +176,7 @@ def solve_body(views: Sequence[Matches], T_map_body: np.ndarray, prior_sigma: tu
             H, g, inliers = H + more[0], g + more[1], inliers + more[2]
         step = -np.linalg.solve(H + prior, g + prior @ offset)
         metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])
-        step *= min(1.0, MOST_STEP[0] / max(metres, 1e-12), MOST_STEP[1] / max(radians, 1e-12))
+        step *= min(1.0, MAX_STEP[0] / max(metres, 1e-12), MAX_STEP[1] / max(radians, 1e-12))
         pose = pose @ se3_exp(step)
         offset += step
         if width == NARROW and np.linalg.norm(step[:3]) < 1e-4 and np.linalg.norm(step[3:]) < 1e-5:
