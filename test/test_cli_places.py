@@ -46,7 +46,7 @@ class Refiner(KnowingRefiner):
 
     def refine(self, image, camera, submap, T_map_camera, mode=None):
         found = super().refine(image, camera, submap, T_map_camera)
-        found.last_step, found.timings_ms, found.passes = (0.01, 0.1), {}, 3
+        found.last_step, found.timings_ms, found.iterations = (0.01, 0.1), {}, 3
         return found
 
 

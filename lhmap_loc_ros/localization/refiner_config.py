@@ -28,7 +28,7 @@ class RefineMode(str, Enum):
     """How far a start pose may be off, and so what a refinement does."""
 
     TRACK = "track"
-    """That of a track: passes at 1/4, up to `near_passes`."""
+    """That of a track: iterations at 1/4, up to `near_passes`."""
     TRACK_ODOMETRY = "track_odometry"
     """Near, and led there by odometry, which from one image to the next errs less than an image does: of a small
     correction more is the image's error than the pose's. So larger ones count as settled."""
@@ -42,7 +42,7 @@ class RefineMode(str, Enum):
 
     @property
     def near(self) -> bool:
-        """Within reach of passes at 1/4."""
+        """Within reach of iterations at 1/4."""
         return self in (RefineMode.TRACK, RefineMode.TRACK_ODOMETRY)
 
 

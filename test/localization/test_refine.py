@@ -12,7 +12,7 @@ from lhmap_loc_ros.configuration import dump, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import NO_POINT, Camera, inverse, perturb, pose_error, project
 from lhmap_loc_ros.lhmap import MapPoints
-from lhmap_loc_ros.localization import passes, refine
+from lhmap_loc_ros.localization import iterations, refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.features import View, cell_points, quarter_turn, quarters_to_upright, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
@@ -39,7 +39,7 @@ class Oracle:
             self.camera, self.pose, self.points = camera, pose, points
             return self.view
 
-        monkeypatch.setattr(passes, "render_map", listen)
+        monkeypatch.setattr(iterations, "render_map", listen)
 
     def for_grid(self, grid):
         return self
@@ -74,7 +74,7 @@ def test_perfect_matches_give_the_pose_in_a_far_away_map(monkeypatch, crop):
     refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=4, fine_passes=4), models)
     start = perturb(TRUTH, (1.5, 0.4, -1.8), (4, -8, 3))
     result = refiner.refine(IMAGE, CAMERA, crop, start, keep_trace=True)
-    # the second coarse pass finds nothing left to correct, and the first fine one agrees
+    # the second coarse iteration finds nothing left to correct, and the first fine one agrees
     assert models.calls == ["8", "8", "4"] and len(result.trace) == 3
     metres, degrees = pose_error(result.T_map_camera, TRUTH)
     assert metres < 0.01 and degrees < 0.01
@@ -117,12 +117,12 @@ def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
     assert models.calls == ["4"]
 
 
-@pytest.mark.parametrize(("start", "passes"), [(RefineMode.TRACK, 2), (RefineMode.TRACK_ODOMETRY, 1)])
-def test_a_larger_correction_settles_a_pose_that_odometry_predicted(monkeypatch, crop, start, passes):
+@pytest.mark.parametrize(("mode", "iterations"), [(RefineMode.TRACK, 2), (RefineMode.TRACK_ODOMETRY, 1)])
+def test_a_larger_correction_settles_a_pose_that_odometry_predicted(monkeypatch, crop, mode, iterations):
     models = Oracle(monkeypatch, crop)
     begun = perturb(TRUTH, (0.04, 0.0, 0.05), (0, 0, 0))
-    result = refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, begun, start)
-    assert result.passes == passes and models.calls == ["4"] * passes
+    result = refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, begun, mode)
+    assert result.iterations == iterations and models.calls == ["4"] * iterations
     assert pose_error(result.T_map_camera, TRUTH)[0] < 0.01
 
 
@@ -165,18 +165,18 @@ def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypat
 def test_search_believes_a_place_far_from_the_start_less(monkeypatch, crop, agreement, metres):
     """From the start everything leads 6 m ahead, where a third agrees, from beside it to a place 1 m away."""
 
-    class TwoPlaces(passes.HostPasses):
-        def take_map(self, crops):
+    class TwoPlaces(iterations.HostIterations):
+        def set_submap(self, crops):
             pass
 
-        def run(self, cell, pose):
+        def step(self, cell, pose):
             beside = abs((inverse(start) @ pose)[0, 3]) > 0.5
             found = perturb(start, (1.0, 0, 0) if beside else (0, 0, 6.0), (0, 0, 0))
             return self._fit(pose, Solution(found, np.eye(6), agreement if beside else 0.35), 100)
 
     start = TRUTH.copy()
     start[:3, 3] -= ORIGIN
-    monkeypatch.setattr(refine, "HostPasses", TwoPlaces)
+    monkeypatch.setattr(refine, "HostIterations", TwoPlaces)
     refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop))
     result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
     assert pose_error(result.T_map_camera, TRUTH)[0] == pytest.approx(metres)
@@ -189,7 +189,7 @@ def test_search_ends_the_best_of_its_new_starts_alone(monkeypatch, crop):
         coarse_passes=1, fine_passes=3, restarts_m=(1.5,), restart_coarse_passes=1, restarts_kept=2
     )
     refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
-    # the start; it turned as found, 1.5 m ahead and behind, four beside; two of those on to the third fine pass
+    # the start; it turned as found, 1.5 m ahead and behind, four beside; two of those on to the third fine iteration
     assert models.calls == [8, 4, 4, 4] + 7 * [8, 4] + 2 * [4, 4]
 
 
@@ -321,10 +321,10 @@ def test_doubtful_matches_count_as_little_as_the_weighting_says(monkeypatch, cro
 
 def test_all_matches_of_a_block_together_weigh_like_one_alone():
     rows, columns = np.array([[4, 4], [4, 7], [7, 4], [3, 4], [9, 40]]).T
-    share = passes.shares(rows, columns, 4)
-    np.testing.assert_allclose(share / share[-1], [1 / 3, 1 / 3, 1 / 3, 1, 1])
-    assert share.mean() == pytest.approx(1)
-    np.testing.assert_array_equal(passes.shares(rows, columns, 0), 1.0)
+    weight = iterations.block_weights(rows, columns, 4)
+    np.testing.assert_allclose(weight / weight[-1], [1 / 3, 1 / 3, 1 / 3, 1, 1])
+    assert weight.mean() == pytest.approx(1)
+    np.testing.assert_array_equal(iterations.block_weights(rows, columns, 0), 1.0)
 
 
 def test_map_points_without_any_heat_are_matched_all_the_same(monkeypatch, crop):
