@@ -117,8 +117,8 @@ def bench_latency(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
-    header = ["", "pass", "map", "p50", "p99", "MB", "ratio"]
-    title = "image message to pose, by passes and MB/km of the map: ms, memory, ratio of the reference's time to it"
+    header = ["", "iter", "map", "p50", "p99", "MB", "ratio"]
+    title = "image message to pose, by iterations and MB/km of the map: ms, memory, ratio of the reference's time to it"
     print_table(title, header, map(_latency_cells, result["rows"]))
     typer.echo(f"the reference method takes {cell(result['ratio_to_reference'])} times as long as the default below it")
     for reason in result["not_run"]:

@@ -44,9 +44,9 @@ class Refiner(KnowingRefiner):
     def __init__(self, config):
         super().__init__()
 
-    def refine(self, image, camera, crop, T_map_camera, start=None):
-        found = super().refine(image, camera, crop, T_map_camera)
-        found.last_step, found.timings_ms, found.passes = (0.01, 0.1), {}, 3
+    def refine(self, image, camera, submap, T_map_camera, mode=None):
+        found = super().refine(image, camera, submap, T_map_camera)
+        found.last_step, found.timings_ms, found.iterations = (0.01, 0.1), {}, 3
         return found
 
 

@@ -24,7 +24,7 @@ class StreetRefiner:
     def __init__(self):
         self.looked = 0
 
-    def refine(self, image, camera, crop, T_map_camera):
+    def refine(self, image, camera, submap, T_map_camera):
         self.looked += 1
         place = make_pose(np.eye(3), (float(image[0, 0, 0]), 0, 0))
         metres, degrees = pose_error(T_map_camera, place)

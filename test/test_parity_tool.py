@@ -24,7 +24,7 @@ class FakeFrames:
 
     cases, truth, some = POSES, POSES, (0, 2)
 
-    def one_pass(self, refiner):
+    def one_iteration(self, refiner):
         return [perturb(pose, (0, 0, refiner.off_m), (0, 0, 0)) for pose in POSES]
 
     def whole(self, refiner, moved_m=0.0):
@@ -47,9 +47,9 @@ def test_every_choice_has_a_row_or_a_reason(tool, monkeypatch, capsys):
     ]  # fmt: skip
     assert result["missing"] == {"tensorrt fp32": "no GPU", "tensorrt fp16": "no GPU"} and result["frames"] == 3
     assert result["whole_frames"] == 2 and rows["openvino bf16"]["truth"]["largest_mm"] == pytest.approx(20)
-    assert rows["torch fp32"]["one_pass"]["largest_mm"] == rows["torch fp32"]["whole"]["largest_mm"] == 0
+    assert rows["torch fp32"]["one_iteration"]["largest_mm"] == rows["torch fp32"]["whole"]["largest_mm"] == 0
     assert rows["torch fp32, moved"]["whole"]["median_mm"] == pytest.approx(1e-3)
-    assert rows["openvino fp32"]["one_pass"]["median_mm"] == pytest.approx(2)
+    assert rows["openvino fp32"]["one_iteration"]["median_mm"] == pytest.approx(2)
     assert rows["openvino fp32"]["whole"]["largest_mm"] == pytest.approx(20)
     tool.show(result)
     printed = capsys.readouterr().out

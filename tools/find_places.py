@@ -54,10 +54,10 @@ class Remembering:
     def __init__(self, refiner: Refiner):
         self._refiner, self._known = refiner, {}
 
-    def refine(self, image, camera, crop, T_map_camera) -> Refinement:
+    def refine(self, image, camera, submap, T_map_camera) -> Refinement:
         key = id(image), T_map_camera.tobytes()
         if key not in self._known:
-            self._known[key] = self._refiner.refine(image, camera, crop, T_map_camera)
+            self._known[key] = self._refiner.refine(image, camera, submap, T_map_camera)
         return self._known[key]
 
 

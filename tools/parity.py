@@ -4,9 +4,9 @@
 
     tools/parity.py MAP BAG [--truth TUM] [--frames 40] [--whole 40] [--threads 2] [--json FILE]
 
-One pass: a single refinement at 1/4 from the true pose, where all get the same input. Whole: every pass of a
+One iteration: a single refinement at 1/4 from the true pose, where all get the same input. Whole: every iteration of a
 first image, from 1 m and 3 degrees beside the truth; there the least difference moves points to other pixels of the
-next pass's picture, so one row tells what a start 1 micrometre further on does to PyTorch itself.
+next iteration's picture, so one row tells what a start 1 micrometre further on does to PyTorch itself.
 What is not available on this machine is listed with the reason.
 """
 
@@ -27,7 +27,7 @@ from lhmap_loc_ros.inference import Backend, Precision
 from lhmap_loc_ros.inference.choice import PRECISIONS
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
-from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig, StartKind
+from lhmap_loc_ros.localization.refine import RefineMode, Refiner, RefinerConfig
 from lhmap_loc_ros.localization.refiner_config import Geometry
 from lhmap_loc_ros.localization.start import near_truth
 
@@ -43,7 +43,7 @@ class Frames:
     """Some images of a bag, each with a piece of map and the pose to start from."""
 
     def __init__(self, bag: Path, lhmap: LHMap, truth: Path, count: int, whole: int):
-        """`count` images, of which `whole` are refined by all passes."""
+        """`count` images, of which `whole` are refined by all iterations."""
         poses, inputs = read_tum(truth), BagInputs()
         with BagReader(bag) as reader:
             setup = read_setup(reader, inputs)
@@ -58,16 +58,16 @@ class Frames:
         self.some = np.unique(np.linspace(0, len(self.cases) - 1, min(whole, len(self.cases))).astype(int))
 
     def whole(self, refiner: Refiner, moved_m: float = 0.0) -> list[np.ndarray]:
-        """The poses (4, 4) of `some` that all passes lead to, the start moved so far."""
+        """The poses (4, 4) of `some` that all iterations lead to, the start moved so far."""
         cases = [self.cases[number] for number in self.some]
         starts = [perturb(start, (moved_m, 0.0, 0.0), (0.0, 0.0, 0.0)) for _, _, start in cases]
-        return self._refined(refiner, cases, starts, StartKind.ROUGH)
+        return self._refined(refiner, cases, starts, RefineMode.WIDE)
 
-    def one_pass(self, refiner: Refiner) -> list[np.ndarray]:
-        """The poses after a single pass at 1/4 from the true ones."""
-        return self._refined(refiner, self.cases, self.truth, StartKind.NEAR)
+    def one_iteration(self, refiner: Refiner) -> list[np.ndarray]:
+        """The poses after a single iteration at 1/4 from the true ones."""
+        return self._refined(refiner, self.cases, self.truth, RefineMode.TRACK)
 
-    def _refined(self, refiner: Refiner, cases: list, starts: list[np.ndarray], kind: StartKind) -> list[np.ndarray]:
+    def _refined(self, refiner: Refiner, cases: list, starts: list[np.ndarray], kind: RefineMode) -> list[np.ndarray]:
         each = zip(cases, starts, strict=True)
         return [refiner.refine(i, self.camera, crop, pose, kind).T_map_camera for (i, crop, _), pose in each]
 
@@ -91,14 +91,14 @@ def compare(frames: Frames, threads: int) -> dict:
 
     reference = refiner_of(*REFERENCE, Geometry.CPU)
     whole = frames.whole(reference)
-    one = frames.one_pass(reference)
+    one = frames.one_iteration(reference)
     name = f"{REFERENCE[0].value} {REFERENCE[1].value}"
     rows, missing = [_row(frames, name, reference, one, one, whole, whole)], {}
     moved = frames.whole(reference, MOVED_M)
     rows.append(_row(frames, f"{name}, moved", reference, one, one, moved, whole))
     refiner = refiner_of(*REFERENCE, Geometry.DEVICE)
     rows.append(
-        _row(frames, f"{name}, geometry too", refiner, frames.one_pass(refiner), one, frames.whole(refiner), whole)
+        _row(frames, f"{name}, geometry too", refiner, frames.one_iteration(refiner), one, frames.whole(refiner), whole)
     )
     for backend, precision in CHOICES:
         name = f"{backend.value} {precision.value}"
@@ -107,7 +107,7 @@ def compare(frames: Frames, threads: int) -> dict:
         except LhmapError as error:
             missing[name] = str(error)
             continue
-        rows.append(_row(frames, name, refiner, frames.one_pass(refiner), one, frames.whole(refiner), whole))
+        rows.append(_row(frames, name, refiner, frames.one_iteration(refiner), one, frames.whole(refiner), whole))
     return {"frames": len(frames.cases), "whole_frames": len(frames.some), "rows": rows, "missing": missing}
 
 
@@ -115,7 +115,7 @@ def _row(frames: Frames, name: str, refiner: Refiner, one: list, one_expected: l
     return {
         "choice": name,
         "used": refiner.networks[0].backend,
-        "one_pass": differences(one, one_expected),
+        "one_iteration": differences(one, one_expected),
         "whole": differences(whole, expected),
         "truth": differences(whole, [frames.truth[number] for number in frames.some]),
     }
@@ -127,9 +127,9 @@ def show(result: dict) -> None:
     def both(figures: dict) -> list[str]:
         return [f"{figures[f'median_{unit}']:.2g} / {figures[f'largest_{unit}']:.2g}" for unit in ("mm", "deg")]
 
-    header = ["", "one pass [mm]", "[deg]", "whole [mm]", "[deg]", "to the truth [mm]"]
+    header = ["", "one iteration [mm]", "[deg]", "whole [mm]", "[deg]", "to the truth [mm]"]
     rows = [
-        [row["choice"], *both(row["one_pass"]), *both(row["whole"]), f"{row['truth']['median_mm']:.0f}"]
+        [row["choice"], *both(row["one_iteration"]), *both(row["whole"]), f"{row['truth']['median_mm']:.0f}"]
         for row in result["rows"]
     ]
     counts = f"{result['frames']} frames, {result['whole_frames']} of them whole"

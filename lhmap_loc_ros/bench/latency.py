@@ -73,13 +73,13 @@ class Measured:
     share: int = 1
     """It localizes one image for so many of the others."""
     steps: dict[str, list[float]] = field(default_factory=dict)
-    passes: list[int] = field(default_factory=list)
+    iterations: list[int] = field(default_factory=list)
     last: Times | None = None
 
     def turn(self, images: int) -> None:
         """Lets it localize some more."""
         self.last = self.worker.localize(max(1, images // self.share))
-        self.passes += self.last.passes
+        self.iterations += self.last.iterations
         for name, values in self.last.steps.items():
             self.steps.setdefault(name, []).extend(values)
 
@@ -89,7 +89,7 @@ class Measured:
         steps = {name: self.steps[name] for name in STEPS if name in self.steps}
         return {
             "method": case.method, "backend": times.backend, "precision": times.precision, "input": times.input,
-            "refinements": times.refinements, "refinements_mean": round(float(np.mean(self.passes)), 2),
+            "refinements": times.refinements, "refinements_mean": round(float(np.mean(self.iterations)), 2),
             "map_mb_per_km": _mb_per_km(case.map), "images": len(total),
             "p50_ms": _percentile(total, 50), "p99_ms": _percentile(total, 99), "rss_mb": round(times.rss_mb, 1),
             "steps": {name: {"p50_ms": _percentile(v, 50), "p99_ms": _percentile(v, 99)} for name, v in steps.items()},

@@ -31,7 +31,7 @@ from ..memory import give_back_large_arrays, resident_mb
 
 REFERENCE = Path(__file__).with_name("reference_384x1280.onnx")
 """The reference method's network; every weight is one number (tools/reference_graph.py)."""
-REFERENCE_PASSES = 3
+REFERENCE_ITERATIONS = 3
 
 
 class Case(Config):
@@ -59,7 +59,7 @@ class Times(Config):
     input: str
     """Height x width of the network's image."""
     refinements: int
-    passes: list[int]
+    iterations: list[int]
     """Refinements of each image."""
 
 
@@ -72,7 +72,7 @@ class _Tracking:
         models = self._refiner.models
         self.refinements = case.refiner.near_passes
         self.backend, self.precision = models.networks[0].backend, models.networks[0].precision
-        self._output, self.passes = _output(lhmap), 0
+        self._output, self.iterations = _output(lhmap), 0
 
     @property
     def input(self) -> str:
@@ -93,9 +93,9 @@ class _Tracking:
         self._feed.until(stamp_ns)
         result = self._localizer.track(image, camera, stamp_ns)
         began = time.perf_counter()
-        self.passes, steps = 0, {"crop": result.timings_ms["crop"]}
+        self.iterations, steps = 0, {"crop": result.timings_ms["crop"]}
         if result.refinement is not None:
-            self.passes, steps = result.refinement.passes, steps | result.refinement.timings_ms
+            self.iterations, steps = result.refinement.iterations, steps | result.refinement.timings_ms
         if self._output is not None:
             self._output.publish_track(result)
             self._output.publish_status(result, result.timings_ms["total"])
@@ -119,11 +119,11 @@ class _Untrained(Correction):
 class _Reference:
     """LHMap-loc's online networks, one after the other."""
 
-    precision, refinements, passes = "fp32", REFERENCE_PASSES, REFERENCE_PASSES
+    precision, refinements, iterations = "fp32", REFERENCE_ITERATIONS, REFERENCE_ITERATIONS
 
     def __init__(self, case: Case, lhmap: LHMap, truth: Trajectory, odometry: Trajectory | None):
         self._map, self._truth = lhmap, truth
-        stages = [_Untrained(case.refiner.threads) for _ in range(REFERENCE_PASSES)]
+        stages = [_Untrained(case.refiner.threads) for _ in range(REFERENCE_ITERATIONS)]
         self._regressor = Regressor(RegressorConfig(), stages)
         self.input, self.backend = f"{stages[0].height}x{stages[0].width}", stages[0].backend
 
@@ -169,7 +169,7 @@ def drives(reader: BagReader, case: Case, truth: Trajectory, localizer) -> Itera
             total = time.perf_counter() - began
             if seen > case.warm_up:
                 counted += 1
-                yield localizer.passes, {"decode": 1e3 * (decoded - began), **steps, "total": 1e3 * total}
+                yield localizer.iterations, {"decode": 1e3 * (decoded - began), **steps, "total": 1e3 * total}
         if not counted:
             raise InputError(f"{case.bag}: {seen} images with a known pose, expected more than {case.warm_up}")
 
@@ -182,12 +182,12 @@ def serve(case: Case) -> None:
         localizer = kind(case, lhmap, truth, read_odometry(reader, case.inputs))
         images = drives(reader, case, truth, localizer)
         for line in sys.stdin:
-            passes, rows = zip(*(next(images) for _ in range(int(line))), strict=True)
+            iterations, rows = zip(*(next(images) for _ in range(int(line))), strict=True)
             names = dict.fromkeys(name for row in rows for name in row)
             times = Times(
                 steps={name: [round(row.get(name, 0.0), 3) for row in rows] for name in names},
                 rss_mb=resident_mb(), backend=localizer.backend, precision=localizer.precision,
-                input=localizer.input, refinements=localizer.refinements, passes=passes,
+                input=localizer.input, refinements=localizer.refinements, iterations=iterations,
             )  # fmt: skip
             print(times.model_dump_json(), flush=True)
 

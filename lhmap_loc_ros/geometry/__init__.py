@@ -15,11 +15,11 @@ from .pose import (
     to_quaternion,
     transform,
 )
-from .projection import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, may_be_seen, project, z_buffer
+from .projection import MAX_REACH, NO_POINT, YIELD_M, YIELD_SHARE, may_be_seen, project, z_buffer
 from .rig import Images, PosedImage, Rig, front_view, joined, joined_images, posed_images
 
 __all__ = [
-    "MOST_REACH",
+    "MAX_REACH",
     "NO_POINT",
     "YIELD_M",
     "YIELD_SHARE",

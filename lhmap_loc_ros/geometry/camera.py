@@ -86,7 +86,7 @@ class Rectifier:
         "kannala_brandt4": "equidistant", "kb4": "equidistant", "opencv_fisheye": "equidistant",
     }  # fmt: skip
     """Other names of these, in small letters with underscores."""
-    MOST_PIXELS, LONGEST_SIDE = 150_000_000, 32_766
+    MAX_PIXELS, LONGEST_SIDE = 150_000_000, 32_766
     """OpenCV turns no larger images, and its maps take six bytes a pixel."""
 
     def __init__(self, width: int, height: int, matrix: np.ndarray, distortion, model: str = "plumb_bob"):
@@ -101,10 +101,10 @@ class Rectifier:
         self._maps = None
         self._lens = None if model == "none" else (matrix, distortion, model == "equidistant")
         size = (width, height)
-        if max(size) > self.LONGEST_SIDE or width * height > self.MOST_PIXELS:
+        if max(size) > self.LONGEST_SIDE or width * height > self.MAX_PIXELS:
             raise InputError(
                 f"camera is of {width}x{height} pixels, expected sides of at most {self.LONGEST_SIDE} and "
-                f"{self.MOST_PIXELS // 10**6} million pixels"
+                f"{self.MAX_PIXELS // 10**6} million pixels"
             )
         if model == "equidistant":
             # even without coefficients r = f * theta, which is no pinhole

@@ -15,7 +15,7 @@ YIELD_M, YIELD_SHARE = 0.3, 0.02
 
 Without this, ground near the camera is drawn over the ground behind it: all it shows moves up by half a splat.
 """
-MOST_REACH = 3
+MAX_REACH = 3
 """A splat covers at most so many pixels on each side of its own."""
 _EMPTY, _NUMBER = np.uint64(2**64 - 1), np.uint64(2**32 - 1)
 
@@ -49,35 +49,35 @@ def _spread(canvas, row, column, reach, rank):
 
 @numba.njit(cache=True, nogil=True)
 def _z_buffer(uv, depth, splat, max_depth, nearest, index):
-    # beside the image a margin of MOST_REACH, for points drawn over the border from outside, and one for what they draw
-    rows, columns = nearest.shape[0] + 2 * MOST_REACH, nearest.shape[1] + 2 * MOST_REACH
-    canvas = np.full((rows + 2 * MOST_REACH, columns + 2 * MOST_REACH), _EMPTY)
+    # beside the image a margin of MAX_REACH, for points drawn over the border from outside, and one for what they draw
+    rows, columns = nearest.shape[0] + 2 * MAX_REACH, nearest.shape[1] + 2 * MAX_REACH
+    canvas = np.full((rows + 2 * MAX_REACH, columns + 2 * MAX_REACH), _EMPTY)
     for i in range(uv.shape[0]):
-        z, column, row = depth[i], uv[i, 0] + (MOST_REACH + 0.5), uv[i, 1] + (MOST_REACH + 0.5)
+        z, column, row = depth[i], uv[i, 0] + (MAX_REACH + 0.5), uv[i, 1] + (MAX_REACH + 0.5)
         # as positive conditions, which NaN fails
         if 0 < z <= max_depth and column >= 0 and column < columns and row >= 0 and row < rows:
-            r, c = int(row) + MOST_REACH, int(column) + MOST_REACH
+            r, c = int(row) + MAX_REACH, int(column) + MAX_REACH
             canvas[r, c] = min(canvas[r, c], _rank(z, i))
     # what another point hides at its own pixel would be hidden beside it, too
     own, alike = canvas.copy(), splat.shape[0] == 1
-    for row in range(MOST_REACH, rows + MOST_REACH):
-        for column in range(MOST_REACH, columns + MOST_REACH):
+    for row in range(MAX_REACH, rows + MAX_REACH):
+        for column in range(MAX_REACH, columns + MAX_REACH):
             if own[row, column] == _EMPTY:
                 continue
             i = np.int64(own[row, column] & _NUMBER)
             # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s, for all points or for each
-            reach = int(min(0.5 * splat[0 if alike else i] / depth[i], MOST_REACH))
+            reach = int(min(0.5 * splat[0 if alike else i] / depth[i], MAX_REACH))
             rank = _rank(depth[i] + YIELD_M + YIELD_SHARE * depth[i], i)
             # constants, so that the loops are unrolled: half the time
-            if reach == MOST_REACH:
-                _spread(canvas, row, column, MOST_REACH, rank)
+            if reach == MAX_REACH:
+                _spread(canvas, row, column, MAX_REACH, rank)
             elif reach == 2:
                 _spread(canvas, row, column, 2, rank)
             elif reach == 1:
                 _spread(canvas, row, column, 1, rank)
     for row in range(nearest.shape[0]):
         for column in range(nearest.shape[1]):
-            rank = canvas[row + 2 * MOST_REACH, column + 2 * MOST_REACH]
+            rank = canvas[row + 2 * MAX_REACH, column + 2 * MAX_REACH]
             if rank != _EMPTY:
                 index[row, column] = np.int64(rank & _NUMBER)
                 nearest[row, column] = depth[index[row, column]]
@@ -115,8 +115,8 @@ def may_be_seen(
     Near by: at most `reach_m` away and turned by at most `reach_deg`. All points that any such pose sees are among
     them, and some that none does.
     """
-    aside = max(camera.cx, camera.width - 1 - camera.cx) + MOST_REACH + 1
-    above = max(camera.cy, camera.height - 1 - camera.cy) + MOST_REACH + 1
+    aside = max(camera.cx, camera.width - 1 - camera.cx) + MAX_REACH + 1
+    above = max(camera.cy, camera.height - 1 - camera.cy) + MAX_REACH + 1
     half = np.arctan(np.hypot(aside / camera.fx, above / camera.fy)) + np.radians(reach_deg)
     if half > np.radians(85):
         return np.ones(len(points), bool)

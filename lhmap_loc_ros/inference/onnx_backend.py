@@ -14,15 +14,15 @@ from ..errors import ModelError
 from .model import DEFAULT_GRID, Grid, Model, free_sizes, parse_metadata
 from .models import INT8_OF, check_int8_file, existing_int8_file
 
-MOST_THREADS = 4
+MAX_THREADS = 4
 """More gain these small networks nothing."""
 _FIRST_PIECE = 24 << 20
 """Bytes."""
 
 
 def available_threads() -> int:
-    """One thread for each core that this process may use, at most `MOST_THREADS`."""
-    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    """One thread for each core that this process may use, at most `MAX_THREADS`."""
+    return min(len(os.sched_getaffinity(0)), MAX_THREADS)
 
 
 @cache

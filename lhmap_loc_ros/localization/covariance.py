@@ -2,7 +2,7 @@
 """From the solver's covariance to one that the errors obey.
 
 The solver takes the errors of the matches as independent. They are not: neighbouring matches err together, by an
-amount that shows in how few of them agree and in how far the last pass still moved the pose. How much, validation
+amount that shows in how few of them agree and in how far the last iteration still moved the pose. How much, validation
 data tells: of rough starts, from which some poses go astray, and of near ones, from which hardly any does.
 """
 

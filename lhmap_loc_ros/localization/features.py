@@ -20,7 +20,7 @@ MAP_CHANNELS = 4
 """Channels of the map input: inverse depth, validity, intensity, height relative to the camera."""
 HORIZON = 0.46
 """Where the horizon lies in the image of a usual camera, as a share of its height."""
-LEAST_WIDTH_M, MOST_WIDTH_M = 0.2, 0.8
+MIN_WIDTH_M, MAX_WIDTH_M = 0.2, 0.8
 """Between these lies the width at which a map point is drawn."""
 _BLOCK_M = 0.5
 _SLOTS = 1 << 18
@@ -78,9 +78,9 @@ class MapView:
     channels: np.ndarray
     """Network input (MAP_CHANNELS, H, W) float32, zero where no point projects."""
     uv: np.ndarray
-    """Pixel position of every point of the crop (N, 2) float32."""
+    """Pixel position of every point of the submap (N, 2) float32."""
     depth: np.ndarray
-    """Depth of every point of the crop (N) float32 [m]."""
+    """Depth of every point of the submap (N) float32 [m]."""
     index: np.ndarray
     """Point that owns each pixel (H, W) int32, NO_POINT where empty."""
 
@@ -100,12 +100,12 @@ def point_widths(points: np.ndarray) -> np.ndarray:
     """Widths (N,) float32 [m] at which points (N, 3) are drawn so that surfaces close.
 
     Twice the distance between neighbours on a surface, from how many points there are around, and so larger in a map of
-    few points: the networks see surfaces at any budget. Between `LEAST_WIDTH_M` and `MOST_WIDTH_M`.
+    few points: the networks see surfaces at any budget. Between `MIN_WIDTH_M` and `MAX_WIDTH_M`.
     """
     slots, counts = np.empty(len(points), np.int64), np.zeros(_SLOTS, np.int32)
     _block_counts(points, _BLOCK_M, slots, counts)
     spacing = _BLOCK_M / np.sqrt(counts[slots].astype(np.float32))
-    return np.clip(2 * spacing, LEAST_WIDTH_M, MOST_WIDTH_M)
+    return np.clip(2 * spacing, MIN_WIDTH_M, MAX_WIDTH_M)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -125,7 +125,7 @@ def render_map(
     intensity: np.ndarray,
     T_map_camera: np.ndarray,
     camera: Camera,
-    splat_m: float | np.ndarray = LEAST_WIDTH_M,
+    splat_m: float | np.ndarray = MIN_WIDTH_M,
     max_depth: float = 80.0,
 ) -> MapView:
     """Project map points (N, 3) float32 with intensities (N) float32 in [0, 1] into the camera.

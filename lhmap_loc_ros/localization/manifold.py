@@ -33,7 +33,7 @@ def right_jacobian(xi: np.ndarray) -> np.ndarray:
     return np.eye(6) - ad / 2 + ad @ ad / 6
 
 
-def carry(covariance: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
+def transport_covariance(covariance: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
     """The covariance (6, 6) of frame b, rigidly fixed to frame a at `T_a_b`, from that of frame a."""
     matrix = adjoint(inverse(T_a_b))
     return symmetric(matrix @ covariance @ matrix.T)
@@ -49,7 +49,7 @@ def lengths(tangent: np.ndarray) -> tuple[float, float]:
     return float(np.linalg.norm(tangent[:3])), float(np.degrees(np.linalg.norm(tangent[3:])))
 
 
-def sigmas(covariance: np.ndarray) -> tuple[float, float]:
+def max_std(covariance: np.ndarray) -> tuple[float, float]:
     """The largest standard deviation of any direction: of translation [m] and of rotation [deg]."""
     position, rotation = (np.linalg.eigvalsh(covariance[k : k + 3, k : k + 3])[-1] for k in (0, 3))
     return float(np.sqrt(max(position, 0.0))), float(np.degrees(np.sqrt(max(rotation, 0.0))))
@@ -64,7 +64,7 @@ def is_covariance(matrix: np.ndarray) -> bool:
     return bool(np.allclose(matrix, matrix.T, atol=1e-6 * scale) and np.linalg.eigvalsh(matrix)[0] > -1e-6 * scale)
 
 
-def not_below(covariance: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """The covariance (6, 6), enlarged where it is smaller than another one: no direction is surer than in `least`."""
-    values, vectors = np.linalg.eigh(symmetric(least - covariance))
+def inflate_to(covariance: np.ndarray, minimum: np.ndarray) -> np.ndarray:
+    """The covariance (6, 6), enlarged where it is smaller than another one: no direction is surer than in `minimum`."""
+    values, vectors = np.linalg.eigh(symmetric(minimum - covariance))
     return symmetric(covariance + (vectors * np.maximum(values, 0)) @ vectors.T)

@@ -11,7 +11,7 @@ from scipy.special import chdtri
 
 from ..configuration import Config
 from ..geometry import inverse, se3_log
-from .manifold import carry, is_covariance, lengths, sigmas
+from .manifold import is_covariance, lengths, max_std, transport_covariance
 
 
 class MeasurementConfig(Config):
@@ -95,7 +95,7 @@ def as_measurement(
         return None
     T_camera_base = inverse(T_base_camera)
     floor = np.diag([config.floor_m**2] * 3 + [np.radians(config.floor_deg) ** 2] * 3)
-    covariance = carry(config.covariance_scale * refinement.covariance, T_camera_base) + floor
+    covariance = transport_covariance(config.covariance_scale * refinement.covariance, T_camera_base) + floor
     if not confirmed:
         covariance = config.unconfirmed_scale * covariance
     return Measurement(refinement.T_map_camera @ T_camera_base, covariance, float(refinement.inlier_ratio))
@@ -154,9 +154,9 @@ class Agreement:
     def _agrees(self, measurement: Measurement, motion) -> bool:
         expected = self._last.T_map_base @ motion.delta
         difference = se3_log(inverse(expected) @ measurement.T_map_base)
-        spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
+        spread = transport_covariance(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
         # at a wrong place covariances are so large that what scatters agrees
-        (metres, degrees), (moved_m, moved_deg) = lengths(difference), sigmas(motion.covariance)
+        (metres, degrees), (moved_m, moved_deg) = lengths(difference), max_std(motion.covariance)
         c = self.config
         near = metres <= c.reconverge_scatter_m + 3 * moved_m and degrees <= c.reconverge_scatter_deg + 3 * moved_deg
         return near and mahalanobis(difference, spread) <= c.gate

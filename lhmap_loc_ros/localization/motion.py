@@ -13,10 +13,10 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import InputError
 from ..geometry import interpolate, inverse, se3_exp, se3_log
-from .manifold import carry
+from .manifold import transport_covariance
 
 SECOND_NS = 1_000_000_000
-LEAST_S = 0.05
+MIN_S = 0.05
 """Velocity is reckoned over no less time: two poses some ms apart, as of two cameras, differ by their errors alone."""
 
 MIN_JUMP_RAD, MAX_TURN_RAD_S2 = 0.25, 10.0
@@ -196,7 +196,7 @@ class MotionModel:
             self._since = None
         elif self._since is None:
             self._since = end_ns, pose
-        elif end_ns - self._since[0] >= LEAST_S * SECOND_NS:
+        elif end_ns - self._since[0] >= MIN_S * SECOND_NS:
             self.observe(inverse(self._since[1]) @ pose, (end_ns - self._since[0]) / SECOND_NS)
             self._since = end_ns, pose
 
@@ -256,5 +256,5 @@ class MotionModel:
 
 def _joined(first: Motion, second: Motion) -> Motion:
     """One motion after the other; odometry has its part in it."""
-    covariance = carry(first.covariance, second.delta) + second.covariance
+    covariance = transport_covariance(first.covariance, second.delta) + second.covariance
     return Motion(first.delta @ second.delta, covariance, "odometry")

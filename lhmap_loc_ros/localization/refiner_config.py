@@ -24,26 +24,26 @@ class Geometry(str, Enum):
     """By PyTorch, on the device of the networks."""
 
 
-class StartKind(str, Enum):
+class RefineMode(str, Enum):
     """How far a start pose may be off, and so what a refinement does."""
 
-    NEAR = "near"
-    """That of a track: passes at 1/4, up to `near_passes`."""
-    PREDICTED = "predicted"
+    TRACK = "track"
+    """That of a track: iterations at 1/4, up to `near_passes`."""
+    TRACK_ODOMETRY = "track_odometry"
     """Near, and led there by odometry, which from one image to the next errs less than an image does: of a small
     correction more is the image's error than the pose's. So larger ones count as settled."""
-    DOUBTFUL = "doubtful"
+    RECOVER = "recover"
     """That of a track which the last image did not confirm: `doubtful_coarse_passes`, then `doubtful_fine_passes`. A
     robot on the move gets its pose in time, and the next image goes on from there."""
-    ROUGH = "rough"
+    WIDE = "wide"
     """Up to metres and ten degrees: `coarse_passes` over the whole image, then `fine_passes`."""
-    SEARCHED = "searched"
+    MULTI_START = "multi_start"
     """As rough; where image and map do not agree after that, new starts around it, several times as long."""
 
     @property
     def near(self) -> bool:
-        """Within reach of passes at 1/4."""
-        return self in (StartKind.NEAR, StartKind.PREDICTED)
+        """Within reach of iterations at 1/4."""
+        return self in (RefineMode.TRACK, RefineMode.TRACK_ODOMETRY)
 
 
 class Weighting(str, Enum):

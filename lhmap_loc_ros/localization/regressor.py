@@ -91,7 +91,7 @@ class Regressor:
         self.stages = _load_stages(config) if stages is None else stages
 
     def localize(
-        self, image: np.ndarray, camera: Camera, crop: MapPoints, T_map_camera: np.ndarray
+        self, image: np.ndarray, camera: Camera, submap: MapPoints, T_map_camera: np.ndarray
     ) -> list[np.ndarray]:
         """The pose (4, 4) after each network; `image` (H, W, 3) uint8 RGB, undistorted.
 
@@ -99,21 +99,21 @@ class Regressor:
         """
         camera.check_image(image)
         pose = np.array(T_map_camera, dtype=np.float64)
-        pose[:3, 3] -= crop.origin
+        pose[:3, 3] -= submap.origin
         views = {size: View.of(camera, *size) for size in {(stage.width, stage.height) for stage in self.stages}}
         images = {size: image_input(view.sample(image)) for size, view in views.items()}
         poses = []
         for stage in self.stages:
             size = stage.width, stage.height
             drawn = render_map(
-                crop.points, crop.intensity, pose, views[size].camera, self.config.splat_m, self.config.max_depth_m
+                submap.points, submap.intensity, pose, views[size].camera, self.config.splat_m, self.config.max_depth_m
             )
             translation, quaternion = stage(images[size], depth_input(drawn))
             if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
                 raise ModelError("the regress network returned values that are not finite")
             pose = pose @ from_quaternion(translation, quaternion)
             poses.append(pose.copy())
-            poses[-1][:3, 3] += crop.origin
+            poses[-1][:3, 3] += submap.origin
         return poses
 
 

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from ..configuration import Config
 from ..errors import ModelError
 from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
-from .manifold import carry
+from .manifold import transport_covariance
 from .states import TrackState
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def find_place(
     refiner: Refiner,
     lhmap: LHMap,
     image: Images,
-    seen_by: PosedCamera,
+    camera: PosedCamera,
     crop_radius_m: float,
     config: RelocalizeConfig,
     going: Callable[[], bool] = lambda: True,
@@ -134,20 +134,20 @@ def find_place(
     `image` (H, W, 3) uint8 RGB is undistorted, of a rig one of each camera. Nothing is found once `going` says no: a
     search takes seconds.
     """
-    T_camera_base, found = inverse(seen_by.T_base_camera), []
+    T_camera_base, found = inverse(camera.T_base_camera), []
     for candidate in islice(candidates, config.max_candidates):
         if not going():
             return None
-        T_map_camera = candidate.T_map_base @ seen_by.T_base_camera
-        crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m, damaged=[])
-        if not len(crop.points):
+        T_map_camera = candidate.T_map_base @ camera.T_base_camera
+        submap = lhmap.crop(T_map_camera[:3, 3], crop_radius_m, damaged=[])
+        if not len(submap.points):
             continue
         try:
-            refined = refiner.refine(image, seen_by.camera, crop, T_map_camera)
+            refined = refiner.refine(image, camera.camera, submap, T_map_camera)
         except (ModelError, np.linalg.LinAlgError):
             continue
         if refined.matches and np.isfinite(refined.T_map_camera).all():
-            covariance = carry(refined.covariance, T_camera_base)
+            covariance = transport_covariance(refined.covariance, T_camera_base)
             found.append(PlacedPose(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio))
     if not found:
         return None
@@ -187,7 +187,7 @@ class Recovery:
         self._around, self._confirmed_at, self._along.passed = T_map_base, None, 0
 
     def after(
-        self, result: PoseEstimate, image: Images, seen_by: PosedCamera, crop_radius_m: float,
+        self, result: PoseEstimate, image: Images, camera: PosedCamera, crop_radius_m: float,
         going: Callable[[], bool] = lambda: True,
     ) -> PlacedPose | None:  # fmt: skip
         """What to start from at this image once the track is lost, or has been in doubt for long, see `find_place`.
@@ -204,10 +204,10 @@ class Recovery:
             since = max(since, self._confirmed_at + config.doubt_s, self._looked_at + config.doubt_s)
         if not config.enabled or now < since:
             return None
-        ahead = front_view(image, seen_by.camera)
+        ahead = front_view(image, camera.camera)
         places = self._relocalizer.candidates(ahead.image, ahead.camera)
         try:
-            found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)
+            found = find_place(places, self._refiner, self._map, image, camera, crop_radius_m, config, going)
         finally:
             # the time between two: an attempt itself may take longer
             self._looked_at = self._clock()

@@ -15,19 +15,19 @@ import numpy as np
 from ..geometry import Camera, inverse, se3_exp
 from .manifold import adjoint
 
-INLIER_SIGMAS, INLIER_SCALE = 2.0, 4.0
-"""An inlier is a match whose residual is below this many scales, the scale below this many pixels, on both axes.
+INLIER_SIGMAS, MAX_INLIER_SIGMA_PX = 2.0, 4.0
+"""An inlier is a match whose residual is below so many sigmas, the sigma below so many pixels, on both axes.
 
 Without the second bound everything is an inlier where the network knows that it knows nothing.
 """
 GAUSS_NEWTON_STEPS = 12
 """At most so many."""
-MOST_STEP = 3.0, 0.35
+MAX_STEP = 3.0, 0.35
 """One step never exceeds what the linearisation can bear: metres, radians."""
-LEAST_DEPTH_M = 0.3
+MIN_DEPTH_M = 0.3
 """Points nearer than this have no part."""
 NARROW = 4.0
-"""Width of the robust kernel in the end, in scales."""
+"""Width of the robust kernel in the end, in sigmas."""
 
 
 def kernel_width(step: int) -> float:
@@ -50,8 +50,8 @@ class Solution:
 # Two functions of plain loops over columns, whose sums may be taken in any order: compilers turn them into vector
 # instructions, which they do not with one loop that adds up all of H, and it takes a quarter of the time.
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _linearise(points, target, scale, share, T, fx, fy, cx, cy, width, J, weight, r):
-    """Fill the Jacobian J (6, 2N), weights and residuals (2N) of points (3, N), all of u before all of v.
+def _linearise(points, target, sigma_px, weight, T, fx, fy, cx, cy, width, J, information, r):
+    """Fill the Jacobian J (6, 2N), information and residuals (2N) of points (3, N), all of u before all of v.
 
     Returns the number of inliers.
     """
@@ -60,8 +60,8 @@ def _linearise(points, target, scale, share, T, fx, fy, cx, cy, width, J, weight
     for i in range(n):
         px, py, pz = points[0, i], points[1, i], points[2, i]
         depth = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
-        seen = 1.0 if depth >= LEAST_DEPTH_M else 0.0
-        iz = 1.0 / max(depth, LEAST_DEPTH_M)
+        seen = 1.0 if depth >= MIN_DEPTH_M else 0.0
+        iz = 1.0 / max(depth, MIN_DEPTH_M)
         x = (T[0, 0] * px + T[0, 1] * py + T[0, 2] * pz + T[0, 3]) * iz
         y = (T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]) * iz
         # d(u, v)/d(point in the camera), times d(point)/d(xi) = [-I, [p]x] for T_map_camera exp(xi)
@@ -72,22 +72,22 @@ def _linearise(points, target, scale, share, T, fx, fy, cx, cy, width, J, weight
         J[4, i], J[4, n + i] = -fx * (1.0 + x * x), -fy * x * y
         J[5, i], J[5, n + i] = fx * y, -fy * x
         r[i], r[n + i] = fx * x + cx - target[0, i], fy * y + cy - target[1, i]
-        su, sv = scale[0, i], scale[1, i]
+        su, sv = sigma_px[0, i], sigma_px[1, i]
         eu, ev = r[i] / su, r[n + i] / sv
-        if seen > 0.0 and max(abs(eu), abs(ev)) < INLIER_SIGMAS and max(su, sv) < INLIER_SCALE:
+        if seen > 0.0 and max(abs(eu), abs(ev)) < INLIER_SIGMAS and max(su, sv) < MAX_INLIER_SIGMA_PX:
             inliers += 1
-        robust = seen * share[i] / (1.0 + (eu * eu + ev * ev) * narrow)
-        weight[i], weight[n + i] = robust / (su * su), robust / (sv * sv)
+        robust = seen * weight[i] / (1.0 + (eu * eu + ev * ev) * narrow)
+        information[i], information[n + i] = robust / (su * su), robust / (sv * sv)
     return inliers
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _normal_equations(J, weight, r, H, g):
-    """Fill H (6, 6) and g (6) of the weighted problem; J (6, M), weights and residuals (M)."""
+def _normal_equations(J, information, r, H, g):
+    """Fill H (6, 6) and g (6) of the weighted problem; J (6, M), information and residuals (M)."""
     weighted = np.empty(J.shape[1])
     for a in range(6):
         for i in range(J.shape[1]):
-            weighted[i] = weight[i] * J[a, i]
+            weighted[i] = information[i] * J[a, i]
         total = 0.0
         for i in range(J.shape[1]):
             total += weighted[i] * r[i]
@@ -107,10 +107,10 @@ class Matches:
     """(N, 3) [m, map]."""
     target: np.ndarray
     """(N, 2) [pixels]."""
-    scale: np.ndarray
+    sigma_px: np.ndarray
     """(N, 2) expected error per axis [pixels]."""
-    share: np.ndarray
-    """(N,) factor on the weight."""
+    weight: np.ndarray
+    """(N,) factor on the information of the match."""
     camera: Camera
     T_body_camera: np.ndarray
     """(4, 4), the view's optical frame in that of the body."""
@@ -120,25 +120,25 @@ class _Linearised:
     """The matches of one view, to be linearised again and again."""
 
     def __init__(self, m: Matches):
-        self._columns = [np.ascontiguousarray(x.T, dtype=np.float64) for x in (m.points, m.target, m.scale)]
-        self._share = np.ascontiguousarray(m.share, dtype=np.float64)
+        self._columns = [np.ascontiguousarray(x.T, dtype=np.float64) for x in (m.points, m.target, m.sigma_px)]
+        self._weight = np.ascontiguousarray(m.weight, dtype=np.float64)
         self._intrinsics = m.camera.fx, m.camera.fy, m.camera.cx, m.camera.cy
         self._T_body_camera, self._to_view = m.T_body_camera, None
         if not np.array_equal(m.T_body_camera, np.eye(4)):
             # T_map_body exp(xi) T_body_camera = T_map_camera exp(adjoint(T_camera_body) xi)
             self._to_view = adjoint(inverse(m.T_body_camera))
         rows = 2 * len(m.points)
-        self._J, self._weight, self._r = np.empty((6, rows)), np.empty(rows), np.empty(rows)
+        self._J, self._information, self._r = np.empty((6, rows)), np.empty(rows), np.empty(rows)
 
     def normal_equations(self, T_map_body: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray, int]:
         """H (6, 6) and g (6) of the tangent vector of the body, and the number of inliers."""
         T_map_camera = T_map_body if self._to_view is None else T_map_body @ self._T_body_camera
-        J, weight, r = self._J, self._weight, self._r
+        J, information, r = self._J, self._information, self._r
         inliers = _linearise(
-            *self._columns, self._share, inverse(T_map_camera), *self._intrinsics, width, J, weight, r
+            *self._columns, self._weight, inverse(T_map_camera), *self._intrinsics, width, J, information, r
         )  # fmt: skip
         H, g = np.empty((6, 6)), np.empty(6)
-        _normal_equations(J, weight, r, H, g)
+        _normal_equations(J, information, r, H, g)
         if self._to_view is not None:
             H, g = self._to_view.T @ H @ self._to_view, self._to_view.T @ g
         return H, g, inliers
@@ -147,14 +147,14 @@ class _Linearised:
 def solve_pose(
     points: np.ndarray,
     target: np.ndarray,
-    scale: np.ndarray,
-    share: np.ndarray,
+    sigma_px: np.ndarray,
+    weight: np.ndarray,
     T_map_camera: np.ndarray,
     camera: Camera,
     prior_sigma: tuple[float, float],
 ) -> Solution:
     """The pose of a camera that projects `points` (N, 3) [m, map] onto `target` (N, 2) [pixels]; see `solve_body`."""
-    return solve_body((Matches(points, target, scale, share, camera, np.eye(4)),), T_map_camera, prior_sigma)
+    return solve_body((Matches(points, target, sigma_px, weight, camera, np.eye(4)),), T_map_camera, prior_sigma)
 
 
 def solve_body(views: Sequence[Matches], T_map_body: np.ndarray, prior_sigma: tuple[float, float]) -> Solution:
@@ -176,7 +176,7 @@ def solve_body(views: Sequence[Matches], T_map_body: np.ndarray, prior_sigma: tu
             H, g, inliers = H + more[0], g + more[1], inliers + more[2]
         step = -np.linalg.solve(H + prior, g + prior @ offset)
         metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])
-        step *= min(1.0, MOST_STEP[0] / max(metres, 1e-12), MOST_STEP[1] / max(radians, 1e-12))
+        step *= min(1.0, MAX_STEP[0] / max(metres, 1e-12), MAX_STEP[1] / max(radians, 1e-12))
         pose = pose @ se3_exp(step)
         offset += step
         if width == NARROW and np.linalg.norm(step[:3]) < 1e-4 and np.linalg.norm(step[3:]) < 1e-5:

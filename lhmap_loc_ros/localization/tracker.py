@@ -20,14 +20,14 @@ from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, Images, Rig, inverse, pose_error
 from .estimate import PosedCamera, PoseEstimate
-from .manifold import carry, lengths, not_below, sigmas
+from .manifold import inflate_to, lengths, max_std, transport_covariance
 from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
 from .motion import Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
-from .refiner_config import StartKind
+from .refiner_config import RefineMode
 from .start import StartPose
 from .states import Signals, StateConfig, StateMachine, TrackState
-from .surroundings import Surroundings
+from .submap_cache import SubmapCache
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -47,7 +47,7 @@ class TrackerConfig(Config):
 
     crop_radius_m: float = Field(60.0, gt=1, le=1000, description="the map is cropped this far around the camera [m]")
     crop_reuse_m: float = Field(
-        4.0, ge=0, le=100, description="and so much farther, so that a crop serves until the camera has gone so far [m]"
+        4.0, ge=0, le=100, description="and so much farther, so that a submap serves until the camera is as far on [m]"
     )
     prefetch_m: float = Field(40.0, ge=0, le=1000, description="so far beyond it the map is read in the background [m]")
     min_crop_points: int = Field(200, ge=1, description="with fewer map points around, images are not used")
@@ -72,7 +72,7 @@ class Tracker:
 
     def __init__(self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap):
         self.config = config
-        self._refiner, self._map, self._surroundings = refiner, lhmap, Surroundings(lhmap)
+        self._refiner, self._map, self._submaps = refiner, lhmap, SubmapCache(lhmap)
         self._motion = MotionModel(config.motion)
         self._states = StateMachine(config.states)
         self._agreement = Agreement(config.measurement)
@@ -156,11 +156,11 @@ class Tracker:
         # 2. The piece of the map around it.
         T_map_camera = self._filter.pose @ camera.T_base_camera
         c, position = self.config, T_map_camera[:3, 3]
-        crop, damaged = self._surroundings.around(position, c.crop_radius_m, c.crop_reuse_m)
+        submap, damaged = self._submaps.get(position, c.crop_radius_m, c.crop_reuse_m)
         self._map.prefetch(position, c.crop_radius_m + c.crop_reuse_m + c.prefetch_m)
         clock.lap("crop")
         # 3. What the image says against that piece of map.
-        refinement, problem = self._refine(image, camera.camera, crop, T_map_camera, self._start(motion))
+        refinement, problem = self._refine(image, camera.camera, submap, T_map_camera, self._mode(motion))
         clock.lap("refine")
         # 4. The same as a measurement of base_link, judged against the prediction.
         confirmed = self.state in (TrackState.TRACKING, TrackState.DEGRADED)
@@ -186,30 +186,30 @@ class Tracker:
         if stamp_ns < self._stamp_ns:
             raise InputError(f"image at {stamp_ns} ns is older than the pose at {self._stamp_ns} ns")
 
-    def _refine(self, image, camera, crop, T_map_camera, start: StartKind) -> tuple[Refinement | None, str]:
+    def _refine(self, image, camera, submap, T_map_camera, mode: RefineMode) -> tuple[Refinement | None, str]:
         """The refinement, or None and the reason."""
-        if len(crop.points) < self.config.min_crop_points:
-            return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
+        if len(submap.points) < self.config.min_crop_points:
+            return None, f"{len(submap.points)} map points around, expected {self.config.min_crop_points}"
         self._first = False
         try:
-            return self._refiner.refine(image, camera, crop, T_map_camera, start), ""
+            return self._refiner.refine(image, camera, submap, T_map_camera, mode), ""
         except (ModelError, np.linalg.LinAlgError) as error:
             # one image that upsets the network must not end the drive; the state tells if it goes on
             return None, str(error)
 
-    def _start(self, motion: Motion) -> StartKind:
+    def _mode(self, motion: Motion) -> RefineMode:
         """How far the prediction may be off."""
         if not self._needs_coarse():
-            return StartKind.PREDICTED if motion.source == "odometry" else StartKind.NEAR
+            return RefineMode.TRACK_ODOMETRY if motion.source == "odometry" else RefineMode.TRACK
         if self._first and self.config.search:
             # later, a robot on the move would leave the next images too far behind
-            return StartKind.SEARCHED
-        return StartKind.DOUBTFUL if self.state is TrackState.TRACKING else StartKind.ROUGH
+            return RefineMode.MULTI_START
+        return RefineMode.RECOVER if self.state is TrackState.TRACKING else RefineMode.WIDE
 
     def _needs_coarse(self) -> bool:
         if self.config.coarse is not CoarsePass.AUTO:
             return self.config.coarse is CoarsePass.ALWAYS
-        metres, degrees = sigmas(self._filter.covariance)
+        metres, degrees = max_std(self._filter.covariance)
         sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
         # near by, refinements follow a prediction that went astray; what they still tell is that little fits there
         fits = self._last_inliers >= self.config.coarse_inlier_share * self._agreement.usual_inliers
@@ -257,7 +257,7 @@ class Tracker:
             innovation=float(np.minimum(innovation, self.config.measurement.gate)),
             scatter_m=metres,
             scatter_deg=degrees,
-            **dict(zip(("sigma_m", "sigma_deg"), sigmas(self._filter.covariance), strict=True)),
+            **dict(zip(("sigma_m", "sigma_deg"), max_std(self._filter.covariance), strict=True)),
         )
 
     def _result(self, state, accepted, refinement, innovation, motion, clock, problem) -> PoseEstimate:
@@ -265,7 +265,7 @@ class Tracker:
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
         covariance = self._filter.covariance
         if state is not TrackState.TRACKING:
-            covariance = not_below(covariance, carry(self._reported, motion.delta))
+            covariance = inflate_to(covariance, transport_covariance(self._reported, motion.delta))
         self._reported = covariance
         return PoseEstimate(
             self._stamp_ns, state, self._filter.pose.copy(), covariance, T_map_odom, accepted, refinement,

@@ -18,7 +18,7 @@ from ..outputs import check_file
 from .initial_pose import InitialPose, height_at
 from .localizer_config import LocalizerConfig
 
-MOST_DRIVEN_M = 1000.0
+MAX_DRIVEN_M = 1000.0
 """A clock may go back by years; nobody is less sure than this."""
 
 
@@ -66,7 +66,7 @@ class KnownStarts:
         if self._good is None:
             return None
         pose, covariance = self._good
-        driven_m = min(self.config.tracker.motion.unknown_speed * seconds, MOST_DRIVEN_M)
+        driven_m = min(self.config.tracker.motion.unknown_speed * seconds, MAX_DRIVEN_M)
         driven = np.diag([driven_m**2] * 3 + [np.radians(10.0) ** 2] * 3)
         return InitialPose(0, pose, covariance + driven, "last good pose")
 

@@ -43,12 +43,12 @@ class PlaceSearch:
         return self._made() is not None
 
     def find(
-        self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
+        self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
         going: Callable[[], bool], region: Region | None = None,
     ) -> PlacedPose | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows, or where there is no search."""
         search = self._made()
-        found = search.find(stamp_ns, image, seen_by, T_odom_base, going, region) if search is not None else None
+        found = search.find(stamp_ns, image, camera, T_odom_base, going, region) if search is not None else None
         with self._found:
             if found is not None:
                 self._asked, self._result = False, found

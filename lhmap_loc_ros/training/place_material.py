@@ -31,7 +31,7 @@ ACROSS_M, ABOVE_M, ALONG_M = 4.0, 0.7, 1.5
 """So far from the camera lie the views of the same place at most: another lane is the same place."""
 HEADINGS = 8
 """Of the views that a map is searched by, evenly around."""
-LEAST_SEEN, TRIES = 0.15, 5
+MIN_SEEN, TRIES = 0.15, 5
 """Of the place camera's pixels an image that trains covers so many; if none of so many parts of it does, the whole."""
 TILT_DEG = 1.5
 """Standard deviation of pitch and roll of a robot that is taken as level."""
@@ -95,7 +95,7 @@ def varied_image(frame: Frame, rng) -> tuple[PlaceView, np.ndarray]:
         other = reframed(frame, *GRIDS[rng.integers(4)], rng)
         mounting = _mounting(other, rng)
         # a part of an image may lie below all that the place camera sees
-        if share_seen(other.camera, mounting) >= LEAST_SEEN:
+        if share_seen(other.camera, mounting) >= MIN_SEEN:
             break
     else:
         return plain_image(frame, rng)

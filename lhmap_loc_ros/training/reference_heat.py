@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..geometry import NO_POINT
-from ..localization.features import LEAST_WIDTH_M, MapView, render_map
+from ..localization.features import MIN_WIDTH_M, MapView, render_map
 from ..localization.regressor import depth_input, image_input, padded
 from ..networks.reference_heat import hottest, total_heat
 from .regress import RegressSampleConfig, pose_loss, target, varied_by
@@ -49,7 +49,7 @@ class ReferenceHeatSample(NamedTuple):
 def reference_heat_sample(frame: Frame, config: RegressSampleConfig, rng) -> ReferenceHeatSample:
     """One varied sample of a frame, its start pose drawn from the stage's errors."""
     frame, image, wider = varied_by(frame, config, rng)
-    width = wider * LEAST_WIDTH_M
+    width = wider * MIN_WIDTH_M
     truth = frame.T_map_camera
     start = start_pose(truth, config.stage, rng)
     views = [render_map(frame.points, frame.intensity, pose, frame.camera, width) for pose in (start, truth)]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial.transform import Rotation
 
 from ..geometry import inverse, to_quaternion
-from ..localization.features import LEAST_WIDTH_M, render_map
+from ..localization.features import MIN_WIDTH_M, render_map
 from ..localization.regressor import depth_input, image_input
 from .samples import start_pose
 from .shards import Frame
@@ -51,7 +51,7 @@ def regress_sample(frame: Frame, config: RegressSampleConfig, rng) -> RegressSam
     """One varied sample of a frame, its start pose drawn from the stage's errors."""
     frame, image, wider = varied_by(frame, config, rng)
     start = start_pose(frame.T_map_camera, config.stage, rng)
-    view = render_map(frame.points, frame.intensity, start, frame.camera, wider * LEAST_WIDTH_M)
+    view = render_map(frame.points, frame.intensity, start, frame.camera, wider * MIN_WIDTH_M)
     return RegressSample(image_input(image), depth_input(view), *target(start, frame.T_map_camera))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..evaluation.protocol import LEVELS
 from ..geometry import NO_POINT, Camera, inverse, perturb, project, z_buffer
-from ..localization.features import LEAST_WIDTH_M, cell_points, point_widths, render_map
+from ..localization.features import MIN_WIDTH_M, cell_points, point_widths, render_map
 from .shards import Frame
 from .variation import varied
 
@@ -70,7 +70,7 @@ def near_start(truth: np.ndarray, rng) -> np.ndarray:
 
 
 def true_flow(
-    frame: Frame, view, owners: Sequence[np.ndarray], widths: float | np.ndarray = LEAST_WIDTH_M
+    frame: Frame, view, owners: Sequence[np.ndarray], widths: float | np.ndarray = MIN_WIDTH_M
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Displacement (2, h, w) [pixels] of the point of each cell from the view to the image; NaN where hidden.
 

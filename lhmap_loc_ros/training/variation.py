@@ -15,9 +15,9 @@ from .shards import Frame
 
 OCCLUDER_M = 0.3
 """Depth of what is put before the camera: nearer than anything of a map."""
-MOST_STRETCH, MOST_ENLARGED = 0.17, 1.7
+MAX_STRETCH, MAX_ENLARGED = 0.17, 1.7
 """Logarithm of width over height that pixels may have, and by how much small images are enlarged."""
-LEAST_FIELD_DEG = 30.0
+MIN_FIELD_DEG = 30.0
 """Narrower cameras are not trained for."""
 WITHOUT_INTENSITY = 0.33
 """Share of the samples whose map has none."""
@@ -83,9 +83,9 @@ def _another_camera(camera: Camera, width: int, height: int, rng) -> tuple[Camer
     The part has about the grid's shape, is as large as the image allows or down to half of that, lies anywhere, and
     is at least 30 degrees wide. Robots pitch and roll more than cars.
     """
-    aspect = width / height * np.exp(rng.uniform(-MOST_STRETCH, MOST_STRETCH))
+    aspect = width / height * np.exp(rng.uniform(-MAX_STRETCH, MAX_STRETCH))
     across = min(camera.width, camera.height * aspect)
-    least = max(width / MOST_ENLARGED, 2 * camera.fx * np.tan(np.radians(LEAST_FIELD_DEG / 2)))
+    least = max(width / MAX_ENLARGED, 2 * camera.fx * np.tan(np.radians(MIN_FIELD_DEG / 2)))
     size = rng.uniform(0.85, 1.0) if rng.random() < 0.6 else rng.uniform(0.5, 1.0)
     across = min(across, max(across * size, least))
     down = across / aspect

@@ -55,7 +55,7 @@ class KnowingRefiner:
     def __init__(self, poses):
         self.cameras, self.random = [pose @ TRUE_CAMERA for pose in poses], np.random.default_rng(2)
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         nearest = min(self.cameras, key=lambda pose: np.linalg.norm(pose[:3, 3] - T_map_camera[:3, 3]))
         sigma = np.array([0.02, 0.02, 0.02, 0.001, 0.001, 0.001])
         pose = nearest @ se3_exp(sigma * self.random.standard_normal(6))
@@ -167,7 +167,7 @@ def test_images_that_do_not_match_are_told(drive):
     folder, refiner = drive
 
     class Blind(KnowingRefiner):
-        def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+        def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
             return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
 
     with LHMap.open(folder / "plain.lhmap") as lhmap, pytest.raises(InputError, match="0 of .* images match"):

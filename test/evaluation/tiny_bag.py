@@ -96,7 +96,7 @@ class KnowingRefiner:
         self.known = [truth_at(int(s)) @ T_BASE_CAMERA for s in stamps]
         self.next = 0
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         pose = self.known[self.next] @ se3_exp(self.SIGMA * self.random.standard_normal(6))
         self.next += 1
         return Refinement(pose, np.diag(self.SIGMA**2), 0.8, 400, (0.01, 0.1))
@@ -107,12 +107,12 @@ class NearRefiner(KnowingRefiner):
 
     image = None
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         if self.image is not None and not np.array_equal(image, self.image):
             self.next += 1
         self.image, number = image, self.next
         if pose_error(T_map_camera, self.known[number])[0] > 4:
             return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
-        found = super().refine(image, camera, crop, T_map_camera)
+        found = super().refine(image, camera, submap, T_map_camera)
         self.next = number
         return found

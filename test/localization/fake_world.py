@@ -57,10 +57,10 @@ class FakeRefiner:
         self.random = np.random.default_rng(seed)
         self.stamp_ns = 0
         self.fault = None
-        self.starts = []
+        self.modes = []
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
-        self.starts.append(start)
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
+        self.modes.append(mode)
         noise = se3_exp(self.SIGMA * self.random.standard_normal(6))
         result = Refined(truth(self.stamp_ns) @ T_BASE_CAMERA @ noise, np.diag(self.SIGMA**2))
         return result if self.fault is None else self.fault(result)

@@ -84,9 +84,9 @@ class Listening(KnowingRefiner):
         super().__init__()
         self.cameras = []
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         self.cameras.append(camera)
-        return super().refine(image, camera, crop, T_map_camera)
+        return super().refine(image, camera, submap, T_map_camera)
 
 
 def test_a_drive_of_two_cameras_gives_one_pose_a_stamp(tmp_path):

@@ -95,10 +95,10 @@ def test_an_image_of_another_size_does_not_use_up_the_start(walls):
 class NearRefiner(KnowingRefiner):
     """Says nothing from more than 4 m beside the truth."""
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         if pose_error(T_map_camera, self.known[self.next])[0] > 4:
             return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0.0, 0.0))
-        found = super().refine(image, camera, crop, T_map_camera)
+        found = super().refine(image, camera, submap, T_map_camera)
         self.next -= 1
         return found
 

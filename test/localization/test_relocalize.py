@@ -26,7 +26,7 @@ class PlaceRefiner:
     def __init__(self, *places):
         self.places, self.looked = places, 0
 
-    def refine(self, image, camera, crop, T_map_camera):
+    def refine(self, image, camera, submap, T_map_camera):
         self.looked += 1
         for pose, ratio in self.places:
             metres, degrees = pose_error(T_map_camera, pose @ T_BASE_CAMERA)
@@ -217,9 +217,9 @@ def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_
             return [PlacedPose(TRUTH, np.eye(6))] * 2
 
     class RigRefiner(PlaceRefiner):
-        def refine(self, image, camera, crop, T_map_camera):
+        def refine(self, image, camera, submap, T_map_camera):
             camera.check_image(image)
-            return super().refine(image, camera, crop, T_map_camera)
+            return super().refine(image, camera, submap, T_map_camera)
 
     recovery = Recovery(Map(), RigRefiner((TRUTH, 0.6)), RelocalizeConfig(), iter(range(99)).__next__, Looks())
     lost = Lost(at(55.0))

@@ -18,10 +18,10 @@ from lhmap_loc_ros.geometry import (
     se3_exp,
     transform,
 )
-from lhmap_loc_ros.localization import passes, refine
+from lhmap_loc_ros.localization import iterations, refine
 from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.features import cell_points, quarter_turn, render_map
-from lhmap_loc_ros.localization.refine import StartKind
+from lhmap_loc_ros.localization.refine import RefineMode
 from lhmap_loc_ros.localization.solver import Matches, solve_body, solve_pose
 
 VIEWS = Camera(320, 240, 200.0, 210.0, 158.0, 122.0), Camera(400, 200, 260.0, 255.0, 205.0, 90.0)
@@ -36,8 +36,8 @@ def matches(rng, camera, T_body_camera, n=150, noise=0.4):
     uv = np.column_stack([rng.uniform(0, camera.width, n), rng.uniform(0, camera.height, n)])
     rays = np.column_stack([(uv - (camera.cx, camera.cy)) / (camera.fx, camera.fy), np.ones(n)])
     points = transform(BODY @ T_body_camera, rays * rng.uniform(4, 30, n)[:, None])
-    scale = rng.uniform(0.3, 0.8, (n, 2))
-    return Matches(points, uv + noise * scale * rng.normal(size=(n, 2)), scale, np.ones(n), camera, T_body_camera)
+    sigma_px = rng.uniform(0.3, 0.8, (n, 2))
+    return Matches(points, uv + noise * sigma_px * rng.normal(size=(n, 2)), sigma_px, np.ones(n), camera, T_body_camera)
 
 
 def residuals(views, pose):
@@ -46,7 +46,7 @@ def residuals(views, pose):
     for m in views:
         local = transform(inverse(pose @ m.T_body_camera), m.points)
         uv = local[:, :2] / local[:, 2:] * (m.camera.fx, m.camera.fy) + (m.camera.cx, m.camera.cy)
-        out.append(((uv - m.target) / m.scale).ravel())
+        out.append(((uv - m.target) / m.sigma_px).ravel())
     return np.concatenate(out)
 
 
@@ -89,8 +89,8 @@ def test_matches_of_one_camera_in_two_parts_give_what_they_give_together():
     rng = np.random.default_rng(3)
     m = matches(rng, VIEWS[0], AHEAD)
     start = perturb(BODY, (0.5, -0.2, 0.6), (2, -3, 1))
-    whole = solve_pose(m.points, m.target, m.scale, m.share, start, m.camera, PRIOR)
-    parts = [Matches(m.points[k], m.target[k], m.scale[k], m.share[k], m.camera, AHEAD)
+    whole = solve_pose(m.points, m.target, m.sigma_px, m.weight, start, m.camera, PRIOR)
+    parts = [Matches(m.points[k], m.target[k], m.sigma_px[k], m.weight[k], m.camera, AHEAD)
              for k in (slice(0, 40), slice(40, None))]  # fmt: skip
     found = solve_body(parts, start, PRIOR)
     np.testing.assert_allclose(found.T_map_camera, whole.T_map_camera, atol=1e-9)
@@ -100,14 +100,14 @@ def test_matches_of_one_camera_in_two_parts_give_what_they_give_together():
 
 def test_a_solve_on_the_device_of_two_views_is_that_of_the_compiled_code():
     torch = pytest.importorskip("torch", reason="backend torch is not installed")
-    from lhmap_loc_ros.localization import device_passes as device
+    from lhmap_loc_ros.localization import device_iterations as device
 
     rng = np.random.default_rng(4)
     views = [matches(rng, camera, T) for camera, T in zip(VIEWS, (AHEAD, ASIDE), strict=True)]
     start = perturb(BODY, (0.5, -0.2, 0.6), (2, -3, 1))
     expected = solve_body(views, start, PRIOR)
     tensors = [
-        (Matches(*map(torch.from_numpy, (m.points, m.target, m.scale, m.share)), m.camera, m.T_body_camera),
+        (Matches(*map(torch.from_numpy, (m.points, m.target, m.sigma_px, m.weight)), m.camera, m.T_body_camera),
          torch.ones(len(m.points), dtype=torch.bool)) for m in views
     ]  # fmt: skip
     pose, information, inliers = device.solve_body(tensors, torch.from_numpy(start), PRIOR)
@@ -130,7 +130,7 @@ class Oracle:
             self.view, self.camera, self.points = render_map(points, intensity, pose, camera, *rest), camera, points
             return self.view
 
-        monkeypatch.setattr(passes, "render_map", listen)
+        monkeypatch.setattr(iterations, "render_map", listen)
 
     def for_grid(self, grid):
         return self
@@ -174,14 +174,14 @@ def test_a_rig_of_one_camera_gives_the_very_same_as_the_camera(monkeypatch, crop
     results = []
     for image, camera in ((IMAGE, CAMERA), ((IMAGE,), Rig((CAMERA,), (np.eye(4),)))):
         refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop, {ON_GRID[0]: np.eye(4)}, noise=0.3))
-        results.append(refiner.refine(image, camera, crop, start, StartKind.ROUGH))
+        results.append(refiner.refine(image, camera, crop, start, RefineMode.WIDE))
     alone, rig = results
     np.testing.assert_array_equal(rig.T_map_camera, alone.T_map_camera)
     np.testing.assert_array_equal(rig.covariance, alone.covariance)
-    assert (rig.inlier_ratio, rig.matches, rig.passes) == (alone.inlier_ratio, alone.matches, alone.passes)
+    assert (rig.inlier_ratio, rig.matches, rig.iterations) == (alone.inlier_ratio, alone.matches, alone.iterations)
 
 
-def refined(monkeypatch, crop, rig, T_rig_camera, start, noise=0.0, kind=StartKind.NEAR):
+def refined(monkeypatch, crop, rig, T_rig_camera, start, noise=0.0, kind=RefineMode.TRACK):
     models = Oracle(monkeypatch, crop, T_rig_camera, noise)
     images = tuple(np.zeros((camera.height, camera.width, 3), np.uint8) for camera in rig.cameras)
     return refine.Refiner(refine.RefinerConfig(), models).refine(images, rig, crop, start, kind), models
@@ -192,8 +192,8 @@ def test_two_cameras_give_one_pose_of_the_rig(monkeypatch, crop):
     known, start = dict(zip(ON_GRID, (LEFT, RIGHT), strict=True)), perturb(TRUTH, (0.3, 0.1, -0.2), (1, -2, 1))
     found, models = refined(monkeypatch, crop, rig, known, start)
     assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01
-    # each pass matches each view
-    assert [fx for _, fx in models.calls] == ON_GRID * found.passes
+    # each iteration matches each view
+    assert [fx for _, fx in models.calls] == ON_GRID * found.iterations
     one, _ = refined(monkeypatch, crop, Rig(CAMERAS[:1], (LEFT,)), {ON_GRID[0]: LEFT}, TRUTH)
     assert found.matches > 1.3 * one.matches
     assert np.linalg.det(found.covariance) < np.linalg.det(one.covariance)

@@ -20,9 +20,9 @@ def scene(rng, n=600, noise=0.0):
     return points, uv + rng.laplace(0, noise, (n, 2)) if noise else uv
 
 
-def solve(points, uv, scale, start, share=None):
-    share = np.ones(len(points)) if share is None else share
-    return solve_pose(points, uv, scale, share, start, CAMERA, PRIOR)
+def solve(points, uv, sigma_px, start, weight=None):
+    weight = np.ones(len(points)) if weight is None else weight
+    return solve_pose(points, uv, sigma_px, weight, start, CAMERA, PRIOR)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -66,8 +66,8 @@ def test_uncertain_axis_counts_less():
     rng = np.random.default_rng(3)
     points, uv = scene(rng)
     uv[:, 0] += 8.0
-    scale = np.column_stack([np.full(len(uv), 50.0), np.full(len(uv), 0.1)])
-    solution = solve(points, uv, scale, TRUTH)
+    sigma_px = np.column_stack([np.full(len(uv), 50.0), np.full(len(uv), 0.1)])
+    solution = solve(points, uv, sigma_px, TRUTH)
     trusted = solve(points, uv, np.full_like(uv, 0.1), TRUTH)
     assert pose_error(solution.T_map_camera, TRUTH)[1] < 0.2 * pose_error(trusted.T_map_camera, TRUTH)[1]
 
@@ -75,10 +75,10 @@ def test_uncertain_axis_counts_less():
 def test_a_match_with_a_share_of_two_counts_like_two():
     rng = np.random.default_rng(8)
     points, uv = scene(rng, noise=0.5)
-    scale, twice = np.full_like(uv, 0.5), rng.random(len(uv)) < 0.3
+    sigma_px, twice = np.full_like(uv, 0.5), rng.random(len(uv)) < 0.3
     again = np.flatnonzero(twice)
-    repeated = (np.concatenate([x, x[again]]) for x in (points, uv, scale))
-    found, expected = solve(points, uv, scale, TRUTH, 1.0 + twice), solve(*repeated, TRUTH)
+    repeated = (np.concatenate([x, x[again]]) for x in (points, uv, sigma_px))
+    found, expected = solve(points, uv, sigma_px, TRUTH, 1.0 + twice), solve(*repeated, TRUTH)
     np.testing.assert_allclose(found.T_map_camera, expected.T_map_camera, atol=1e-6)
     np.testing.assert_allclose(found.information, expected.information, rtol=1e-4, atol=1e-4 * found.information.max())
 
@@ -93,9 +93,9 @@ def test_without_information_the_pose_stays_and_the_covariance_is_the_prior():
 
 def test_matches_that_are_not_sure_are_no_inliers_however_well_they_fit():
     points, uv = scene(np.random.default_rng(4))
-    scale = np.full_like(uv, 0.5)
-    scale[:450] = 12.0
-    assert solve(points, uv, scale, TRUTH).inlier_ratio == pytest.approx(0.25)
+    sigma_px = np.full_like(uv, 0.5)
+    sigma_px[:450] = 12.0
+    assert solve(points, uv, sigma_px, TRUTH).inlier_ratio == pytest.approx(0.25)
 
 
 def test_points_behind_the_camera_are_ignored():

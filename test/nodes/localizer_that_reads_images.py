@@ -28,7 +28,7 @@ class ReadingRefiner:
     def __init__(self):
         self.random, self.config = np.random.default_rng(5), None
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         if image[0, 0, 0] == 13:
             raise ModelError("the flow network returned values that are not finite")
         if image[0, 0, 0] == 17:

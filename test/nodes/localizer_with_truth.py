@@ -27,7 +27,7 @@ class BagRefiner:
         with BagReader(bag) as reader:
             self.stamps = {m.image[0, :8].tobytes(): m.stamp_ns for m in reader.messages(["/camera/image_raw"])}
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         stamp_ns = self.stamps.get(image[0, :8].tobytes())
         if stamp_ns is None:  # the black image of the warm-up
             return Refinement(T_map_camera, np.eye(6), 0.0, 0, (0, 0))

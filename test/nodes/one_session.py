@@ -36,7 +36,7 @@ class SureRefiner:
     def __init__(self, place):
         self.place, self.config = place, None
 
-    def refine(self, image, camera, crop, T_map_camera, start=None, keep_trace=False):
+    def refine(self, image, camera, submap, T_map_camera, mode=None, keep_trace=False):
         return Refinement(self.place @ T_BASE_CAMERA, np.diag(SIGMA**2), 0.8, 400, (0, 0))
 
 

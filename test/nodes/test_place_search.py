@@ -32,9 +32,9 @@ class Knows:
     def __init__(self, place, after=3):
         self.place, self.after, self.images, self.regions = place, after, 0, []
 
-    def find(self, stamp_ns, image, seen_by, T_odom_base, going, region=None):
+    def find(self, stamp_ns, image, camera, T_odom_base, going, region=None):
         self.regions.append(region)
-        assert image.shape[:2] == (seen_by.camera.height, seen_by.camera.width)
+        assert image.shape[:2] == (camera.camera.height, camera.camera.width)
         self.images += 1
         return PlacedPose(self.place, WIDE, 0.6) if self.images >= self.after and going() else None
 

@@ -93,7 +93,7 @@ class KnowingRefiner:
     def __init__(self, ratio=0.5, alike=()):
         self.ratio, self.alike, self.looked = ratio, dict(alike), 0
 
-    def refine(self, image, camera, crop, T_map_camera):
+    def refine(self, image, camera, submap, T_map_camera):
         self.looked += 1
         truth = pose_in(image)
         for shift, share in {0.0: 1.0, **self.alike}.items() if truth is not None else ():

@@ -27,9 +27,9 @@ SECOND = 1_000_000_000
 class Refiner(KnowingRefiner):
     """That of a tracker, too."""
 
-    def refine(self, image, camera, crop, T_map_camera, start=None):
-        found = super().refine(image, camera, crop, T_map_camera)
-        found.last_step, found.timings_ms, found.passes = (0.01, 0.1), {}, 3
+    def refine(self, image, camera, submap, T_map_camera, mode=None):
+        found = super().refine(image, camera, submap, T_map_camera)
+        found.last_step, found.timings_ms, found.iterations = (0.01, 0.1), {}, 3
         return found
 
 

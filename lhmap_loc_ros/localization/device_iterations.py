@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes on the device of the networks, by PyTorch: up go the images, the map and a pose, down comes the solved pose.
+"""Iterations on the networks' device, by PyTorch: up go the images, the map and a pose, down comes the solved pose.
 
 The same steps as compiled for the CPU (`geometry.projection`, `features`, `solver`), without a wait for the device
 between them.
@@ -14,17 +14,17 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from ..geometry import MOST_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
+from ..geometry import MAX_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
 from ..lhmap import MapPoints
+from .iterations import COARSE_CELL, FINE_CELL, MIN_HEAT, Fit, GridView, Iterations, not_finite
 from .manifold import adjoint
-from .passes import COARSE_CELL, FINE_CELL, LEAST_HEAT, Fit, GridView, Passes, not_finite
 from .refiner_config import Weighting
 from .solver import (
     GAUSS_NEWTON_STEPS,
-    INLIER_SCALE,
     INLIER_SIGMAS,
-    LEAST_DEPTH_M,
-    MOST_STEP,
+    MAX_INLIER_SIGMA_PX,
+    MAX_STEP,
+    MIN_DEPTH_M,
     Matches,
     Solution,
     kernel_width,
@@ -45,11 +45,11 @@ class Drawable(NamedTuple):
     """(N,) as the two before; at which the points are drawn [m]."""
 
 
-class DevicePasses(Passes):
+class DeviceIterations(Iterations):
     """Drawing, matching and solving on the networks' `tensor_device`."""
 
     def __init__(self, views, config, clock):
-        """As of `Passes`; raises ModelError where PyTorch does not find the device."""
+        """As of `Iterations`; raises ModelError where PyTorch does not find the device."""
         super().__init__(views, config, clock)
         self._device = torch.device(views[0].models.tensor_device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
@@ -61,15 +61,15 @@ class DevicePasses(Passes):
         features = view.models.image(self._up(view.view.sample(view.image)))
         return dict(zip((COARSE_CELL, FINE_CELL), features, strict=True))
 
-    def take_map(self, crops):
-        self._drawn = [self._drawable(crop) for crop in crops]
+    def set_submap(self, submaps):
+        self._drawn = [self._drawable(submap) for submap in submaps]
 
-    def _drawable(self, crop: MapPoints) -> Drawable:
-        points, intensity, heat = map(self._up, (crop.points, crop.intensity, crop.heat))
-        return Drawable(points, intensity, heat, self._up(self._point_widths(crop)).expand(len(crop.points)))
+    def _drawable(self, submap: MapPoints) -> Drawable:
+        points, intensity, heat = map(self._up, (submap.points, submap.intensity, submap.heat))
+        return Drawable(points, intensity, heat, self._up(self._point_widths(submap)).expand(len(submap.points)))
 
     @torch.inference_mode()
-    def run(self, cell, pose):
+    def step(self, cell, pose):
         found = [
             self._match(cell, pose, *seen)
             for seen in zip(self.views, self._drawn, self._features, strict=True)
@@ -108,20 +108,20 @@ class DevicePasses(Passes):
         known, point = (owner != NO_POINT).flatten(), owner.flatten().clamp(min=0)
         known &= known.sum() >= self.config.min_matches
         target = torch.where(known[:, None], uv[point] + flow.flatten(1).T, 0.0)
-        scale = self._scale(self._weighting(cell), log_scale.flatten(1).T, drawn.heat[point], known)
-        scale = torch.where(known[:, None], scale, 1.0)
-        share = shares(known.view(owner.shape), self.config.block_px // cell, b)
-        matches = Matches(drawn.points[point], target, scale, share, seen.camera, seen.T_body_view)
-        return (matches, known), target.isfinite().all() & scale.isfinite().all(), known.sum()
+        sigma_px = self._sigma(self._weighting(cell), log_scale.flatten(1).T, drawn.heat[point], known)
+        sigma_px = torch.where(known[:, None], sigma_px, 1.0)
+        weight = block_weights(known.view(owner.shape), self.config.block_px // cell, b)
+        matches = Matches(drawn.points[point], target, sigma_px, weight, seen.camera, seen.T_body_view)
+        return (matches, known), target.isfinite().all() & sigma_px.isfinite().all(), known.sum()
 
-    def _scale(self, weighting, log_scale, heat, known):
+    def _sigma(self, weighting, log_scale, heat, known):
         """Expected error (N, 2) [pixels] of each match, whatever it is where none is `known` (N)."""
         if weighting is Weighting.UNCERTAINTY:
             return log_scale.exp()
         relative = torch.ones_like(heat)
         if weighting in (Weighting.HEAT, Weighting.BOTH):
             mean = torch.where(known, heat, 0.0).sum() / known.sum().clamp(min=1)
-            relative = (mean.clamp(min=LEAST_HEAT) / heat.clamp(min=LEAST_HEAT)).sqrt()
+            relative = (mean.clamp(min=MIN_HEAT) / heat.clamp(min=MIN_HEAT)).sqrt()
         if weighting is Weighting.BOTH:
             return log_scale.exp() * relative[:, None]
         # the mean of the two in the middle, as numpy has it
@@ -144,11 +144,11 @@ def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, mi
 
 def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float) -> torch.Tensor:
     """The index image (H, W) int64 of `geometry.z_buffer`; of points of the same depth the first is taken."""
-    height, width, margin = camera.height, camera.width, 2 * MOST_REACH
+    height, width, margin = camera.height, camera.width, 2 * MAX_REACH
     column, row = _pixel(uv)
-    drawn = (depth <= max_depth) & (column >= -MOST_REACH) & (column < width + MOST_REACH)
-    drawn &= (row >= -MOST_REACH) & (row < height + MOST_REACH)
-    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MOST_REACH).long()
+    drawn = (depth <= max_depth) & (column >= -MAX_REACH) & (column < width + MAX_REACH)
+    drawn &= (row >= -MAX_REACH) & (row < height + MAX_REACH)
+    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MAX_REACH).long()
     # a canvas with a margin needs no look at the border; what is not drawn loses everywhere, and is spread over it
     # because many writes to one place wait for each other
     wide = width + 2 * margin
@@ -159,7 +159,7 @@ def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float)
     # what another point hides at its own pixel would be hidden beside it, too
     reach.masked_fill_(_number(canvas[place]) != torch.arange(len(depth), device=depth.device), -1)
     key = _ranked(depth + YIELD_M + YIELD_SHARE * depth)
-    for dr, dc in product(range(-MOST_REACH, MOST_REACH + 1), repeat=2):
+    for dr, dc in product(range(-MAX_REACH, MAX_REACH + 1), repeat=2):
         ring = max(abs(dr), abs(dc))
         if ring > 0:
             canvas.scatter_reduce_(0, place + (dr * wide + dc), key.masked_fill(reach < ring, _FAR), "amin")
@@ -206,15 +206,15 @@ def _number(ranked: torch.Tensor) -> torch.Tensor:
     return torch.where(ranked == _FAR, NO_POINT, ranked & ((1 << _NUMBER_BITS) - 1))
 
 
-def shares(known: torch.Tensor, block: int, border: int) -> torch.Tensor:
-    """`passes.shares` (N) of the cells that are `known` (h, w), whose rows and columns begin with number `border`."""
+def block_weights(known: torch.Tensor, block: int, border: int) -> torch.Tensor:
+    """`iterations.block_weights` (N) of the cells `known` (h, w), whose rows and columns begin with number `border`."""
     if not block:
         return torch.ones_like(known.flatten(), dtype=torch.float64)
     height, width = (n + border for n in known.shape)
     rows, columns = (torch.arange(border, n, device=known.device) // block for n in (height, width))
     number, known = (rows[:, None] * width + columns).flatten(), known.flatten().double()
-    share = known / known.new_zeros(height * width).index_add(0, number, known)[number].clamp(min=1)
-    return share * (known.sum() / share.sum().clamp(min=1e-9))
+    weight = known / known.new_zeros(height * width).index_add(0, number, known)[number].clamp(min=1)
+    return weight * (known.sum() / weight.sum().clamp(min=1e-9))
 
 
 def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
@@ -230,7 +230,7 @@ def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
         H, g, inliers = map(sum, zip(*(part.normal_equations(pose, kernel_width(k)) for part in parts), strict=True))
         step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
         metres, radians = (part.norm().clamp(min=1e-12) for part in (step[:3], step[3:]))
-        step = step * torch.minimum(MOST_STEP[0] / metres, MOST_STEP[1] / radians).clamp(max=1.0)
+        step = step * torch.minimum(MAX_STEP[0] / metres, MAX_STEP[1] / radians).clamp(max=1.0)
         pose = pose @ _se3_exp(step)
         offset = offset + step
     return pose, H + prior, inliers
@@ -240,7 +240,7 @@ class _Linearised:
     """`solver._Linearised` of tensors."""
 
     def __init__(self, m: Matches, known: torch.Tensor):
-        self._matches = m.points.double(), m.target.double(), m.scale.double(), m.share, known
+        self._matches = m.points.double(), m.target.double(), m.sigma_px.double(), m.weight, known
         self._camera, self._T_body_camera, self._to_view = m.camera, None, None
         if not np.array_equal(m.T_body_camera, np.eye(4)):
             both = m.T_body_camera, adjoint(inverse(m.T_body_camera))
@@ -254,10 +254,10 @@ class _Linearised:
         return self._to_view.T @ H @ self._to_view, self._to_view.T @ g, inliers
 
 
-def _normal_equations(points, target, scale, share, known, pose, camera: Camera, width: float):
+def _normal_equations(points, target, sigma_px, weight, known, pose, camera: Camera, width: float):
     rotation = pose[:3, :3]
     x, y, z = ((points - pose[:3, 3]) @ rotation).unbind(1)
-    there = known & (z >= LEAST_DEPTH_M)
+    there = known & (z >= MIN_DEPTH_M)
     z = torch.where(there, z, 1.0)
     x, y, zero = x / z, y / z, torch.zeros_like(z)
     # d(u, v)/d(point in the camera), times d(point)/d(xi) = [-I, [p]x] for T_map_camera exp(xi)
@@ -266,11 +266,11 @@ def _normal_equations(points, target, scale, share, known, pose, camera: Camera,
         torch.stack([zero, -1 / z, y / z, 1 + y * y, -x * y, -x], 1) * camera.fy,
     ], 1)  # fmt: skip
     r = torch.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy], 1) - target
-    e = r / scale
-    inliers = (there & (e.abs().amax(1) < INLIER_SIGMAS) & (scale.amax(1) < INLIER_SCALE)).sum()
-    robust = there * share / (1.0 + (e * e).sum(1) / (width * width))
-    weight = robust[:, None] / (scale * scale)
-    weighted = torch.where(there[:, None, None], J * weight[..., None], 0.0).flatten(0, 1)
+    e = r / sigma_px
+    inliers = (there & (e.abs().amax(1) < INLIER_SIGMAS) & (sigma_px.amax(1) < MAX_INLIER_SIGMA_PX)).sum()
+    robust = there * weight / (1.0 + (e * e).sum(1) / (width * width))
+    information = robust[:, None] / (sigma_px * sigma_px)
+    weighted = torch.where(there[:, None, None], J * information[..., None], 0.0).flatten(0, 1)
     J, r = (torch.where(there[:, None, None], J, 0.0).flatten(0, 1), torch.where(there[:, None], r, 0.0).flatten())
     return weighted.T @ J, weighted.T @ r, inliers
 

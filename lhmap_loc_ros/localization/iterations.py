@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pass of a refinement: draw the map at a pose, match it with the images, solve for a better pose."""
+"""One iteration of a refinement: draw the map at a pose, match it with the images, solve for a better pose."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from .network_set import GridModels
 
 COARSE_CELL, FINE_CELL = 8, 4
-LEAST_HEAT = 1e-3
+MIN_HEAT = 1e-3
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Where some passes led."""
+    """Where some iterations led."""
 
     pose: np.ndarray
-    """(4, 4), T_map_body less the crop's origin; the body is the camera, or what carries several."""
+    """(4, 4), T_map_body less the submap's origin; the body is the camera, or what carries several."""
     solution: Solution | None = None
-    """Of the last pass; None where too few map points were in view."""
+    """Of the last iteration; None where too few map points were in view."""
     matches: int = 0
     last_step: tuple[float, float] = (0.0, 0.0)
     trace: tuple[np.ndarray, ...] = ()
@@ -80,28 +80,28 @@ class GridView:
         return T_map_body @ self.T_body_view
 
 
-class Passes(ABC):
-    """The passes over the images of one moment in one piece of map: `take_map`, then `run` as often as wanted."""
+class Iterations(ABC):
+    """Iterations over the images of one moment in one submap: `set_submap`, then `step` as often as wanted."""
 
     def __init__(self, views: Sequence[GridView], config: RefinerConfig, clock: Clock):
         """Encodes the images."""
         self.views, self.config, self.clock = views, config, clock
 
     @abstractmethod
-    def take_map(self, crops: Sequence[MapPoints]) -> None:
+    def set_submap(self, submaps: Sequence[MapPoints]) -> None:
         """What is drawn in each view, all with the same origin."""
 
     @abstractmethod
-    def run(self, cell: int, pose: np.ndarray) -> Fit:
-        """One pass at 1/`cell` from a pose (4, 4), T_map_body less the origin of what is drawn.
+    def step(self, cell: int, pose: np.ndarray) -> Fit:
+        """One iteration at 1/`cell` from a pose (4, 4), T_map_body less the origin of what is drawn.
 
         Views with too few map points have no part. Without a solution where all have. Raises ModelError where the
         network returns what is not finite.
         """
 
-    def _point_widths(self, crop: MapPoints) -> np.ndarray | float:
+    def _point_widths(self, submap: MapPoints) -> np.ndarray | float:
         """Of the map points when drawn [m]."""
-        return point_widths(crop.points) if self.config.splat_m is None else self.config.splat_m
+        return point_widths(submap.points) if self.config.splat_m is None else self.config.splat_m
 
     def _weighting(self, cell: int) -> Weighting:
         return self.config.coarse_weighting if cell == COARSE_CELL else self.config.fine_weighting
@@ -115,10 +115,10 @@ def _encoder() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="encode")
 
 
-class HostPasses(Passes):
+class HostIterations(Iterations):
     """On the CPU, drawing and solving compiled by numba.
 
-    Where that is quicker, another thread encodes the images while the first pass draws and encodes the map.
+    Where that is quicker, another thread encodes the images while the first iteration draws and encodes the map.
     """
 
     def __init__(self, views, config, clock):
@@ -136,10 +136,10 @@ class HostPasses(Passes):
         future.set_result(encode())
         return future
 
-    def take_map(self, crops):
-        self._drawn = [(crop, self._point_widths(crop)) for crop in crops]
+    def set_submap(self, submaps):
+        self._drawn = [(submap, self._point_widths(submap)) for submap in submaps]
 
-    def run(self, cell, pose):
+    def step(self, cell, pose):
         found = (
             self._match(cell, pose, view, *drawn, features)
             for view, drawn, features in zip(self.views, self._drawn, self._features, strict=True)
@@ -151,11 +151,11 @@ class HostPasses(Passes):
         self.clock.lap("solve")
         return self._fit(pose, solution, sum(len(part.points) for part in matches))
 
-    def _match(self, cell, T_map_body, seen: GridView, crop: MapPoints, widths, features: Future) -> Matches | None:
+    def _match(self, cell, T_map_body, seen: GridView, submap: MapPoints, widths, features: Future) -> Matches | None:
         """The matches of one view; None where too few map points are in it."""
         c = self.config
         pose = seen.pose(T_map_body)
-        view = render_map(crop.points, crop.intensity, pose, seen.camera, widths, c.max_depth_m)
+        view = render_map(submap.points, submap.intensity, pose, seen.camera, widths, c.max_depth_m)
         owner = cell_points(view, cell)
         # at the border a cell sees only part of its surroundings, and errs more
         b = c.border_cells
@@ -173,25 +173,25 @@ class HostPasses(Passes):
         self.clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T
-        scale = self._scale(self._weighting(cell), log_scale[:, rows, columns].T, crop.heat[point])
-        if not (np.isfinite(target).all() and np.isfinite(scale).all()):
+        sigma_px = self._sigma(self._weighting(cell), log_scale[:, rows, columns].T, submap.heat[point])
+        if not (np.isfinite(target).all() and np.isfinite(sigma_px).all()):
             raise not_finite()
-        share = shares(rows, columns, c.block_px // cell)
-        return Matches(crop.points[point], target, scale, share, seen.camera, seen.T_body_view)
+        weight = block_weights(rows, columns, c.block_px // cell)
+        return Matches(submap.points[point], target, sigma_px, weight, seen.camera, seen.T_body_view)
 
-    def _scale(self, weighting: Weighting, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    def _sigma(self, weighting: Weighting, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:
         """Expected error (N, 2) [pixels] of each match."""
         if weighting is Weighting.UNCERTAINTY:
             return np.exp(log_scale)
         relative = np.ones_like(heat)
         if weighting in (Weighting.HEAT, Weighting.BOTH):
-            # heat is information, one over a squared scale
-            relative = np.sqrt(max(heat.mean(), LEAST_HEAT) / np.maximum(heat, LEAST_HEAT))
+            # heat is information, one over a squared sigma
+            relative = np.sqrt(max(heat.mean(), MIN_HEAT) / np.maximum(heat, MIN_HEAT))
         known = np.exp(log_scale) if weighting is Weighting.BOTH else np.exp(np.median(log_scale))
         return known * relative[:, None] * np.ones(2)
 
 
-def shares(rows: np.ndarray, columns: np.ndarray, block: int) -> np.ndarray:
+def block_weights(rows: np.ndarray, columns: np.ndarray, block: int) -> np.ndarray:
     """Factors (N,) on the weights of matches in these cells, one in the mean; blocks are `block` cells wide and high.
 
     What is wrong with a match is wrong with those around it, too: many in a block tell little more than one does, and
@@ -200,8 +200,8 @@ def shares(rows: np.ndarray, columns: np.ndarray, block: int) -> np.ndarray:
     if not block:
         return np.ones(len(rows))
     number = rows // block * (columns.max() // block + 1) + columns // block
-    share = 1.0 / np.bincount(number)[number]
-    return share / share.mean()
+    weight = 1.0 / np.bincount(number)[number]
+    return weight / weight.mean()
 
 
 def not_finite() -> ModelError:

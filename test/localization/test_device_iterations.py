@@ -10,11 +10,11 @@ from lhmap_loc_ros.errors import ConfigError, ModelError
 from lhmap_loc_ros.geometry import Camera, Rig, inverse, perturb, pose_error, project, se3_exp
 from lhmap_loc_ros.localization import features, solver
 from lhmap_loc_ros.localization.covariance import StartCovariances
-from lhmap_loc_ros.localization.passes import GridView, shares
-from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig, StartKind
+from lhmap_loc_ros.localization.iterations import GridView, block_weights
+from lhmap_loc_ros.localization.refine import RefineMode, Refiner, RefinerConfig
 
 torch = pytest.importorskip("torch", reason="backend torch is not installed")
-from lhmap_loc_ros.localization import device_passes as device
+from lhmap_loc_ros.localization import device_iterations as device
 
 GRID = Camera(480, 144, 280.0, 280.0, 238.0, 66.0)
 
@@ -58,11 +58,11 @@ def test_the_same_pose_is_solved_for_with_outliers_and_cells_without_a_match(loc
     known = np.isfinite(uv).all(1) & (rng.random(len(uv)) < 0.8)
     target = np.nan_to_num(uv) + rng.normal(0, 0.5, uv.shape)
     target[rng.random(len(uv)) < 0.2] += 60
-    scale = rng.uniform(0.3, 6, uv.shape)
+    sigma_px = rng.uniform(0.3, 6, uv.shape)
     prior = (2.0, np.radians(10))
-    share = rng.uniform(0.2, 3, len(uv))
-    expected = solver.solve_pose(points[known], target[known], scale[known], share[known], start, GRID, prior)
-    found = solver.Matches(*map(torch.from_numpy, (points, target, scale, share)), GRID, np.eye(4))
+    weight = rng.uniform(0.2, 3, len(uv))
+    expected = solver.solve_pose(points[known], target[known], sigma_px[known], weight[known], start, GRID, prior)
+    found = solver.Matches(*map(torch.from_numpy, (points, target, sigma_px, weight)), GRID, np.eye(4))
     pose, information, inliers = device.solve_body([(found, torch.from_numpy(known))], torch.from_numpy(start), prior)
     metres, degrees = pose_error(pose.numpy(), expected.T_map_camera)
     assert metres < 1e-4 and degrees < 1e-3
@@ -75,8 +75,8 @@ def test_the_same_pose_is_solved_for_with_outliers_and_cells_without_a_match(loc
 def test_matches_have_the_same_shares(block, border):
     known = np.random.default_rng(4).random((44 - 2 * border, 152 - 2 * border)) < 0.4
     rows, columns = (x + border for x in np.nonzero(known))
-    found = device.shares(torch.from_numpy(known), block, border).numpy()[known.flatten()]
-    np.testing.assert_allclose(found, shares(rows, columns, block), rtol=1e-9)
+    found = device.block_weights(torch.from_numpy(known), block, border).numpy()[known.flatten()]
+    np.testing.assert_allclose(found, block_weights(rows, columns, block), rtol=1e-9)
 
 
 @pytest.mark.parametrize("xi", ((1, 2, 3, 0, 0, 0), (1, 2, 3, 1e-5, -2e-5, 1e-6), (0.1, -2, 1, 0.2, 1.4, -0.7)))
@@ -86,7 +86,7 @@ def test_the_exponential_is_that_of_the_compiled_code(xi):
 
 
 @pytest.mark.parametrize("weighting", ("uniform", "uncertainty", "heat", "both"))
-@pytest.mark.parametrize("kind", (StartKind.ROUGH, StartKind.NEAR))
+@pytest.mark.parametrize("kind", (RefineMode.WIDE, RefineMode.TRACK))
 def test_a_pass_of_the_shipped_networks_ends_at_the_same_pose(kind, weighting):
     pytest.importorskip("onnx", reason="backend torch is not installed")
     crop, start = wall(20000), perturb(TRUTH, (0.1, -0.1, 0.2), (0.3, 0.5, -0.2))
@@ -149,7 +149,7 @@ def test_the_matches_of_all_views_of_a_rig_go_into_one_solve():
     def refined(*poses):
         refiner = Refiner(RefinerConfig(geometry="device"), Networks(0.0))
         rig = Rig((CAMERA,) * len(poses), poses)
-        return refiner.refine((IMAGE,) * len(poses), rig, wall(5000), TRUTH, StartKind.NEAR)
+        return refiner.refine((IMAGE,) * len(poses), rig, wall(5000), TRUTH, RefineMode.TRACK)
 
     ahead, turned, both = refined(np.eye(4)), refined(aside), refined(np.eye(4), aside, behind)
     assert both.matches == ahead.matches + turned.matches
@@ -163,16 +163,17 @@ def views(networks):
 
 
 def test_auto_draws_on_the_cpu_where_the_networks_are_there():
-    assert type(Refiner(RefinerConfig(), Networks(0.0))._passes(views(Networks(0.0)), None)).__name__ == "HostPasses"
+    refiner = Refiner(RefinerConfig(), Networks(0.0))
+    assert type(refiner._iterations(views(Networks(0.0)), None)).__name__ == "HostIterations"
 
 
 def test_a_device_that_pytorch_does_not_find_is_refused_where_it_was_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     networks = Networks(0.0)
     networks.tensor_device = "cuda:0"
-    assert type(Refiner(RefinerConfig(), networks)._passes(views(networks), None)).__name__ == "HostPasses"
+    assert type(Refiner(RefinerConfig(), networks)._iterations(views(networks), None)).__name__ == "HostIterations"
     with pytest.raises(ModelError, match="cuda:0.*finds no CUDA GPU"):
-        Refiner(RefinerConfig(geometry="device"), networks)._passes(views(networks), None)
+        Refiner(RefinerConfig(geometry="device"), networks)._iterations(views(networks), None)
 
 
 def test_a_backend_without_tensors_has_no_such_device():
