@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import LhmapError
 from ..localization.estimate import PosedCamera
-from ..localization.relocalize import PlacedPose
+from ..localization.relocalize import PoseHypothesis
 from ..places.database import Region
 from ..places.start_search import StartSearch
 
@@ -23,7 +23,7 @@ class PlaceSearch:
         self._make = make
         self._search: StartSearch | None = None
         self._asked, self._found = False, threading.Condition()
-        self._result: PlacedPose | None = None
+        self._result: PoseHypothesis | None = None
         self.problem = "" if make is not None else "global_localization is false"
         """Why there is no search; empty if there is one."""
 
@@ -44,11 +44,11 @@ class PlaceSearch:
 
     def find(
         self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
-        going: Callable[[], bool], region: Region | None = None,
-    ) -> PlacedPose | None:  # fmt: skip
+        should_continue: Callable[[], bool], region: Region | None = None,
+    ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows, or where there is no search."""
         search = self._made()
-        found = search.find(stamp_ns, image, camera, T_odom_base, going, region) if search is not None else None
+        found = search.find(stamp_ns, image, camera, T_odom_base, should_continue, region) if search is not None else None
         with self._found:
             if found is not None:
                 self._asked, self._result = False, found
@@ -61,7 +61,7 @@ class PlaceSearch:
         if self._search is not None and not self._asked:
             self._search.restart()
 
-    def ask(self, wait_s: float) -> PlacedPose | None:
+    def ask(self, wait_s: float) -> PoseHypothesis | None:
         """The place found from images to come; None after `wait_s`, or where there is no search, see `problem`."""
         with self._found:
             self._asked, self._result = True, None
