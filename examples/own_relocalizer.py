@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from lhmap_loc_ros import Localizer, PlacedPose, PosedCamera
+from lhmap_loc_ros import Localizer, PosedCamera, PoseHypothesis
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
 from lhmap_loc_ros.localization.start import given
@@ -32,7 +32,7 @@ class Docks:
             for ahead in (-1.0, 1.0):
                 beside = (x + ahead * np.cos(np.radians(yaw)), y + ahead * np.sin(np.radians(yaw)), z, yaw)
                 start = given(beside)
-                yield PlacedPose(start.T_map_base, start.covariance)
+                yield PoseHypothesis(start.T_map_base, start.covariance)
 
 
 def main(map_path, bag, docks, *start):

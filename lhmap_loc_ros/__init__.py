@@ -28,7 +28,7 @@ _WHERE = {
     "PosedCamera": "localization.estimate", "PoseEstimate": "localization.estimate",
     "TrackState": "localization.states",
     "Localizer": "localization.localizer", "LocalizerConfig": "localization.localizer",
-    "Relocalizer": "localization.relocalize", "PlacedPose": "localization.relocalize",
+    "Relocalizer": "localization.relocalize", "PoseHypothesis": "localization.relocalize",
     "build_map": "mapping.builder", "BuildConfig": "mapping.config",
     "LhmapError": "errors", "InputError": "errors", "MapFormatError": "errors", "BagError": "errors",
     "ModelError": "errors", "ConfigError": "errors",
@@ -39,7 +39,7 @@ find_cache_folder()
 
 __all__ = [
     "BagError", "BuildConfig", "Camera", "ConfigError", "InputError", "LHMap", "LhmapError", "Localizer",
-    "LocalizerConfig", "MapFormatError", "MapMetadata", "MapPoints", "ModelError", "PlacedPose", "PoseEstimate",
+    "LocalizerConfig", "MapFormatError", "MapMetadata", "MapPoints", "ModelError", "PoseHypothesis", "PoseEstimate",
     "PosedCamera", "Rectifier", "Relocalizer", "TrackState", "build_map", "write_map",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .lhmap import LHMap, MapMetadata, MapPoints, write_map
     from .localization.estimate import PosedCamera, PoseEstimate
     from .localization.localizer import Localizer, LocalizerConfig
-    from .localization.relocalize import PlacedPose, Relocalizer
+    from .localization.relocalize import PoseHypothesis, Relocalizer
     from .localization.states import TrackState
     from .mapping.builder import build_map
     from .mapping.config import BuildConfig

@@ -26,7 +26,7 @@ from tiny_bag import (
 )
 
 from lhmap_loc_ros.localization import localizer
-from lhmap_loc_ros.localization.relocalize import PlacedPose
+from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.places.start_search import StartSearch
 
 EXAMPLES = TEST.parent / "examples"
@@ -84,9 +84,9 @@ class KnowsThePlace:
     def __init__(self):
         self.images = 0
 
-    def find(self, stamp_ns, image, seen_by, T_odom_base, going):
+    def find(self, stamp_ns, image, seen_by, T_odom_base, should_continue):
         self.images += 1
-        return PlacedPose(truth_at(stamp_ns), np.eye(6)) if self.images > 2 else None
+        return PoseHypothesis(truth_at(stamp_ns), np.eye(6)) if self.images > 2 else None
 
     def restart(self):
         self.images = 0

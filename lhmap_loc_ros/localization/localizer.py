@@ -17,7 +17,7 @@ from ..lhmap import LHMap
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
-from .relocalize import PlacedPose, Recovery, RelocalizeConfig, Relocalizer
+from .relocalize import PoseHypothesis, Recovery, RelocalizeConfig, Relocalizer
 from .start import StartPose, start_covariance
 from .states import TrackState
 from .tracker import Tracker, TrackerConfig
@@ -120,20 +120,20 @@ class Localizer:
             self._begin(stamp_ns)
 
     def locate(
-        self, image: Images, camera: PosedCamera, stamp_ns: int, going: Callable[[], bool] = lambda: True
-    ) -> PlacedPose | None:
+        self, image: Images, camera: PosedCamera, stamp_ns: int, should_continue: Callable[[], bool] = lambda: True
+    ) -> PoseHypothesis | None:
         """Where the robot is in the whole map, without a start pose; None as long as nobody knows.
 
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
-        somewhere; odometry carries them on. It takes a second or two, and ends early once `going` says no. It starts
-        nothing: hand the place to `start`.
+        somewhere; odometry carries them on. It takes a second or two, and ends early once `should_continue`
+        says no. It starts nothing: hand the place to `start`.
         Raises InputError for a map without places, ModelError for networks that cannot be used.
         """
         if self._search is None:
             from ..places.start_search import StartSearch
 
             self._search = StartSearch.in_map(self.map, self.refiner)
-        return self._search.find(stamp_ns, image, camera, self._tracker.odometry_at(stamp_ns), going)
+        return self._search.find(stamp_ns, image, camera, self._tracker.odometry_at(stamp_ns), should_continue)
 
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """A pose (4, 4) of base in the odometry frame; add what is no later than an image before the image.
@@ -168,27 +168,31 @@ class Localizer:
         return estimate
 
     def recover(
-        self, estimate: PoseEstimate, image: Images, camera: PosedCamera, going: Callable[[], bool] = lambda: True
-    ) -> PlacedPose | None:
+        self,
+        estimate: PoseEstimate,
+        image: Images,
+        camera: PosedCamera,
+        should_continue: Callable[[], bool] = lambda: True,
+    ) -> PoseHypothesis | None:
         """After `track`: where a lost robot was at this image, if it is time to look and the place is found.
 
-        First around the last good pose, then, where the map has places, anywhere in it. Nothing is found once `going`
-        says no. It changes no track: `restart_from` does.
+        First around the last good pose, then, where the map has places, anywhere in it. Nothing is found once
+        `should_continue` says no. It changes no track: `restart_from` does.
         """
-        found = self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, going)
+        found = self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, should_continue)
         if estimate.state is not TrackState.LOST:
             if self._search is not None:
                 self._search.restart()
         elif found is None and self._searches:
             try:
-                found = self.locate(image, camera, self._stamp_ns, going)
+                found = self.locate(image, camera, self._stamp_ns, should_continue)
             except LhmapError as error:
                 # places of other networks, or damaged ones: the track goes on without them
                 self._searches = False
                 _log.warning("%s", error)
         return found
 
-    def restart_from(self, place: PlacedPose, stamp_ns: int) -> None:
+    def restart_from(self, place: PoseHypothesis, stamp_ns: int) -> None:
         """Track on from a place found at an image; unlike `start`, it is not yet believed: see `RelocalizeConfig`."""
         self._tracker.initialize(stamp_ns, place.T_map_base, place.covariance)
 

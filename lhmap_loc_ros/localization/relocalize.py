@@ -39,7 +39,7 @@ UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 
 
 @dataclass(frozen=True)
-class PlacedPose:
+class PoseHypothesis:
     """A pose that the robot may have."""
 
     T_map_base: np.ndarray
@@ -53,7 +53,7 @@ class PlacedPose:
 class Relocalizer(Protocol):
     """Knows where an image may have been taken."""
 
-    def candidates(self, image: np.ndarray, camera: Camera) -> Sequence[PlacedPose]:
+    def candidates(self, image: np.ndarray, camera: Camera) -> Sequence[PoseHypothesis]:
         """The best first; `image` (H, W, 3) uint8 RGB, undistorted, of `camera`.
 
         Several within some metres of each place: one alone is not believed (`RelocalizeConfig.supporters`).
@@ -93,7 +93,7 @@ class AlongPath:
         self.passed = 0
         """How many of those beyond the nearest had their turn."""
 
-    def candidates(self, image: np.ndarray, camera: Camera) -> list[PlacedPose]:
+    def candidates(self, image: np.ndarray, camera: Camera) -> list[PoseHypothesis]:
         """See `Relocalizer`; the image is not looked at."""
         path = _every(self._path, self.config.spacing_m)
         if self.around is not None:
@@ -105,7 +105,7 @@ class AlongPath:
         out = []
         for x, y, z, yaw in path:
             for heading in (yaw, yaw + np.pi):
-                out.append(PlacedPose(make_pose(Rotation.from_euler("z", heading), (x, y, z)), covariance))
+                out.append(PoseHypothesis(make_pose(Rotation.from_euler("z", heading), (x, y, z)), covariance))
         nearest, others = out[: self._nearest], out[self._nearest :]
         turn = self.passed % max(len(others), 1)
         return nearest + others[turn:] + others[:turn]
@@ -120,23 +120,23 @@ class AlongPath:
 
 
 def find_place(
-    candidates: Sequence[PlacedPose],
+    candidates: Sequence[PoseHypothesis],
     refiner: Refiner,
     lhmap: LHMap,
     image: Images,
     seen_by: PosedCamera,
     crop_radius_m: float,
     config: RelocalizeConfig,
-    going: Callable[[], bool] = lambda: True,
-) -> PlacedPose | None:
+    should_continue: Callable[[], bool] = lambda: True,
+) -> PoseHypothesis | None:
     """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
 
-    `image` (H, W, 3) uint8 RGB is undistorted, of a rig one of each camera. Nothing is found once `going` says no: a
-    search takes seconds.
+    `image` (H, W, 3) uint8 RGB is undistorted, of a rig one of each camera. Nothing is found once
+    `should_continue` says no: a search takes seconds.
     """
     T_camera_base, found = inverse(seen_by.T_base_camera), []
     for candidate in islice(candidates, config.max_candidates):
-        if not going():
+        if not should_continue():
             return None
         T_map_camera = candidate.T_map_base @ seen_by.T_base_camera
         crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m, damaged=[])
@@ -148,7 +148,7 @@ def find_place(
             continue
         if refined.matches and np.isfinite(refined.T_map_camera).all():
             covariance = carry(refined.covariance, T_camera_base)
-            found.append(PlacedPose(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio))
+            found.append(PoseHypothesis(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio))
     if not found:
         return None
     best = max(found, key=lambda place: place.inlier_ratio)
@@ -188,8 +188,8 @@ class Recovery:
 
     def after(
         self, result: PoseEstimate, image: Images, seen_by: PosedCamera, crop_radius_m: float,
-        going: Callable[[], bool] = lambda: True,
-    ) -> PlacedPose | None:  # fmt: skip
+        should_continue: Callable[[], bool] = lambda: True,
+    ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image once the track is lost, or has been in doubt for long, see `find_place`.
 
         None if nothing, or not yet.
@@ -207,7 +207,7 @@ class Recovery:
         ahead = front_view(image, seen_by.camera)
         places = self._relocalizer.candidates(ahead.image, ahead.camera)
         try:
-            found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, going)
+            found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, should_continue)
         finally:
             # the time between two: an attempt itself may take longer
             self._looked_at = self._clock()

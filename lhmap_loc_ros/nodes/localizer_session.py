@@ -29,7 +29,7 @@ from ..localization.inputs import doubt_of_frame
 from ..localization.localizer import Localizer
 from ..localization.localizer import LocalizerConfig as Settings
 from ..localization.refine import Refiner
-from ..localization.relocalize import PlacedPose, Relocalizer
+from ..localization.relocalize import PoseHypothesis, Relocalizer
 from ..localization.states import TrackState
 from ..memory import give_back_compiler
 from ..places.start_search import StartSearch
@@ -248,7 +248,7 @@ class Session:
         self._next_start.put(known)
         return f"starting from the {known.origin}"
 
-    def search(self, wait_s: float) -> tuple[PlacedPose | None, str]:
+    def search(self, wait_s: float) -> tuple[PoseHypothesis | None, str]:
         """Waits for the place that images to come show, wherever the track is; says why there is none."""
         if not self.active:
             return None, "the localizer is inactive"
@@ -316,7 +316,7 @@ class Session:
             found = self._localizer.locate(image, mounted, frame.stamp_ns, self._goes_on)
         self._offer(found, frame.stamp_ns)
 
-    def _offer(self, found: PlacedPose | None, stamp_ns: int) -> None:
+    def _offer(self, found: PoseHypothesis | None, stamp_ns: int) -> None:
         """The next image starts from the place found, unless somebody says otherwise."""
         if found is not None:
             self._next_start.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map"))

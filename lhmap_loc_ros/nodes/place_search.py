@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import LhmapError
 from ..localization.estimate import PosedCamera
-from ..localization.relocalize import PlacedPose
+from ..localization.relocalize import PoseHypothesis
 from ..places.start_search import StartSearch
 
 
@@ -22,7 +22,7 @@ class PlaceSearch:
         self._make = make
         self._search: StartSearch | None = None
         self._asked, self._found = False, threading.Condition()
-        self._result: PlacedPose | None = None
+        self._result: PoseHypothesis | None = None
         self.problem = "" if make is not None else "global_localization is false"
         """Why there is no search; empty if there is one."""
 
@@ -38,11 +38,11 @@ class PlaceSearch:
 
     def find(
         self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
-        going: Callable[[], bool],
-    ) -> PlacedPose | None:  # fmt: skip
+        should_continue: Callable[[], bool],
+    ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows, or where there is no search."""
         search = self._made()
-        found = search.find(stamp_ns, image, seen_by, T_odom_base, going) if search is not None else None
+        found = search.find(stamp_ns, image, seen_by, T_odom_base, should_continue) if search is not None else None
         with self._found:
             if found is not None:
                 self._asked, self._result = False, found
@@ -55,7 +55,7 @@ class PlaceSearch:
         if self._search is not None and not self._asked:
             self._search.restart()
 
-    def ask(self, wait_s: float) -> PlacedPose | None:
+    def ask(self, wait_s: float) -> PoseHypothesis | None:
         """The place found from images to come; None after `wait_s`, or where there is no search, see `problem`."""
         with self._found:
             self._asked, self._result = True, None

@@ -11,7 +11,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Empty, Trigger
 
-from ..localization.relocalize import PlacedPose
+from ..localization.relocalize import PoseHypothesis
 
 WAIT_S = 60.0
 """So long a service looks for the place."""
@@ -23,7 +23,7 @@ class SearchServices:
     A callback that waits would hold up all others of its executor: these have a node and a thread of their own.
     """
 
-    def __init__(self, node: Node, ask: Callable[[float], tuple[PlacedPose | None, str]]):
+    def __init__(self, node: Node, ask: Callable[[float], tuple[PoseHypothesis | None, str]]):
         """`ask` waits for a place, at most so many seconds, and says why there is none."""
         self._ask = ask
         self._node = rclpy.create_node(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Camera, front_view, inverse, make_pose, pose_error
-from ..localization.relocalize import PlacedPose
+from ..localization.relocalize import PoseHypothesis
 from .database import Heading, Peak, PlaceDatabase, Region, between_headings, has_places
 from .describer import Describer
 from .verify import Demands, Verdict, Verifier
@@ -70,15 +70,16 @@ class PlaceFinder:
 
     def locate(
         self, image: np.ndarray, seen_by: PosedCamera,
-        region: Region | None = None, heading: Heading | None = None, going: Callable[[], bool] = lambda: True,
-    ) -> PlacedPose | None:  # fmt: skip
+        region: Region | None = None, heading: Heading | None = None,
+        should_continue: Callable[[], bool] = lambda: True,
+    ) -> PoseHypothesis | None:  # fmt: skip
         """The pose of the robot; None if the image does not say it, which is an ordinary answer.
 
         `image` (H, W, 3) uint8 RGB is undistorted. With a `region` or a `heading` [of the camera] only places there
-        are tried. The work is bounded; nothing is found once `going` says no.
+        are tried. The work is bounded; nothing is found once `should_continue` says no.
         """
         verdict = self.verifier.best(
-            image, seen_by, self.candidates(image, seen_by, CANDIDATES, region, heading), going
+            image, seen_by, self.candidates(image, seen_by, CANDIDATES, region, heading), should_continue
         )
         return verdict.place if verdict is not None and ALONE.met_by(verdict) else None
 
@@ -106,8 +107,8 @@ class PlaceSearch:
 
     def process_image(
         self, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None = None,
-        region: Region | None = None, going: Callable[[], bool] = lambda: True,
-    ) -> PlacedPose | None:  # fmt: skip
+        region: Region | None = None, should_continue: Callable[[], bool] = lambda: True,
+    ) -> PoseHypothesis | None:  # fmt: skip
         """The pose of the robot at this image; None as long as it is not known.
 
         `T_odom_base` (4, 4) is the pose in the odometry frame at the image; None: images before it tell nothing about
@@ -121,7 +122,7 @@ class PlaceSearch:
         self._votes.add(
             finder.database.scores(finder.descriptor(image, seen_by), region), odometry, front_pose(seen_by)
         )
-        verdict = finder.verifier.best(image, seen_by, self._candidates(odometry), going)
+        verdict = finder.verifier.best(image, seen_by, self._candidates(odometry), should_continue)
         if verdict is None:
             return None
         found = verdict.place if ALONE.met_by(verdict) or self._is_confirmed(verdict, odometry) else None
@@ -158,7 +159,7 @@ class PlaceRelocalizer:
         self.region: Region | None = None
         """Where the robot may be; None: anywhere in the map."""
 
-    def candidates(self, image: np.ndarray, camera: Camera) -> list[PlacedPose]:
+    def candidates(self, image: np.ndarray, camera: Camera) -> list[PoseHypothesis]:
         """See `Relocalizer`."""
         from ..localization.estimate import PosedCamera
 
@@ -168,7 +169,7 @@ class PlaceRelocalizer:
             ahead = pose[:3, :3] @ self._T_base_camera[:3, 2]
             for step in self.STEPS:
                 shift = step * self._finder.database.spacing_m * ahead
-                out.append(PlacedPose(make_pose(pose[:3, :3], pose[:3, 3] + shift), START_COVARIANCE))
+                out.append(PoseHypothesis(make_pose(pose[:3, :3], pose[:3, 3] + shift), START_COVARIANCE))
         return out
 
 

@@ -13,7 +13,7 @@ from ..errors import ModelError
 from ..geometry import inverse, perturb, pose_error
 from ..localization.manifold import carry, sigmas
 from ..localization.refine import Refinement, Refiner
-from ..localization.relocalize import SAME_POSE, PlacedPose
+from ..localization.relocalize import SAME_POSE, PoseHypothesis
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
@@ -40,7 +40,7 @@ SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
 class Verdict:
     """The best fitting of some candidates, and how far it may be believed."""
 
-    place: PlacedPose
+    place: PoseHypothesis
     rival: float
     """Inlier ratio of the best fitting pose elsewhere; 0 where nothing else fits at all."""
     agrees: bool
@@ -72,22 +72,22 @@ class Verifier:
 
     def best(
         self, image: np.ndarray, seen_by: PosedCamera, candidates: Sequence[np.ndarray],
-        going: Callable[[], bool] = lambda: True,
+        should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
-        """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or `going` says no meanwhile."""
+        """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
         # 1. a short look at each
-        looks = self._looks(image, seen_by, candidates, going)
+        looks = self._looks(image, seen_by, candidates, should_continue)
         # 2. the best places to the end
-        found: list[tuple[PlacedPose, np.ndarray]] = []
+        found: list[tuple[PoseHypothesis, np.ndarray]] = []
         for look in sorted(looks, key=lambda look: -look.inlier_ratio):
-            if len(found) == FINISHED or not going():
+            if len(found) == FINISHED or not should_continue():
                 break
             placed = self._placed(look, seen_by)
             if all(_metres(placed, other) > APART_M for other, _ in found):
                 full = self._finish(image, seen_by, look.T_map_camera)
                 if full is not None:
                     found.append((self._placed(full, seen_by), full.T_map_camera))
-        if not found or not going():
+        if not found or not should_continue():
             return None
         found.sort(key=lambda item: -item[0].inlier_ratio)
         best, T_map_camera = found[0]
@@ -102,11 +102,11 @@ class Verifier:
             agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
         return Verdict(best, rival, agrees)
 
-    def _looks(self, image, seen_by: PosedCamera, candidates, going) -> list[Refinement]:
+    def _looks(self, image, seen_by: PosedCamera, candidates, should_continue) -> list[Refinement]:
         """What looks at the candidates found, until it is clear."""
         looks: list[Refinement] = []
         for number, pose in enumerate(candidates):
-            if not going():
+            if not should_continue():
                 break
             look = self._look(image, seen_by, pose @ seen_by.T_base_camera)
             if look is not None:
@@ -145,10 +145,10 @@ class Verifier:
         return refined if refined.matches and np.isfinite(refined.T_map_camera).all() else None
 
     @staticmethod
-    def _placed(refined: Refinement, seen_by: PosedCamera) -> PlacedPose:
+    def _placed(refined: Refinement, seen_by: PosedCamera) -> PoseHypothesis:
         T_camera_base = inverse(seen_by.T_base_camera)
         covariance = carry(refined.covariance, T_camera_base)
-        return PlacedPose(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
+        return PoseHypothesis(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Demands:
         return fits and verdict.margin >= self.margin and verdict.agrees
 
 
-def _metres(a: PlacedPose, b: PlacedPose) -> float:
+def _metres(a: PoseHypothesis, b: PoseHypothesis) -> float:
     return float(np.linalg.norm(a.T_map_base[:3, 3] - b.T_map_base[:3, 3]))
 
 

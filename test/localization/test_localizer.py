@@ -17,7 +17,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.localizer import Localizer, LocalizerConfig
 from lhmap_loc_ros.localization.refine import Refinement
-from lhmap_loc_ros.localization.relocalize import PlacedPose
+from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 
 CAMERA = PosedCamera(Camera(WIDTH, HEIGHT, K[0, 0], K[1, 1], K[0, 2], K[1, 2]), T_BASE_CAMERA)
@@ -110,7 +110,7 @@ class Oracle:
 
     def candidates(self, image, camera):
         for metres in (-1.0, 1.0):
-            yield PlacedPose(truth_at(self.stamp_ns) @ make_pose(np.eye(3), (metres, 0, 0)), np.eye(6))
+            yield PoseHypothesis(truth_at(self.stamp_ns) @ make_pose(np.eye(3), (metres, 0, 0)), np.eye(6))
 
 
 def test_a_lost_robot_is_found_by_a_relocalizer_of_ones_own(walls):

@@ -9,7 +9,7 @@ from lhmap_loc_ros.errors import MapFormatError, ModelError
 from lhmap_loc_ros.geometry import Rig, inverse, make_pose, perturb, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
 from lhmap_loc_ros.localization.estimate import PosedCamera
-from lhmap_loc_ros.localization.relocalize import AlongPath, PlacedPose, Recovery, RelocalizeConfig, find_place
+from lhmap_loc_ros.localization.relocalize import AlongPath, PoseHypothesis, Recovery, RelocalizeConfig, find_place
 from lhmap_loc_ros.localization.states import TrackState
 
 PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
@@ -109,7 +109,7 @@ def test_a_network_that_fails_at_one_place_does_not_hide_the_others():
 def test_without_candidates_or_map_there_is_no_place():
     config = RelocalizeConfig()
     assert find_place([], PlaceRefiner(), Map(), IMAGE, MOUNTED, 60.0, config) is None
-    nowhere = [PlacedPose(np.eye(4), np.eye(6))]
+    nowhere = [PoseHypothesis(np.eye(4), np.eye(6))]
     assert find_place(nowhere, PlaceRefiner(), EmptyMap(0), IMAGE, MOUNTED, 60.0, config) is None
 
 
@@ -117,7 +117,7 @@ def test_a_search_ends_when_it_is_told():
     refiner, config = PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig()
     candidates = AlongPath(Map(), config).candidates(IMAGE, CAMERA)
     found = find_place(
-        candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config, going=lambda: refiner.looked < 3
+        candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config, should_continue=lambda: refiner.looked < 3
     )  # fmt: skip
     assert found is None and refiner.looked == 3
 
@@ -214,7 +214,7 @@ def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_
     class Looks:
         def candidates(self, image, camera):
             shown.append((int(image[0, 0, 0]), camera))
-            return [PlacedPose(TRUTH, np.eye(6))] * 2
+            return [PoseHypothesis(TRUTH, np.eye(6))] * 2
 
     class RigRefiner(PlaceRefiner):
         def refine(self, image, camera, crop, T_map_camera):

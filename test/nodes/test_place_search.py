@@ -10,7 +10,7 @@ from robot import write_street
 from ros_side import RosSide, wait_until
 from std_srvs.srv import Empty, Trigger
 
-from lhmap_loc_ros.localization.relocalize import PlacedPose
+from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes.place_search import PlaceSearch
 from lhmap_loc_ros.nodes.search_services import SearchServices
@@ -29,10 +29,10 @@ class Knows:
     def __init__(self, place, after=3):
         self.place, self.after, self.images = place, after, 0
 
-    def find(self, stamp_ns, image, seen_by, T_odom_base, going):
+    def find(self, stamp_ns, image, seen_by, T_odom_base, should_continue):
         assert image.shape[:2] == (seen_by.camera.height, seen_by.camera.width)
         self.images += 1
-        return PlacedPose(self.place, WIDE, 0.6) if self.images >= self.after and going() else None
+        return PoseHypothesis(self.place, WIDE, 0.6) if self.images >= self.after and should_continue() else None
 
     def restart(self):
         self.images = 0
@@ -118,7 +118,7 @@ def test_the_services_answer_with_the_place_and_hold_nothing_up():
 
     def ask(wait_s):
         asked.append(wait_s)
-        return (PlacedPose(at(12.0, 3.0), WIDE, 0.5), "") if found.wait(10.0) else (None, "nothing came")
+        return (PoseHypothesis(at(12.0, 3.0), WIDE, 0.5), "") if found.wait(10.0) else (None, "nothing came")
 
     with RosSide() as robot, RosSide() as user:
         services = SearchServices(robot.node, ask)

@@ -8,7 +8,7 @@ from one_session import SureRefiner, at, initial_pose, one_session
 from robot import write_street
 from ros_side import wait_until
 
-from lhmap_loc_ros.localization.relocalize import PlacedPose
+from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes import localizer_session
@@ -38,7 +38,7 @@ class Sees:
         self.place = place
 
     def candidates(self, image, camera):
-        return [PlacedPose(self.place, WIDE)] * 2
+        return [PoseHypothesis(self.place, WIDE)] * 2
 
 
 def test_a_users_pose_that_comes_while_a_place_is_being_found_counts(ros, street, monkeypatch):

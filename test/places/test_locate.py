@@ -91,7 +91,7 @@ def test_the_work_is_bounded_and_ends_when_it_is_told(streets):
     finder.locate(image_at(on_path(50.0)), MOUNTED)
     assert refiner.looked <= CANDIDATES + FINISHED + 1
     refiner.looked = 0
-    assert finder.locate(image_at(on_path(50.0)), MOUNTED, going=lambda: refiner.looked < 3) is None
+    assert finder.locate(image_at(on_path(50.0)), MOUNTED, should_continue=lambda: refiner.looked < 3) is None
     assert refiner.looked == 3
 
 

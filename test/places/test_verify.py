@@ -11,7 +11,7 @@ from lhmap_loc_ros.geometry import Camera, inverse, make_pose, pose_error
 from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
-from lhmap_loc_ros.localization.relocalize import PlacedPose
+from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.places.verify import Demands, Verdict, Verifier
 
 CAMERA = Camera(160, 48, 90.0, 90.0, 80.0, 24.0)
@@ -89,5 +89,5 @@ def test_where_there_is_no_map_there_is_no_verdict(street):
 def test_a_verdict_must_meet_every_demand(change, met):
     v = SimpleNamespace(**{"ratio": 0.4, "sigma": 0.1, "rival": 0.2, "agrees": True} | change)
     covariance = np.diag([v.sigma**2] * 3 + [1e-4] * 3)
-    verdict = Verdict(PlacedPose(inverse(np.eye(4)), covariance, v.ratio), v.rival, v.agrees)
+    verdict = Verdict(PoseHypothesis(inverse(np.eye(4)), covariance, v.ratio), v.rival, v.agrees)
     assert Demands(score=2.0, inlier_ratio=0.25, margin=1.3).met_by(verdict) == met
