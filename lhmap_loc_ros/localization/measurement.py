@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A refinement of the camera pose as a measurement of base_link: its covariance, the gate, and agreement over time."""
+"""A refinement of the camera pose as a measurement of base_link: its covariance, and the gate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import Field
 from scipy.special import chdtri
 
 from ..configuration import Config
-from ..geometry import inverse, se3_log
-from .manifold import carry, is_covariance, lengths, sigmas
+from ..geometry import inverse
+from .manifold import carry, is_covariance
 
 
 class MeasurementConfig(Config):
@@ -104,59 +104,3 @@ def as_measurement(
 def mahalanobis(difference: np.ndarray, covariance: np.ndarray) -> float:
     """The squared Mahalanobis distance of a tangent vector (6) under a covariance (6, 6)."""
     return float(difference @ np.linalg.solve(covariance, difference))
-
-
-class Agreement:
-    """Counts rejected measurements that tell the same story.
-
-    A prediction that went astray rejects every good measurement and would starve. Wrong measurements scatter;
-    good ones move along with the robot, so several in a row that do are believed against the prediction.
-    """
-
-    def __init__(self, config: MeasurementConfig):
-        self.config = config
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget all, as for a new start pose."""
-        self.usual_inliers = 0.0
-        """What a good measurement looks like; 0 before the first."""
-        self.clear()
-
-    def clear(self) -> None:
-        """Start counting anew."""
-        self._last: Measurement | None = None
-        self.count = 0
-
-    def passed(self, measurement: Measurement, confirmed: bool) -> None:
-        """A measurement was believed: start counting anew, and learn what a good one looks like.
-
-        It learns over some 50 images, so that a sudden fall shows. Where the state is not `confirmed` it takes
-        five times as long: what passes by chance is no example, but light and map may have changed for good.
-        """
-        step = measurement.inlier_ratio - self.usual_inliers
-        rate = 1.0 if self.usual_inliers == 0 else 0.02 if confirmed else 0.004
-        self.usual_inliers += rate * step
-        self.clear()
-
-    def add(self, measurement: Measurement, motion) -> bool:
-        """Whether this rejected measurement completes a row of agreeing ones; `motion` since the previous image."""
-        if measurement.inlier_ratio < self.config.reconverge_inliers * self.usual_inliers:
-            # matches that fit worse than usual: the wrong street may look alike for a while
-            self.clear()
-            return False
-        if self._last is not None and not self._agrees(measurement, motion):
-            self.clear()
-        self._last = measurement
-        self.count += 1
-        return self.count >= self.config.reconverge_after
-
-    def _agrees(self, measurement: Measurement, motion) -> bool:
-        expected = self._last.T_map_base @ motion.delta
-        difference = se3_log(inverse(expected) @ measurement.T_map_base)
-        spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
-        # at a wrong place covariances are so large that what scatters agrees
-        (metres, degrees), (moved_m, moved_deg) = lengths(difference), sigmas(motion.covariance)
-        c = self.config
-        near = metres <= c.reconverge_scatter_m + 3 * moved_m and degrees <= c.reconverge_scatter_deg + 3 * moved_deg
-        return near and mahalanobis(difference, spread) <= c.gate

@@ -8,7 +8,6 @@ one start: a right one is where several starts lead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,7 +21,7 @@ from ..configuration import Config
 from ..errors import ModelError
 from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
 from .manifold import carry
-from .states import TrackState
+from .states import Search, TrackState
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -164,53 +163,36 @@ def find_place(
 
 
 class Recovery:
-    """Hears of every image, and looks for the place once the robot is lost, now and then: in node and offline run."""
+    """Hears of every image, and looks for the place nearby where `HealthMonitor` says that it is time."""
 
     def __init__(
-        self, lhmap: LHMap, refiner: Refiner, config: RelocalizeConfig, clock: Callable[[], float],
-        relocalizer: Relocalizer | None = None,
+        self, lhmap: LHMap, refiner: Refiner, config: RelocalizeConfig, relocalizer: Relocalizer | None = None
     ):  # fmt: skip
-        """`clock` tells the time between attempts [s]. Without a `relocalizer` the mapping drive's poses are tried."""
-        self._map, self._refiner, self._clock = lhmap, refiner, clock
+        """Without a `relocalizer` the mapping drive's poses are tried."""
+        self._map, self._refiner = lhmap, refiner
         self._along = AlongPath(lhmap, config)
         self._relocalizer = relocalizer or self._along
-        self._looked_at = -math.inf
-        self._confirmed_at: float | None = None
         self._around: np.ndarray | None = None
 
     def reconfigure(self, config: RelocalizeConfig) -> None:
         """Takes other settings from the next attempt on."""
         self._along.config = config
 
-    def was_at(self, T_map_base: np.ndarray) -> None:
+    def reset(self, T_map_base: np.ndarray) -> None:
         """A start pose (4, 4) for the next image."""
-        self._around, self._confirmed_at, self._along.passed = T_map_base, None, 0
+        self._around, self._along.passed = T_map_base, 0
 
-    def after(
+    def update(
         self, result: PoseEstimate, image: Images, seen_by: PosedCamera, crop_radius_m: float,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
-        """What to start from at this image once the track is lost, or has been in doubt for long, see `find_place`.
-
-        None if nothing, or not yet.
-        """
-        config, now = self._along.config, self._clock()
-        if result.state is TrackState.TRACKING or self._confirmed_at is None:
-            self._confirmed_at = now
+        """What to start from at this image, see `find_place`; None if nothing, or if it is not time to look."""
         self._follow(result)
-        since = self._looked_at + config.period_s
-        if result.state is not TrackState.LOST:
-            # images that pass, and yet never confirm the pose, may be those of another place
-            since = max(since, self._confirmed_at + config.doubt_s, self._looked_at + config.doubt_s)
-        if not config.enabled or now < since:
+        if Search.NEARBY not in result.search:
             return None
-        ahead = front_view(image, seen_by.camera)
+        config, ahead = self._along.config, front_view(image, seen_by.camera)
         places = self._relocalizer.candidates(ahead.image, ahead.camera)
-        try:
-            found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, should_continue)
-        finally:
-            # the time between two: an attempt itself may take longer
-            self._looked_at = self._clock()
+        found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, should_continue)
         self._along.go_on()
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 

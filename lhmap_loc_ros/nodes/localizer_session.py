@@ -179,11 +179,9 @@ class Session:
         """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
         if self.health.last is None or not self.active:
             return
-        age_s = self.health.age_s
-        if age_s > self._config.tracker.states.lost_after_s:
-            self._output.publish_state(TrackState.LOST)
-        elif age_s > self._config.diagnostics.max_age_s and self._localizer.state is TrackState.TRACKING:
-            self._output.publish_state(TrackState.DEGRADED)
+        state = self._localizer.after_silence(self.health.age_s, self._config.diagnostics.max_age_s)
+        if state is not None:
+            self._output.publish_state(state)
 
     def close(self) -> None:
         """Ends and joins the worker, saves the pose, closes the map and takes the publishers away."""

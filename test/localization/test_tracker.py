@@ -201,7 +201,7 @@ def test_converging_again_is_unsure_in_every_direction():
 def test_measurements_that_pass_while_not_tracking_hardly_teach_what_is_usual():
     drive = Drive()
     drive.run(30)
-    usual = drive.tracker._agreement.usual_inliers
+    usual = drive.tracker.health.usual_inliers
     drive.refiner.fault = unusable
     drive.run(4)
     assert drive.tracker.state is TrackState.DEGRADED
@@ -212,7 +212,7 @@ def test_measurements_that_pass_while_not_tracking_hardly_teach_what_is_usual():
 
     drive.refiner.fault = few_inliers
     assert all(r.accepted and r.state is TrackState.DEGRADED for r in drive.run(8))
-    assert drive.tracker._agreement.usual_inliers > 0.8 * usual
+    assert drive.tracker.health.usual_inliers > 0.8 * usual
 
 
 def test_lost_track_wants_agreement_then_recovers():
