@@ -18,6 +18,11 @@ from .relocalize import RelocalizeConfig
 from .states import Evidence, Search, Signals, StateConfig, TrackState
 from .transitions import Event, Situation, Transition, next_transition
 
+RECONVERGE_DEG = 20.0
+"""Measurements that agree with each other are not believed turned by more than this: those of another street are."""
+DOUBT_S = 30.0
+"""A track that images neither confirm nor refute for so long is looked for, and then as often."""
+
 
 class Admission(Enum):
     """What becomes of a measurement."""
@@ -175,7 +180,7 @@ class HealthMonitor:
 
     def _within_reach(self, difference: np.ndarray) -> bool:
         metres, degrees = lengths(difference)
-        return metres <= self._measurement.reconverge_m and degrees <= self._measurement.reconverge_deg
+        return metres <= self._measurement.reconverge_m and degrees <= RECONVERGE_DEG
 
     def _signals(self, seen: Observation, admission: Admission, posterior: Posterior) -> Signals:
         accepted = admission is not Admission.REJECTED
@@ -200,6 +205,6 @@ class HealthMonitor:
         due_s = self._searched_s + c.period_s
         if not lost:
             # images that pass, and yet never confirm the pose, may be those of another place
-            due_s = max(due_s, self._confirmed_s + c.doubt_s, self._searched_s + c.doubt_s)
+            due_s = max(due_s, self._confirmed_s + DOUBT_S, self._searched_s + DOUBT_S)
         nearby = Search.NEARBY if c.enabled and now_s >= due_s else Search.NONE
         return nearby | Search.EVERYWHERE if lost else nearby

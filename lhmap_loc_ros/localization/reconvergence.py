@@ -8,6 +8,12 @@ from .manifold import carry, lengths, sigmas
 from .measurement import Measurement, MeasurementConfig, mahalanobis
 from .motion import Motion
 
+SCATTER_M, SCATTER_DEG = 0.6, 2.0
+"""Measurements that agree lie no further from each other, besides what odometry errs: at wrong places they scatter, and
+with covariances so large that a test by these alone would pass."""
+INLIER_SHARE = 0.7
+"""Of the inlier ratio that is usual: on the neighbouring lane fewer matches fit, and yet measurements agree."""
+
 
 class ReconvergenceMonitor:
     """Counts rejected measurements that tell the same story.
@@ -30,7 +36,7 @@ class ReconvergenceMonitor:
 
         `usual_inliers` is the inlier ratio of a good measurement here.
         """
-        if measurement.inlier_ratio < self.config.reconverge_inliers * usual_inliers:
+        if measurement.inlier_ratio < INLIER_SHARE * usual_inliers:
             # matches that fit worse than usual: the wrong street may look alike for a while
             self.reset()
             return False
@@ -44,8 +50,6 @@ class ReconvergenceMonitor:
         expected = self._last.T_map_base @ motion.delta
         difference = se3_log(inverse(expected) @ measurement.T_map_base)
         spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
-        # at a wrong place covariances are so large that what scatters agrees
         (metres, degrees), (moved_m, moved_deg) = lengths(difference), sigmas(motion.covariance)
-        c = self.config
-        near = metres <= c.reconverge_scatter_m + 3 * moved_m and degrees <= c.reconverge_scatter_deg + 3 * moved_deg
-        return near and mahalanobis(difference, spread) <= c.gate
+        near = metres <= SCATTER_M + 3 * moved_m and degrees <= SCATTER_DEG + 3 * moved_deg
+        return near and mahalanobis(difference, spread) <= self.config.gate

@@ -12,8 +12,10 @@ from pydantic import Field, model_validator
 
 from ..configuration import Config
 
-MOST_SCATTER = 1.0, 4.0
+MAX_SCATTER = 1.0, 4.0
 """A measurement further from the pose counts as that far [m, deg]."""
+LOST_SIGMA = 4.0, 20.0
+"""Above this standard deviation a pose is LOST [m, deg]: refinements converge from about half as far."""
 
 
 class TrackState(str, Enum):
@@ -48,47 +50,65 @@ class Search(Flag):
 
 
 class StateConfig(Config):
-    """When the state changes. Thresholds to enter a better state are tighter than those to leave it."""
+    """When the state changes; what more there is to it stands in `transitions`."""
 
-    confirmations: int = Field(3, ge=1, le=100, description="accepted images in a row that make the state TRACKING")
-    tracking_sigma_m: float = Field(0.5, gt=0, description="TRACKING needs a smaller standard deviation [m]")
-    tracking_sigma_deg: float = Field(2.0, gt=0, description="TRACKING needs a smaller standard deviation [deg]")
+    confirmations: int = Field(
+        3, ge=1, le=100, description="accepted images in a row that make the state TRACKING; more: later, and surer"
+    )
+    tracking_sigma_m: float = Field(
+        0.5, gt=0, description="standard deviation of the position below which the state may become TRACKING [m]"
+    )
+    tracking_sigma_deg: float = Field(
+        2.0, gt=0, description="standard deviation of the rotation below which the state may become TRACKING [deg]"
+    )
     tracking_scatter_m: float = Field(
         0.25,
         gt=0,
-        description="TRACKING needs a smaller running mean of the distance from measurement to pose: at a wrong place "
-        "each image says something else [m]",
+        description="mean distance of measurements from the pose below which the state may become TRACKING, and at "
+        "twice which it becomes DEGRADED; larger where camera or map are coarser [m]",
     )
-    tracking_scatter_deg: float = Field(0.8, gt=0, description="as tracking_scatter_m, of rotation [deg]")
-    degraded_after: int = Field(3, ge=1, le=100, description="images in a row not accepted that end TRACKING")
-    degraded_sigma_m: float = Field(0.8, gt=0, description="TRACKING ends above this standard deviation [m]")
-    degraded_sigma_deg: float = Field(3.0, gt=0, description="TRACKING ends above this standard deviation [deg]")
-    degraded_inlier_ratio: float = Field(
-        0.1, ge=0, le=1, description="TRACKING ends when the running mean of the inlier ratio falls below this"
-    )
-    degraded_inlier_share: float = Field(
-        0.5, ge=0, le=1, description="TRACKING ends when that mean falls below this share of what was usual of late"
-    )
-    degraded_innovation: float = Field(
-        6.0,
+    tracking_scatter_deg: float = Field(
+        0.8,
         gt=0,
-        description="TRACKING ends when the running mean of the innovation (chi-square, 6 dof; usually near 1, as "
-        "covariances are on the large side) exceeds this",
+        description="mean rotation of measurements from the pose below which the state may become TRACKING, and at "
+        "twice which it becomes DEGRADED; larger where camera or map are coarser [deg]",
     )
-    degraded_scatter_m: float = Field(0.5, gt=0, description="TRACKING ends above this mean distance [m]")
-    degraded_scatter_deg: float = Field(1.6, gt=0, description="as degraded_scatter_m, of rotation [deg]")
+    degraded_sigma_m: float = Field(
+        0.8,
+        gt=0,
+        le=LOST_SIGMA[0],
+        description="standard deviation of the position above which TRACKING becomes DEGRADED [m]",
+    )
+    degraded_sigma_deg: float = Field(
+        3.0,
+        gt=0,
+        le=LOST_SIGMA[1],
+        description="standard deviation of the rotation above which TRACKING becomes DEGRADED [deg]",
+    )
+    degraded_inlier_ratio: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="mean share of matches that fit the pose below which TRACKING becomes DEGRADED; lower where the "
+        "map is poor in structure",
+    )
     lost_rejections: int = Field(
-        12, ge=1, le=1000, description="contradicting images that end in LOST; an accepted one makes up for two"
+        12,
+        ge=1,
+        le=1000,
+        description="measurements that contradict the pose until the state becomes LOST; an accepted one makes up for "
+        "two",
     )
     lost_after_s: float = Field(
-        10.0, gt=0, description="time without an accepted image, or of a start not confirmed, that ends in LOST [s]"
+        10.0,
+        gt=0,
+        description="time without an accepted image, or of a start that images do not confirm, until the state "
+        "becomes LOST [s]",
     )
-    lost_sigma_m: float = Field(4.0, gt=0, description="LOST above this standard deviation [m]")
-    lost_sigma_deg: float = Field(20.0, gt=0, description="LOST above this standard deviation [deg]")
 
     @model_validator(mode="after")
     def _better_states_need_more(self):
-        for signal in ("scatter_m", "scatter_deg", "sigma_m", "sigma_deg"):
+        for signal in ("sigma_m", "sigma_deg"):
             enter, leave = getattr(self, f"tracking_{signal}"), getattr(self, f"degraded_{signal}")
             if enter > leave:
                 raise ValueError(
@@ -170,7 +190,7 @@ class Evidence:
         previous = signals.inlier_ratio if self.inlier_ratio is None else self.inlier_ratio
         self.inlier_ratio = previous + 0.2 * (signals.inlier_ratio - previous)
         self.innovation += 0.2 * (signals.innovation - self.innovation)
-        scatter = np.minimum((signals.scatter_m, signals.scatter_deg), MOST_SCATTER)
+        scatter = np.minimum((signals.scatter_m, signals.scatter_deg), MAX_SCATTER)
         self.scatter = scatter if self.scatter is None else self.scatter + 0.2 * (scatter - self.scatter)
 
     def lasts_ns(self) -> int:

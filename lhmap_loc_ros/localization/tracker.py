@@ -220,7 +220,7 @@ class Tracker:
             # the prediction was wrong: the filter opens to what it would reject
             self._filter.widen(seen.difference)
         if admission is Admission.RECONVERGED:  # the covariance of a lost track is wide already
-            measurement = measurement.widened(self.config.measurement.unconfirmed_scale)
+            measurement = measurement.unconfirmed()
         if admission is not Admission.REJECTED:
             self._filter.update(measurement)
         scatter = math.nan, math.nan

@@ -11,12 +11,20 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .motion import SECOND_NS
-from .states import Evidence, StateConfig, TrackState
+from .states import LOST_SIGMA, Evidence, StateConfig, TrackState
 
 _INITIALIZING, _TRACKING, _DEGRADED, _LOST = TrackState
 
 ENOUGH = 3
 """So many times the images that could have confirmed a start say that it is wrong, if none did."""
+DEGRADED_AFTER = 3
+"""Images in a row without an accepted measurement: one or two are blurred, or show a lorry."""
+USUAL_SHARE = 0.5
+"""Of the inlier ratio that is usual here: seasons and light change it by less, wrong places by more."""
+MAX_INNOVATION = 6.0
+"""A chi-square of six degrees of freedom is 6 on average; covariances are on the large side, so 1 is usual."""
+MORE_SCATTER = 2.0
+"""TRACKING ends at so many times the scatter at which it may begin: hysteresis."""
 MORE_INLIERS, LESS_INNOVATION = 1.3, 0.7
 """TRACKING begins at so many times the inlier ratio, and that share of the innovation, at which it ends: hysteresis."""
 
@@ -89,11 +97,11 @@ def start_not_confirmed(s: Situation) -> bool:
 
 def very_unsure(s: Situation) -> bool:
     last = s.evidence.last
-    return last.sigma_m > s.config.lost_sigma_m or last.sigma_deg > s.config.lost_sigma_deg
+    return last.sigma_m > LOST_SIGMA[0] or last.sigma_deg > LOST_SIGMA[1]
 
 
 def images_do_not_fit(s: Situation) -> bool:
-    return s.evidence.missed >= s.config.degraded_after
+    return s.evidence.missed >= DEGRADED_AFTER
 
 
 def unsure(s: Situation) -> bool:
@@ -102,16 +110,17 @@ def unsure(s: Situation) -> bool:
 
 
 def few_inliers(s: Situation) -> bool:
-    return s.evidence.inlier_ratio < _least_inliers(s)
+    return s.evidence.inlier_ratio < _min_inliers(s)
 
 
 def innovation_stays_large(s: Situation) -> bool:
     # each alone within the gate, yet all of them on the same side: the track slides away from the map
-    return s.evidence.innovation > s.config.degraded_innovation
+    return s.evidence.innovation > MAX_INNOVATION
 
 
 def measurements_scatter(s: Situation) -> bool:
-    return not s.evidence.scatters_less(s.config.degraded_scatter_m, s.config.degraded_scatter_deg)
+    c = s.config
+    return not s.evidence.scatters_less(MORE_SCATTER * c.tracking_scatter_m, MORE_SCATTER * c.tracking_scatter_deg)
 
 
 def confirmed(s: Situation) -> bool:
@@ -120,8 +129,8 @@ def confirmed(s: Situation) -> bool:
         evidence.accepted >= c.confirmations
         and evidence.last.sigma_m < c.tracking_sigma_m
         and evidence.last.sigma_deg < c.tracking_sigma_deg
-        and evidence.inlier_ratio >= MORE_INLIERS * _least_inliers(s)
-        and evidence.innovation < LESS_INNOVATION * c.degraded_innovation
+        and evidence.inlier_ratio >= MORE_INLIERS * _min_inliers(s)
+        and evidence.innovation < LESS_INNOVATION * MAX_INNOVATION
         and evidence.scatters_less(c.tracking_scatter_m, c.tracking_scatter_deg)
     )
 
@@ -134,9 +143,9 @@ def pose_is_old(s: Situation) -> bool:
     return s.silent_s > s.max_age_s
 
 
-def _least_inliers(s: Situation) -> float:
+def _min_inliers(s: Situation) -> float:
     """The mean inlier ratio below which images do not confirm the pose."""
-    return max(s.config.degraded_inlier_ratio, s.config.degraded_inlier_share * s.evidence.last.usual_inliers)
+    return max(s.config.degraded_inlier_ratio, USUAL_SHARE * s.evidence.last.usual_inliers)
 
 
 # -- the table
@@ -158,20 +167,20 @@ TRANSITIONS = (
     Transition(Event.IMAGE, (_INITIALIZING, _TRACKING, _DEGRADED), _LOST, starved,
                "no measurement is accepted for `lost_after_s`"),
     Transition(Event.IMAGE, (_INITIALIZING,), _LOST, start_not_confirmed,
-               "the start is not confirmed within `lost_after_s`, and three times `confirmations` images"),
+               f"the start is not confirmed within `lost_after_s`, and {ENOUGH} times `confirmations` images"),
     # a start pose may be as unsure as it likes: whether images confirm it is what counts
     Transition(Event.IMAGE, (_TRACKING, _DEGRADED), _LOST, very_unsure,
-               "the pose is very unsure: `lost_sigma_m`, `lost_sigma_deg`"),
+               f"the standard deviation of the pose exceeds {LOST_SIGMA[0]:g} m or {LOST_SIGMA[1]:g} degrees"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, images_do_not_fit,
-               "`degraded_after` images in a row are not accepted"),
+               f"{DEGRADED_AFTER} images in a row are not accepted"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, unsure,
                "the pose is less sure than `degraded_sigma_m` or `degraded_sigma_deg`"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, few_inliers,
                "the mean inlier ratio falls below `degraded_inlier_ratio`, or below half of what is usual"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, innovation_stays_large,
-               "the mean innovation exceeds 6, where about 1 is usual: the track slides away from the map"),
+               f"the mean innovation exceeds {MAX_INNOVATION:g}, where 1 is usual: the track slides away from the map"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, measurements_scatter,
-               "measurements scatter about the pose by more than `degraded_scatter_m` or `degraded_scatter_deg`"),
+               "measurements scatter about the pose by more than twice `tracking_scatter_m` or `tracking_scatter_deg`"),
     Transition(Event.IMAGE, (_INITIALIZING,), _TRACKING, confirmed,
                f"the next images confirm the start, also one that a search found: {_CONFIRM}"),
     Transition(Event.IMAGE, (_DEGRADED,), _TRACKING, confirmed, f"images confirm the pose again: {_CONFIRM}"),

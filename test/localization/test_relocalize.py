@@ -8,6 +8,7 @@ from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 from lhmap_loc_ros.errors import MapFormatError, ModelError
 from lhmap_loc_ros.geometry import Rig, inverse, make_pose, perturb, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
+from lhmap_loc_ros.localization import relocalize
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.relocalize import AlongPath, PoseHypothesis, Recovery, RelocalizeConfig, find_place
 from lhmap_loc_ros.localization.states import Search, TrackState
@@ -60,10 +61,12 @@ def test_a_poor_fit_is_no_place():
     assert find(PlaceRefiner((TRUTH, 0.29))) is not None
 
 
-def test_a_place_that_one_start_alone_leads_to_is_not_believed():
+def test_a_place_that_one_start_alone_leads_to_is_not_believed(monkeypatch):
     refiner = PlaceRefiner((TRUTH, 0.6))
-    assert find(refiner, spacing_m=5.0) is None
-    assert find(refiner, spacing_m=5.0, supporters=1) is not None
+    monkeypatch.setattr(relocalize, "SPACING_M", 5.0)
+    assert find(refiner) is None
+    monkeypatch.setattr(relocalize, "SUPPORTERS", 1)
+    assert find(refiner) is not None
 
 
 def test_starts_that_lead_to_the_same_place_but_fit_far_less_well_do_not_support_it():
@@ -75,12 +78,13 @@ def test_starts_that_lead_to_the_same_place_but_fit_far_less_well_do_not_support
     assert find(Fading((TRUTH, 0.9)), around=TRUTH[:3, 3]) is None
 
 
-def test_only_places_near_the_last_pose_are_tried_and_not_too_many():
+def test_only_places_near_the_last_pose_are_tried_and_not_too_many(monkeypatch):
     refiner = PlaceRefiner((TRUTH, 0.6))
     assert find(refiner, around=(95.0, 0, 0), radius_m=20) is None
     assert 0 < refiner.looked <= 24
     refiner = PlaceRefiner((TRUTH, 0.6))
-    find(refiner, around=None, max_candidates=5)
+    monkeypatch.setattr(relocalize, "MAX_CANDIDATES", 5)
+    find(refiner, around=None)
     assert refiner.looked == 5
 
 
@@ -152,7 +156,7 @@ def at(x):
     return make_pose(TRUTH[:3, :3], (x, 0.5, 1.0))
 
 
-def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it():
+def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it(monkeypatch):
     for images in ((Lost(at(95.0), believed=at(95.0)), Lost(at(55.0))), (Lost(at(95.0)), Lost(at(55.0)))):
         found = recovered(*images, start=at(95.0), radius_m=15)
         assert found[0] is None
@@ -161,7 +165,8 @@ def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it():
         assert np.sqrt(np.linalg.eigvalsh(found[1].covariance[:3, :3])[0]) >= 0.5
     blind = [Lost(at(95.0), believed=at(95.0), odometry=False), Lost(at(55.0), odometry=False)]
     assert recovered(*blind, radius_m=15) == [None, None]
-    assert recovered(*blind, radius_m=45, max_candidates=99)[1] is not None
+    monkeypatch.setattr(relocalize, "MAX_CANDIDATES", 99)
+    assert recovered(*blind, radius_m=45)[1] is not None
 
 
 def test_attempts_go_on_to_places_further_away_and_look_at_the_nearest_again():

@@ -9,6 +9,7 @@ from scipy.stats import chi2
 from lhmap_loc_ros.configuration import dump, load, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
+from lhmap_loc_ros.localization import measurement, reconvergence
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.manifold import sigmas
 from lhmap_loc_ros.localization.refiner_config import StartKind
@@ -18,14 +19,26 @@ from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfi
 HONEST = validate(
     TrackerConfig,
     {
-        "measurement": {
-            "covariance_scale": 1, "unconfirmed_scale": 1, "floor_m": 0, "floor_deg": 0,
-            "bias_m": [0, 0, 0], "bias_deg": 0,
-        },
+        "measurement": {"covariance_scale": 1, "bias_m": [0, 0, 0], "bias_deg": 0},
         "motion": {"translation_per_second": 1e-3, "rotation_per_second_deg": 1e-3, "translation_per_radian": 0,
                    "rotation_per_radian_deg": 0},
     },
 )  # fmt: skip
+
+
+@pytest.fixture
+def honest(monkeypatch):
+    """Settings for measurements whose covariance is taken as it is."""
+    for name, value in (("UNCONFIRMED_SCALE", 1.0), ("FLOOR_M", 0.0), ("FLOOR_DEG", 0.0)):
+        monkeypatch.setattr(measurement, name, value)
+    return HONEST
+
+
+@pytest.fixture(autouse=True)
+def coarse_measurements(monkeypatch):
+    """Those of the fake refiner scatter several times as much as those of the shipped networks."""
+    monkeypatch.setattr(reconvergence, "SCATTER_M", 1.5)
+    monkeypatch.setattr(reconvergence, "SCATTER_DEG", 4.0)
 
 
 def jump_of(metres):
@@ -52,18 +65,18 @@ def test_converges_and_tracks():
     assert results[5].timings_ms.keys() == {"crop", "refine", "total"}
 
 
-def test_filter_beats_single_measurements():
-    results = Drive(HONEST).run(80)
+def test_filter_beats_single_measurements(honest):
+    results = Drive(honest).run(80)
     measured = [np.linalg.norm((inverse(truth(r.stamp_ns) @ T_BASE_CAMERA) @ r.refinement.T_map_camera)[:3, 3])
                 for r in results[10:]]  # fmt: skip
     assert np.mean([error(r) for r in results[10:]]) < 0.7 * np.mean(measured)
 
 
-def test_covariance_is_consistent():
+def test_covariance_is_consistent(honest):
     """NEES of the posterior: chi-square with 6 degrees of freedom, averaged over runs and images."""
     nees = []
     for seed in range(25):
-        for result in Drive(HONEST, seed=seed).run(30)[::6]:
+        for result in Drive(honest, seed=seed).run(30)[::6]:
             xi = se3_log(inverse(result.T_map_base) @ truth(result.stamp_ns))
             nees.append(xi @ np.linalg.solve(result.covariance, xi))
     # images of one run are correlated: take the runs as the independent samples
@@ -359,10 +372,10 @@ def test_bad_calls_are_refused():
 
 def test_configuration_names_the_wrong_field(tmp_path):
     path = tmp_path / "tracker.yaml"
-    path.write_text("tracker:\n  measurement:\n    floor_m: -1\n  coarse: sometimes\n  crop: 3\n")
+    path.write_text("tracker:\n  measurement:\n    covariance_scale: -1\n  coarse: sometimes\n  crop: 3\n")
     with pytest.raises(ConfigError) as caught:
         load(TrackerConfig, path, "tracker")
-    for word in (str(path), "measurement.floor_m", "-1", "coarse", "crop"):
+    for word in (str(path), "measurement.covariance_scale", "-1", "coarse", "crop"):
         assert word in str(caught.value)
     path.write_text("tracker: 3")
     with pytest.raises(ConfigError, match="a file of ROS parameters is for nodes; no such field, expected crop"):
@@ -481,6 +494,6 @@ def test_another_shared_error_holds_from_the_next_image_on():
     drive = Drive()
     drive.run(20)
     config = drive.tracker.config
-    measurement = config.measurement.model_copy(update={"bias_m": (1.0, 1.0, 1.0)})
-    drive.tracker.reconfigure(config.model_copy(update={"measurement": measurement}))
+    unsure = config.measurement.model_copy(update={"bias_m": (1.0, 1.0, 1.0)})
+    drive.tracker.reconfigure(config.model_copy(update={"measurement": unsure}))
     assert sigmas(drive.step().covariance)[0] > 1.0
