@@ -27,7 +27,7 @@ from lhmap_loc_ros.inference import Backend, Precision
 from lhmap_loc_ros.inference.choice import PRECISIONS
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
-from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig, StartKind
+from lhmap_loc_ros.localization.refine import RefineMode, Refiner, RefinerConfig
 from lhmap_loc_ros.localization.refiner_config import Geometry
 from lhmap_loc_ros.localization.start import near_truth
 
@@ -61,13 +61,13 @@ class Frames:
         """The poses (4, 4) of `some` that all passes lead to, the start moved so far."""
         cases = [self.cases[number] for number in self.some]
         starts = [perturb(start, (moved_m, 0.0, 0.0), (0.0, 0.0, 0.0)) for _, _, start in cases]
-        return self._refined(refiner, cases, starts, StartKind.ROUGH)
+        return self._refined(refiner, cases, starts, RefineMode.WIDE)
 
     def one_pass(self, refiner: Refiner) -> list[np.ndarray]:
         """The poses after a single pass at 1/4 from the true ones."""
-        return self._refined(refiner, self.cases, self.truth, StartKind.NEAR)
+        return self._refined(refiner, self.cases, self.truth, RefineMode.TRACK)
 
-    def _refined(self, refiner: Refiner, cases: list, starts: list[np.ndarray], kind: StartKind) -> list[np.ndarray]:
+    def _refined(self, refiner: Refiner, cases: list, starts: list[np.ndarray], kind: RefineMode) -> list[np.ndarray]:
         each = zip(cases, starts, strict=True)
         return [refiner.refine(i, self.camera, crop, pose, kind).T_map_camera for (i, crop, _), pose in each]
 

@@ -27,7 +27,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.estimate import PosedCamera, PoseEstimate
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
 from lhmap_loc_ros.localization.localizer import Localizer
-from lhmap_loc_ros.localization.manifold import sigmas
+from lhmap_loc_ros.localization.manifold import max_std
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
 from lhmap_loc_ros.localization.start import near_truth
 
@@ -148,7 +148,7 @@ def run(drive: Drive, seed: int) -> dict:
         states[result.state.value] += 1
         if result.state.value == "TRACKING":
             errors.append(metres)
-            wrong += metres > WRONG_M and 3 * sigmas(result.covariance)[0] < metres
+            wrong += metres > WRONG_M and 3 * max_std(result.covariance)[0] < metres
     return {
         "seed": seed, "faults": [f"{f.kind} {f.first}-{f.last}" for f in faults], "states": dict(states),
         "wrong_and_sure": int(wrong), "worst_tracking_m": round(max(errors, default=0.0), 2),

@@ -22,7 +22,7 @@ from lhmap_loc_ros.evaluation.figures import STATE_COLORS
 from lhmap_loc_ros.evaluation.overlay import draw_overlay
 from lhmap_loc_ros.geometry import perturb
 from lhmap_loc_ros.lhmap import LHMap
-from lhmap_loc_ros.localization.manifold import sigmas
+from lhmap_loc_ros.localization.manifold import max_std
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 
@@ -89,7 +89,7 @@ def budgets(drive: Drive, maps: list[Path], pose: np.ndarray, image: np.ndarray)
 def faults(drive: Drive) -> Figure:
     """Error, three standard deviations and state of a track whose images and odometry fail for a while."""
     track = drive.track(FAULTS, seed=0)
-    rows = [(number, metres, 3 * sigmas(result.covariance)[0], result.state.value) for number, result, metres in track]
+    rows = [(number, metres, 3 * max_std(result.covariance)[0], result.state.value) for number, result, metres in track]
     number, error, bound = (np.array(x) for x in list(zip(*rows, strict=True))[:3])
     figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained")
     axis = figure.subplots()

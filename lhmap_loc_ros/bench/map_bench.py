@@ -49,7 +49,7 @@ def bench_map(source: Path, kilometres: list[float], drive_m: float = 300.0, rep
 
 def measure(path: Path, drive_m: float) -> dict:
     """Opens a map and drives along its path with the localizer's own crop, prefetch and refinement."""
-    from ..localization.refine import Refiner, RefinerConfig, StartKind
+    from ..localization.refine import RefineMode, Refiner, RefinerConfig
     from ..localization.tracker import TrackerConfig
 
     refiner, tracker = Refiner(RefinerConfig()), TrackerConfig()
@@ -72,7 +72,7 @@ def measure(path: Path, drive_m: float) -> dict:
             crop = lhmap.crop(pose[:3, 3], radius)
             cropped.append(time.perf_counter() - began)
             lhmap.prefetch(pose[:3, 3], radius + tracker.prefetch_m)
-            refiner.refine(image, camera, crop, pose, StartKind.NEAR)
+            refiner.refine(image, camera, crop, pose, RefineMode.TRACK)
             if number == 0:
                 # as the node does when it has warmed up
                 give_back_compiler()

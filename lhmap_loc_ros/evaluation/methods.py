@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..errors import InputError
 from ..geometry import Rig
 from ..localization.network_set import ModelSet
-from ..localization.refine import Refiner, RefinerConfig, StartKind
+from ..localization.refine import RefineMode, Refiner, RefinerConfig
 from ..localization.regressor import Regressor, RegressorConfig
 from .protocol import Estimate, Method
 
@@ -30,7 +30,7 @@ class Flow:
 
     def localize(self, image, camera, crop, start) -> Estimate:
         """Every pass of a refinement that begins with the coarse ones, and where beginning anew led."""
-        result = self._refiner.refine(image, camera, crop, start, StartKind.SEARCHED, keep_trace=True)
+        result = self._refiner.refine(image, camera, crop, start, RefineMode.MULTI_START, keep_trace=True)
         if not result.succeeded:
             return Estimate(())
         return Estimate(result.trace, result.covariance)

@@ -96,7 +96,7 @@ def _trials(bag, lhmap, finder: PlaceFinder, plain, frames, inputs, report, trut
     """The trials of a bag; `lhmap` None: it was recorded elsewhere."""
     with BagReader(bag) as reader:
         setup, odometry = read_setup(reader, inputs), read_odometry(reader, inputs)
-        seen_by = PosedCamera(setup.camera, setup.T_base_camera)
+        camera = PosedCamera(setup.camera, setup.T_base_camera)
         numbers, known = frame_numbers(frames, reader.count(inputs.image)), None
         if lhmap is not None:
             if reader.path.resolve().name in lhmap.metadata.sources:
@@ -111,12 +111,12 @@ def _trials(bag, lhmap, finder: PlaceFinder, plain, frames, inputs, report, trut
                 if number in numbers and pose is None:
                     raise InputError(f"{reader.path}: the truth does not cover image {number}; every frame counts")
             if number in numbers:
-                going.append(_begun(number, image, seen_by, finder, plain, pose))
+                going.append(_begun(number, image, camera, finder, plain, pose))
             T_odom_base = None
             if odometry is not None and odometry.covers(stamp_ns):
                 T_odom_base = odometry.at(stamp_ns)
             for trial in going:
-                _look(trial, stamp_ns, image, seen_by, T_odom_base, pose)
+                _look(trial, stamp_ns, image, camera, T_odom_base, pose)
             ended = [trial for trial in going if trial.over]
             going = [trial for trial in going if not trial.over]
             done += len(ended)
@@ -129,31 +129,31 @@ def _trials(bag, lhmap, finder: PlaceFinder, plain, frames, inputs, report, trut
         yield from going
 
 
-def _begun(number: int, image, seen_by, finder: PlaceFinder, plain, truth) -> Trial:
+def _begun(number: int, image, camera, finder: PlaceFinder, plain, truth) -> Trial:
     """A trial that has seen nothing yet."""
-    descriptor = finder.descriptor(image, seen_by)
-    candidates = _errors(finder.database, descriptor, seen_by, truth)
+    descriptor = finder.descriptor(image, camera)
+    candidates = _errors(finder.database, descriptor, camera, truth)
     others = None
     if plain is not None:
-        others = _errors(plain, PlainDescriber().image(image, seen_by.camera, seen_by.T_base_camera), seen_by, truth)
+        others = _errors(plain, PlainDescriber().image(image, camera.camera, camera.T_base_camera), camera, truth)
     return Trial(number, candidates, others, StartSearch(finder))
 
 
-def _errors(database: PlaceDatabase, descriptor: np.ndarray, seen_by: PosedCamera, truth) -> np.ndarray:
+def _errors(database: PlaceDatabase, descriptor: np.ndarray, camera: PosedCamera, truth) -> np.ndarray:
     """Distances [m] in the plane and turns [deg] (N, 2) of the best candidates from the truth."""
     peaks = database.peaks(database.scores(descriptor), max(RANKS))
     if truth is None:
         return np.full((len(peaks), 2), np.nan)
-    poses = np.array([database.base_pose(peak, seen_by.T_base_camera) for peak in peaks])
+    poses = np.array([database.base_pose(peak, camera.T_base_camera) for peak in peaks])
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0]) - np.arctan2(truth[1, 0], truth[0, 0])
     metres = np.linalg.norm(poses[:, :2, 3] - truth[:2, 3], axis=1)
     return np.column_stack([metres, np.degrees(np.abs(wrapped(yaw)))])
 
 
-def _look(trial: Trial, stamp_ns: int, image, seen_by, T_odom_base, truth) -> None:
+def _look(trial: Trial, stamp_ns: int, image, camera, T_odom_base, truth) -> None:
     """Lets a trial see one more image, if that shows it anything new."""
     began, before = time.perf_counter(), trial.search.images
-    found = trial.search.find(stamp_ns, image, seen_by, T_odom_base)
+    found = trial.search.find(stamp_ns, image, camera, T_odom_base)
     if trial.search.images == before:
         return
     trial.images += 1

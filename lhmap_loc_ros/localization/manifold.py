@@ -64,7 +64,7 @@ def is_covariance(matrix: np.ndarray) -> bool:
     return bool(np.allclose(matrix, matrix.T, atol=1e-6 * scale) and np.linalg.eigvalsh(matrix)[0] > -1e-6 * scale)
 
 
-def not_below(covariance: np.ndarray, least: np.ndarray) -> np.ndarray:
+def inflate_to(covariance: np.ndarray, least: np.ndarray) -> np.ndarray:
     """The covariance (6, 6), enlarged where it is smaller than another one: no direction is surer than in `least`."""
     values, vectors = np.linalg.eigh(symmetric(least - covariance))
     return symmetric(covariance + (vectors * np.maximum(values, 0)) @ vectors.T)

@@ -11,7 +11,7 @@ from scipy.special import chdtri
 
 from ..configuration import Config
 from ..geometry import inverse
-from .manifold import carry, is_covariance
+from .manifold import is_covariance, transport_covariance
 
 UNCONFIRMED_SCALE = 4.0
 """Further factor on the covariance while no image has confirmed the pose: refinements from far away err more."""
@@ -113,7 +113,7 @@ def as_measurement(
         return None
     T_camera_base = inverse(T_base_camera)
     floor = np.diag([FLOOR_M**2] * 3 + [np.radians(FLOOR_DEG) ** 2] * 3)
-    covariance = carry(config.covariance_scale * refinement.covariance, T_camera_base) + floor
+    covariance = transport_covariance(config.covariance_scale * refinement.covariance, T_camera_base) + floor
     measurement = Measurement(refinement.T_map_camera @ T_camera_base, covariance, float(refinement.inlier_ratio))
     return measurement if confirmed else measurement.unconfirmed()
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import InputError
 from ..geometry import interpolate, inverse, se3_exp, se3_log
-from .manifold import carry
+from .manifold import transport_covariance
 
 SECOND_NS = 1_000_000_000
 LEAST_S = 0.05
@@ -256,5 +256,5 @@ class MotionModel:
 
 def _joined(first: Motion, second: Motion) -> Motion:
     """One motion after the other; odometry has its part in it."""
-    covariance = carry(first.covariance, second.delta) + second.covariance
+    covariance = transport_covariance(first.covariance, second.delta) + second.covariance
     return Motion(first.delta @ second.delta, covariance, "odometry")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..geometry import inverse, se3_exp, se3_log
-from .manifold import carry, right_jacobian, symmetric
+from .manifold import right_jacobian, symmetric, transport_covariance
 from .measurement import Measurement, mahalanobis
 from .motion import Motion
 
@@ -28,7 +28,7 @@ class PoseFilter:
     def predict(self, motion: Motion) -> None:
         """Move along; the covariance is carried to the new frame and grows by that of the motion."""
         self.pose = self.pose @ motion.delta
-        self._own = carry(self._own, motion.delta) + motion.covariance
+        self._own = transport_covariance(self._own, motion.delta) + motion.covariance
 
     def innovation(self, measurement: Measurement) -> tuple[np.ndarray, float]:
         """The measurement seen from the prediction (6) and its squared Mahalanobis distance."""

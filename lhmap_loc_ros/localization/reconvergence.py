@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..geometry import inverse, se3_log
-from .manifold import carry, lengths, sigmas
+from .manifold import lengths, max_std, transport_covariance
 from .measurement import Measurement, MeasurementConfig, mahalanobis
 from .motion import Motion
 
@@ -49,7 +49,7 @@ class ReconvergenceMonitor:
     def _agrees(self, measurement: Measurement, motion: Motion) -> bool:
         expected = self._last.T_map_base @ motion.delta
         difference = se3_log(inverse(expected) @ measurement.T_map_base)
-        spread = carry(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
-        (metres, degrees), (moved_m, moved_deg) = lengths(difference), sigmas(motion.covariance)
+        spread = transport_covariance(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
+        (metres, degrees), (moved_m, moved_deg) = lengths(difference), max_std(motion.covariance)
         near = metres <= SCATTER_M + 3 * moved_m and degrees <= SCATTER_DEG + 3 * moved_deg
         return near and mahalanobis(difference, spread) <= self.config.gate

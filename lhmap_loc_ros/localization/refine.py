@@ -13,12 +13,12 @@ from ..geometry import Camera, Images, PosedImage, Rig, inverse, make_pose, may_
 from ..inference import Model, State
 from ..lhmap import MapPoints
 from .features import View, grid_for, quarter_turn, quarters_to_upright
-from .manifold import carry
+from .manifold import transport_covariance
 from .network_set import ModelSet, NetworkSet
 from .passes import COARSE_CELL, FINE_CELL, Clock, Fit, GridView, HostPasses, Passes
-from .refiner_config import Geometry, RefinerConfig, StartKind
+from .refiner_config import Geometry, RefineMode, RefinerConfig
 
-__all__ = ["Refinement", "Refiner", "RefinerConfig", "StartKind"]
+__all__ = ["Refinement", "Refiner", "RefinerConfig", "RefineMode"]
 ROUGH_REACH, NEAR_REACH = (12.0, 25.0), (4.0, 12.0)
 """How far refinements may lead from a rough and from a near start [m, deg]: beyond it map points are missing."""
 
@@ -75,14 +75,14 @@ class Refiner:
         camera: Camera | Rig,
         crop: MapPoints,
         T_map_camera: np.ndarray,
-        start: StartKind = StartKind.ROUGH,
+        start: RefineMode = RefineMode.WIDE,
         keep_trace: bool = False,
     ) -> Refinement:
         """The pose of the camera (4x4, map frame) that saw `image` (H, W, 3) uint8 RGB, undistorted.
 
         Of a `Rig` the image is one of each of its cameras, and the pose that of the rig: all their matches go into one
         solve. A near start must be within some 16 pixels of the network's grid; the others begin with passes that match
-        over the whole image, see `StartKind`. Images of cameras mounted on their side or head are turned upright first.
+        over the whole image, see `RefineMode`. Images of cameras mounted on their side or head are turned upright first.
         Raises InputError for an image of the wrong size.
         """
         camera.check_image(image)
@@ -95,7 +95,7 @@ class Refiner:
         return replace(
             found,
             T_map_camera=found.T_map_camera @ T_body_rig,
-            covariance=carry(found.covariance, T_body_rig),
+            covariance=transport_covariance(found.covariance, T_body_rig),
             trace=tuple(pose @ T_body_rig for pose in found.trace),
         )
 
@@ -126,7 +126,7 @@ class Refiner:
         # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
         fit = self._descend(self._cells(start), passes, local, self._settled(start))
         trace = list(fit.trace)
-        if start is StartKind.SEARCHED and fit.solution is not None:
+        if start is RefineMode.MULTI_START and fit.solution is not None:
             fit, moved = self._search(fit, passes, local)
             trace += [fit.pose] * moved
         poses = tuple(_shifted(pose, crop.origin) for pose in trace) if keep_trace else ()
@@ -203,22 +203,22 @@ class Refiner:
         beside = [perturb(start, (x, 0.0, 0.0), (0.0, yaw, 0.0)) for x in (side, -side) for yaw in (turn, -turn)]
         return [make_pose(found[:3, :3], start[:3, 3]), *ahead, *beside]
 
-    def _cells(self, start: StartKind) -> list[int]:
+    def _cells(self, start: RefineMode) -> list[int]:
         """Cell size of each pass."""
         c = self.config
         coarse, fine = {
-            StartKind.NEAR: (0, c.near_passes),
-            StartKind.PREDICTED: (0, c.near_passes),
-            StartKind.DOUBTFUL: (c.doubtful_coarse_passes, c.doubtful_fine_passes),
+            RefineMode.TRACK: (0, c.near_passes),
+            RefineMode.TRACK_ODOMETRY: (0, c.near_passes),
+            RefineMode.RECOVER: (c.doubtful_coarse_passes, c.doubtful_fine_passes),
         }.get(start, (c.coarse_passes, c.fine_passes))
         return [COARSE_CELL] * coarse + [FINE_CELL] * fine
 
-    def _settled(self, start: StartKind) -> tuple[float, float]:
+    def _settled(self, start: RefineMode) -> tuple[float, float]:
         """Corrections below this [m, deg] end a stage."""
         c = self.config
         return {
-            StartKind.SEARCHED: (c.settled_m, c.settled_deg),
-            StartKind.PREDICTED: (c.predicted_settled_m, c.predicted_settled_deg),
+            RefineMode.MULTI_START: (c.settled_m, c.settled_deg),
+            RefineMode.TRACK_ODOMETRY: (c.predicted_settled_m, c.predicted_settled_deg),
         }.get(start, (c.near_settled_m, c.near_settled_deg))
 
     def _ignorance(self) -> np.ndarray:

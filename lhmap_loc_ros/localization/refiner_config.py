@@ -24,7 +24,7 @@ class Geometry(str, Enum):
     """By PyTorch, on the device of the networks."""
 
 
-class StartKind(str, Enum):
+class RefineMode(str, Enum):
     """How far a start pose may be off, and so what a refinement does."""
 
     NEAR = "near"
@@ -43,7 +43,7 @@ class StartKind(str, Enum):
     @property
     def near(self) -> bool:
         """Within reach of passes at 1/4."""
-        return self in (StartKind.NEAR, StartKind.PREDICTED)
+        return self in (RefineMode.TRACK, RefineMode.TRACK_ODOMETRY)
 
 
 class Weighting(str, Enum):

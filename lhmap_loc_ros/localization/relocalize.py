@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from ..configuration import Config
 from ..errors import ModelError
 from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
-from .manifold import carry
+from .manifold import transport_covariance
 from .states import Search, TrackState
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def find_place(
     refiner: Refiner,
     lhmap: LHMap,
     image: Images,
-    seen_by: PosedCamera,
+    camera: PosedCamera,
     crop_radius_m: float,
     config: RelocalizeConfig,
     should_continue: Callable[[], bool] = lambda: True,
@@ -139,20 +139,20 @@ def find_place(
     `image` (H, W, 3) uint8 RGB is undistorted, of a rig one of each camera. Nothing is found once
     `should_continue` says no: a search takes seconds.
     """
-    T_camera_base, found = inverse(seen_by.T_base_camera), []
+    T_camera_base, found = inverse(camera.T_base_camera), []
     for candidate in islice(candidates, MAX_CANDIDATES):
         if not should_continue():
             return None
-        T_map_camera = candidate.T_map_base @ seen_by.T_base_camera
+        T_map_camera = candidate.T_map_base @ camera.T_base_camera
         crop = lhmap.crop(T_map_camera[:3, 3], crop_radius_m, damaged=[])
         if not len(crop.points):
             continue
         try:
-            refined = refiner.refine(image, seen_by.camera, crop, T_map_camera)
+            refined = refiner.refine(image, camera.camera, crop, T_map_camera)
         except (ModelError, np.linalg.LinAlgError):
             continue
         if refined.matches and np.isfinite(refined.T_map_camera).all():
-            covariance = carry(refined.covariance, T_camera_base)
+            covariance = transport_covariance(refined.covariance, T_camera_base)
             found.append(PoseHypothesis(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio))
     if not found:
         return None
@@ -189,16 +189,16 @@ class Recovery:
         self._around, self._along.passed = T_map_base, 0
 
     def update(
-        self, result: PoseEstimate, image: Images, seen_by: PosedCamera, crop_radius_m: float,
+        self, result: PoseEstimate, image: Images, camera: PosedCamera, crop_radius_m: float,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image, see `find_place`; None if nothing, or if it is not time to look."""
         self._follow(result)
         if Search.NEARBY not in result.search:
             return None
-        config, ahead = self._along.config, front_view(image, seen_by.camera)
+        config, ahead = self._along.config, front_view(image, camera.camera)
         places = self._relocalizer.candidates(ahead.image, ahead.camera)
-        found = find_place(places, self._refiner, self._map, image, seen_by, crop_radius_m, config, should_continue)
+        found = find_place(places, self._refiner, self._map, image, camera, crop_radius_m, config, should_continue)
         self._along.go_on()
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 

@@ -21,15 +21,15 @@ from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, Images, Rig, inverse, pose_error
 from .estimate import PosedCamera, PoseEstimate
 from .health import Admission, Decision, HealthMonitor, Observation, Posterior
-from .manifold import carry, not_below, sigmas
+from .manifold import inflate_to, max_std, transport_covariance
 from .measurement import MeasurementConfig, as_measurement
 from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
-from .refiner_config import StartKind
+from .refiner_config import RefineMode
 from .relocalize import RelocalizeConfig
 from .start import StartPose
 from .states import StateConfig, TrackState
-from .surroundings import Surroundings
+from .submap_cache import SubmapCache
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -77,7 +77,7 @@ class Tracker:
     ):  # fmt: skip
         """`relocalize` says how often to look for a lost place: see `PoseEstimate.search`."""
         self.config, self._relocalize = config, relocalize or RelocalizeConfig()
-        self._refiner, self._map, self._surroundings = refiner, lhmap, Surroundings(lhmap)
+        self._refiner, self._map, self._surroundings = refiner, lhmap, SubmapCache(lhmap)
         self._motion = MotionModel(config.motion)
         self.health = HealthMonitor(config.states, config.measurement, self._relocalize)
         """Decides which images are believed, and the state."""
@@ -184,7 +184,7 @@ class Tracker:
         if stamp_ns < self._stamp_ns:
             raise InputError(f"image at {stamp_ns} ns is older than the pose at {self._stamp_ns} ns")
 
-    def _refine(self, image, camera, crop, T_map_camera, start: StartKind) -> tuple[Refinement | None, str]:
+    def _refine(self, image, camera, crop, T_map_camera, start: RefineMode) -> tuple[Refinement | None, str]:
         """The refinement, or None and the reason."""
         if len(crop.points) < self.config.min_crop_points:
             return None, f"{len(crop.points)} map points around, expected {self.config.min_crop_points}"
@@ -195,19 +195,19 @@ class Tracker:
             # one image that upsets the network must not end the drive; the state tells if it goes on
             return None, str(error)
 
-    def _start(self, motion: Motion) -> StartKind:
+    def _start(self, motion: Motion) -> RefineMode:
         """How far the prediction may be off."""
         if not self._needs_coarse():
-            return StartKind.PREDICTED if motion.source == "odometry" else StartKind.NEAR
+            return RefineMode.TRACK_ODOMETRY if motion.source == "odometry" else RefineMode.TRACK
         if self._first and self.config.search:
             # later, a robot on the move would leave the next images too far behind
-            return StartKind.SEARCHED
-        return StartKind.DOUBTFUL if self.state is TrackState.TRACKING else StartKind.ROUGH
+            return RefineMode.MULTI_START
+        return RefineMode.RECOVER if self.state is TrackState.TRACKING else RefineMode.WIDE
 
     def _needs_coarse(self) -> bool:
         if self.config.coarse is not CoarsePass.AUTO:
             return self.config.coarse is CoarsePass.ALWAYS
-        metres, degrees = sigmas(self._filter.covariance)
+        metres, degrees = max_std(self._filter.covariance)
         sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
         # near by, refinements follow a prediction that went astray; what they still tell is that little fits there
         poor = self.health.fits_less_than(self.config.coarse_inlier_share)
@@ -226,7 +226,7 @@ class Tracker:
         scatter = math.nan, math.nan
         if measurement is not None:
             scatter = pose_error(measurement.T_map_base, self._filter.pose)
-        return Posterior(*sigmas(self._filter.covariance), *scatter)
+        return Posterior(*max_std(self._filter.covariance), *scatter)
 
     def _result(
         self, decision: Decision, refinement: Refinement | None, seen: Observation, clock, problem, map_problem
@@ -235,7 +235,7 @@ class Tracker:
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
         covariance = self._filter.covariance
         if decision.state is not TrackState.TRACKING:
-            covariance = not_below(covariance, carry(self._reported, seen.motion.delta))
+            covariance = inflate_to(covariance, transport_covariance(self._reported, seen.motion.delta))
         self._reported = covariance
         return PoseEstimate(
             self._stamp_ns, decision.state, self._filter.pose.copy(), covariance, T_map_odom, decision.accepted,

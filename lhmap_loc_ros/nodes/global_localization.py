@@ -39,7 +39,7 @@ class GlobalLocalization:
         return self._search.images if self._search is not None else 0
 
     def find(
-        self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
+        self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool],
     ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows, or where there is no search."""
@@ -48,7 +48,7 @@ class GlobalLocalization:
             with self._answered:
                 self._answered.notify_all()
             return None
-        return search.find(stamp_ns, image, seen_by, T_odom_base, should_continue)
+        return search.find(stamp_ns, image, camera, T_odom_base, should_continue)
 
     def restart(self) -> None:
         """Forgets the images so far: it is known where the robot is."""

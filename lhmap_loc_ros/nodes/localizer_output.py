@@ -111,14 +111,14 @@ class LocalizerOutput:
                 self._node.get_logger().info(f"track: {state.value}")
                 self._state.publish(String(data=state.value))
 
-    def publish_overlay(self, image: Images, seen_by: PosedCamera, frame: str, result: PoseEstimate) -> None:
+    def publish_overlay(self, image: Images, camera: PosedCamera, frame: str, result: PoseEstimate) -> None:
         """The map drawn over the undistorted image, if anyone looks, and not too often."""
         now = time.monotonic()
         if not self._overlay.get_subscription_count() or now < self._last_overlay + self._config.overlay_period_s:
             return
         self._last_overlay = now
-        seen = front_view(image, seen_by.camera)
-        T_map_camera = result.T_map_base @ seen_by.T_base_camera @ seen.T_rig_camera
+        seen = front_view(image, camera.camera)
+        T_map_camera = result.T_map_base @ camera.T_base_camera @ seen.T_rig_camera
         crop = self._map.crop(T_map_camera[:3, 3], self._config.tracker.crop_radius_m, damaged=[])
         picture = draw_overlay(seen.image, seen.camera, crop, T_map_camera)
         self._overlay.publish(array_to_image(picture, header(result.stamp_ns, frame)))

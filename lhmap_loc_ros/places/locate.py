@@ -55,21 +55,21 @@ class PlaceFinder:
         self.database, self._describer = PlaceDatabase.of(lhmap, describer.sha256), describer
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
-    def descriptor(self, image: np.ndarray, seen_by: PosedCamera) -> np.ndarray:
+    def descriptor(self, image: np.ndarray, camera: PosedCamera) -> np.ndarray:
         """That of an undistorted image (H, W, 3) uint8 RGB."""
-        view = front_view(image, seen_by.camera)
-        return self._describer.image(view.image, view.camera, seen_by.T_base_camera @ view.T_rig_camera)
+        view = front_view(image, camera.camera)
+        return self._describer.image(view.image, view.camera, camera.T_base_camera @ view.T_rig_camera)
 
     def candidates(
-        self, image: np.ndarray, seen_by: PosedCamera, count: int = CANDIDATES,
+        self, image: np.ndarray, camera: PosedCamera, count: int = CANDIDATES,
         region: Region | None = None, heading: Heading | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base from which the map looks like the image, the best first, at different places."""
-        scores = self.database.scores(self.descriptor(image, seen_by), region, heading)
-        return [start_pose(self.database, scores, peak, seen_by) for peak in self.database.peaks(scores, count)]
+        scores = self.database.scores(self.descriptor(image, camera), region, heading)
+        return [start_pose(self.database, scores, peak, camera) for peak in self.database.peaks(scores, count)]
 
     def locate(
-        self, image: np.ndarray, seen_by: PosedCamera,
+        self, image: np.ndarray, camera: PosedCamera,
         region: Region | None = None, heading: Heading | None = None,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
@@ -79,7 +79,7 @@ class PlaceFinder:
         are tried. The work is bounded; nothing is found once `should_continue` says no.
         """
         verdict = self.verifier.best(
-            image, seen_by, self.candidates(image, seen_by, CANDIDATES, region, heading), should_continue
+            image, camera, self.candidates(image, camera, CANDIDATES, region, heading), should_continue
         )
         return verdict.place if verdict is not None and ALONE.met_by(verdict) else None
 
@@ -106,7 +106,7 @@ class PlaceSearch:
         self._verdicts.clear()
 
     def process_image(
-        self, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None = None,
+        self, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None = None,
         region: Region | None = None, should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """The pose of the robot at this image; None as long as it is not known.
@@ -120,9 +120,9 @@ class PlaceSearch:
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
         finder = self._finder
         self._votes.add(
-            finder.database.scores(finder.descriptor(image, seen_by), region), odometry, front_pose(seen_by)
+            finder.database.scores(finder.descriptor(image, camera), region), odometry, front_pose(camera)
         )
-        verdict = finder.verifier.best(image, seen_by, self._candidates(odometry), should_continue)
+        verdict = finder.verifier.best(image, camera, self._candidates(odometry), should_continue)
         if verdict is None:
             return None
         found = verdict.place if ALONE.met_by(verdict) or self._is_confirmed(verdict, odometry) else None
@@ -163,9 +163,9 @@ class PlaceRelocalizer:
         """See `Relocalizer`."""
         from ..localization.estimate import PosedCamera
 
-        seen_by = PosedCamera(camera, self._T_base_camera)
+        camera = PosedCamera(camera, self._T_base_camera)
         out = []
-        for pose in self._finder.candidates(image, seen_by, self.PLACES, self.region):
+        for pose in self._finder.candidates(image, camera, self.PLACES, self.region):
             ahead = pose[:3, :3] @ self._T_base_camera[:3, 2]
             for step in self.STEPS:
                 shift = step * self._finder.database.spacing_m * ahead
@@ -173,14 +173,14 @@ class PlaceRelocalizer:
         return out
 
 
-def front_pose(seen_by: PosedCamera) -> np.ndarray:
+def front_pose(camera: PosedCamera) -> np.ndarray:
     """The pose (4, 4) in base_link of the camera, or of that of a rig, which `PlaceFinder.descriptor` describes."""
-    camera = seen_by.camera
+    camera = camera.camera
     if isinstance(camera, Camera):
-        return seen_by.T_base_camera
-    return seen_by.T_base_camera @ max(camera.T_rig_camera, key=lambda T: T[2, 2])
+        return camera.T_base_camera
+    return camera.T_base_camera @ max(camera.T_rig_camera, key=lambda T: T[2, 2])
 
 
-def start_pose(database: PlaceDatabase, scores: np.ndarray, peak: Peak, seen_by: PosedCamera) -> np.ndarray:
+def start_pose(database: PlaceDatabase, scores: np.ndarray, peak: Peak, camera: PosedCamera) -> np.ndarray:
     """Pose (4, 4) T_map_base to refine from at a peak of scores (P, H): between headings where the scores say so."""
-    return database.base_pose(peak, front_pose(seen_by), between_headings(scores[peak.place], peak.heading))
+    return database.base_pose(peak, front_pose(camera), between_headings(scores[peak.place], peak.heading))

@@ -54,14 +54,14 @@ class StartSearch:
         self._looked_at_ns = self._looked_from = None
 
     def find(
-        self, stamp_ns: int, image: np.ndarray, seen_by: PosedCamera, T_odom_base: np.ndarray | None,
+        self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows. See `PlaceSearch.process_image`."""
         if not self._is_new(stamp_ns, T_odom_base):
             return None
         self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base
-        found = self._search.process_image(image, seen_by, T_odom_base, self._region, should_continue)
+        found = self._search.process_image(image, camera, T_odom_base, self._region, should_continue)
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 
     def _is_new(self, stamp_ns: int, T_odom_base: np.ndarray | None) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..geometry import inverse, perturb, pose_error
-from ..localization.manifold import carry, sigmas
+from ..localization.manifold import max_std, transport_covariance
 from ..localization.refine import Refinement, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
 
@@ -50,7 +50,7 @@ class Verdict:
     def score(self) -> float:
         """Inlier ratio over the standard deviation of the position [1/m]; it tells right from wrong places
         better than either alone."""
-        return self.place.inlier_ratio / max(sigmas(self.place.covariance)[0], 1e-3)
+        return self.place.inlier_ratio / max(max_std(self.place.covariance)[0], 1e-3)
 
     @property
     def margin(self) -> float:
@@ -71,44 +71,44 @@ class Verifier:
             )
 
     def best(
-        self, image: np.ndarray, seen_by: PosedCamera, candidates: Sequence[np.ndarray],
+        self, image: np.ndarray, camera: PosedCamera, candidates: Sequence[np.ndarray],
         should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
         """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
         # 1. a short look at each
-        looks = self._looks(image, seen_by, candidates, should_continue)
+        looks = self._looks(image, camera, candidates, should_continue)
         # 2. the best places to the end
         found: list[tuple[PoseHypothesis, np.ndarray]] = []
         for look in sorted(looks, key=lambda look: -look.inlier_ratio):
             if len(found) == FINISHED or not should_continue():
                 break
-            placed = self._placed(look, seen_by)
+            placed = self._placed(look, camera)
             if all(_metres(placed, other) > APART_M for other, _ in found):
-                full = self._finish(image, seen_by, look.T_map_camera)
+                full = self._finish(image, camera, look.T_map_camera)
                 if full is not None:
-                    found.append((self._placed(full, seen_by), full.T_map_camera))
+                    found.append((self._placed(full, camera), full.T_map_camera))
         if not found or not should_continue():
             return None
         found.sort(key=lambda item: -item[0].inlier_ratio)
         best, T_map_camera = found[0]
         elsewhere = [placed for placed, _ in found[1:]]
-        elsewhere += [self._placed(look, seen_by) for look in looks]
+        elsewhere += [self._placed(look, camera) for look in looks]
         rival = max((other.inlier_ratio for other in elsewhere if _metres(other, best) > APART_M), default=0.0)
         # 3. wrong places fit by chance, each from one start
-        again = self._finish(image, seen_by, perturb(T_map_camera, *SECOND_START))
+        again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
         agrees = False
         if again is not None:
-            metres, degrees = pose_error(self._placed(again, seen_by).T_map_base, best.T_map_base)
+            metres, degrees = pose_error(self._placed(again, camera).T_map_base, best.T_map_base)
             agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
         return Verdict(best, rival, agrees)
 
-    def _looks(self, image, seen_by: PosedCamera, candidates, should_continue) -> list[Refinement]:
+    def _looks(self, image, camera: PosedCamera, candidates, should_continue) -> list[Refinement]:
         """What looks at the candidates found, until it is clear."""
         looks: list[Refinement] = []
         for number, pose in enumerate(candidates):
             if not should_continue():
                 break
-            look = self._look(image, seen_by, pose @ seen_by.T_base_camera)
+            look = self._look(image, camera, pose @ camera.T_base_camera)
             if look is not None:
                 looks.append(look)
             if number + 1 >= CLEAR_AFTER and looks:
@@ -122,32 +122,32 @@ class Verifier:
                     break
         return looks
 
-    def _look(self, image, seen_by: PosedCamera, start: np.ndarray) -> Refinement | None:
+    def _look(self, image, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A short refinement from a camera pose."""
         center = start[:3, 3] + QUICK_AHEAD_M * start[:3, 2]
         crop = self._map.crop(center, QUICK_RADIUS_M, damaged=[])
-        return self._refined(self._quick, image, seen_by, crop, start)
+        return self._refined(self._quick, image, camera, crop, start)
 
-    def _finish(self, image, seen_by: PosedCamera, start: np.ndarray) -> Refinement | None:
+    def _finish(self, image, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A refinement from a camera pose to the end."""
         crop = self._map.crop(start[:3, 3], self._radius, damaged=[])
-        return self._refined(self._full, image, seen_by, crop, start)
+        return self._refined(self._full, image, camera, crop, start)
 
     @staticmethod
-    def _refined(refiner: Refiner, image, seen_by: PosedCamera, crop: MapPoints, start) -> Refinement | None:
+    def _refined(refiner: Refiner, image, camera: PosedCamera, crop: MapPoints, start) -> Refinement | None:
         """None where there is no map, or nothing comes of it."""
         if not len(crop.points):
             return None
         try:
-            refined = refiner.refine(image, seen_by.camera, crop, start)
+            refined = refiner.refine(image, camera.camera, crop, start)
         except (ModelError, np.linalg.LinAlgError):
             return None
         return refined if refined.matches and np.isfinite(refined.T_map_camera).all() else None
 
     @staticmethod
-    def _placed(refined: Refinement, seen_by: PosedCamera) -> PoseHypothesis:
-        T_camera_base = inverse(seen_by.T_base_camera)
-        covariance = carry(refined.covariance, T_camera_base)
+    def _placed(refined: Refinement, camera: PosedCamera) -> PoseHypothesis:
+        T_camera_base = inverse(camera.T_base_camera)
+        covariance = transport_covariance(refined.covariance, T_camera_base)
         return PoseHypothesis(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
 
 

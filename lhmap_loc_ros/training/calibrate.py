@@ -14,7 +14,7 @@ from ..evaluation.metrics import ONE_SIGMA
 from ..evaluation.protocol import LEVELS, Query, start_pose
 from ..geometry import inverse, se3_log
 from ..localization.covariance import CovarianceModel, StartCovariances, regressors
-from ..localization.refine import Refiner, StartKind
+from ..localization.refine import RefineMode, Refiner
 from .samples import near_start
 
 COVERAGE = (ONE_SIGMA, 0.9545, 0.9973)
@@ -55,15 +55,15 @@ def trials(refiner: Refiner, queries: Iterable[Query]) -> Trials:
     rows = []
     for query in queries:
         truth = query.T_map_camera
-        starts = [(start_pose(truth, level, query.number), StartKind.SEARCHED) for level in LEVELS]
+        starts = [(start_pose(truth, level, query.number), RefineMode.MULTI_START) for level in LEVELS]
         rng = np.random.default_rng([9, query.number])
-        starts += [(near_start(truth, rng), StartKind.NEAR) for _ in range(NEAR_STARTS)]
+        starts += [(near_start(truth, rng), RefineMode.TRACK) for _ in range(NEAR_STARTS)]
         for pose, start in starts:
             result = refiner.refine(query.image, query.camera, query.crop(pose), pose, start)
             if result.succeeded:
                 error = se3_log(inverse(result.T_map_camera) @ truth)
                 sigma = np.sqrt(np.diag(result.covariance))
-                rows.append((error, sigma, result.inlier_ratio, result.last_step[0], start is not StartKind.NEAR))
+                rows.append((error, sigma, result.inlier_ratio, result.last_step[0], start is not RefineMode.TRACK))
     if not rows:
         return Trials(np.zeros((0, 6)), np.zeros((0, 6)), np.zeros(0), np.zeros(0), np.zeros(0, bool))
     return Trials(*(np.array(column) for column in zip(*rows, strict=True)))

@@ -19,7 +19,7 @@ from ..inference.half_precision import key, reduced_nodes, with_plain_weights
 from ..inference.model import METADATA_KEY, parse_metadata
 from ..inference.models import INT8_OF, int8_file
 from ..localization.network_set import GridNetworks, NetworkSet
-from ..localization.refine import Refiner, RefinerConfig, StartKind
+from ..localization.refine import RefineMode, Refiner, RefinerConfig
 from .export import forget_origin
 
 Inputs = dict[str, np.ndarray]
@@ -94,7 +94,7 @@ def quantize_flow(prefix: str, queries: Iterable[Query]) -> None:
     refiner = Refiner(config, models)
     for query in queries:
         start = start_pose(query.T_map_camera, ROUGH, query.number)
-        refiner.refine(query.image, query.camera, query.crop(start), start, StartKind.SEARCHED)
+        refiner.refine(query.image, query.camera, query.crop(start), start, RefineMode.MULTI_START)
     for part, given in models.given.items():
         quantize(Path(f"{prefix}_{part}.onnx"), given.kept)
 

@@ -11,7 +11,7 @@ from lhmap_loc_ros.geometry import Camera, Rig, inverse, perturb, pose_error, pr
 from lhmap_loc_ros.localization import features, solver
 from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.passes import GridView, shares
-from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig, StartKind
+from lhmap_loc_ros.localization.refine import RefineMode, Refiner, RefinerConfig
 
 torch = pytest.importorskip("torch", reason="backend torch is not installed")
 from lhmap_loc_ros.localization import device_passes as device
@@ -86,7 +86,7 @@ def test_the_exponential_is_that_of_the_compiled_code(xi):
 
 
 @pytest.mark.parametrize("weighting", ("uniform", "uncertainty", "heat", "both"))
-@pytest.mark.parametrize("kind", (StartKind.ROUGH, StartKind.NEAR))
+@pytest.mark.parametrize("kind", (RefineMode.WIDE, RefineMode.TRACK))
 def test_a_pass_of_the_shipped_networks_ends_at_the_same_pose(kind, weighting):
     pytest.importorskip("onnx", reason="backend torch is not installed")
     crop, start = wall(20000), perturb(TRUTH, (0.1, -0.1, 0.2), (0.3, 0.5, -0.2))
@@ -149,7 +149,7 @@ def test_the_matches_of_all_views_of_a_rig_go_into_one_solve():
     def refined(*poses):
         refiner = Refiner(RefinerConfig(geometry="device"), Networks(0.0))
         rig = Rig((CAMERA,) * len(poses), poses)
-        return refiner.refine((IMAGE,) * len(poses), rig, wall(5000), TRUTH, StartKind.NEAR)
+        return refiner.refine((IMAGE,) * len(poses), rig, wall(5000), TRUTH, RefineMode.TRACK)
 
     ahead, turned, both = refined(np.eye(4)), refined(aside), refined(np.eye(4), aside, behind)
     assert both.matches == ahead.matches + turned.matches

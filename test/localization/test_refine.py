@@ -16,7 +16,7 @@ from lhmap_loc_ros.localization import passes, refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.features import View, cell_points, quarter_turn, quarters_to_upright, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
-from lhmap_loc_ros.localization.refine import RefinerConfig, StartKind
+from lhmap_loc_ros.localization.refine import RefineMode, RefinerConfig
 from lhmap_loc_ros.localization.solver import Solution
 
 
@@ -100,7 +100,7 @@ def test_what_is_seen_at_the_border_does_not_move_the_pose(monkeypatch, crop):
 
 @pytest.mark.parametrize(
     ("start", "variance"),
-    [(StartKind.ROUGH, 9), (StartKind.DOUBTFUL, 9), (StartKind.NEAR, 4), (StartKind.PREDICTED, 4)],
+    [(RefineMode.WIDE, 9), (RefineMode.RECOVER, 9), (RefineMode.TRACK, 4), (RefineMode.TRACK_ODOMETRY, 4)],
 )
 def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, start, variance):
     models = Oracle(monkeypatch, crop)
@@ -113,11 +113,11 @@ def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatc
 
 def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
-    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.NEAR)
+    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.TRACK)
     assert models.calls == ["4"]
 
 
-@pytest.mark.parametrize(("start", "passes"), [(StartKind.NEAR, 2), (StartKind.PREDICTED, 1)])
+@pytest.mark.parametrize(("start", "passes"), [(RefineMode.TRACK, 2), (RefineMode.TRACK_ODOMETRY, 1)])
 def test_a_larger_correction_settles_a_pose_that_odometry_predicted(monkeypatch, crop, start, passes):
     models = Oracle(monkeypatch, crop)
     begun = perturb(TRUTH, (0.04, 0.0, 0.05), (0, 0, 0))
@@ -130,7 +130,7 @@ def test_a_doubtful_start_takes_no_longer_than_it_may(monkeypatch, crop):
     models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
     monkeypatch.setattr(models, "_match", lambda cell, _: models.calls.append(cell) or _noise(random, models, cell))
     config = refine.RefinerConfig(doubtful_coarse_passes=1, doubtful_fine_passes=2)
-    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.DOUBTFUL)
+    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.RECOVER)
     assert models.calls == [8, 4, 4]
 
 
@@ -155,9 +155,9 @@ def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypat
         config = refine.RefinerConfig(coarse_passes=3, fine_passes=4, splat_m=0.2, **settings)
         return refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, start, kind)
 
-    for lost in (refined(StartKind.ROUGH), refined(StartKind.SEARCHED, restarts_m=())):
+    for lost in (refined(RefineMode.WIDE), refined(RefineMode.MULTI_START, restarts_m=())):
         assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3
-    found = refined(StartKind.SEARCHED)
+    found = refined(RefineMode.MULTI_START)
     assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01 and found.inlier_ratio > 0.99
 
 
@@ -178,7 +178,7 @@ def test_search_believes_a_place_far_from_the_start_less(monkeypatch, crop, agre
     start[:3, 3] -= ORIGIN
     monkeypatch.setattr(refine, "HostPasses", TwoPlaces)
     refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop))
-    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED)
+    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
     assert pose_error(result.T_map_camera, TRUTH)[0] == pytest.approx(metres)
 
 
@@ -188,7 +188,7 @@ def test_search_ends_the_best_of_its_new_starts_alone(monkeypatch, crop):
     config = refine.RefinerConfig(
         coarse_passes=1, fine_passes=3, restarts_m=(1.5,), restart_coarse_passes=1, restarts_kept=2
     )
-    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED)
+    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
     # the start; it turned as found, 1.5 m ahead and behind, four beside; two of those on to the third fine pass
     assert models.calls == [8, 4, 4, 4] + 7 * [8, 4] + 2 * [4, 4]
 
@@ -197,7 +197,7 @@ def test_search_goes_nowhere_with_an_image_that_shows_nothing(monkeypatch, crop)
     models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
     monkeypatch.setattr(models, "_match", lambda cell, _: _noise(random, models, cell))
     refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=3, fine_passes=4), models)
-    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED, keep_trace=True)
+    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START, keep_trace=True)
     assert result.inlier_ratio < 0.2 and len(result.trace) == 7  # that of a single start
 
 
@@ -209,7 +209,7 @@ def _noise(random, models, cell):
 
 def test_search_ends_where_image_and_map_agree(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
-    refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, TRUTH, StartKind.SEARCHED)
+    refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
     assert models.calls == ["8", "4"]
 
 

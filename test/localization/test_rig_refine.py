@@ -21,7 +21,7 @@ from lhmap_loc_ros.geometry import (
 from lhmap_loc_ros.localization import passes, refine
 from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.features import cell_points, quarter_turn, render_map
-from lhmap_loc_ros.localization.refine import StartKind
+from lhmap_loc_ros.localization.refine import RefineMode
 from lhmap_loc_ros.localization.solver import Matches, solve_body, solve_pose
 
 VIEWS = Camera(320, 240, 200.0, 210.0, 158.0, 122.0), Camera(400, 200, 260.0, 255.0, 205.0, 90.0)
@@ -174,14 +174,14 @@ def test_a_rig_of_one_camera_gives_the_very_same_as_the_camera(monkeypatch, crop
     results = []
     for image, camera in ((IMAGE, CAMERA), ((IMAGE,), Rig((CAMERA,), (np.eye(4),)))):
         refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop, {ON_GRID[0]: np.eye(4)}, noise=0.3))
-        results.append(refiner.refine(image, camera, crop, start, StartKind.ROUGH))
+        results.append(refiner.refine(image, camera, crop, start, RefineMode.WIDE))
     alone, rig = results
     np.testing.assert_array_equal(rig.T_map_camera, alone.T_map_camera)
     np.testing.assert_array_equal(rig.covariance, alone.covariance)
     assert (rig.inlier_ratio, rig.matches, rig.passes) == (alone.inlier_ratio, alone.matches, alone.passes)
 
 
-def refined(monkeypatch, crop, rig, T_rig_camera, start, noise=0.0, kind=StartKind.NEAR):
+def refined(monkeypatch, crop, rig, T_rig_camera, start, noise=0.0, kind=RefineMode.TRACK):
     models = Oracle(monkeypatch, crop, T_rig_camera, noise)
     images = tuple(np.zeros((camera.height, camera.width, 3), np.uint8) for camera in rig.cameras)
     return refine.Refiner(refine.RefinerConfig(), models).refine(images, rig, crop, start, kind), models

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lhmap_loc_ros.errors import MapFormatError
-from lhmap_loc_ros.localization.surroundings import Surroundings
+from lhmap_loc_ros.localization.submap_cache import SubmapCache
 
 
 class CountingMap:
@@ -27,23 +27,23 @@ def lhmap():
 
 
 def test_a_crop_serves_as_far_as_it_reaches_beyond_the_radius(lhmap):
-    surroundings = Surroundings(lhmap)
-    numbers = [surroundings.around(np.array([x, 0.0, 0.0]), 60.0, 4.0)[0].number for x in (0, 1, 4, 4.1, 8, 0)]
+    submap_cache = SubmapCache(lhmap)
+    numbers = [submap_cache.around(np.array([x, 0.0, 0.0]), 60.0, 4.0)[0].number for x in (0, 1, 4, 4.1, 8, 0)]
     assert numbers == [1, 1, 1, 2, 2, 3]
     assert lhmap.asked == [(0, 0, 0, 64), (4.1, 0, 0, 64), (0, 0, 0, 64)]
 
 
 def test_another_radius_holds_at_once(lhmap):
-    surroundings = Surroundings(lhmap)
+    submap_cache = SubmapCache(lhmap)
     for radius in (60.0, 30.0):
-        surroundings.around(np.zeros(3), radius, 4.0)
+        submap_cache.around(np.zeros(3), radius, 4.0)
     assert [radius for *_, radius in lhmap.asked] == [64, 34]
 
 
 def test_a_crop_with_tiles_missing_is_tried_again(lhmap):
-    surroundings = Surroundings(lhmap)
+    submap_cache = SubmapCache(lhmap)
     lhmap.error = MapFormatError("tile (1, 2) is damaged")
-    assert surroundings.around(np.zeros(3), 60.0, 4.0)[1] == [lhmap.error]
+    assert submap_cache.around(np.zeros(3), 60.0, 4.0)[1] == [lhmap.error]
     lhmap.error = None
-    assert surroundings.around(np.zeros(3), 60.0, 4.0) == (SimpleNamespace(number=2), [])
-    assert surroundings.around(np.ones(3), 60.0, 4.0) == (SimpleNamespace(number=2), [])
+    assert submap_cache.around(np.zeros(3), 60.0, 4.0) == (SimpleNamespace(number=2), [])
+    assert submap_cache.around(np.ones(3), 60.0, 4.0) == (SimpleNamespace(number=2), [])

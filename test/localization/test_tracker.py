@@ -11,8 +11,8 @@ from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
 from lhmap_loc_ros.localization import measurement, reconvergence
 from lhmap_loc_ros.localization.estimate import PosedCamera
-from lhmap_loc_ros.localization.manifold import sigmas
-from lhmap_loc_ros.localization.refiner_config import StartKind
+from lhmap_loc_ros.localization.manifold import max_std
+from lhmap_loc_ros.localization.refiner_config import RefineMode
 from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfig, TrackState
 
 # the fake refiner's errors are independent and its covariance is true
@@ -254,7 +254,7 @@ def test_without_odometry_velocity_is_kept():
     drive = Drive(odometry=False)
     results = drive.run(60)
     assert results[-1].state is TrackState.TRACKING
-    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is StartKind.NEAR
+    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is RefineMode.TRACK
     assert results[-1].T_map_odom is None
     assert np.median([error(r) for r in results[20:]]) < 0.3
     drive.refiner.fault = unusable
@@ -272,7 +272,7 @@ def test_map_to_odom_closes_the_chain():
 def test_coarse_pass_only_until_tracking():
     drive = Drive()
     drive.run(30)
-    assert drive.refiner.starts[1] is StartKind.ROUGH and drive.refiner.starts[-1] is StartKind.PREDICTED
+    assert drive.refiner.starts[1] is RefineMode.WIDE and drive.refiner.starts[-1] is RefineMode.TRACK_ODOMETRY
     drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
     drive.run(30)
     assert not any(start.near for start in drive.refiner.starts)
@@ -294,20 +294,20 @@ def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive.refiner.fault = None
     drive.run(2)
     assert drive.tracker.state is TrackState.TRACKING
-    near, doubtful = StartKind.PREDICTED, StartKind.DOUBTFUL
+    near, doubtful = RefineMode.TRACK_ODOMETRY, RefineMode.RECOVER
     assert drive.refiner.starts[-4:] == [near, doubtful, doubtful, near]
 
 
 def test_search_on_the_first_image_after_an_initial_pose_alone():
     drive = Drive()
     drive.run(3)
-    assert drive.refiner.starts == [StartKind.SEARCHED, StartKind.ROUGH, StartKind.ROUGH]
+    assert drive.refiner.starts == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
     drive.tracker.initialize(drive.stamp_ns, np.eye(4), np.eye(6))
     drive.step()
-    assert drive.refiner.starts[-1] is StartKind.SEARCHED
+    assert drive.refiner.starts[-1] is RefineMode.MULTI_START
     drive = Drive(TrackerConfig(search=False))
     drive.run(2)
-    assert StartKind.SEARCHED not in drive.refiner.starts
+    assert RefineMode.MULTI_START not in drive.refiner.starts
 
 
 def test_unsure_start_is_not_lost_before_it_was_tried():
@@ -403,13 +403,13 @@ def test_configuration_survives_yaml(tmp_path):
 
 def test_transported_covariance_matches_samples():
     """Noise of the camera pose, seen at base_link, has the covariance the measurement claims."""
-    from lhmap_loc_ros.localization.manifold import carry
+    from lhmap_loc_ros.localization.manifold import transport_covariance
 
     random, T_camera_base = np.random.default_rng(0), inverse(T_BASE_CAMERA)
     sigma = np.array([0.1, 0.05, 0.2, 0.02, 0.03, 0.01])
     samples = [se3_log(T_BASE_CAMERA @ se3_exp(sigma * random.standard_normal(6)) @ T_camera_base) for _ in range(4000)]
-    np.testing.assert_allclose(np.cov(np.array(samples).T), carry(np.diag(sigma**2), T_camera_base), atol=1.5e-3)
-    assert sigmas(np.diag(sigma**2))[0] == pytest.approx(0.2)
+    np.testing.assert_allclose(np.cov(np.array(samples).T), transport_covariance(np.diag(sigma**2), T_camera_base), atol=1.5e-3)
+    assert max_std(np.diag(sigma**2))[0] == pytest.approx(0.2)
 
 
 def test_measurements_that_scatter_about_a_wrong_place_confirm_nothing_and_end_in_lost():
@@ -431,7 +431,7 @@ def test_measurements_that_scatter_about_a_wrong_place_confirm_nothing_and_end_i
     # nor does the scatter pass for several that agree
     assert {r.state for r in results[lost:]} == {TrackState.LOST}
     # what nothing confirms is as unsure as it was at the start
-    assert all((sigmas(r.covariance)[0] >= 0.6) for r in results)
+    assert all((max_std(r.covariance)[0] >= 0.6) for r in results)
 
 
 def test_covariance_does_not_shrink_before_the_track_is_confirmed_again():
@@ -452,7 +452,7 @@ def test_other_settings_hold_from_the_next_image_on():
     drive.run(20)
     drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}, "coarse": "always"}))
     result = drive.step()
-    assert not result.accepted and drive.refiner.starts[-1] is StartKind.DOUBTFUL
+    assert not result.accepted and drive.refiner.starts[-1] is RefineMode.RECOVER
     drive.tracker.reconfigure(TrackerConfig())
     assert drive.step().accepted and drive.refiner.starts[-1].near
 
@@ -496,4 +496,4 @@ def test_another_shared_error_holds_from_the_next_image_on():
     config = drive.tracker.config
     unsure = config.measurement.model_copy(update={"bias_m": (1.0, 1.0, 1.0)})
     drive.tracker.reconfigure(config.model_copy(update={"measurement": unsure}))
-    assert sigmas(drive.step().covariance)[0] > 1.0
+    assert max_std(drive.step().covariance)[0] > 1.0

@@ -30,8 +30,8 @@ class Knows:
     def __init__(self, place, after=3):
         self.place, self.after, self.images = place, after, 0
 
-    def find(self, stamp_ns, image, seen_by, T_odom_base, should_continue):
-        assert image.shape[:2] == (seen_by.camera.height, seen_by.camera.width)
+    def find(self, stamp_ns, image, camera, T_odom_base, should_continue):
+        assert image.shape[:2] == (camera.camera.height, camera.camera.width)
         self.images += 1
         return PoseHypothesis(self.place, WIDE, 0.6) if self.images >= self.after and should_continue() else None
 
@@ -114,7 +114,7 @@ class Interrupted(Knows):
         super().__init__(place)
         self.says, self.looks, self.notices = lambda: None, 0, notices
 
-    def find(self, stamp_ns, image, seen_by, T_odom_base, should_continue):
+    def find(self, stamp_ns, image, camera, T_odom_base, should_continue):
         self.looks += 1
         if self.looks == 1:
             self.says()

@@ -55,25 +55,25 @@ def at(x):
 
 
 def test_an_image_is_encoded_once_however_many_poses_it_is_compared_at(street):
-    models, seen_by = CountingModels(), PosedCamera(CAMERA, T_BASE_CAMERA)
+    models, camera = CountingModels(), PosedCamera(CAMERA, T_BASE_CAMERA)
     verifier = Verifier(street, Refiner(RefinerConfig(), models), 60.0)
     image = np.zeros((48, 160, 3), np.uint8)
     poses = [at(x) for x in (20.0, 60.0, 100.0, 140.0)]
-    verdict = verifier.best(image, seen_by, poses)
+    verdict = verifier.best(image, camera, poses)
     assert models.encoded == 1
     # networks that move nothing agree everywhere
     assert min(pose_error(verdict.place.T_map_base, pose)[0] for pose in poses) < 0.1
     assert verdict.margin < 1.5 and not verdict.agrees
     image[0, 0] = 255
-    verifier.best(image, seen_by, poses)
+    verifier.best(image, camera, poses)
     assert models.encoded == 2
 
 
 def test_where_there_is_no_map_there_is_no_verdict(street):
     verifier = Verifier(street, Refiner(RefinerConfig(), CountingModels()), 60.0)
-    seen_by = PosedCamera(CAMERA, T_BASE_CAMERA)
-    assert verifier.best(np.zeros((48, 160, 3), np.uint8), seen_by, [at(5000.0)]) is None
-    assert verifier.best(np.zeros((48, 160, 3), np.uint8), seen_by, []) is None
+    camera = PosedCamera(CAMERA, T_BASE_CAMERA)
+    assert verifier.best(np.zeros((48, 160, 3), np.uint8), camera, [at(5000.0)]) is None
+    assert verifier.best(np.zeros((48, 160, 3), np.uint8), camera, []) is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from ...errors import InputError
 from ...geometry import inverse, se3_log
 from ...lhmap import LHMap
-from ...localization.refine import Refiner, StartKind
-from ...localization.surroundings import Surroundings
+from ...localization.refine import RefineMode, Refiner
+from ...localization.submap_cache import SubmapCache
 from ...localization.tracker import TrackerConfig
 from .drive import MIN_IMAGES, Drive
 from .estimate import RotationEstimate, block_resamples, turn
@@ -64,12 +64,12 @@ def by_matches(drive: Drive, lhmap: LHMap, refiner: Refiner, report=None) -> Mat
 
 def _round(drive: Drive, lhmap: LHMap, refiner: Refiner, found, done: int, report):
     """Numbers (N) of the images that matched, their errors (N, 6) and covariances (N, 6, 6), after one pass each."""
-    surroundings, radius = Surroundings(lhmap), TrackerConfig().crop_radius_m
+    submap_cache, radius = SubmapCache(lhmap), TrackerConfig().crop_radius_m
     rows = []
     for number, image in enumerate(drive.images):
         start = drive.T_map_camera(image) @ turn(found)
-        crop, _ = surroundings.around(start[:3, 3], radius, 5.0)
-        result = refiner.refine(image.image, drive.camera, crop, start, StartKind.NEAR)
+        crop, _ = submap_cache.around(start[:3, 3], radius, 5.0)
+        result = refiner.refine(image.image, drive.camera, crop, start, RefineMode.TRACK)
         if result.succeeded and result.inlier_ratio >= MIN_INLIERS:
             rows.append((number, se3_log(inverse(start) @ result.T_map_camera), result.covariance))
         if report is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
 
 
-class Surroundings:
+class SubmapCache:
     """Crops of a map, each made to serve for some way: cutting one takes as long as a tenth of a localization."""
 
     def __init__(self, lhmap: LHMap):
