@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from lhmap_loc_ros import Localizer, PoseHypothesis, PosedCamera
+from lhmap_loc_ros import Localizer, PosedCamera, PoseHypothesis
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
 from lhmap_loc_ros.localization.start import given

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the table of parameters of docs/interface.md from their models; --check tells whether it is what they say."""
+"""Writes the tables of parameters and transitions of docs/interface.md; --check tells whether they are what it says."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from marked_part import with_part
 
+from lhmap_loc_ros.localization.transitions import TRANSITIONS
 from lhmap_loc_ros.nodes.localizer_config import LIVE, LocalizerConfig
 from lhmap_loc_ros.nodes.parameters import fields_of
 
@@ -20,12 +21,19 @@ AMCL = {
 """Parameters of nav2_amcl of the same name and meaning."""
 
 
-def table() -> str:
+def parameters() -> str:
     lines = ["| parameter | default | live | as in nav2_amcl | meaning |", "|---|---|---|---|---|"]
     for name, field in fields_of(LocalizerConfig):
         default = "required" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
         live, amcl = ("yes" if name.startswith(LIVE) else ""), ("yes" if name in AMCL else "")
         lines.append(f"| `{name}` | {default} | {live} | {amcl} | {field.description} |")
+    return "\n".join(lines)
+
+
+def transitions() -> str:
+    lines = ["| from | to | when |", "|---|---|---|"]
+    for row in TRANSITIONS:
+        lines.append(f"| {', '.join(row.sources)} | {row.target} | {row.when} |")
     return "\n".join(lines)
 
 
@@ -42,11 +50,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    after = with_part(PAGE, "parameters", table())
-    if check and PAGE.read_text() != after:
-        sys.exit(f"{PAGE}: the table of parameters is not what the models say; run tools/interface.py")
-    if not check:
-        PAGE.write_text(after)
+    for name, text in (("transitions", transitions()), ("parameters", parameters())):
+        after = with_part(PAGE, name, text)
+        if check and PAGE.read_text() != after:
+            sys.exit(f"{PAGE}: the table of {name} is not what the code says; run tools/interface.py")
+        if not check:
+            PAGE.write_text(after)
 
 
 if __name__ == "__main__":

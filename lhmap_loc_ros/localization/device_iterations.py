@@ -102,7 +102,7 @@ class DeviceIterations(Iterations):
         channels = fill_channels(index, depth, drawn.intensity, drawn.points[:, 2] - T[2, 3].float())
         network = seen.models.coarse if cell == COARSE_CELL else seen.models.fine
         flow, log_scale = network(seen.models.map(channels), features[cell])
-        # at the border a cell sees only part of its surroundings, and errs more
+        # at the border a cell sees only part of its submap_cache, and errs more
         b = self.config.border_cells
         owner, flow, log_scale = (x[..., b : x.shape[-2] - b, b : x.shape[-1] - b] for x in (owner, flow, log_scale))
         known, point = (owner != NO_POINT).flatten(), owner.flatten().clamp(min=0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Camera, Rig
-from .states import TrackState
+from .states import Search, TrackState
 
 if TYPE_CHECKING:
     from .refine import Refinement
@@ -61,3 +61,5 @@ class PoseEstimate:
     """Why the image could not be compared with the map; empty if it could."""
     map_problem: str = ""
     """Which tiles around could not be read; empty if all could."""
+    search: Search = Search.NONE
+    """Where it is time to look for the place, if anywhere: of a lost track, or one that images never confirm."""

@@ -157,7 +157,7 @@ class HostIterations(Iterations):
         pose = seen.pose(T_map_body)
         view = render_map(submap.points, submap.intensity, pose, seen.camera, widths, c.max_depth_m)
         owner = cell_points(view, cell)
-        # at the border a cell sees only part of its surroundings, and errs more
+        # at the border a cell sees only part of its submap_cache, and errs more
         b = c.border_cells
         inner = owner[b : owner.shape[0] - b, b : owner.shape[1] - b]
         rows, columns = (x + b for x in np.nonzero(inner != NO_POINT))

@@ -20,7 +20,7 @@ from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
 from .relocalize import PoseHypothesis, Recovery, RelocalizeConfig, Relocalizer
 from .start import StartPose, start_covariance
-from .states import TrackState
+from .states import Search, TrackState
 from .tracker import Tracker, TrackerConfig
 
 if TYPE_CHECKING:
@@ -75,15 +75,15 @@ class Localizer:
         except LhmapError:
             self.close()
             raise
-        self._tracker = Tracker(config.tracker, self.refiner, self.map)
-        self._recovery = Recovery(self.map, self.refiner, config.relocalize, clock or self._image_time, relocalizer)
+        self._tracker = Tracker(config.tracker, self.refiner, self.map, config.relocalize)
+        self._recovery = Recovery(self.map, self.refiner, config.relocalize, relocalizer)
+        self._clock = clock
         self._search, self._searches = search, search is not None or _has_places(self.map)
         self._area = SearchArea()
         self._start: StartPose | None = None
-        self._stamp_ns = 0
 
-    def _image_time(self) -> float:
-        return self._stamp_ns / SECOND_NS
+    def _now_s(self, stamp_ns: int) -> float:
+        return stamp_ns / SECOND_NS if self._clock is None else self._clock()
 
     def __enter__(self) -> Localizer:
         return self
@@ -100,6 +100,14 @@ class Localizer:
     def state(self) -> TrackState:
         """The state after the last image; INITIALIZING before the first."""
         return self._tracker.state
+
+    def after_silence(self, age_s: float, max_age_s: float) -> TrackState | None:
+        """What to tell others where the last image is so old [s]: a pose is not TRACKING after `max_age_s`.
+
+        None: nothing new. The state itself stays, for the next image to go on from.
+        """
+        row = self._tracker.health.after_silence(age_s, max_age_s)
+        return None if row is None else row.target
 
     @property
     def started(self) -> bool:
@@ -156,7 +164,8 @@ class Localizer:
 
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
         somewhere; odometry carries them on. Places away from what `search_around` and `add_fix` told are left out. It
-        takes a second or two, and ends early once `should_continue` says no. It starts nothing: hand the place to `start`.
+        takes a second or two, and ends early once `should_continue` says no. It starts nothing: hand the place to
+        `start`.
         Raises InputError for a map without places, ModelError for networks that cannot be used.
         """
         if self._search is None:
@@ -194,25 +203,31 @@ class Localizer:
             self._begin(stamp_ns)
         if not self._tracker.initialized:
             raise LhmapError("no start pose was given: call start(T_map_base) first")
-        estimate = self._tracker.process_image(stamp_ns, image, camera)
-        self._stamp_ns = stamp_ns
-        return estimate
+        return self._tracker.process_image(stamp_ns, image, camera, self._now_s(stamp_ns))
 
     def recover(
-        self, estimate: PoseEstimate, image: Images, camera: PosedCamera, should_continue: Callable[[], bool] = lambda: True
+        self,
+        estimate: PoseEstimate,
+        image: Images,
+        camera: PosedCamera,
+        should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:
         """After `track`: where a lost robot was at this image, if it is time to look and the place is found.
 
-        First around the last good pose, then, where the map has places, anywhere in it. Nothing is found once `should_continue`
-        says no. It changes no track: `restart_from` does.
+        First around the last good pose, then, where the map has places, anywhere in it. Nothing is found once
+        `should_continue` says no. It changes no track: `restart_from` does.
         """
-        found = self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, should_continue)
-        if estimate.state is not TrackState.LOST:
+        try:
+            found = self._recovery.update(estimate, image, camera, self._tracker.config.crop_radius_m, should_continue)
+        finally:
+            if Search.NEARBY in estimate.search:
+                self._tracker.health.searched(self._now_s(estimate.stamp_ns))
+        if Search.EVERYWHERE not in estimate.search:
             if self._search is not None:
                 self._search.restart()
         elif found is None and self._searches:
             try:
-                found = self.locate(image, camera, self._stamp_ns, should_continue)
+                found = self.locate(image, camera, estimate.stamp_ns, should_continue)
             except LhmapError as error:
                 # places of other networks, or damaged ones: the track goes on without them
                 self._searches = False
@@ -226,7 +241,7 @@ class Localizer:
     def _begin(self, stamp_ns: int) -> None:
         start, self._start = self._start, None
         self._tracker.initialize(stamp_ns, start.T_map_base, start.covariance)
-        self._recovery.was_at(start.T_map_base)
+        self._recovery.reset(start.T_map_base)
 
     def _check_map_around(self, position: np.ndarray) -> None:
         config, position, damaged = self._tracker.config, position.round(2), []
@@ -263,7 +278,7 @@ class Localizer:
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes other settings from the next image on; what was learned so far stays. Networks are not loaded anew."""
         self.refiner.config = config.refiner
-        self._tracker.reconfigure(config.tracker)
+        self._tracker.reconfigure(config.tracker, config.relocalize)
         self._recovery.reconfigure(config.relocalize)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A refinement of the camera pose as a measurement of base_link: its covariance, the gate, and agreement over time."""
+"""A refinement of the camera pose as a measurement of base_link: its covariance, and the gate."""
 
 from __future__ import annotations
 
@@ -10,48 +10,66 @@ from pydantic import Field
 from scipy.special import chdtri
 
 from ..configuration import Config
-from ..geometry import inverse, se3_log
-from .manifold import is_covariance, lengths, max_std, transport_covariance
+from ..geometry import inverse
+from .manifold import is_covariance, transport_covariance
+
+UNCONFIRMED_SCALE = 4.0
+"""Further factor on the covariance while no image has confirmed the pose: refinements from far away err more."""
+FLOOR_M, FLOOR_DEG = 0.05, 0.1
+"""Least standard deviation of a measurement along each axis: map points and calibration are no more exact."""
+MIN_MATCHES = 30
+"""Fewer matched points give no measurement, however well they fit: six unknowns, and every other match may be wrong."""
 
 
 class MeasurementConfig(Config):
-    """How far a refinement is trusted.
+    """How far a refinement is trusted, and which is believed against the prediction.
 
     The covariance of a refinement takes the matches as independent; their errors are not, within an image or from
     one image to the next, so it is scaled, given a floor, and a share is never averaged away.
     """
 
-    covariance_scale: float = Field(4.0, gt=0, le=1000, description="factor on the covariance of the refinement")
-    unconfirmed_scale: float = Field(
+    covariance_scale: float = Field(
         4.0,
-        ge=1,
+        gt=0,
         le=1000,
-        description="further factor unless the pose is confirmed: refinements from far away err more",
+        description="factor on the covariance that the matches of an image give its pose; larger: images pass the gate "
+        "more easily and count less",
     )
-    floor_m: float = Field(0.05, ge=0, le=5, description="least standard deviation of a measurement, each axis [m]")
-    floor_deg: float = Field(0.1, ge=0, le=20, description="least standard deviation of a measurement, each axis [deg]")
     bias_m: tuple[float, float, float] = Field(
         (0.12, 0.06, 0.06),
-        description="error shared by consecutive images, never averaged away, along x, y, z of base_link [m]",
+        description="standard deviation of the error that consecutive images share, so that no number of them averages "
+        "it away, along x, y, z of base_link [m]",
     )
-    bias_deg: float = Field(0.12, ge=0, le=10, description="as bias_m, of rotation [deg]")
-    min_inlier_ratio: float = Field(0.05, ge=0, le=1, description="a refinement below this is no measurement")
-    min_matches: int = Field(30, ge=0, description="a refinement with fewer matched points is no measurement")
+    bias_deg: float = Field(
+        0.12,
+        ge=0,
+        le=10,
+        description="standard deviation of the rotation error that consecutive images share, so that no number of them "
+        "averages it away [deg]",
+    )
+    min_inlier_ratio: float = Field(
+        0.05, ge=0, le=1, description="an image with a smaller share of matches that fit its pose is not used"
+    )
     gate_probability: float = Field(
-        0.999, gt=0.5, lt=1, description="share of true measurements that pass the gate (chi-square, 6 dof)"
+        0.999,
+        gt=0.5,
+        lt=1,
+        description="share of true measurements that pass the gate (chi-square, 6 degrees of freedom); smaller: more "
+        "are rejected",
     )
     reconverge_after: int = Field(
-        5, ge=2, le=1000, description="rejected measurements in a row that agree with each other and are then believed"
+        5,
+        ge=2,
+        le=1000,
+        description="rejected measurements in a row that, agreeing with each other, are believed against the "
+        "prediction; more: later, and surer",
     )
-    reconverge_scatter_m: float = Field(
-        0.6, gt=0, description="agreeing measurements lie no further from each other, besides what odometry errs [m]"
+    reconverge_m: float = Field(
+        4.0,
+        gt=0,
+        description="rejected measurements that agree with each other further than this from the pose are not believed "
+        "[m]",
     )
-    reconverge_scatter_deg: float = Field(2.0, gt=0, description="as reconverge_scatter_m, of rotation [deg]")
-    reconverge_inliers: float = Field(
-        0.7, ge=0, le=1, description="agreeing measurements need this share of the usual inlier ratio"
-    )
-    reconverge_m: float = Field(4.0, gt=0, description="agreeing measurements are not believed further away [m]")
-    reconverge_deg: float = Field(20.0, gt=0, description="agreeing measurements are not believed further away [deg]")
 
     @property
     def gate(self) -> float:
@@ -75,9 +93,9 @@ class Measurement:
     inlier_ratio: float
     """Of the refinement."""
 
-    def widened(self, factor: float) -> Measurement:
-        """The same with `factor` times the covariance."""
-        return replace(self, covariance=factor * self.covariance)
+    def unconfirmed(self) -> Measurement:
+        """The same, less sure: from a pose that no image has confirmed."""
+        return replace(self, covariance=UNCONFIRMED_SCALE * self.covariance)
 
 
 def as_measurement(
@@ -91,72 +109,15 @@ def as_measurement(
         return None
     if not is_covariance(refinement.covariance):
         return None
-    if not (refinement.inlier_ratio >= config.min_inlier_ratio and refinement.matches >= config.min_matches):
+    if not (refinement.inlier_ratio >= config.min_inlier_ratio and refinement.matches >= MIN_MATCHES):
         return None
     T_camera_base = inverse(T_base_camera)
-    floor = np.diag([config.floor_m**2] * 3 + [np.radians(config.floor_deg) ** 2] * 3)
+    floor = np.diag([FLOOR_M**2] * 3 + [np.radians(FLOOR_DEG) ** 2] * 3)
     covariance = transport_covariance(config.covariance_scale * refinement.covariance, T_camera_base) + floor
-    if not confirmed:
-        covariance = config.unconfirmed_scale * covariance
-    return Measurement(refinement.T_map_camera @ T_camera_base, covariance, float(refinement.inlier_ratio))
+    measurement = Measurement(refinement.T_map_camera @ T_camera_base, covariance, float(refinement.inlier_ratio))
+    return measurement if confirmed else measurement.unconfirmed()
 
 
 def mahalanobis(difference: np.ndarray, covariance: np.ndarray) -> float:
     """The squared Mahalanobis distance of a tangent vector (6) under a covariance (6, 6)."""
     return float(difference @ np.linalg.solve(covariance, difference))
-
-
-class Agreement:
-    """Counts rejected measurements that tell the same story.
-
-    A prediction that went astray rejects every good measurement and would starve. Wrong measurements scatter;
-    good ones move along with the robot, so several in a row that do are believed against the prediction.
-    """
-
-    def __init__(self, config: MeasurementConfig):
-        self.config = config
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget all, as for a new start pose."""
-        self.usual_inliers = 0.0
-        """What a good measurement looks like; 0 before the first."""
-        self.clear()
-
-    def clear(self) -> None:
-        """Start counting anew."""
-        self._last: Measurement | None = None
-        self.count = 0
-
-    def passed(self, measurement: Measurement, confirmed: bool) -> None:
-        """A measurement was believed: start counting anew, and learn what a good one looks like.
-
-        It learns over some 50 images, so that a sudden fall shows. Where the state is not `confirmed` it takes
-        five times as long: what passes by chance is no example, but light and map may have changed for good.
-        """
-        step = measurement.inlier_ratio - self.usual_inliers
-        rate = 1.0 if self.usual_inliers == 0 else 0.02 if confirmed else 0.004
-        self.usual_inliers += rate * step
-        self.clear()
-
-    def add(self, measurement: Measurement, motion) -> bool:
-        """Whether this rejected measurement completes a row of agreeing ones; `motion` since the previous image."""
-        if measurement.inlier_ratio < self.config.reconverge_inliers * self.usual_inliers:
-            # matches that fit worse than usual: the wrong street may look alike for a while
-            self.clear()
-            return False
-        if self._last is not None and not self._agrees(measurement, motion):
-            self.clear()
-        self._last = measurement
-        self.count += 1
-        return self.count >= self.config.reconverge_after
-
-    def _agrees(self, measurement: Measurement, motion) -> bool:
-        expected = self._last.T_map_base @ motion.delta
-        difference = se3_log(inverse(expected) @ measurement.T_map_base)
-        spread = transport_covariance(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
-        # at a wrong place covariances are so large that what scatters agrees
-        (metres, degrees), (moved_m, moved_deg) = lengths(difference), max_std(motion.covariance)
-        c = self.config
-        near = metres <= c.reconverge_scatter_m + 3 * moved_m and degrees <= c.reconverge_scatter_deg + 3 * moved_deg
-        return near and mahalanobis(difference, spread) <= c.gate

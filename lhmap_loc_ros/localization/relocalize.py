@@ -8,7 +8,6 @@ one start: a right one is where several starts lead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,7 +21,7 @@ from ..configuration import Config
 from ..errors import ModelError
 from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
 from .manifold import transport_covariance
-from .states import TrackState
+from .states import Search, TrackState
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -34,6 +33,16 @@ SAME_POSE = 0.5, 2.0
 """Refinements that end closer together than this have found the same pose [m, deg]."""
 SUPPORT = 0.7
 """And none of them fits less well than this share of the best."""
+SPACING_M = 3.0
+"""Distance between the places tried along the path: refinements converge from 2 m away."""
+MAX_CANDIDATES = 24
+"""So many poses are tried with one image, half of them the nearest ones: a second or two on a CPU."""
+MARGIN = 1.15
+"""A place found fits so many times better than the best other place."""
+SUPPORTERS = 2
+"""So many of the places tried must lead to the same pose: wrong ones fit by chance, each from one start."""
+APART_M = 2.0
+"""Poses further apart are different places."""
 UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 """What is added to the covariance of a place found: the images to come shall confirm it."""
 
@@ -56,27 +65,23 @@ class Relocalizer(Protocol):
     def candidates(self, image: np.ndarray, camera: Camera) -> Sequence[PoseHypothesis]:
         """The best first; `image` (H, W, 3) uint8 RGB, undistorted, of `camera`.
 
-        Several within some metres of each place: one alone is not believed (`RelocalizeConfig.supporters`).
+        Several within some metres of each place: one alone is not believed (`SUPPORTERS`).
         """
 
 
 class RelocalizeConfig(Config):
-    """When a place counts as found."""
+    """Whether, where and how often a lost track is looked for nearby, and when it counts as found."""
 
-    enabled: bool = Field(True, description="a lost track looks for its place along the mapped path")
-    radius_m: float = Field(30.0, gt=0, le=1000, description="how far from the last believed pose [m]")
-    spacing_m: float = Field(3.0, gt=0, le=100, description="distance between the places that are tried [m]")
-    period_s: float = Field(5.0, gt=0, description="least time between two attempts [s]")
-    doubt_s: float = Field(
-        30.0, gt=0, description="a track that no image has confirmed for so long looks, too, and so often [s]"
+    enabled: bool = Field(True, description="look for a lost track around the last good pose, along the mapped path")
+    radius_m: float = Field(
+        30.0, gt=0, le=1000, description="a lost track is looked for this far around the last good pose [m]"
     )
-    max_candidates: int = Field(
-        24, ge=1, le=1000, description="so many poses are tried with one image, half of them the nearest ones"
+    period_s: float = Field(
+        5.0, gt=0, description="time from one attempt to find a lost track around the last good pose to the next [s]"
     )
-    min_inlier_ratio: float = Field(0.28, ge=0, le=1, description="a place needs this share of explained matches")
-    margin: float = Field(1.15, ge=1, description="and so many times the share of the best other place")
-    supporters: int = Field(2, ge=1, le=100, description="so many of the places tried must lead to the same pose")
-    apart_m: float = Field(2.0, gt=0, description="poses further apart are different places [m]")
+    min_inlier_ratio: float = Field(
+        0.28, ge=0, le=1, description="share of matches that must fit at a place for it to count as found"
+    )
 
 
 class AlongPath:
@@ -95,7 +100,7 @@ class AlongPath:
 
     def candidates(self, image: np.ndarray, camera: Camera) -> list[PoseHypothesis]:
         """See `Relocalizer`; the image is not looked at."""
-        path = _every(self._path, self.config.spacing_m)
+        path = _every(self._path, SPACING_M)
         if self.around is not None:
             distance = np.linalg.norm(path[:, :2] - self.around[:2], axis=1)
             order = np.argsort(distance, kind="stable")
@@ -112,11 +117,11 @@ class AlongPath:
 
     def go_on(self) -> None:
         """The next image tries other places, besides the nearest."""
-        self.passed += self.config.max_candidates - self._nearest
+        self.passed += MAX_CANDIDATES - self._nearest
 
     @property
     def _nearest(self) -> int:
-        return self.config.max_candidates // 2
+        return MAX_CANDIDATES // 2
 
 
 def find_place(
@@ -131,11 +136,11 @@ def find_place(
 ) -> PoseHypothesis | None:
     """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
 
-    `image` (H, W, 3) uint8 RGB is undistorted, of a rig one of each camera. Nothing is found once `should_continue` says no: a
-    search takes seconds.
+    `image` (H, W, 3) uint8 RGB is undistorted, of a rig one of each camera. Nothing is found once
+    `should_continue` says no: a search takes seconds.
     """
     T_camera_base, found = inverse(camera.T_base_camera), []
-    for candidate in islice(candidates, config.max_candidates):
+    for candidate in islice(candidates, MAX_CANDIDATES):
         if not should_continue():
             return None
         T_map_camera = candidate.T_map_base @ camera.T_base_camera
@@ -153,64 +158,47 @@ def find_place(
         return None
     best = max(found, key=lambda place: place.inlier_ratio)
     apart = [(place, *pose_error(place.T_map_base, best.T_map_base)) for place in found]
-    rival = max((place.inlier_ratio for place, metres, _ in apart if metres > config.apart_m), default=0.0)
-    if best.inlier_ratio < max(config.min_inlier_ratio, config.margin * rival):
+    rival = max((place.inlier_ratio for place, metres, _ in apart if metres > APART_M), default=0.0)
+    if best.inlier_ratio < max(config.min_inlier_ratio, MARGIN * rival):
         return None
     support = sum(
         place.inlier_ratio >= SUPPORT * best.inlier_ratio and metres < SAME_POSE[0] and degrees < SAME_POSE[1]
         for place, metres, degrees in apart
     )
-    return best if support >= config.supporters else None
+    return best if support >= SUPPORTERS else None
 
 
 class Recovery:
-    """Hears of every image, and looks for the place once the robot is lost, now and then: in node and offline run."""
+    """Hears of every image, and looks for the place nearby where `HealthMonitor` says that it is time."""
 
     def __init__(
-        self, lhmap: LHMap, refiner: Refiner, config: RelocalizeConfig, clock: Callable[[], float],
-        relocalizer: Relocalizer | None = None,
+        self, lhmap: LHMap, refiner: Refiner, config: RelocalizeConfig, relocalizer: Relocalizer | None = None
     ):  # fmt: skip
-        """`clock` tells the time between attempts [s]. Without a `relocalizer` the mapping drive's poses are tried."""
-        self._map, self._refiner, self._clock = lhmap, refiner, clock
+        """Without a `relocalizer` the mapping drive's poses are tried."""
+        self._map, self._refiner = lhmap, refiner
         self._along = AlongPath(lhmap, config)
         self._relocalizer = relocalizer or self._along
-        self._looked_at = -math.inf
-        self._confirmed_at: float | None = None
         self._around: np.ndarray | None = None
 
     def reconfigure(self, config: RelocalizeConfig) -> None:
         """Takes other settings from the next attempt on."""
         self._along.config = config
 
-    def was_at(self, T_map_base: np.ndarray) -> None:
+    def reset(self, T_map_base: np.ndarray) -> None:
         """A start pose (4, 4) for the next image."""
-        self._around, self._confirmed_at, self._along.passed = T_map_base, None, 0
+        self._around, self._along.passed = T_map_base, 0
 
-    def after(
+    def update(
         self, result: PoseEstimate, image: Images, camera: PosedCamera, crop_radius_m: float,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
-        """What to start from at this image once the track is lost, or has been in doubt for long, see `find_place`.
-
-        None if nothing, or not yet.
-        """
-        config, now = self._along.config, self._clock()
-        if result.state is TrackState.TRACKING or self._confirmed_at is None:
-            self._confirmed_at = now
+        """What to start from at this image, see `find_place`; None if nothing, or if it is not time to look."""
         self._follow(result)
-        since = self._looked_at + config.period_s
-        if result.state is not TrackState.LOST:
-            # images that pass, and yet never confirm the pose, may be those of another place
-            since = max(since, self._confirmed_at + config.doubt_s, self._looked_at + config.doubt_s)
-        if not config.enabled or now < since:
+        if Search.NEARBY not in result.search:
             return None
-        ahead = front_view(image, camera.camera)
+        config, ahead = self._along.config, front_view(image, camera.camera)
         places = self._relocalizer.candidates(ahead.image, ahead.camera)
-        try:
-            found = find_place(places, self._refiner, self._map, image, camera, crop_radius_m, config, should_continue)
-        finally:
-            # the time between two: an attempt itself may take longer
-            self._looked_at = self._clock()
+        found = find_place(places, self._refiner, self._map, image, camera, crop_radius_m, config, should_continue)
         self._along.go_on()
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 

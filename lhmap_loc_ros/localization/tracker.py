@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks the pose of a robot through a map: odometry predicts, images correct, gates guard.
+"""Tracks the pose of a robot through a map: odometry predicts, images correct, `health` decides which.
 
 The covariance shrinks only while TRACKING, with an accepted measurement. No threads and no ROS: the node, the offline
 run and the evaluation call this one class.
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +20,15 @@ from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
 from ..geometry import Camera, Images, Rig, inverse, pose_error
 from .estimate import PosedCamera, PoseEstimate
-from .manifold import inflate_to, lengths, max_std, transport_covariance
-from .measurement import Agreement, Measurement, MeasurementConfig, as_measurement
-from .motion import Motion, MotionConfig, MotionModel
+from .health import Admission, Decision, HealthMonitor, Observation, Posterior
+from .manifold import inflate_to, max_std, transport_covariance
+from .measurement import MeasurementConfig, as_measurement
+from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
 from .refiner_config import RefineMode
+from .relocalize import RelocalizeConfig
 from .start import StartPose
-from .states import Signals, StateConfig, StateMachine, TrackState
+from .states import StateConfig, TrackState
 from .submap_cache import SubmapCache
 
 if TYPE_CHECKING:
@@ -70,24 +72,25 @@ class TrackerConfig(Config):
 class Tracker:
     """Feed odometry and images in order of their stamps; each image, of whichever camera, gives a `PoseEstimate`."""
 
-    def __init__(self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap):
-        self.config = config
+    def __init__(
+        self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap, relocalize: RelocalizeConfig | None = None
+    ):  # fmt: skip
+        """`relocalize` says how often to look for a lost place: see `PoseEstimate.search`."""
+        self.config, self._relocalize = config, relocalize or RelocalizeConfig()
         self._refiner, self._map, self._submaps = refiner, lhmap, SubmapCache(lhmap)
         self._motion = MotionModel(config.motion)
-        self._states = StateMachine(config.states)
-        self._agreement = Agreement(config.measurement)
+        self.health = HealthMonitor(config.states, config.measurement, self._relocalize)
+        """Decides which images are believed, and the state."""
         self._filter: PoseFilter | None = None
         self._stamp_ns = 0
         self._first = True
         self._reported: np.ndarray | None = None
-        self._last_inliers = 0.0
 
-    def reconfigure(self, config: TrackerConfig) -> None:
+    def reconfigure(self, config: TrackerConfig, relocalize: RelocalizeConfig | None = None) -> None:
         """Takes other settings from the next image on; what was learned so far stays."""
-        self.config = config
+        self.config, self._relocalize = config, relocalize or self._relocalize
         self._motion.reconfigure(config.motion)
-        self._states.config = config.states
-        self._agreement.config = config.measurement
+        self.health.reconfigure(config.states, config.measurement, self._relocalize)
         if self._filter is not None:
             self._filter.bias = config.measurement.bias
 
@@ -99,7 +102,7 @@ class Tracker:
     @property
     def state(self) -> TrackState:
         """The state after the last image."""
-        return self._states.state
+        return self.health.state
 
     def initialize(self, stamp_ns: int, T_map_base: np.ndarray, covariance: np.ndarray) -> None:
         """Start at a pose (4, 4) with a covariance (6, 6, body frame of base_link), valid at `stamp_ns`.
@@ -111,8 +114,7 @@ class Tracker:
         self._filter = PoseFilter(start.T_map_base, start.covariance, self.config.measurement.bias)
         self._stamp_ns = stamp_ns
         self._motion.reset()
-        self._states.restart()
-        self._agreement.restart()
+        self.health.start()
         self._first, self._reported = True, np.array(covariance)
 
     def clear(self) -> None:
@@ -124,7 +126,7 @@ class Tracker:
         """Forget the pose alone; `initialize` starts anew."""
         self._filter = None
         self._motion.reset()
-        self._states.restart()
+        self.health.start()
 
     @property
     def odometry_ns(self) -> int | None:
@@ -143,10 +145,13 @@ class Tracker:
         """Take a pose of base_link in the odometry frame; raises InputError if not finite or older than the last."""
         self._motion.odometry.add(stamp_ns, T_odom_base)
 
-    def process_image(self, stamp_ns: int, image: Images, camera: PosedCamera) -> PoseEstimate:
+    def process_image(
+        self, stamp_ns: int, image: Images, camera: PosedCamera, now_s: float | None = None
+    ) -> PoseEstimate:  # fmt: skip
         """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera, or at those of one stamp of a rig.
 
-        Raises InputError for an image of the wrong size or older than the last one, LhmapError before `initialize`.
+        `now_s` is of the clock that tells the time between searches, by default that of the stamps [s]. Raises
+        InputError for an image of the wrong size or older than the last one, LhmapError before `initialize`.
         """
         self._check(stamp_ns, image, camera.camera)
         clock = _Stopwatch()
@@ -162,22 +167,19 @@ class Tracker:
         # 3. What the image says against that piece of map.
         refinement, problem = self._refine(image, camera.camera, submap, T_map_camera, self._mode(motion))
         clock.lap("refine")
-        # 4. The same as a measurement of base_link, judged against the prediction.
-        confirmed = self.state in (TrackState.TRACKING, TrackState.DEGRADED)
-        measurement = as_measurement(refinement, camera.T_base_camera, self.config.measurement, confirmed)
+        # 4. The same as a measurement of base_link, seen from the prediction.
+        measurement = as_measurement(refinement, camera.T_base_camera, self.config.measurement, self.state.confirmed)
+        difference, innovation = None, math.nan
         if measurement is not None:
-            self._last_inliers = measurement.inlier_ratio
-        innovation, believed = self._judge(measurement, motion)
+            difference, innovation = self._filter.innovation(measurement)
         # 5. Believed: the pose moves. Else the prediction stands and its covariance has grown.
-        accepted = believed is not None
-        if accepted:
-            self._filter.update(believed)
-        # 6. What this tells about the speed and about the state of the track.
-        self._motion.learn(motion, self._stamp_ns, stamp_ns, self._filter.pose if accepted else None)
+        now_s = stamp_ns / SECOND_NS if now_s is None else now_s
+        seen = Observation(stamp_ns, now_s, motion, measurement, difference, innovation)
+        decision = self.health.update(seen, partial(self._correct, seen))
+        # 6. What this tells about the speed.
+        self._motion.learn(motion, self._stamp_ns, stamp_ns, self._filter.pose if decision.accepted else None)
         self._stamp_ns = stamp_ns
-        state = self._states.update(self._signals(measurement, accepted, innovation))
-        result = self._result(state, accepted, refinement, innovation, motion, clock, problem)
-        return replace(result, map_problem="; ".join(map(str, damaged)))
+        return self._result(decision, refinement, seen, clock, problem, "; ".join(map(str, damaged)))
 
     def _check(self, stamp_ns: int, image: Images, camera: Camera | Rig) -> None:
         camera.check_image(image)
@@ -212,64 +214,37 @@ class Tracker:
         metres, degrees = max_std(self._filter.covariance)
         sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
         # near by, refinements follow a prediction that went astray; what they still tell is that little fits there
-        fits = self._last_inliers >= self.config.coarse_inlier_share * self._agreement.usual_inliers
-        return self.state is not TrackState.TRACKING or not sure or not fits
+        poor = self.health.fits_less_than(self.config.coarse_inlier_share)
+        return self.state is not TrackState.TRACKING or not sure or poor
 
-    def _judge(self, measurement: Measurement | None, motion: Motion) -> tuple[float, Measurement | None]:
-        """The squared Mahalanobis distance, and the measurement as far as it is believed."""
-        if measurement is None:
-            self._agreement.clear()
-            return float("nan"), None
-        difference, distance = self._filter.innovation(measurement)
-        # a lost track has a wide covariance, which lets anything pass: there one measurement is not enough
-        if distance <= self.config.measurement.gate and self.state is not TrackState.LOST:
-            self._agreement.passed(measurement, self.state is TrackState.TRACKING)
-            return distance, measurement
-        if not self._agreement.add(measurement, motion) or not self._within_reach(difference):
-            return distance, None
-        # several measurements agree with each other against the prediction: the prediction was wrong
-        return distance, self._converge_again(measurement, difference)
-
-    def _converge_again(self, measurement: Measurement, difference: np.ndarray) -> Measurement:
-        """Opens the filter to a measurement that it would reject; confirmation starts over."""
-        self._filter.widen(difference)
-        self._agreement.clear()
-        if self.state is TrackState.LOST:
-            self._states.restart()
-            return measurement  # wide already
-        return measurement.widened(self.config.measurement.unconfirmed_scale)
-
-    def _within_reach(self, difference: np.ndarray) -> bool:
-        c = self.config.measurement
-        metres, degrees = lengths(difference)
-        return metres <= c.reconverge_m and degrees <= c.reconverge_deg
-
-    def _signals(self, measurement: Measurement | None, accepted: bool, innovation: float) -> Signals:
-        metres = degrees = math.nan
+    def _correct(self, seen: Observation, admission: Admission) -> Posterior:
+        """Moves the pose to a measurement as far as it is believed, and says how sure it is then."""
+        measurement = seen.measurement
+        if admission in (Admission.RECONVERGED, Admission.RESTARTED):
+            # the prediction was wrong: the filter opens to what it would reject
+            self._filter.widen(seen.difference)
+        if admission is Admission.RECONVERGED:  # the covariance of a lost track is wide already
+            measurement = measurement.unconfirmed()
+        if admission is not Admission.REJECTED:
+            self._filter.update(measurement)
+        scatter = math.nan, math.nan
         if measurement is not None:
-            metres, degrees = pose_error(measurement.T_map_base, self._filter.pose)
-        return Signals(
-            self._stamp_ns,
-            accepted,
-            contradicts=measurement is not None and not accepted,
-            inlier_ratio=float("nan") if measurement is None else measurement.inlier_ratio,
-            usual_inliers=self._agreement.usual_inliers,
-            innovation=float(np.minimum(innovation, self.config.measurement.gate)),
-            scatter_m=metres,
-            scatter_deg=degrees,
-            **dict(zip(("sigma_m", "sigma_deg"), max_std(self._filter.covariance), strict=True)),
-        )
+            scatter = pose_error(measurement.T_map_base, self._filter.pose)
+        return Posterior(*max_std(self._filter.covariance), *scatter)
 
-    def _result(self, state, accepted, refinement, innovation, motion, clock, problem) -> PoseEstimate:
+    def _result(
+        self, decision: Decision, refinement: Refinement | None, seen: Observation, clock, problem, map_problem
+    ) -> PoseEstimate:  # fmt: skip
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
         covariance = self._filter.covariance
-        if state is not TrackState.TRACKING:
-            covariance = inflate_to(covariance, transport_covariance(self._reported, motion.delta))
+        if decision.state is not TrackState.TRACKING:
+            covariance = inflate_to(covariance, transport_covariance(self._reported, seen.motion.delta))
         self._reported = covariance
         return PoseEstimate(
-            self._stamp_ns, state, self._filter.pose.copy(), covariance, T_map_odom, accepted, refinement,
-            innovation, clock.timings(), motion.source, motion.delta, self._motion.velocity, problem,
+            self._stamp_ns, decision.state, self._filter.pose.copy(), covariance, T_map_odom, decision.accepted,
+            refinement, seen.innovation, clock.timings(), seen.motion.source, seen.motion.delta,
+            self._motion.velocity, problem, map_problem, decision.search,
         )  # fmt: skip
 
 

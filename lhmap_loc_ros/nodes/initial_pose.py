@@ -41,7 +41,11 @@ class InitialPose:
 
 
 class NextStart:
-    """Where the track begins anew at the next image; from any thread. What a user says comes before what was found."""
+    """Where the track begins anew at the next image; from any thread. What a user says comes before what was found.
+
+    One lock decides: a place found is kept only where nothing waits, so that it never takes the place of what a user
+    said, and what a user says takes the place of whatever waits. What was taken before, the next image takes over.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -57,10 +61,12 @@ class NextStart:
         with self._lock:
             self._pose = pose
 
-    def offer(self, pose: InitialPose | None) -> None:
-        """What nobody said: a place found, the last good pose; kept only where nothing waits."""
+    def offer(self, pose: InitialPose | None) -> bool:
+        """What nobody said: a place found, the last good pose; kept only where nothing waits: whether it is."""
         with self._lock:
+            kept = self._pose is None
             self._pose = self._pose or pose
+            return kept
 
     def take(self) -> InitialPose | None:
         """Hands it out, once; None if there is none."""

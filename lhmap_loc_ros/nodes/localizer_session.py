@@ -39,6 +39,7 @@ from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import SEARCHING, WAITING, Health
 from .fixed_frames import FixedFrames
+from .global_localization import GlobalLocalization
 from .image_order import ImageOrder, Order
 from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
@@ -46,7 +47,6 @@ from .latest import Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
 from .odometry_input import OdometryInput
-from .place_search import PlaceSearch
 from .stamps import Stamps
 
 _JOIN_S = 10.0
@@ -114,7 +114,8 @@ class Session:
             self.map = on_failure.enter_context(LHMap.open(config.map_path))
             warm_up(refiner, self.map, config.tracker.crop_radius_m)
             self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
-            self._search = PlaceSearch(partial(make_search, self.map, refiner) if config.global_localization else None)
+            make = partial(make_search, self.map, refiner) if config.global_localization else None
+            self._search = GlobalLocalization(make)
             self._localizer = Localizer(
                 self.map, settings_of(config), refiner=refiner, relocalizer=relocalizer, search=self._search,
                 clock=time.monotonic,
@@ -148,7 +149,7 @@ class Session:
     def activate(self) -> None:
         """From now on images are localized and poses published; a track that there is goes on."""
         if not self._next_start.waits and not self._localizer.started:
-            self.reinitialize()
+            self._next_start.offer(self._starts.take())
         self._waiting_since = time.monotonic()
         self._active.set()
 
@@ -182,11 +183,9 @@ class Session:
         """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
         if self.health.last is None or not self.active:
             return
-        age_s = self.health.age_s
-        if age_s > self._config.tracker.states.lost_after_s:
-            self._output.publish_state(TrackState.LOST)
-        elif age_s > self._config.diagnostics.max_age_s and self._localizer.state is TrackState.TRACKING:
-            self._output.publish_state(TrackState.DEGRADED)
+        state = self._localizer.after_silence(self.health.age_s, self._config.diagnostics.max_age_s)
+        if state is not None:
+            self._output.publish_state(state)
 
     def close(self) -> None:
         """Ends and joins the worker, saves the pose, closes the map and takes the publishers away."""
@@ -249,6 +248,8 @@ class Session:
             self.health.complain(f"initialpose: {error}")
             self._node.get_logger().warning(f"initialpose: {error}")
             return
+        # in this order: an asked search that has not ended yet may find a place, which this pose then replaces
+        self._search.answer(None)
         self._next_start.put(start)
 
     def reinitialize(self) -> str:
@@ -256,6 +257,7 @@ class Session:
         known = self._starts.take()
         if known is None:
             return ""
+        self._search.answer(None)
         self._next_start.put(known)
         return f"starting from the {known.origin}"
 
@@ -263,11 +265,7 @@ class Session:
         """Waits for the place that images to come show, wherever the track is; says why there is none."""
         if not self.active:
             return None, "the localizer is inactive"
-        before = self._search.images
-        place = self._search.ask(wait_s)
-        looked = self._search.images - before
-        problem = self._search.problem or f"not found within {wait_s:.0f} s: {max(looked, 0)} images looked at"
-        return place, "" if place is not None else problem
+        return self._search.ask(wait_s)
 
     # -- the worker
 
@@ -332,8 +330,10 @@ class Session:
 
     def _offer(self, found: PoseHypothesis | None, stamp_ns: int) -> None:
         """The next image starts from the place found, unless somebody says otherwise."""
-        if found is not None:
-            self._next_start.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map"))
+        if found is None:
+            return
+        if self._next_start.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map")):
+            self._search.answer(found)
 
     def _goes_on(self) -> bool:
         """A search may go on: nothing else has said where the robot is."""

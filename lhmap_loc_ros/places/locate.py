@@ -70,7 +70,8 @@ class PlaceFinder:
 
     def locate(
         self, image: np.ndarray, camera: PosedCamera,
-        region: Region | None = None, heading: Heading | None = None, should_continue: Callable[[], bool] = lambda: True,
+        region: Region | None = None, heading: Heading | None = None,
+        should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """The pose of the robot; None if the image does not say it, which is an ordinary answer.
 

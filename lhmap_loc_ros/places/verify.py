@@ -74,7 +74,7 @@ class Verifier:
         self, image: np.ndarray, camera: PosedCamera, candidates: Sequence[np.ndarray],
         should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
-        """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or `should_continue` says no meanwhile."""
+        """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
         # 1. a short look at each
         looks = self._looks(image, camera, candidates, should_continue)
         # 2. the best places to the end

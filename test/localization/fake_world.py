@@ -68,14 +68,8 @@ class FakeRefiner:
 
 def of_coarse_measurements(config):
     """The same settings, for measurements that scatter several times as much as those of the shipped networks."""
-    states = {
-        "tracking_scatter_m": 0.6, "tracking_scatter_deg": 1.6, "degraded_scatter_m": 0.9, "degraded_scatter_deg": 3.0
-    }  # fmt: skip
-    measurement = {"reconverge_scatter_m": 1.5, "reconverge_scatter_deg": 4.0}
-    return config.model_copy(update={
-        "states": config.states.model_copy(update=states),
-        "measurement": config.measurement.model_copy(update=measurement),
-    })  # fmt: skip
+    states = config.states.model_copy(update={"tracking_scatter_m": 0.6, "tracking_scatter_deg": 1.6})
+    return config.model_copy(update={"states": states})
 
 
 class Drive:

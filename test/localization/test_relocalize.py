@@ -8,9 +8,10 @@ from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 from lhmap_loc_ros.errors import MapFormatError, ModelError
 from lhmap_loc_ros.geometry import Rig, inverse, make_pose, perturb, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
+from lhmap_loc_ros.localization import relocalize
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.relocalize import AlongPath, PoseHypothesis, Recovery, RelocalizeConfig, find_place
-from lhmap_loc_ros.localization.states import TrackState
+from lhmap_loc_ros.localization.states import Search, TrackState
 
 PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
 TRUTH = make_pose(np.diag([-1.0, -1.0, 1.0]), (52.0, 0.5, 1.0))
@@ -60,10 +61,12 @@ def test_a_poor_fit_is_no_place():
     assert find(PlaceRefiner((TRUTH, 0.29))) is not None
 
 
-def test_a_place_that_one_start_alone_leads_to_is_not_believed():
+def test_a_place_that_one_start_alone_leads_to_is_not_believed(monkeypatch):
     refiner = PlaceRefiner((TRUTH, 0.6))
-    assert find(refiner, spacing_m=5.0) is None
-    assert find(refiner, spacing_m=5.0, supporters=1) is not None
+    monkeypatch.setattr(relocalize, "SPACING_M", 5.0)
+    assert find(refiner) is None
+    monkeypatch.setattr(relocalize, "SUPPORTERS", 1)
+    assert find(refiner) is not None
 
 
 def test_starts_that_lead_to_the_same_place_but_fit_far_less_well_do_not_support_it():
@@ -75,12 +78,13 @@ def test_starts_that_lead_to_the_same_place_but_fit_far_less_well_do_not_support
     assert find(Fading((TRUTH, 0.9)), around=TRUTH[:3, 3]) is None
 
 
-def test_only_places_near_the_last_pose_are_tried_and_not_too_many():
+def test_only_places_near_the_last_pose_are_tried_and_not_too_many(monkeypatch):
     refiner = PlaceRefiner((TRUTH, 0.6))
     assert find(refiner, around=(95.0, 0, 0), radius_m=20) is None
     assert 0 < refiner.looked <= 24
     refiner = PlaceRefiner((TRUTH, 0.6))
-    find(refiner, around=None, max_candidates=5)
+    monkeypatch.setattr(relocalize, "MAX_CANDIDATES", 5)
+    find(refiner, around=None)
     assert refiner.looked == 5
 
 
@@ -117,7 +121,7 @@ def test_a_search_ends_when_it_is_told():
     refiner, config = PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig()
     candidates = AlongPath(Map(), config).candidates(IMAGE, CAMERA)
     found = find_place(
-        candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config, going=lambda: refiner.looked < 3
+        candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config, should_continue=lambda: refiner.looked < 3
     )  # fmt: skip
     assert found is None and refiner.looked == 3
 
@@ -125,19 +129,19 @@ def test_a_search_ends_when_it_is_told():
 class Lost:
     """What the tracker says of an image: `state`, or TRACKING at `believed`; odometry is that of the truth."""
 
-    def __init__(self, truth, believed=None, odometry=True, state=TrackState.LOST):
+    def __init__(self, truth, believed=None, odometry=True, state=TrackState.LOST, search=Search.NEARBY):
         self.state = state if believed is None else TrackState.TRACKING
+        self.search = search if believed is None else Search.NONE
         self.truth, self.T_map_base = truth, truth if believed is None else believed
         self.motion = "odometry" if odometry else "velocity"
 
 
 def recovered(*results, start=None, **config):
-    """What comes of some images, 1 s apart, the place being that of the last one's truth."""
-    clock = iter(range(1000))
+    """What comes of some images, the place being that of the last one's truth."""
     refiner = PlaceRefiner((TRUTH, 0.6))
-    recovery = Recovery(Map(), refiner, RelocalizeConfig(**config), lambda: next(clock))
+    recovery = Recovery(Map(), refiner, RelocalizeConfig(**config))
     if start is not None:
-        recovery.was_at(start)
+        recovery.reset(start)
     return list(looked_for(recovery, results))
 
 
@@ -145,29 +149,30 @@ def looked_for(recovery, results):
     before = results[0].truth
     for result in results:
         before, result.delta = result.truth, inverse(before) @ result.truth
-        yield recovery.after(result, IMAGE, MOUNTED, 60.0)
+        yield recovery.update(result, IMAGE, MOUNTED, 60.0)
 
 
 def at(x):
     return make_pose(TRUTH[:3, :3], (x, 0.5, 1.0))
 
 
-def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it():
+def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it(monkeypatch):
     for images in ((Lost(at(95.0), believed=at(95.0)), Lost(at(55.0))), (Lost(at(95.0)), Lost(at(55.0)))):
-        found = recovered(*images, start=at(95.0), radius_m=15, period_s=0.1)
+        found = recovered(*images, start=at(95.0), radius_m=15)
         assert found[0] is None
         assert pose_error(found[1].T_map_base, TRUTH) == pytest.approx((0, 0), abs=1e-6)
         # images to come shall confirm it
         assert np.sqrt(np.linalg.eigvalsh(found[1].covariance[:3, :3])[0]) >= 0.5
     blind = [Lost(at(95.0), believed=at(95.0), odometry=False), Lost(at(55.0), odometry=False)]
-    assert recovered(*blind, radius_m=15, period_s=0.1) == [None, None]
-    assert recovered(*blind, radius_m=45, max_candidates=99, period_s=0.1)[1] is not None
+    assert recovered(*blind, radius_m=15) == [None, None]
+    monkeypatch.setattr(relocalize, "MAX_CANDIDATES", 99)
+    assert recovered(*blind, radius_m=45)[1] is not None
 
 
 def test_attempts_go_on_to_places_further_away_and_look_at_the_nearest_again():
     lost = [Lost(at(95.0), odometry=False)] * 8
     # 43 m from where it was believed: half of the poses of each attempt are new
-    found = recovered(*lost, start=at(95.0), radius_m=60, period_s=0.1)
+    found = recovered(*lost, start=at(95.0), radius_m=60)
     assert found[0] is None and any(found)
 
     along = AlongPath(Map(), RelocalizeConfig(radius_m=60))
@@ -186,24 +191,16 @@ def test_a_damaged_tile_hides_no_other_place():
             damaged.append(MapFormatError("a tile is damaged"))
             return super().crop(center, radius, damaged)
 
-    recovery = Recovery(Damaged(), PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig(), iter(range(99)).__next__)
-    recovery.was_at(at(55.0))
+    recovery = Recovery(Damaged(), PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig())
+    recovery.reset(at(55.0))
     assert next(looked_for(recovery, [Lost(at(55.0))])) is not None
 
 
-def test_it_is_looked_for_now_and_then_and_not_where_that_is_switched_off():
-    lost = [Lost(at(95.0)), *[Lost(at(55.0))] * 12]
-    found = [place is not None for place in recovered(*lost, start=at(95.0), radius_m=15, period_s=5.0)]
-    assert not any(found[:2]) and 1 <= sum(found) <= 3
-    assert not any(recovered(*lost, start=at(95.0), radius_m=15, enabled=False))
-
-
-def test_a_track_that_images_pass_for_long_and_never_confirm_is_looked_for_too():
-    doubtful = Lost(at(55.0), state=TrackState.DEGRADED)
-    found = [place is not None for place in recovered(*[doubtful] * 70, start=at(55.0), doubt_s=20.0)]
-    assert 20 <= found.index(True) <= 22 and sum(found) <= 3
-    assured = Lost(at(55.0), believed=at(55.0))
-    assert not any(recovered(*[*[doubtful] * 15, assured] * 4, start=at(55.0), doubt_s=20.0))
+def test_it_is_looked_for_only_when_it_is_time():
+    lost = [Lost(at(95.0)), Lost(at(55.0), search=Search.EVERYWHERE), Lost(at(55.0))]
+    assert [place is not None for place in recovered(*lost, start=at(95.0), radius_m=15)] == [False, False, True]
+    doubtful = Lost(at(55.0), state=TrackState.DEGRADED, search=Search.NEARBY)
+    assert recovered(doubtful, start=at(55.0))[0] is not None
 
 
 def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_is_tried_there():
@@ -221,8 +218,8 @@ def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_
             camera.check_image(image)
             return super().refine(image, camera, submap, T_map_camera)
 
-    recovery = Recovery(Map(), RigRefiner((TRUTH, 0.6)), RelocalizeConfig(), iter(range(99)).__next__, Looks())
+    recovery = Recovery(Map(), RigRefiner((TRUTH, 0.6)), RelocalizeConfig(), Looks())
     lost = Lost(at(55.0))
     lost.delta = np.eye(4)
-    assert recovery.after(lost, images, rig, 60.0) is not None
+    assert recovery.update(lost, images, rig, 60.0) is not None
     assert shown == [(1, CAMERA)]

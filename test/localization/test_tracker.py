@@ -9,6 +9,7 @@ from scipy.stats import chi2
 from lhmap_loc_ros.configuration import dump, load, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, LhmapError, ModelError
 from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
+from lhmap_loc_ros.localization import measurement, reconvergence
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.manifold import max_std
 from lhmap_loc_ros.localization.refiner_config import RefineMode
@@ -18,14 +19,26 @@ from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfi
 HONEST = validate(
     TrackerConfig,
     {
-        "measurement": {
-            "covariance_scale": 1, "unconfirmed_scale": 1, "floor_m": 0, "floor_deg": 0,
-            "bias_m": [0, 0, 0], "bias_deg": 0,
-        },
+        "measurement": {"covariance_scale": 1, "bias_m": [0, 0, 0], "bias_deg": 0},
         "motion": {"translation_per_second": 1e-3, "rotation_per_second_deg": 1e-3, "translation_per_radian": 0,
                    "rotation_per_radian_deg": 0},
     },
 )  # fmt: skip
+
+
+@pytest.fixture
+def honest(monkeypatch):
+    """Settings for measurements whose covariance is taken as it is."""
+    for name, value in (("UNCONFIRMED_SCALE", 1.0), ("FLOOR_M", 0.0), ("FLOOR_DEG", 0.0)):
+        monkeypatch.setattr(measurement, name, value)
+    return HONEST
+
+
+@pytest.fixture(autouse=True)
+def coarse_measurements(monkeypatch):
+    """Those of the fake refiner scatter several times as much as those of the shipped networks."""
+    monkeypatch.setattr(reconvergence, "SCATTER_M", 1.5)
+    monkeypatch.setattr(reconvergence, "SCATTER_DEG", 4.0)
 
 
 def jump_of(metres):
@@ -52,18 +65,18 @@ def test_converges_and_tracks():
     assert results[5].timings_ms.keys() == {"crop", "refine", "total"}
 
 
-def test_filter_beats_single_measurements():
-    results = Drive(HONEST).run(80)
+def test_filter_beats_single_measurements(honest):
+    results = Drive(honest).run(80)
     measured = [np.linalg.norm((inverse(truth(r.stamp_ns) @ T_BASE_CAMERA) @ r.refinement.T_map_camera)[:3, 3])
                 for r in results[10:]]  # fmt: skip
     assert np.mean([error(r) for r in results[10:]]) < 0.7 * np.mean(measured)
 
 
-def test_covariance_is_consistent():
+def test_covariance_is_consistent(honest):
     """NEES of the posterior: chi-square with 6 degrees of freedom, averaged over runs and images."""
     nees = []
     for seed in range(25):
-        for result in Drive(HONEST, seed=seed).run(30)[::6]:
+        for result in Drive(honest, seed=seed).run(30)[::6]:
             xi = se3_log(inverse(result.T_map_base) @ truth(result.stamp_ns))
             nees.append(xi @ np.linalg.solve(result.covariance, xi))
     # images of one run are correlated: take the runs as the independent samples
@@ -201,7 +214,7 @@ def test_converging_again_is_unsure_in_every_direction():
 def test_measurements_that_pass_while_not_tracking_hardly_teach_what_is_usual():
     drive = Drive()
     drive.run(30)
-    usual = drive.tracker._agreement.usual_inliers
+    usual = drive.tracker.health.usual_inliers
     drive.refiner.fault = unusable
     drive.run(4)
     assert drive.tracker.state is TrackState.DEGRADED
@@ -212,7 +225,7 @@ def test_measurements_that_pass_while_not_tracking_hardly_teach_what_is_usual():
 
     drive.refiner.fault = few_inliers
     assert all(r.accepted and r.state is TrackState.DEGRADED for r in drive.run(8))
-    assert drive.tracker._agreement.usual_inliers > 0.8 * usual
+    assert drive.tracker.health.usual_inliers > 0.8 * usual
 
 
 def test_lost_track_wants_agreement_then_recovers():
@@ -241,7 +254,7 @@ def test_without_odometry_velocity_is_kept():
     drive = Drive(odometry=False)
     results = drive.run(60)
     assert results[-1].state is TrackState.TRACKING
-    assert results[-1].motion == "velocity" and drive.refiner.modes[-1] is RefineMode.TRACK
+    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is RefineMode.TRACK
     assert results[-1].T_map_odom is None
     assert np.median([error(r) for r in results[20:]]) < 0.3
     drive.refiner.fault = unusable
@@ -259,7 +272,7 @@ def test_map_to_odom_closes_the_chain():
 def test_coarse_pass_only_until_tracking():
     drive = Drive()
     drive.run(30)
-    assert drive.refiner.modes[1] is RefineMode.WIDE and drive.refiner.modes[-1] is RefineMode.TRACK_ODOMETRY
+    assert drive.refiner.starts[1] is RefineMode.WIDE and drive.refiner.starts[-1] is RefineMode.TRACK_ODOMETRY
     drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
     drive.run(30)
     assert not any(start.near for start in drive.refiner.modes)
@@ -282,19 +295,19 @@ def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive.run(2)
     assert drive.tracker.state is TrackState.TRACKING
     near, doubtful = RefineMode.TRACK_ODOMETRY, RefineMode.RECOVER
-    assert drive.refiner.modes[-4:] == [near, doubtful, doubtful, near]
+    assert drive.refiner.starts[-4:] == [near, doubtful, doubtful, near]
 
 
 def test_search_on_the_first_image_after_an_initial_pose_alone():
     drive = Drive()
     drive.run(3)
-    assert drive.refiner.modes == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
+    assert drive.refiner.starts == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
     drive.tracker.initialize(drive.stamp_ns, np.eye(4), np.eye(6))
     drive.step()
-    assert drive.refiner.modes[-1] is RefineMode.MULTI_START
+    assert drive.refiner.starts[-1] is RefineMode.MULTI_START
     drive = Drive(TrackerConfig(search=False))
     drive.run(2)
-    assert RefineMode.MULTI_START not in drive.refiner.modes
+    assert RefineMode.MULTI_START not in drive.refiner.starts
 
 
 def test_unsure_start_is_not_lost_before_it_was_tried():
@@ -359,10 +372,10 @@ def test_bad_calls_are_refused():
 
 def test_configuration_names_the_wrong_field(tmp_path):
     path = tmp_path / "tracker.yaml"
-    path.write_text("tracker:\n  measurement:\n    floor_m: -1\n  coarse: sometimes\n  crop: 3\n")
+    path.write_text("tracker:\n  measurement:\n    covariance_scale: -1\n  coarse: sometimes\n  crop: 3\n")
     with pytest.raises(ConfigError) as caught:
         load(TrackerConfig, path, "tracker")
-    for word in (str(path), "measurement.floor_m", "-1", "coarse", "crop"):
+    for word in (str(path), "measurement.covariance_scale", "-1", "coarse", "crop"):
         assert word in str(caught.value)
     path.write_text("tracker: 3")
     with pytest.raises(ConfigError, match="a file of ROS parameters is for nodes; no such field, expected crop"):
@@ -395,8 +408,8 @@ def test_transported_covariance_matches_samples():
     random, T_camera_base = np.random.default_rng(0), inverse(T_BASE_CAMERA)
     sigma = np.array([0.1, 0.05, 0.2, 0.02, 0.03, 0.01])
     samples = [se3_log(T_BASE_CAMERA @ se3_exp(sigma * random.standard_normal(6)) @ T_camera_base) for _ in range(4000)]
-    expected = transport_covariance(np.diag(sigma**2), T_camera_base)
-    np.testing.assert_allclose(np.cov(np.array(samples).T), expected, atol=1.5e-3)
+    transported = transport_covariance(np.diag(sigma**2), T_camera_base)
+    np.testing.assert_allclose(np.cov(np.array(samples).T), transported, atol=1.5e-3)
     assert max_std(np.diag(sigma**2))[0] == pytest.approx(0.2)
 
 
@@ -440,7 +453,7 @@ def test_other_settings_hold_from_the_next_image_on():
     drive.run(20)
     drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}, "coarse": "always"}))
     result = drive.step()
-    assert not result.accepted and drive.refiner.modes[-1] is RefineMode.RECOVER
+    assert not result.accepted and drive.refiner.starts[-1] is RefineMode.RECOVER
     drive.tracker.reconfigure(TrackerConfig())
     assert drive.step().accepted and drive.refiner.modes[-1].near
 
@@ -482,6 +495,6 @@ def test_another_shared_error_holds_from_the_next_image_on():
     drive = Drive()
     drive.run(20)
     config = drive.tracker.config
-    measurement = config.measurement.model_copy(update={"bias_m": (1.0, 1.0, 1.0)})
-    drive.tracker.reconfigure(config.model_copy(update={"measurement": measurement}))
+    unsure = config.measurement.model_copy(update={"bias_m": (1.0, 1.0, 1.0)})
+    drive.tracker.reconfigure(config.model_copy(update={"measurement": unsure}))
     assert max_std(drive.step().covariance)[0] > 1.0

@@ -18,7 +18,7 @@ from known_places import (
 from lhmap_loc_ros.errors import InputError, MapFormatError, ModelError
 from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap
-from lhmap_loc_ros.localization.relocalize import RelocalizeConfig, find_place
+from lhmap_loc_ros.localization.relocalize import MAX_CANDIDATES, RelocalizeConfig, find_place
 from lhmap_loc_ros.places.build import add_places
 from lhmap_loc_ros.places.database import Heading, Region
 from lhmap_loc_ros.places.locate import CANDIDATES, PlaceFinder, PlaceRelocalizer, PlaceSearch
@@ -91,7 +91,7 @@ def test_the_work_is_bounded_and_ends_when_it_is_told(streets):
     finder.locate(image_at(on_path(50.0)), MOUNTED)
     assert refiner.looked <= CANDIDATES + FINISHED + 1
     refiner.looked = 0
-    assert finder.locate(image_at(on_path(50.0)), MOUNTED, going=lambda: refiner.looked < 3) is None
+    assert finder.locate(image_at(on_path(50.0)), MOUNTED, should_continue=lambda: refiner.looked < 3) is None
     assert refiner.looked == 3
 
 
@@ -166,6 +166,6 @@ def test_it_serves_where_relocalizers_do(streets):
     finder, truth = finder_in(streets), on_path(101.0)
     config = RelocalizeConfig()
     candidates = PlaceRelocalizer(finder, T_BASE_CAMERA).candidates(image_at(truth), MOUNTED.camera)
-    assert len(candidates) <= config.max_candidates
+    assert len(candidates) <= MAX_CANDIDATES
     found = find_place(candidates, KnowingRefiner(), streets[None], image_at(truth), MOUNTED, 60.0, config)
     assert pose_error(found.T_map_base, truth) == pytest.approx((0, 0), abs=1e-5)

@@ -14,15 +14,17 @@ from ..localization.relocalize import PoseHypothesis
 from ..places.database import Region
 from ..places.start_search import StartSearch
 
+TOLD = "a start pose was given meanwhile"
 
-class PlaceSearch:
+
+class GlobalLocalization:
     """A `StartSearch` that is made when it is first needed, and whose results other threads may wait for."""
 
     def __init__(self, make: Callable[[], StartSearch] | None):
         """`make` may raise LhmapError: the map has no places, or networks are missing. None: nobody wants a search."""
         self._make = make
         self._search: StartSearch | None = None
-        self._asked, self._found = False, threading.Condition()
+        self._asked, self._answered = False, threading.Condition()
         self._result: PoseHypothesis | None = None
         self.problem = "" if make is not None else "global_localization is false"
         """Why there is no search; empty if there is one."""
@@ -48,32 +50,42 @@ class PlaceSearch:
     ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows, or where there is no search."""
         search = self._made()
-        found = search.find(stamp_ns, image, camera, T_odom_base, should_continue, region) if search is not None else None
-        with self._found:
-            if found is not None:
-                self._asked, self._result = False, found
-            if found is not None or search is None:
-                self._found.notify_all()
-        return found
+        if search is None:
+            with self._answered:
+                self._answered.notify_all()
+            return None
+        return search.find(stamp_ns, image, camera, T_odom_base, should_continue, region)
 
     def restart(self) -> None:
         """Forgets the images so far: it is known where the robot is."""
         if self._search is not None and not self._asked:
             self._search.restart()
 
-    def ask(self, wait_s: float) -> PoseHypothesis | None:
-        """The place found from images to come; None after `wait_s`, or where there is no search, see `problem`."""
-        with self._found:
+    def ask(self, wait_s: float) -> tuple[PoseHypothesis | None, str]:
+        """The place found from images to come; None after `wait_s`, or where nobody looks any more, and why."""
+        before = self.images
+        with self._answered:
             self._asked, self._result = True, None
-            self._found.wait_for(lambda: self._result is not None or self.problem, wait_s)
-            self._asked = False
-            return self._result
+            self._answered.wait_for(lambda: not self._asked or self.problem, wait_s)
+            late, self._asked = self._asked, False
+            if self._result is not None:
+                return self._result, ""
+            looked = max(self.images - before, 0)
+            in_vain = f"not found within {wait_s:.0f} s: {looked} images looked at" if late else TOLD
+            return None, self.problem or in_vain
+
+    def answer(self, found: PoseHypothesis | None) -> None:
+        """Those who wait are told where the track begins anew; None: somebody has said where the robot is."""
+        with self._answered:
+            if self._asked:
+                self._asked, self._result = False, found
+                self._answered.notify_all()
 
     def give_up(self) -> None:
         """Those who wait get no answer: the session ends."""
-        with self._found:
+        with self._answered:
             self.problem = self.problem or "the localizer was shut down"
-            self._found.notify_all()
+            self._answered.notify_all()
 
     def _made(self) -> StartSearch | None:
         if self._search is None and not self.problem:

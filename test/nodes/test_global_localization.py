@@ -12,10 +12,11 @@ from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import Empty, Trigger
 
 from lhmap_loc_ros.lhmap import GeodeticDatum
+from lhmap_loc_ros.localization.localizer import Localizer
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes import conversions as convert
-from lhmap_loc_ros.nodes.place_search import PlaceSearch
+from lhmap_loc_ros.nodes.global_localization import TOLD, GlobalLocalization
 from lhmap_loc_ros.nodes.search_services import SearchServices
 
 WIDE = np.diag([0.5**2] * 3 + [0.02**2] * 3)
@@ -134,14 +135,67 @@ def test_who_asks_for_the_place_is_answered_once_it_is_found_while_images_go_on(
         assert fed.session.search(5.0) == (None, "the localizer is inactive")
 
 
+class Interrupted(Knows):
+    """Finds its place with every image; while it looks at the first, somebody says something.
+
+    It notices at once that it should not continue, or only when it has found the place.
+    """
+
+    def __init__(self, place, notices=True):
+        super().__init__(place)
+        self.says, self.looks, self.notices = lambda: None, 0, notices
+
+    def find(self, stamp_ns, image, camera, T_odom_base, should_continue):
+        self.looks += 1
+        if self.looks == 1:
+            self.says()
+        return PoseHypothesis(self.place, WIDE, 0.6) if should_continue() or not self.notices else None
+
+
+@pytest.mark.parametrize("notices", [True, False])
+def test_a_users_pose_that_comes_while_a_search_that_was_asked_for_runs_ends_it(ros, street, notices):
+    answers, search = [], Interrupted(at(150.0), notices)
+    with one_session(ros.node, street, SureRefiner(at(20.0)), search=search) as fed:
+        search.says = lambda: fed.initialpose(at(20.2))
+        fed.initialpose(at(20.0))
+        fed.image()
+        asking = threading.Thread(target=lambda: answers.append(fed.session.search(20.0)))
+        asking.start()
+        while not search.looks:
+            fed.image()
+        for _ in range(6):
+            fed.image()
+            assert abs(fed.session.health.last.T_map_base[0, 3] - 20.0) < 0.5
+        asking.join()
+    assert answers == [(None, TOLD)] and search.looks == 1
+
+
+def test_a_users_pose_that_comes_while_a_place_found_is_being_started_from_counts(ros, street, monkeypatch):
+    search, started = Interrupted(at(150.0)), []
+    with one_session(ros.node, street, SureRefiner(at(20.0)), search=search) as fed:
+        start = Localizer.start
+
+        def says_at_the_same_time(localizer, T_map_base, *more):
+            started.append(round(T_map_base[0, 3]))
+            if len(started) == 1:
+                fed.initialpose(at(20.0))
+            start(localizer, T_map_base, *more)
+
+        monkeypatch.setattr(Localizer, "start", says_at_the_same_time)
+        for _ in range(8):
+            fed.image()
+        assert started == [150, 20]
+        assert abs(fed.session.health.last.T_map_base[0, 3] - 20.0) < 0.5
+
+
 def test_who_waits_is_answered_when_the_session_ends():
-    search, answers = PlaceSearch(lambda: Knows(at(0.0))), []
+    search, answers = GlobalLocalization(lambda: Knows(at(0.0))), []
     asking = threading.Thread(target=lambda: answers.append(search.ask(20.0)))
     asking.start()
     assert wait_until(lambda: search.asked)
     search.give_up()
     asking.join(5.0)
-    assert answers == [None] and "shut down" in search.problem
+    assert answers == [(None, "the localizer was shut down")]
 
 
 def test_the_services_answer_with_the_place_and_hold_nothing_up():

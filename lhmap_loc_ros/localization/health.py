@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether to believe an image, how far the pose may be trusted, and when to look for it: one decision an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from .manifold import lengths
+from .measurement import Measurement, MeasurementConfig
+from .motion import Motion
+from .reconvergence import ReconvergenceMonitor
+from .relocalize import RelocalizeConfig
+from .states import Evidence, Search, Signals, StateConfig, TrackState
+from .transitions import Event, Situation, Transition, next_transition
+
+RECONVERGE_DEG = 20.0
+"""Measurements that agree with each other are not believed turned by more than this: those of another street are."""
+DOUBT_S = 30.0
+"""A track that images neither confirm nor refute for so long is looked for, and then as often."""
+
+
+class Admission(Enum):
+    """What becomes of a measurement."""
+
+    REJECTED = "rejected"
+    """There is none, or the pose does not move to it."""
+    ACCEPTED = "accepted"
+    """It passed the gate."""
+    RECONVERGED = "re-converged"
+    """It did not, but several agree with each other: the prediction was wrong, and gives way."""
+    RESTARTED = "restarted"
+    """The same of a lost track, which begins anew there."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one image brought, before the pose moves."""
+
+    stamp_ns: int
+    now_s: float
+    """On the clock that tells the time between searches."""
+    motion: Motion
+    """Since the image before."""
+    measurement: Measurement | None
+    """None where the image could not be used."""
+    difference: np.ndarray | None
+    """(6,) the measurement seen from the prediction [m, rad]."""
+    innovation: float
+    """Squared Mahalanobis distance of the measurement from the prediction; NaN without a measurement."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The pose after the image, moved to the measurement where that was believed."""
+
+    sigma_m: float
+    """Largest standard deviation of the position [m]."""
+    sigma_deg: float
+    """Largest standard deviation of the rotation [deg]."""
+    scatter_m: float
+    """Distance of the measurement from the position [m]; NaN without one."""
+    scatter_deg: float
+    """The same of the rotation [deg]."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from an image."""
+
+    state: TrackState
+    admission: Admission
+    transition: Transition | None
+    """What changed the state last at this image; None where it stays."""
+    search: Search
+
+    @property
+    def accepted(self) -> bool:
+        """The pose moves to the measurement."""
+        return self.admission is not Admission.REJECTED
+
+
+class HealthMonitor:
+    """Gate, re-convergence, state and search: hears of every image, and decides."""
+
+    def __init__(
+        self, states: StateConfig, measurement: MeasurementConfig, relocalize: RelocalizeConfig | None = None
+    ):  # fmt: skip
+        self._reconvergence = ReconvergenceMonitor(measurement)
+        self.reconfigure(states, measurement, relocalize or RelocalizeConfig())
+        self._last_inliers = 0.0
+        self._searched_s = -math.inf
+        self.state = TrackState.INITIALIZING
+        """How far the pose may be trusted."""
+        self.start()
+
+    def reconfigure(
+        self, states: StateConfig, measurement: MeasurementConfig, relocalize: RelocalizeConfig
+    ) -> None:  # fmt: skip
+        """Takes other settings; what was learned so far stays."""
+        self._states, self._measurement, self._relocalize = states, measurement, relocalize
+        self._reconvergence.config = measurement
+
+    def start(self) -> Transition:
+        """A start pose, or a place found: nothing before it counts, and only images after it confirm it."""
+        self.usual_inliers = 0.0
+        """The inlier ratio of a good measurement here; 0 before the first."""
+        self._evidence = Evidence()
+        self._confirmed_s: float | None = None
+        self._reconvergence.reset()
+        return self._step(Event.START)
+
+    def fits_less_than(self, share: float) -> bool:
+        """The last measurement fitted less well than this share of the usual."""
+        return not self._last_inliers >= share * self.usual_inliers
+
+    def update(self, seen: Observation, correct: Callable[[Admission], Posterior]) -> Decision:
+        """Decides on an image. `correct` moves the pose, or not, as it is told, and says how sure it is then."""
+        # 1. is the measurement believed?
+        admission = self._admit(seen)
+        transition = None
+        if admission is Admission.RESTARTED:
+            transition = self._step(Event.RECONVERGENCE)
+            self._evidence = Evidence()
+        # 2. the pose with it, and what images say together
+        self._evidence.add(self._signals(seen, admission, correct(admission)))
+        # 3. the state
+        transition = self._step(Event.IMAGE) or transition
+        # 4. the search
+        return Decision(self.state, admission, transition, self._search(seen.now_s))
+
+    def searched(self, now_s: float) -> None:
+        """A search nearby has ended: the time until the next begins, as the search itself may take longer."""
+        self._searched_s = now_s
+
+    def after_silence(self, age_s: float, max_age_s: float) -> Transition | None:
+        """What to tell others of a pose so old [s], which is too old to be TRACKING after `max_age_s`.
+
+        None: nothing new. The state itself stays, for the next image to go on from.
+        """
+        return next_transition(Event.SILENCE, self.state, Situation(self._states, self._evidence, age_s, max_age_s))
+
+    def _step(self, event: Event) -> Transition | None:
+        row = next_transition(event, self.state, Situation(self._states, self._evidence))
+        if row is not None:
+            self.state = row.target
+        return row
+
+    def _admit(self, seen: Observation) -> Admission:
+        """Whether the measurement is believed."""
+        if seen.measurement is None:
+            self._reconvergence.reset()
+            return Admission.REJECTED
+        self._last_inliers = seen.measurement.inlier_ratio
+        lost = self.state is TrackState.LOST
+        # a lost track has a wide covariance, which lets anything pass: there one measurement is not enough
+        if seen.innovation <= self._measurement.gate and not lost:
+            self._learn_usual(seen.measurement.inlier_ratio)
+            self._reconvergence.reset()
+            return Admission.ACCEPTED
+        agree = self._reconvergence.add(seen.measurement, seen.motion, self.usual_inliers)
+        if not agree or not self._within_reach(seen.difference):
+            return Admission.REJECTED
+        self._reconvergence.reset()
+        return Admission.RESTARTED if lost else Admission.RECONVERGED
+
+    def _learn_usual(self, inlier_ratio: float) -> None:
+        """What a good measurement looks like.
+
+        It learns over some 50 images, so that a sudden fall shows. Where the state is not TRACKING it takes five times
+        as long: what passes by chance is no example, but light and map may have changed for good.
+        """
+        tracking = self.state is TrackState.TRACKING
+        rate = 1.0 if self.usual_inliers == 0 else 0.02 if tracking else 0.004
+        self.usual_inliers += rate * (inlier_ratio - self.usual_inliers)
+
+    def _within_reach(self, difference: np.ndarray) -> bool:
+        metres, degrees = lengths(difference)
+        return metres <= self._measurement.reconverge_m and degrees <= RECONVERGE_DEG
+
+    def _signals(self, seen: Observation, admission: Admission, posterior: Posterior) -> Signals:
+        accepted = admission is not Admission.REJECTED
+        return Signals(
+            seen.stamp_ns,
+            accepted,
+            contradicts=seen.measurement is not None and not accepted,
+            inlier_ratio=math.nan if seen.measurement is None else seen.measurement.inlier_ratio,
+            usual_inliers=self.usual_inliers,
+            innovation=float(np.minimum(seen.innovation, self._measurement.gate)),
+            scatter_m=posterior.scatter_m,
+            scatter_deg=posterior.scatter_deg,
+            sigma_m=posterior.sigma_m,
+            sigma_deg=posterior.sigma_deg,
+        )
+
+    def _search(self, now_s: float) -> Search:
+        """Where to look now, if anywhere."""
+        c, lost = self._relocalize, self.state is TrackState.LOST
+        if self.state is TrackState.TRACKING or self._confirmed_s is None:
+            self._confirmed_s = now_s
+        due_s = self._searched_s + c.period_s
+        if not lost:
+            # images that pass, and yet never confirm the pose, may be those of another place
+            due_s = max(due_s, self._confirmed_s + DOUBT_S, self._searched_s + DOUBT_S)
+        nearby = Search.NEARBY if c.enabled and now_s >= due_s else Search.NONE
+        return nearby | Search.EVERYWHERE if lost else nearby
