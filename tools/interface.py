@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the table of parameters of docs/interface.md from their models; --check tells whether it is what they say."""
+"""Writes the tables of parameters of docs/interface.md and of settings of docs/map-format.md from their models.
+
+--check tells whether the pages are what the models say.
+"""
 
 import argparse
 import sys
@@ -8,10 +11,11 @@ from pathlib import Path
 
 from marked_part import with_part
 
+from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.nodes.localizer_config import LIVE, LocalizerConfig
 from lhmap_loc_ros.nodes.parameters import fields_of
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "interface.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 AMCL = {
     "base_frame_id", "odom_frame_id", "global_frame_id", "tf_broadcast", "transform_tolerance", "set_initial_pose",
     "initial_pose.x", "initial_pose.y", "initial_pose.z", "initial_pose.yaw", "always_reset_initial_pose",
@@ -20,7 +24,17 @@ AMCL = {
 """Parameters of nav2_amcl of the same name and meaning."""
 
 
-def table() -> str:
+def settings() -> str:
+    """Those of the builder."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in fields_of(BuildConfig):
+        meaning = " ".join(field.description.split())
+        lines.append(f"| `{name}` | `{_shown(field.get_default(call_default_factory=True))}` | {meaning} |")
+    return "\n".join(lines)
+
+
+def parameters() -> str:
+    """Those of localizer_node."""
     lines = ["| parameter | default | live | as in nav2_amcl | meaning |", "|---|---|---|---|---|"]
     for name, field in fields_of(LocalizerConfig):
         default = "required" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
@@ -42,11 +56,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    after = with_part(PAGE, "parameters", table())
-    if check and PAGE.read_text() != after:
-        sys.exit(f"{PAGE}: the table of parameters is not what the models say; run tools/interface.py")
-    if not check:
-        PAGE.write_text(after)
+    for page, name, table in (("interface.md", "parameters", parameters()), ("map-format.md", "settings", settings())):
+        path = DOCS / page
+        after = with_part(path, name, table)
+        if check and path.read_text() != after:
+            sys.exit(f"{path}: the table of {name} is not what the models say; run tools/interface.py")
+        if not check:
+            path.write_text(after)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def build_map(
     bags = [Path(bag)] if isinstance(bag, str | Path) else [Path(b) for b in bag]
     # neither a place that cannot be written nor a missing network should show after minutes of work
     check_file(out)
-    model = load_heat_model(config.heat_views.model) if config.heat == "network" else None
-    config, describer = resolved(config, model), load_describer(config)
+    model = None if config.heat_model is None else load_heat_model(config.heat_model)
+    config, describer = resolved(config), load_describer(config)
     with working_folder(out, work) as folder, _workers(scheduler) as workers:
         # 1. where the vehicle was; the map tells which source of poses it was made with
         drives, recordings, origin = _open_drives(bags, config, folder, report)
@@ -93,9 +93,9 @@ def value_and_write(
     """
     config, choices = plan.config, None
     if model is not None and drives:
-        views = plan.score_views(points, drives, model.sha256)
+        views = plan.score_views(points, drives, model)
         workers.do("score_views", views, report)
-        jobs = plan.heat(points, views)
+        jobs = plan.heat(points, views, full_scale_of(model))
         workers.do("heat", list(jobs.values()), report)
         heats = results(jobs)
     if config.budget_mb_per_km is not None and drives:
@@ -127,13 +127,9 @@ def load_describer(config: BuildConfig) -> Describer | None:
     return PlaceDescriber()
 
 
-def resolved(config: BuildConfig, model: Model | None) -> BuildConfig:
-    """The configuration with the voxels that the budget asks for, tiles of a whole number of blocks of them, and the
-    heat network's `full_scale`."""
-    views = config.heat_views
-    if model is not None and views.full_scale is None:
-        views = views.model_copy(update={"full_scale": full_scale_of(model)})
-    return config.model_copy(update={"voxel_m": config.edge_m, "tile_m": config.whole_tile_m, "heat_views": views})
+def resolved(config: BuildConfig) -> BuildConfig:
+    """The configuration with the size of voxels that it leaves open."""
+    return config.model_copy(update={"voxel_m": config.edge_m})
 
 
 class working_folder(AbstractContextManager):

@@ -15,7 +15,7 @@ from ..lhmap import LHMap
 from ..outputs import check_file
 from .builder import load_describer, resolved, value_and_write, working_folder
 from .cloud import VOXEL, VoxelCloud
-from .config import BuildConfig, MovingConfig
+from .config import BuildConfig
 from .heat import load_heat_model
 from .intensity import IntensityRanks
 from .stages.accumulate import write_chunk
@@ -41,9 +41,9 @@ def map_from_cloud(
     """
     report = report or (lambda stage, done, total: None)
     check_file(out)
-    model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
+    model = None if drive is None or config.heat_model is None else load_heat_model(config.heat_model)
     describer = load_describer(config) if drive is not None else None
-    config = resolved(config, model)
+    config = resolved(config)
     report("read", 0, 1)
     found = read_cloud(source)
     report("read", 1, 1)
@@ -57,7 +57,7 @@ def map_from_cloud(
         _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
     with working_folder(out, None) as folder, local_workers() as workers:
-        settings = {"moving": MovingConfig(enabled=False)}
+        settings = {"remove_moving": False}
         if found.heat is not None:
             # coordinates of their own, so that no point is merged with another
             settings["resolution_m"] = config.step_m

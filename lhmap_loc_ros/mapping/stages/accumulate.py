@@ -36,7 +36,7 @@ class AccumulateJob:
     def run(self) -> None:
         drive = load(self.trajectory)
         trajectory = Trajectory(drive["stamps"], drive["poses"])
-        cloud, images, keyframes = VoxelCloud(self.config.voxel_m), [], KeyframeSelector(self.config.moving)
+        cloud, images, keyframes = VoxelCloud(self.config.voxel_m), [], KeyframeSelector()
         placed = left_out = 0
         with BagReader(self.bag, self.config.point_times) as reader:
             for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
@@ -45,7 +45,7 @@ class AccumulateJob:
                     continue
                 placed += 1
                 cloud.add(scan.points, self.intensity(scan.intensity))
-                if self.config.moving.enabled and keyframes.is_keyframe(scan):
+                if self.config.remove_moving and keyframes.is_keyframe(scan):
                     images.append(RangeImage.of(scan))
             unusable = reader.left_out.counts
         write_chunk(self.out, cloud.voxels(), images, placed, self.config, left_out, unusable)

@@ -34,10 +34,10 @@ class CleanJob:
         corner = tile_corner(self.tile, config.tile_m)
         hits = voxels["hits"][:, None]
         points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
-        middle, reach = corner[:2] + config.tile_m / 2, observation_reach(config)
+        middle, reach = corner[:2] + config.tile_m / 2, observation_reach(config.tile_m)
         # chunk by chunk: where the vehicle stood for long, there are many
         images = (image for path in self.observing_chunks for image in read_images(path, middle, reach))
-        keep = find_static(points, corner, images, config)
+        keep = find_static(points, corner, images, config.remove_moving)
         voxels, points = voxels[keep], points[keep]
         intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
         save(self.out, points=points, intensity=intensity.astype(np.float32), **sampling_blocks(voxels))

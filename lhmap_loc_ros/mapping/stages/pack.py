@@ -14,6 +14,9 @@ from ..quantization import quantize
 from .store import load, save
 from .tiles import tile_corner, tile_slice
 
+HEAT_LEVELS = INTENSITY_LEVELS = 16
+"""Different values in the file: 4 to 256 of either were measured (docs/training.md)."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -34,7 +37,7 @@ class Packed:
         """Packs points (N, 3), metres from the tile's corner, with heat and intensity (N,)."""
         if config.resolution_m is None:
             points, heat, intensity = quantize(points, heat, intensity, config.voxel_m)
-        heat, intensity = _in_levels(heat, config.heat_levels), _in_levels(intensity, config.intensity_levels)
+        heat, intensity = _in_levels(heat, HEAT_LEVELS), _in_levels(intensity, INTENSITY_LEVELS)
         return cls(*pack_tile(points, heat, intensity, tile, config.step_m), points, heat)
 
 

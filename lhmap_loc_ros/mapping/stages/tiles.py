@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import BuildConfig
+from ..moving import RADIUS_M
 from ..quantization import unique_rows
 from .store import load
 
@@ -18,9 +18,9 @@ def tile_corner(tile, tile_m: float) -> np.ndarray:
     return np.array([tile[0] * tile_m, tile[1] * tile_m, 0.0])
 
 
-def observation_reach(config: BuildConfig) -> float:
+def observation_reach(tile_m: float) -> float:
     """How far from the middle of a tile range images may be taken that judge its points, metres."""
-    return config.moving.radius_m + config.tile_m * 0.5**0.5
+    return RADIUS_M + tile_m * 0.5**0.5
 
 
 SAMPLING_BLOCK_VOXELS = 2
