@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ..errors import MapFormatError
 from . import layout
-from .coding import decode_tile
+from .coding import SORTED, decode_tile
 from .metadata import MapMetadata
 
 VALUE_STEP = np.float32(1 / 255)
@@ -143,6 +143,11 @@ def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray, str]:
         raise MapFormatError(f"{path}: header is not understood: {error}") from None
     # a copy: a view would keep the header's text
     index = np.frombuffer(head, layout.INDEX, offset=preamble.header_bytes).copy()
+    if (index["encoding"] < SORTED).any():
+        raise MapFormatError(
+            f"{path}: tiles of format 1.0 found, which are no longer read; build the map again, or convert it: "
+            "`lhmap export MAP MAP.ply` of version 0.1.0, then `lhmap import cloud MAP.ply NEW.lhmap`"
+        )
     keys = tile_key(index["ix"].astype(np.int64), index["iy"].astype(np.int64))
     ends = index["offset"] + index["size"]
     tiles_end = size - sum(section.bytes for section in metadata.sections)
