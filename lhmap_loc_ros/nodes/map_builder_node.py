@@ -34,8 +34,8 @@ class MapBuilderConfig(Config):
     """Parameters of map_builder_node."""
 
     bag_path: str = Field(min_length=1, description="Path of the bag of the mapping run.")
-    map_path: str = Field(min_length=1, description="Path of the map to write; a file there is replaced when the map is complete.")
-    exit_when_done: bool = Field(False, description="End the node when the map is written, instead of publishing it on map_cloud.")
+    map_path: str = Field(min_length=1, description="Path of the map to write, once it is complete.")
+    exit_when_done: bool = Field(False, description="End the node with the build; else it publishes map_cloud and stays.")
     map_cloud_points: int = Field(
         300_000, ge=0, description="Largest number of points on map_cloud; of a larger map those of the greatest heat."
     )
