@@ -35,7 +35,7 @@ class MapBuilderConfig(Config):
 
     bag_path: str = Field(min_length=1, description="Path of the bag of the mapping run.")
     map_path: str = Field(min_length=1, description="Path of the map to write, once it is complete.")
-    exit_when_done: bool = Field(False, description="End the node with the build; else it publishes map_cloud and stays.")
+    exit_when_done: bool = Field(False, description="End with the build; else the node stays and publishes map_cloud.")
     map_cloud_points: int = Field(
         300_000, ge=0, description="Largest number of points on map_cloud; of a larger map those of the greatest heat."
     )
