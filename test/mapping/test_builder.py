@@ -351,10 +351,10 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("lhmap_loc_ros.mapping.stages.pack.PackJob.run", refuses)
-        with pytest.raises(InputError, match=r"between 0 and 90 m; .*m\.work holds what was done before"):
+        with pytest.raises(InputError, match=r"between 0 and 90 m; .*m\.work keeps the results so far"):
             build_map(bag, tmp_path / "m", PLAIN)
     # nor does a slip of the next command cost it
-    with pytest.raises(BagError, match=r"no topic /velodyne.*m\.work holds"):
+    with pytest.raises(BagError, match=r"no topic /velodyne.*m\.work keeps"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
     stages = {}
     build_map(bag, tmp_path / "m", PLAIN, lambda stage, done, total: stages.setdefault(stage, (done, total)))
@@ -381,10 +381,10 @@ def test_bags_that_cannot_be_mapped(bag, tmp_path):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", min_range_m=90, max_range_m=95))
     with pytest.raises(ConfigError, match="poses_file: not given"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses="file"))
-    with pytest.raises(ConfigError, match="its own"):
+    with pytest.raises(ConfigError, match="needs poses in one map frame"):
         build_map([bag, bag], tmp_path / "m", BuildConfig(heat="none", poses="odometry"))
     (tmp_path / "early.tum").write_text("1 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n")
-    with pytest.raises(InputError, match="early.tum: poses from 1000000000 to 2000000000 ns do not meet"):
+    with pytest.raises(InputError, match="early.tum: poses from 1000000000 to 2000000000 ns do not cover"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses_file=tmp_path / "early.tum"))
     assert not (tmp_path / "m").exists() and not (tmp_path / "m.work").exists()
 

@@ -39,7 +39,6 @@ def test_voxels_are_means(seed, n, voxel, far):
         np.testing.assert_allclose(out.points[number] + out.origin, points[mine].mean(axis=0), atol=1e-4)
         assert out.intensity[number] == pytest.approx(intensity[mine].mean(), abs=1e-5)
         assert cloud.hits[number] == mine.sum()
-        assert cloud.scans[number] == len(set(np.repeat(range(3), n)[mine]))
 
 
 def test_grows_beyond_its_first_table():

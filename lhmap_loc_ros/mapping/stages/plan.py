@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which jobs a build consists of, stage by stage."""
+"""The jobs of a build, stage by stage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .tiles import observation_reach
 Tile = tuple[int, int]
 
 POSES = "poses"
-"""The folder of the drives."""
+"""Folder of the trajectories."""
 VIEWS_PER_JOB, SEGMENTS_PER_JOB = 25, 10
 
 
@@ -50,7 +50,7 @@ class Recording:
 
 
 class Plan:
-    """Makes the jobs of each stage; what went into a job names its result."""
+    """Makes the jobs of each stage; a job's inputs name its result."""
 
     def __init__(self, work: Path, config: BuildConfig):
         self.work, self.config = work, config
