@@ -17,7 +17,7 @@ CORE = [
     "scipy>=1.8",
     "numba>=0.59",
     "opencv-python-headless>=4.6",
-    "pydantic>=2",
+    "pydantic>=2.7",
     "pyyaml",
     "onnxruntime>=1.17",
 ]

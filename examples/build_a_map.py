@@ -11,7 +11,7 @@ from lhmap_loc_ros import BuildConfig, build_map
 
 
 def main(bag, out):
-    # what is not said here is measured and good: see lhmap_loc_ros/mapping/config.py
+    # all settings: docs/map-format.md
     config = BuildConfig(points_topic="/points", budget_mb_per_km=3.0)
     with build_map(bag, out, config, report=progress) as lhmap:
         print(f"\n{out}: {lhmap.metadata.points} points along {lhmap.metadata.path_length_m:.1f} m")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -18,6 +18,8 @@ class Config(BaseModel):
     """Base of every configuration: immutable, and an unknown field is an error rather than ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    removed: ClassVar[dict[str, str]] = {}
+    """Fields of earlier versions, and what to do about each: the message for a file that still has one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,21 +103,23 @@ def _field(location: tuple) -> str:
     return ".".join(str(part) for part in location) or "value"
 
 
-def _known(model, parents: list) -> str:
-    """The fields of the part that `parents` lead to, where these are names of configurations."""
+def _not_a_field(model, parents: list, name: Any) -> str:
+    """What is wrong with a field `name` of the part that `parents` lead to, where these are names of configurations."""
     for part in parents:
         field = getattr(model, "model_fields", {}).get(part)
         model = None if field is None else field.annotation
+    if name in getattr(model, "removed", {}):
+        return model.removed[name]
+    hint = "a file of ROS parameters is for nodes; " if str(name).endswith("_node") else ""
     fields = getattr(model, "model_fields", {})
-    return f", expected {', '.join(fields)}" if fields else ""
+    return f"{hint}no such field" + (f", expected {', '.join(fields)}" if fields else "")
 
 
 def _wrong(model: type[BaseModel], issue: dict) -> str:
     """What was found and what was expected."""
     if issue["type"] == "extra_forbidden":
         *parents, name = issue["loc"]
-        hint = "a file of ROS parameters is for nodes; " if str(name).endswith("_node") else ""
-        return f"{hint}no such field{_known(model, parents)}"
+        return _not_a_field(model, parents, name)
     value = issue.get("input")
     found = f"found {value!r}, " if isinstance(value, (int, float, str, bool)) else ""
     return found + issue["msg"]

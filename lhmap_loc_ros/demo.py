@@ -77,7 +77,7 @@ def model_of(config: BuildConfig) -> str:
     """The digest of the heat network."""
     from .mapping.heat import load_heat_model
 
-    return load_heat_model(config.heat_views.model).sha256 if config.heat == "network" else ""
+    return "" if config.heat_model is None else load_heat_model(config.heat_model).sha256
 
 
 def code_of(*parts: str) -> str:

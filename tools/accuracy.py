@@ -265,7 +265,7 @@ def sizes(bench: Bench, groups, networks: dict[str, str]) -> str:
     }
     for megabytes in SIZES:
         for name, model in networks.items():
-            chosen = budget(bench, megabytes, name, heat="network", heat_views={"model": model})
+            chosen = budget(bench, megabytes, name, heat=model)
             rows[f"{megabytes:g} MB/km, heat: {name}"] = ((), chosen)
         rows[f"{megabytes:g} MB/km, even sample"] = ((), budget(bench, megabytes, "even", heat="none"))
     figures = measure(bench, groups, rows, 2, SOME)

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the tables of parameters and transitions of docs/interface.md; --check tells whether they are what it says."""
+"""Writes the tables of parameters and transitions of docs/interface.md and of settings of docs/map-format.md.
+
+--check tells whether the pages are what the code says.
+"""
 
 import argparse
 import sys
@@ -9,10 +12,11 @@ from pathlib import Path
 from marked_part import with_part
 
 from lhmap_loc_ros.localization.transitions import TRANSITIONS
+from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.nodes.localizer_config import LIVE, LocalizerConfig
 from lhmap_loc_ros.nodes.parameters import fields_of
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "interface.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 AMCL = {
     "base_frame_id", "odom_frame_id", "global_frame_id", "tf_broadcast", "transform_tolerance", "set_initial_pose",
     "initial_pose.x", "initial_pose.y", "initial_pose.z", "initial_pose.yaw", "always_reset_initial_pose",
@@ -21,7 +25,17 @@ AMCL = {
 """Parameters of nav2_amcl of the same name and meaning."""
 
 
+def settings() -> str:
+    """Those of the builder."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in fields_of(BuildConfig):
+        meaning = " ".join(field.description.split())
+        lines.append(f"| `{name}` | `{_shown(field.get_default(call_default_factory=True))}` | {meaning} |")
+    return "\n".join(lines)
+
+
 def parameters() -> str:
+    """Those of localizer_node."""
     lines = ["| parameter | default | live | as in nav2_amcl | meaning |", "|---|---|---|---|---|"]
     for name, field in fields_of(LocalizerConfig):
         default = "required" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
@@ -31,6 +45,7 @@ def parameters() -> str:
 
 
 def transitions() -> str:
+    """Those of the state of a track."""
     lines = ["| from | to | when |", "|---|---|---|"]
     for row in TRANSITIONS:
         lines.append(f"| {', '.join(row.sources)} | {row.target} | {row.when} |")
@@ -50,12 +65,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for name, text in (("transitions", transitions()), ("parameters", parameters())):
-        after = with_part(PAGE, name, text)
-        if check and PAGE.read_text() != after:
-            sys.exit(f"{PAGE}: the table of {name} is not what the code says; run tools/interface.py")
+    tables = (
+        ("interface.md", "transitions", transitions()),
+        ("interface.md", "parameters", parameters()),
+        ("map-format.md", "settings", settings()),
+    )
+    for page, name, table in tables:
+        path = DOCS / page
+        after = with_part(path, name, table)
+        if check and path.read_text() != after:
+            sys.exit(f"{path}: the table of {name} is not what the code says; run tools/interface.py")
         if not check:
-            PAGE.write_text(after)
+            path.write_text(after)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear whole or not at all."""
+"""Files that appear completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..outputs import writing
 
 @contextmanager
 def replacing(path) -> Iterator[BinaryIO]:
-    """A binary file that takes the name `path` when the block ends well, and vanishes when it raises.
+    """A binary file that is renamed to `path` when the block ends, and deleted when the block raises.
 
-    It lies in the same folder until then, so the rename is atomic; it is flushed to the disk before it.
+    Until then it is in the same folder, so that the rename is atomic; it is flushed to the disk before.
     Raises InputError when the folder does not exist, `path` is a folder, or the disk is full or read-only.
     """
     path = Path(path)

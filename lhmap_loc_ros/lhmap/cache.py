@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoded tiles in memory: the most recently used ones, and those that will be needed soon."""
+"""Cache of decoded tiles: the most recently used ones, and those prefetched."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .source import Tile, TileSource
 
 
 class TileCache:
-    """Reads tiles once and keeps them while they are used; safe to use from several threads."""
+    """Least-recently-used cache of tiles; safe to use from several threads."""
 
     def __init__(self, source: TileSource, limit_bytes: int):
         self._source, self._limit = source, limit_bytes
         self._tiles: OrderedDict[int, Tile] = OrderedDict()
-        self._coming: dict[int, Future] = {}
+        self._pending: dict[int, Future] = {}
         self._wanted: frozenset[int] = frozenset()
         self._bytes = 0
         self._lock = threading.Lock()
         self._reader: ThreadPoolExecutor | None = None
         self.waited = 0
-        """How often `get` had to wait for the disk."""
+        """Number of times that `get` waited for the disk."""
 
     def get(self, number: int) -> Tile:
         """A tile, from memory or from the file; raises MapFormatError if it is damaged."""
@@ -32,34 +32,34 @@ class TileCache:
                 self._tiles.move_to_end(number)
                 return self._tiles[number]
             self.waited += 1
-            coming = self._coming.get(number)
-        return self._read(number) if coming is None else coming.result()
+            pending = self._pending.get(number)
+        return self._read(number) if pending is None else pending.result()
 
     def prefetch(self, numbers: Iterable[int]) -> None:
-        """Reads tiles in the background, and keeps them, whatever the limit, until other ones are asked for.
+        """Reads tiles in the background and keeps them, whatever the limit, until the next call.
 
-        A damaged one is passed over: `get` raises when it is needed.
+        A damaged tile is skipped: `get` raises when it is needed.
         """
         with self._lock:
             self._wanted = frozenset(numbers)
             for number in self._wanted:
                 if number in self._tiles:
-                    # used soon, so not to be dropped before
+                    # used soon: evicted last
                     self._tiles.move_to_end(number)
-                elif number not in self._coming:
+                elif number not in self._pending:
                     if self._reader is None:
                         self._reader = ThreadPoolExecutor(1, thread_name_prefix="lhmap")
-                    self._coming[number] = self._reader.submit(self._read, number)
+                    self._pending[number] = self._reader.submit(self._read, number)
 
     def wait(self) -> None:
-        """Returns when nothing is being read in the background any more."""
+        """Waits for all reading in the background."""
         with self._lock:
-            coming = list(self._coming.values())
-        for future in coming:
+            pending = list(self._pending.values())
+        for future in pending:
             future.exception()
 
     def close(self) -> None:
-        """Ends the reading in the background."""
+        """Stops reading in the background."""
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
 
@@ -68,7 +68,7 @@ class TileCache:
             tile = self._source.read(number)
         finally:
             with self._lock:
-                self._coming.pop(number, None)
+                self._pending.pop(number, None)
         with self._lock:
             if number not in self._tiles:
                 self._tiles[number] = tile
@@ -77,7 +77,7 @@ class TileCache:
         return tile
 
     def _evict(self, newest: int) -> None:
-        """Drops tiles until the limit holds, the least recently used first, but none that is needed soon."""
+        """Evicts tiles down to the limit, the least recently used first, but no prefetched ones."""
         for number in [n for n in self._tiles if n not in self._wanted and n != newest]:
             if self._bytes <= self._limit:
                 break

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoding 3: the occupied cells of a tile as an octree, in an arithmetic code whose odds are learned as it goes.
+"""Encoding 3: the occupied cells of a tile as an octree, in an adaptive binary arithmetic code with contexts.
 
 A cell is eight steps of the coordinates wide and holds one point; eight by eight by eight cells are a block, whose
-points lie at the same place in their cells and are equally hot. One walk over the octree serves both directions.
+points have the same offset in their cells and the same heat. One function encodes and decodes.
 docs/map-format.md describes the bytes for other readers.
 """
 
@@ -21,29 +21,29 @@ _LEVEL_BITS = range(1, 9)
 _OFFSETS = 4 * 1024
 _HEAT = _OFFSETS + 3 * 8 * 8
 _INTENSITY = _HEAT + 16 * 256
-_MODELS = _INTENSITY + 16 * 256
+_CONTEXTS = _INTENSITY + 16 * 256
 _LOW, _HIGH, _VALUE, _AT, _WRITING = range(5)
-_LIMIT = 127
-_MIN_ODDS = 32
+_MAX_COUNT = 127
+_MIN_PROBABILITY = 32
 
 
 def encode(codes: np.ndarray, offsets: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes | None:
-    """The bytes of a tile; None where it does not consist of cells and blocks.
+    """The bytes of a tile; None if its points do not lie in cells and blocks.
 
     `codes` (N,) uint64 are the Morton codes of the cells, ascending; `offsets` (N, 3) uint8 the steps within the cell,
     `heat` and `intensity` (N,) uint8.
     """
     depth = max(BLOCK_BITS, -(-int(codes[-1]).bit_length() // 3)) if len(codes) else BLOCK_BITS
-    begins, told = _block_begins(codes), np.column_stack([offsets, heat])
-    if depth > MAX_DEPTH or (codes[1:] == codes[:-1]).any() or (told[1:] != told[:-1])[~begins[1:]].any():
+    begins, common = _block_begins(codes), np.column_stack([offsets, heat])
+    if depth > MAX_DEPTH or (codes[1:] == codes[:-1]).any() or (common[1:] != common[:-1])[~begins[1:]].any():
         return None
     heat_bits, intensity_bits = _bits_of(heat), _bits_of(intensity)
     of_blocks = np.column_stack([offsets[begins], _levels(heat[begins], heat_bits)])
-    # a decision takes at most eleven bits; every cell has `depth` nodes at the most
+    # a decision takes at most eleven bits; a cell adds at most `depth` nodes
     space = 2 * len(codes) * (8 * depth + 8) + 2 * len(of_blocks) * 17 + 16
     data, state = np.zeros(space, np.uint8), np.array([0, 0xFFFFFFFF, 0, 0, 1], np.int64)
-    _walk(codes, of_blocks, _levels(intensity, intensity_bits), depth, heat_bits, intensity_bits, data, state)
-    return bytes([depth, heat_bits << 4 | intensity_bits]) + data[: state[_AT]].tobytes() + _ending(state)
+    _code_tile(codes, of_blocks, _levels(intensity, intensity_bits), depth, heat_bits, intensity_bits, data, state)
+    return bytes([depth, heat_bits << 4 | intensity_bits]) + data[: state[_AT]].tobytes() + _flush(state)
 
 
 def decode(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -56,7 +56,7 @@ def decode(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     stream = np.array(bytearray(data[2:]), np.uint8)
     codes, of_blocks = np.zeros(count, np.uint64), np.zeros((count, 4), np.uint8)
     intensity, state = np.zeros(count, np.uint8), np.array([0, 0xFFFFFFFF, 0, 0, 0], np.int64)
-    found = _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, stream, state)
+    found = _code_tile(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, stream, state)
     if found != count:
         raise ValueError(f"{'more' if found > count else found} cells found, expected {count}")
     if not state[_AT] - 4 <= len(stream) <= state[_AT]:
@@ -81,12 +81,12 @@ def _levels(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _bits_of(values: np.ndarray) -> int:
-    """How many bits tell all the values (N,) uint8 apart that evenly spaced levels from 0 to 255 can."""
+    """The least number of bits of evenly spaced levels from 0 to 255 that represent the values (N,) uint8 exactly."""
     return next(bits for bits in _LEVEL_BITS if (_bytes_of(_levels(values, bits), bits) == values).all())
 
 
-def _ending(state: np.ndarray) -> bytes:
-    """The fewest bytes that, with zeros behind them, lie between the bounds of the code."""
+def _flush(state: np.ndarray) -> bytes:
+    """The fewest bytes that, followed by zeros, lie between the bounds of the code."""
     low, high = int(state[_LOW]), int(state[_HIGH])
     for count in range(5):
         kept = high >> (32 - 8 * count) << (32 - 8 * count)
@@ -103,20 +103,20 @@ def _next_byte(data, state):
 
 
 @numba.njit(cache=True, nogil=True)
-def _bit(bit, model, odds, seen, data, state):
-    """Writes a decision, or reads it: returns it. The odds of 1 are those so far under the model, of 65536."""
-    low, high, p = state[_LOW], state[_HIGH], odds[model]
+def _code_bit(bit, context, probs, counts, data, state):
+    """Encodes a decision, or decodes it: returns it. `probs` are the contexts' probabilities of 1, times 65536."""
+    low, high, p = state[_LOW], state[_HIGH], probs[context]
     span = high - low
     middle = low + (span >> 16) * p + ((span & 0xFFFF) * p >> 16)
     if not state[_WRITING]:
         bit = np.int64(state[_VALUE] <= middle)
     if bit:
         high = middle
-        odds[model] = min(p + (65536 - p) * 2 // (2 * seen[model] + 3), 65536 - _MIN_ODDS)
+        probs[context] = min(p + (65536 - p) * 2 // (2 * counts[context] + 3), 65536 - _MIN_PROBABILITY)
     else:
         low = middle + 1
-        odds[model] = max(p - p * 2 // (2 * seen[model] + 3), _MIN_ODDS)
-    seen[model] = min(seen[model] + 1, _LIMIT)
+        probs[context] = max(p - p * 2 // (2 * counts[context] + 3), _MIN_PROBABILITY)
+    counts[context] = min(counts[context] + 1, _MAX_COUNT)
     while (low ^ high) & 0xFF000000 == 0:
         if state[_WRITING]:
             data[state[_AT]] = high >> 24
@@ -129,17 +129,17 @@ def _bit(bit, model, odds, seen, data, state):
 
 
 @numba.njit(cache=True, nogil=True)
-def _symbol(value, bits, model, odds, seen, data, state):
-    """Writes or reads a number of some bits, the first decides most: returns it."""
+def _code_number(value, bits, context, probs, counts, data, state):
+    """Encodes or decodes a number of some bits, most significant first: returns it."""
     node = np.int64(1)
     for k in range(bits - 1, -1, -1):
-        node = node << 1 | _bit(value >> k & 1, model + node, odds, seen, data, state)
+        node = node << 1 | _code_bit(value >> k & 1, context + node, probs, counts, data, state)
     return node - (np.int64(1) << bits)
 
 
 @numba.njit(cache=True, nogil=True)
 def _is_set(field, edge, x, y, z):
-    """A bit of a field of `edge` places an axis, which begins at -1."""
+    """A bit of a field of `edge` places along each axis, from -1."""
     place = ((x + 1) * edge + y + 1) * edge + z + 1
     return np.int64(field[place >> 3] >> (place & 7) & 1)
 
@@ -162,19 +162,19 @@ def place_of(code, levels):
 
 
 @numba.njit(cache=True, nogil=True)
-def _surroundings(parents, wide, children, fine, x, y, z, child):
-    """What is known around a child of the node (x, y, z) before it is: one of 1024 situations."""
+def _octree_context(parents, wide, children, fine, x, y, z, child):
+    """Context of a child of the node (x, y, z), one of 1024, from what is coded before it."""
     dx, dy, dz = child & 1, child >> 1 & 1, child >> 2
-    # 1. the node's neighbours on the child's sides: beside faces, then edges and the corner
+    # 1. the node's neighbours on the child's side: across faces, then across edges and the corner
     sx, sy, sz = x + 2 * dx - 1, y + 2 * dy - 1, z + 2 * dz - 1
-    beside = (
+    faces = (
         _is_set(parents, wide, sx, y, z) | _is_set(parents, wide, x, sy, z) << 1 | _is_set(parents, wide, x, y, sz) << 2
     )
-    askew = (
+    edges = (
         _is_set(parents, wide, sx, sy, z) + _is_set(parents, wide, sx, y, sz) + _is_set(parents, wide, x, sy, sz)
         + _is_set(parents, wide, sx, sy, sz)
     )  # fmt: skip
-    # 2. cells of its own size that are known already; those to come are not set yet
+    # 2. neighbours of its own size that are coded already; the others are not set yet
     cx, cy, cz = 2 * x + dx, 2 * y + dy, 2 * z + dz
     before = (
         _is_set(children, fine, cx - 1, cy, cz) | _is_set(children, fine, cx, cy - 1, cz) << 1
@@ -185,16 +185,16 @@ def _surroundings(parents, wide, children, fine, x, y, z, child):
         + _is_set(children, fine, cx, cy - 1, cz - 1) + _is_set(children, fine, cx - 1, cy + 1, cz)
         + _is_set(children, fine, cx - 1, cy, cz + 1) + _is_set(children, fine, cx, cy - 1, cz + 1)
     )  # fmt: skip
-    return beside << 7 | min(askew, 3) << 5 | before << 2 | min(near, 3)
+    return faces << 7 | min(edges, 3) << 5 | before << 2 | min(near, 3)
 
 
 @numba.njit(cache=True, nogil=True)
-def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, state):
-    """Writes what the arrays hold, or fills them with what is read; returns how many cells there are.
+def _code_tile(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, state):
+    """Encodes the arrays, or fills them with what is decoded; returns the number of cells.
 
-    Stops as soon as there are more than `codes` has room for.
+    Stops as soon as there are more cells than `codes` has room for.
     """
-    odds, seen = np.full(_MODELS, 32768, np.int64), np.zeros(_MODELS, np.int64)
+    probs, counts = np.full(_CONTEXTS, 32768, np.int64), np.zeros(_CONTEXTS, np.int64)
     writing = state[_WRITING]
     if not writing:
         for _ in range(4):
@@ -209,7 +209,7 @@ def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, s
         fine = 2 * (wide - 2) + 2
         children = np.zeros((fine**3 + 7) // 8, np.uint8)
         below, at = 3 * (depth - 1 - level), 0
-        model = 1024 * min(depth - 1 - level, 3)
+        context = 1024 * min(depth - 1 - level, 3)
         for node in nodes:
             x, y, z = place_of(node, level)
             any_yet = False
@@ -219,10 +219,10 @@ def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, s
                     bit = np.int64(at < len(codes) and np.int64(codes[at]) >> below == code)
                     while at < len(codes) and np.int64(codes[at]) >> below == code:
                         at += 1
-                # a node has a child: if there was none yet, it is the last
+                # a node has at least one child: if none yet, it is the last
                 if child < 7 or any_yet:
-                    situation = _surroundings(parents, wide, children, fine, x, y, z, child)
-                    bit = _bit(bit, model + situation, odds, seen, data, state)
+                    neighbours = _octree_context(parents, wide, children, fine, x, y, z, child)
+                    bit = _code_bit(bit, context + neighbours, probs, counts, data, state)
                 else:
                     bit = np.int64(1)
                 if bit:
@@ -233,7 +233,7 @@ def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, s
                     found += 1
                     _set(children, fine, 2 * x + (child & 1), 2 * y + (child >> 1 & 1), 2 * z + (child >> 2))
         nodes, parents, wide = finer[:found], children, fine
-    # 2. what all points of a block have in common
+    # 2. offset and heat of each block
     block, number = np.int64(-1), -1
     for k in range(len(nodes)):
         codes[k] = nodes[k]
@@ -242,15 +242,16 @@ def _walk(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, s
         block, number = nodes[k] >> 3 * BLOCK_BITS, number + 1
         for axis in range(4):
             last = np.int64(of_blocks[number - 1, axis]) if number else np.int64(0)
-            model, bits = _OFFSETS + (axis * 8 + last) * 8, CELL_BITS
+            context, bits = _OFFSETS + (axis * 8 + last) * 8, CELL_BITS
             if axis == 3:
-                model, bits = _HEAT + (last >> max(heat_bits - 4, 0)) * 256, heat_bits
-            of_blocks[number, axis] = _symbol(np.int64(of_blocks[number, axis]), bits, model, odds, seen, data, state)
-    # 3. the intensity of each
+                context, bits = _HEAT + (last >> max(heat_bits - 4, 0)) * 256, heat_bits
+            value = np.int64(of_blocks[number, axis])
+            of_blocks[number, axis] = _code_number(value, bits, context, probs, counts, data, state)
+    # 3. intensity of each cell
     shift = max(intensity_bits - 3, 0)
     for k in range(len(nodes)):
         last = np.int64(intensity[k - 1]) if k else np.int64(0)
         earlier = np.int64(intensity[k - 2]) if k > 1 else last
-        model = _INTENSITY + (last + earlier >> shift) * 256
-        intensity[k] = _symbol(np.int64(intensity[k]), intensity_bits, model, odds, seen, data, state)
+        context = _INTENSITY + (last + earlier >> shift) * 256
+        intensity[k] = _code_number(np.int64(intensity[k]), intensity_bits, context, probs, counts, data, state)
     return len(nodes)

@@ -10,9 +10,8 @@ import numpy as np
 
 from . import cells
 
-RAW, ZLIB, SORTED, CELLS = 0, 1, 2, 3
-"""Encodings: rows of bytes, the same compressed, points sorted by place, cells of an octree."""
-_BYTES_PER_POINT = 8
+SORTED, CELLS = 2, 3
+"""Encodings: points sorted by position, and cells of an octree. 0 and 1 were those of format 1.0."""
 _CODE_BITS = 48
 _CUBE_BITS = 3
 _SCATTER = np.uint64(0x9E3779B97F4A7C15)
@@ -22,8 +21,8 @@ _DEFLATE = -zlib.MAX_WBITS
 def encode_tile(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> tuple[bytes, int]:
     """The bytes of a tile and their encoding, from quanta (N, 3) uint16, heat and intensity (N,) uint8.
 
-    Cells where the points are such, else, or where that takes less, points sorted by place. The order of the points is
-    not kept: decoded they come in that of `_best_first`.
+    As cells where the points lie in such, else, or where that takes fewer bytes, as points sorted by position. The
+    order of the points is not kept: decoded, they are in that of `_best_first`.
     """
     quanta = np.ascontiguousarray(quanta, np.uint16)
     of_points, of_cells = _encode_sorted(quanta, heat, intensity), _encode_cells(quanta, heat, intensity)
@@ -41,20 +40,11 @@ def decode_tile(data: bytes, count: int, encoding: int) -> tuple[np.ndarray, np.
         return _decode_sorted(data, count)
     if encoding == CELLS:
         return _decode_cells(data, count)
-    expected = count * _BYTES_PER_POINT
-    if encoding == ZLIB:
-        data = _inflate(data, expected, zlib.MAX_WBITS)[0]
-    elif encoding != RAW:
-        raise ValueError(f"encoding {encoding} found, expected {RAW} to {CELLS}")
-    if len(data) != expected:
-        raise ValueError(f"{len(data)} bytes found, expected {expected}")
-    planes = np.frombuffer(data, np.uint8).reshape(_BYTES_PER_POINT, count)
-    quanta = (planes[0:3] | planes[3:6].astype(np.uint16) << 8).T
-    return quanta, planes[6], planes[7]
+    raise ValueError(f"encoding {encoding} found, expected {SORTED} or {CELLS}")
 
 
 def _encode_cells(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes | None:
-    codes = _interleave(quanta >> np.uint16(cells.CELL_BITS))
+    codes = morton_codes(quanta >> np.uint16(cells.CELL_BITS))
     order = np.argsort(codes, kind="stable")
     offsets = (quanta & np.uint16(cells.CELL_STEPS - 1)).astype(np.uint8)
     return cells.encode(codes[order], offsets[order], heat[order], intensity[order])
@@ -62,14 +52,14 @@ def _encode_cells(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -
 
 def _decode_cells(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     codes, offsets, heat, intensity = cells.decode(data, count)
-    # cells of a cube stay together: neighbours in memory are drawn a fifth faster
+    # cells of a cube stay together: points that are neighbours in memory are rendered a fifth faster
     order = _best_first(codes >> np.uint64(_CUBE_BITS), heat)
     quanta = (_separate(codes) << np.uint16(cells.CELL_BITS)) + offsets
     return quanta[order], heat[order], intensity[order]
 
 
 def _encode_sorted(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes:
-    codes = _interleave(quanta)
+    codes = morton_codes(quanta)
     order = np.lexsort((intensity, heat, codes))
     lengths, bits = _pack_steps(np.diff(codes[order], prepend=np.uint64(0)))
     return b"".join([*map(_deflate, (lengths, heat[order], intensity[order])), bits.tobytes()])
@@ -78,7 +68,7 @@ def _encode_sorted(quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray) 
 def _decode_sorted(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = []
     for _ in range(3):
-        row, data = _inflate(data, count, _DEFLATE)
+        row, data = _inflate(data, count)
         rows.append(np.frombuffer(row, np.uint8))
     lengths, heat, intensity = rows
     if count and lengths.max() > _CODE_BITS:
@@ -87,7 +77,7 @@ def _decode_sorted(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.
     if len(data) != expected:
         raise ValueError(f"{len(data)} bytes of steps found, expected {expected}")
     codes = np.cumsum(_unpack_steps(lengths, np.frombuffer(data, np.uint8)), dtype=np.uint64)
-    # a sum beyond 64 bits begins anew below the one before, since each step is far smaller
+    # a sum beyond 64 bits wraps around to less than the one before, since each step is far smaller
     if count and (codes[-1] >> np.uint64(_CODE_BITS) or (codes[1:] < codes[:-1]).any()):
         raise ValueError(f"steps beyond {_CODE_BITS} bits found")
     order = _best_first(codes, heat)
@@ -95,22 +85,22 @@ def _decode_sorted(data: bytes, count: int) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _best_first(codes: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Numbers of the points, best heat first; those of equal heat scattered, so that a few are an even sample.
+    """Indices of the points, hottest first; points of equal heat scattered, so that the first few are an even sample.
 
-    Those of equal codes, too, stay in their order.
+    Points of equal heat and code keep their order.
     """
     return np.lexsort((codes * _SCATTER, ~heat))
 
 
 def _deflate(row: np.ndarray) -> bytes:
-    # runs and Huffman codes alone: there are no longer repetitions, and references to them would cost symbols
+    # runs and Huffman codes alone: longer repetitions hardly occur, and references to them would cost symbols
     stream = zlib.compressobj(9, zlib.DEFLATED, _DEFLATE, 9, zlib.Z_RLE)
     return stream.compress(row.tobytes()) + stream.flush()
 
 
-def _inflate(data: bytes, expected: int, window: int) -> tuple[bytes, bytes]:
-    """The `expected` bytes at the start of some, and what comes behind them."""
-    stream = zlib.decompressobj(window)
+def _inflate(data: bytes, expected: int) -> tuple[bytes, bytes]:
+    """The first `expected` bytes of deflated data, and the data behind their end."""
+    stream = zlib.decompressobj(_DEFLATE)
     try:
         # a bound: a forged tile must not fill the memory
         row = stream.decompress(data, expected + 1)
@@ -122,12 +112,12 @@ def _inflate(data: bytes, expected: int, window: int) -> tuple[bytes, bytes]:
 
 
 def _bytes_of(lengths: np.ndarray) -> int:
-    """What the bits of steps of these lengths take: their first bits, always 1, are left out."""
+    """Number of bytes of steps of these lengths in bits, each without its first bit, which is always 1."""
     return (int(np.maximum(lengths, 1).sum(dtype=np.int64)) - len(lengths) + 7) // 8
 
 
 def _pack_steps(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many bits each step (N,) uint64 has, and those behind the first of each, most significant first."""
+    """The length in bits of each step (N,) uint64, and the bits of all behind the first, most significant first."""
     lengths = np.zeros(len(steps), np.uint8)
     _measure(steps, lengths)
     bits = np.zeros(_bytes_of(lengths), np.uint8)
@@ -167,7 +157,7 @@ def _unpack_steps(lengths, bits):
 
 
 @numba.njit(cache=True, nogil=True)
-def _interleave(quanta):
+def morton_codes(quanta):
     """Morton codes (N,) uint64 of quanta (N, 3) uint16: bit k of x, y and z is bit 3k, 3k + 1 and 3k + 2."""
     codes = np.zeros(len(quanta), np.uint64)
     for i in range(len(quanta)):
@@ -180,7 +170,7 @@ def _interleave(quanta):
 
 @numba.njit(cache=True, nogil=True)
 def _separate(codes):
-    """The inverse of `_interleave`."""
+    """The inverse of `morton_codes`."""
     quanta = np.zeros((len(codes), 3), np.uint16)
     for i in range(len(codes)):
         quanta[i, 0], quanta[i, 1], quanta[i, 2] = cells.place_of(np.int64(codes[i]), 16)

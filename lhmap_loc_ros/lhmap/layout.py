@@ -32,7 +32,7 @@ INDEX = np.dtype(
     ]
 )  # fmt: skip
 MAX_STEPS = 65535
-"""Of a tile's edge and height: coordinates have 16 bits."""
+"""Largest edge and height of a tile, in steps: coordinates have 16 bits."""
 _SEED = struct.Struct("<iiiII")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a map says about itself."""
+"""The header of an LHMap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .layout import MAX_STEPS
 
 
 def _poses(value: Any) -> np.ndarray:
-    """Rows of four numbers (N, 4), not to be written to: as objects those of a city take many times the memory."""
+    """Rows of four numbers (N, 4), read-only: as an array, which takes a fraction of the memory of lists."""
     poses = np.array(value, dtype=np.float64)
     if poses.size == 0:
         poses = poses.reshape(0, 4)
@@ -36,7 +36,7 @@ class HeatModel(BaseModel):
 
 
 class GeodeticDatum(BaseModel):
-    """Where the origin of the map frame lies on the earth (WGS 84), and how its x axis is turned from east."""
+    """Position of the map frame's origin on the earth (WGS 84), and its x axis, counter-clockwise from east."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,22 +64,22 @@ class GeodeticDatum(BaseModel):
 
 
 class Section(BaseModel):
-    """Something stored behind the tiles, which a map is usable without."""
+    """Optional data behind the tiles."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(min_length=1)
     version: int = Field(ge=1)
-    """Of its content; a reader that does not know it leaves the section out of account."""
+    """Version of its content; a reader ignores a section of an unknown version."""
     bytes: int = Field(ge=0)
     crc: int = Field(ge=0, lt=2**32)
     """CRC-32 of its bytes."""
 
 
 class MapMetadata(BaseModel):
-    """The header of an LHMap. Counts, bounds and sections are filled in by those who write the file.
+    """The header of an LHMap. Counts, bounds and sections are filled in when the file is written.
 
-    Unknown fields of a newer minor version are kept aside, not refused.
+    Unknown fields, of a newer minor version, are ignored.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
@@ -102,20 +102,20 @@ class MapMetadata(BaseModel):
     heat_histogram: tuple[int, ...] = ()
     """Points by heat, in bins of equal width from 0 to 1; empty where not counted."""
     path_length_m: float = Field(0.0, ge=0)
-    """How far the mapping vehicle drove, metres; places driven twice count twice."""
+    """Distance that the mapping vehicle drove, metres; streets driven twice count twice."""
     path: PathPoses = Field((), validate_default=True)
     """(N, 4) float64, poses of base_link along the mapping drive, some metres apart: x, y, z [m], yaw [rad]."""
     heat_model: HeatModel | None = None
     """None where the points' heat is uniform."""
     intensity: Literal["rank", "none", "scaled"] = "scaled"
-    """What the points' intensities are: ranks among the sensor's returns; all zero, because it told none; or, in files
-    that do not say, as it gave them, scaled to [0, 1]."""
+    """Meaning of intensities: rank among the sensor's returns; none, all zero; scaled, the sensor's own in [0, 1], which
+    is that of files without this field."""
     build: dict[str, Any] = Field(default_factory=dict)
     """The configuration the map was built with."""
     sources: tuple[str, ...] = ()
     """Names of the bags the map was made of."""
     sections: tuple[Section, ...] = ()
-    """What stands behind the tiles, in this order, up to the end of the file."""
+    """Sections behind the tiles, in this order, up to the end of the file."""
 
     @model_validator(mode="after")
     def _tile_fits_16_bits(self) -> MapMetadata:

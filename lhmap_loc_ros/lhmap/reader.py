@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening an LHMap costs its index; cropping reads the tiles it needs and keeps them for the next crop."""
+"""Reading an LHMap: opening reads its index, cropping the tiles it needs, which are cached for the next crop."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .points import MapPoints
 from .source import VALUE_STEP, Tile, TileSource, tile_key
 
 _GOLDEN = np.uint32(2654435769)
-"""The golden section of 32 bits: its multiples are spread evenly, however many there are."""
+"""2^32 over the golden ratio: its multiples modulo 2^32 are evenly spread, however many there are."""
 
-_PUT_ASIDE = 100_000
-"""Points of tiles that wait until the best of them are sorted out."""
+_MAX_PENDING = 100_000
+"""Points that are collected before `hottest` keeps the best of them."""
 
 FULL_DENSITY_M = 25.0
-"""So far from its centre a crop has all points; beyond, their density falls with the square of the distance."""
+"""Distance from its centre up to which a crop has all points, metres; beyond, density falls with distance squared."""
 
 
 @numba.njit(cache=True, nogil=True)
 def _near(quanta, step, shift, radius2, dense2, chosen):
-    """Fills `chosen` with the numbers of a tile's points within the radius, thinned from `dense2` on; returns how many.
+    """Fills `chosen` with the indices of a tile's points in the radius, thinned from `dense2` on; returns their number.
 
-    `shift` leads from the crop's centre to the tile. Of consecutive points, which are neighbours where there are many,
-    a sequence without clusters tells which stay.
+    `shift` is the vector from the crop's centre to the tile. Consecutive points are neighbours where the map is dense;
+    a low-discrepancy sequence thins them evenly.
     """
     keep = np.empty(quanta.shape[1], np.uint8)
     for i in range(quanta.shape[1]):
@@ -38,7 +38,7 @@ def _near(quanta, step, shift, radius2, dense2, chosen):
         keep[i] = (distance2 <= radius2) & (priority * distance2 < dense2)
     count = 0
     for i in range(quanta.shape[1]):
-        # written in any case, and over if it does not stay: a branch that none can foresee takes longer
+        # written in any case and overwritten if it is dropped: faster than an unpredictable branch
         chosen[count] = i
         count += keep[i]
     return count
@@ -46,7 +46,7 @@ def _near(quanta, step, shift, radius2, dense2, chosen):
 
 @numba.njit(cache=True, nogil=True)
 def _gather(quanta, heat, intensity, step, shift, chosen, start, points, heats, intensities):
-    """Writes the chosen points of a tile behind `start`."""
+    """Copies the chosen points of a tile, from index `start` on."""
     for k in range(chosen.shape[0]):
         i, at = chosen[k], start + k
         for axis in range(3):
@@ -64,7 +64,7 @@ class LHMap:
         self.index = source.index
         """One record per tile, in order of (iy, ix); fields as in `layout.INDEX`."""
         self.identity = source.identity
-        """Hash of header and index, and by their checksums of the tiles: another for every other map."""
+        """Hash of header and index, which has the checksums of the tiles: unique to the map."""
         self._source = source
         self._keys = tile_key(self.index["ix"].astype(np.int64), self.index["iy"].astype(np.int64))
         self._cache = TileCache(source, cache_bytes)
@@ -97,12 +97,12 @@ class LHMap:
         damaged: list[MapFormatError] | None = None,
         full_density_m: float = FULL_DENSITY_M,
     ) -> MapPoints:
-        """The points at most `radius` metres from `center` (3,) in the horizontal plane, map frame.
+        """The points within `radius` metres of `center` (3,) in the horizontal plane, map frame.
 
-        Beyond `full_density_m` they are thinned, so that a camera at the centre sees far surfaces as dense as near
-        ones; infinity gives all. Their origin is the corner of the tile below the centre. With `max_points`, only that
-        many points of the greatest heat. The same crop always lists its points in the same order. Raises
-        MapFormatError for a damaged tile; with a list `damaged`, leaves it out and adds the error to the list.
+        Beyond `full_density_m` they are thinned, so that far surfaces are as dense in a camera at the centre as near
+        ones; infinity gives all points. Their origin is the corner of the tile at the centre. `max_points` limits them
+        to those of the greatest heat. Equal crops have their points in the same order. Raises MapFormatError for a
+        damaged tile; with a list `damaged`, leaves it out and adds the error to the list.
         """
         center = np.asarray(center, dtype=np.float64)
         size, base = self.metadata.tile_m, np.array(self.metadata.origin)
@@ -119,13 +119,13 @@ class LHMap:
         return out if max_points is None else best_points(out, max_points)
 
     def prefetch(self, center, radius: float) -> None:
-        """Reads the tiles within `radius` metres of `center` (3,) in the background, for crops to come."""
+        """Reads the tiles within `radius` metres of `center` (3,) in the background, for the next crops."""
         center = np.asarray(center, dtype=np.float64)[:2] - self.metadata.origin[:2]
         self._cache.prefetch(self._tiles_near(center, radius).tolist())
 
     @property
     def tiles_waited_for(self) -> int:
-        """How many tiles crops have had to wait for because they were not in memory."""
+        """Number of tiles that crops had to read because they were not in memory."""
         return self._cache.waited
 
     def all_points(self) -> MapPoints:
@@ -133,7 +133,7 @@ class LHMap:
         return MapPoints.joined(list(self.pieces()), self.metadata.origin)
 
     def pieces(self, low=(-np.inf, -np.inf), high=(np.inf, np.inf)) -> Iterator[MapPoints]:
-        """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around its origin."""
+        """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around the map's origin."""
         corner = self._corners(np.arange(len(self.index))) + self.metadata.origin[:2]
         # as in `_distance2`, rounded outwards
         step = self.metadata.resolution_m
@@ -142,9 +142,9 @@ class LHMap:
             yield self._placed(self.tile(number))
 
     def hottest(self, count: int, damaged: list[MapFormatError] | None = None) -> MapPoints:
-        """`best_points` of all, around the map's origin, in the memory of a few times as many.
+        """The `count` points of the greatest heat, around the map's origin; needs memory for a few times as many.
 
-        Damaged tiles are as in `crop`.
+        `damaged` as in `crop`.
         """
         parts: list[MapPoints] = []
         for number in range(len(self.index)):
@@ -154,7 +154,7 @@ class LHMap:
                 if damaged is None:
                     raise
                 damaged.append(error)
-            if sum(map(len, parts[1:])) > max(count, _PUT_ASIDE):
+            if sum(map(len, parts[1:])) > max(count, _MAX_PENDING):
                 parts = [best_points(MapPoints.joined(parts, self.metadata.origin), count)]
         return best_points(MapPoints.joined(parts, self.metadata.origin), count)
 
@@ -165,7 +165,7 @@ class LHMap:
         return MapPoints(points, tile.intensity, tile.heat, origin)
 
     def tile(self, number: int) -> Tile:
-        """Tile `number` of the index, read anew and not kept; raises MapFormatError if it is damaged."""
+        """Tile `number` of the index, read from the file, not cached; raises MapFormatError if it is damaged."""
         return self._source.read(number)
 
     def tile_bytes(self, number: int) -> bytes:
@@ -173,7 +173,7 @@ class LHMap:
         return self._source.read_bytes(number)
 
     def section(self, name: str) -> tuple[int, bytes] | None:
-        """Version and bytes of what is stored behind the tiles as `name`; None if there is nothing of that name.
+        """Version and bytes of the section `name`; None if there is none.
 
         Raises MapFormatError if it is damaged.
         """
@@ -205,7 +205,7 @@ class LHMap:
         }
 
     def _cut(self, tiles: list[Tile], center, radius: float, full_density_m: float, origin) -> MapPoints:
-        """The points of tiles that a crop keeps."""
+        """The points of a crop from tiles."""
         step, radius2 = np.float32(self.metadata.resolution_m), np.float32(radius**2)
         dense2 = np.float32(min(full_density_m, radius) ** 2 * 2.0**32)
         chosen, ends = np.empty(sum(map(len, tiles)), np.int32), [0]
@@ -221,7 +221,7 @@ class LHMap:
         return MapPoints(points, intensity, heat, origin)
 
     def _tiles_near(self, center: np.ndarray, radius: float) -> np.ndarray:
-        """Numbers of the tiles whose square comes within `radius` of `center` (2,), metres from the origin."""
+        """Indices of the tiles whose square is within `radius` of `center` (2,), metres from the origin."""
         size = self.metadata.tile_m
         first, last = np.floor((center - radius) / size), np.floor((center + radius) / size)
         limit = 2.0**31 - 1
@@ -246,7 +246,7 @@ class LHMap:
         """Squared distance from `center` to the squares of tiles."""
         corner = self._corners(numbers)
         gap = np.maximum(np.maximum(corner - center, center - corner - self.metadata.tile_m), 0)
-        # points at the rim may be rounded outwards by half a step
+        # rounding may move points out of the tile by half a step
         return (np.maximum(gap - self.metadata.resolution_m, 0) ** 2).sum(axis=1)
 
 

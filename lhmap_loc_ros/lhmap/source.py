@@ -15,16 +15,16 @@ from pydantic import ValidationError
 
 from ..errors import MapFormatError
 from . import layout
-from .coding import decode_tile
+from .coding import SORTED, decode_tile
 from .metadata import MapMetadata
 
 VALUE_STEP = np.float32(1 / 255)
-"""Of heat and intensity, as they are stored."""
+"""Step of the stored heat and intensity."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A decoded tile, best heat first, in the integers of the file, which take less than half the memory of floats."""
+    """A decoded tile, hottest points first, in the integers of the file: less than half the memory of floats."""
 
     quanta: np.ndarray
     """(3, N) uint16, steps from the tile's corner and its base height."""
@@ -33,7 +33,7 @@ class Tile:
     intensity_steps: np.ndarray
     """(N,) uint8."""
     step_m: float
-    """Of the quanta, metres."""
+    """Step of the quanta, metres."""
     corner: np.ndarray
     """(3,) float64, metres in the map frame."""
 
@@ -61,7 +61,7 @@ class Tile:
 
 
 class TileSource:
-    """An open map file: its metadata and index in memory, its tiles read when asked for."""
+    """An open map file: metadata and index in memory, tiles read on demand."""
 
     def __init__(self, path):
         """Opens the file and checks everything before the tiles; raises MapFormatError."""
@@ -143,6 +143,11 @@ def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray, str]:
         raise MapFormatError(f"{path}: header is not understood: {error}") from None
     # a copy: a view would keep the header's text
     index = np.frombuffer(head, layout.INDEX, offset=preamble.header_bytes).copy()
+    if (index["encoding"] < SORTED).any():
+        raise MapFormatError(
+            f"{path}: tiles of format 1.0 found, which are no longer read; build the map again, or convert it: "
+            "`lhmap export MAP MAP.ply` of version 0.1.0, then `lhmap import cloud MAP.ply NEW.lhmap`"
+        )
     keys = tile_key(index["ix"].astype(np.int64), index["iy"].astype(np.int64))
     ends = index["offset"] + index["size"]
     tiles_end = size - sum(section.bytes for section in metadata.sections)

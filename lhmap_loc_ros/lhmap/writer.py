@@ -54,10 +54,10 @@ class SectionData:
 def write_tiles(
     path, metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes], sections: Sequence[SectionData] = ()
 ) -> None:
-    """Writes tiles that are encoded already as an LHMap named `path`; they are taken one by one.
+    """Writes encoded tiles, taken one by one, as an LHMap named `path`.
 
-    `records` are in the order of the format, one a tile, complete but for their offsets and checksums.
-    `metadata` is written as it is, but for its `sections`, which are those given.
+    `records` are in the order of the format, one a tile, complete except for offsets and checksums.
+    `metadata` is written as given, except for its `sections`.
     """
     told = [Section(name=s.name, version=s.version, bytes=len(s.data), crc=zlib.crc32(s.data)) for s in sections]
     header = metadata.model_copy(update={"sections": tuple(told)}).model_dump_json().encode()
@@ -68,7 +68,7 @@ def write_tiles(
     file_bytes = preamble.tiles_offset + int(ends[-1] if len(ends) else 0) + sum(len(s.data) for s in sections)
     preamble = replace(preamble, file_bytes=file_bytes)
     with replacing(path) as file:
-        # the checksums of the tiles stand before them: they are known once all have been written
+        # the index stands before the tiles and is written last, with their checksums
         file.seek(preamble.tiles_offset)
         for record, data in zip(records, tiles, strict=True):
             record["crc"] = layout.tile_crc(*record[["ix", "iy", "z_base", "count", "encoding"]].tolist(), data)
@@ -134,10 +134,10 @@ def pack_tile(
     steps = np.round(points.astype(np.float64) / step)
     # blocks of cells begin at the origin's height in every tile
     z_base = int(steps[:, 2].min()) // BLOCK_STEPS * BLOCK_STEPS if len(steps) else 0
-    if len(steps) and (steps[:, 2].max() - z_base > 65535 or abs(z_base) >= 2**31):
+    if len(steps) and (steps[:, 2].max() - z_base > layout.MAX_STEPS or abs(z_base) >= 2**31):
         raise InputError(
             f"points of tile {tile} lie between {points[:, 2].min():g} and {points[:, 2].max():g} m; "
-            f"a tile may be {65535 * step:g} m high at a resolution of {step} m"
+            f"a tile may be {layout.MAX_STEPS * step:g} m high at a resolution of {step} m"
         )
     quanta = (steps - (0, 0, z_base)).astype(np.uint16)
     data, encoding = encode_tile(quanta, heat, intensity)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From bags to maps: poses, merged cloud, removal of what moved, heat, selection."""
+"""From bags to maps: poses, accumulated scans, removal of moving objects, heat, selection."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scans merged into voxels: one point a voxel, at the mean of what fell into it. Compiled by numba."""
+"""Scans accumulated in voxels: one point a voxel, the mean of the points in it. Compiled by numba."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..errors import InputError
 from ..lhmap import MapPoints
 
 VOXEL = np.dtype([("grid", "<i4", 3), ("sum", "<f4", 3), ("intensity", "<f4"), ("hits", "<f4")])
-"""Place in the grid; sums over the points of a voxel: of offsets inside it [voxels], of intensities; their number."""
+"""Grid index; sums over the points of a voxel of their offsets inside it [voxels] and intensities; their number."""
 
 _BITS = 21
 _HALF = 1 << (_BITS - 1)
 _EMPTY = -1
 # One row a voxel, so that a point costs one cache line: sums of x, y, z inside the voxel, and these. Counts
 # are exact in float32 up to 16 million.
-_INTENSITY, _HITS, _SCANS, _LAST, _COLUMNS = 3, 4, 5, 6, 8
+_INTENSITY, _HITS, _COLUMNS = 3, 4, 5
 
 
 @numba.njit(cache=True, nogil=True)
@@ -28,8 +28,8 @@ def _slot(key, mask):
 
 
 @numba.njit(cache=True, nogil=True)
-def _move(table, grown):
-    """Puts the entries of a table into a larger one."""
+def _rehash(table, grown):
+    """Copies the entries of a hash table into a larger one."""
     mask = grown.shape[0] - 1
     grown[:, 1] = _EMPTY
     for i in range(table.shape[0]):
@@ -42,7 +42,7 @@ def _move(table, grown):
 
 
 @numba.njit(cache=True, nogil=True)
-def _add(points, intensity, base, voxel, scan, table, keys, sums, count, member):
+def _add(points, intensity, base, voxel, table, keys, sums, count, member):
     """Adds points to the table; returns the number of voxels, or -1 for a point outside of the grid."""
     mask = table.shape[0] - 1
     inverse = 1.0 / voxel
@@ -66,7 +66,6 @@ def _add(points, intensity, base, voxel, scan, table, keys, sums, count, member)
             table[s, 1] = j
             keys[j] = key
             sums[j, :] = 0
-            sums[j, _LAST] = -1
             count += 1
         # offsets inside the voxel keep float32 sums exact to a fraction of a millimetre
         sums[j, 0] += x - fx
@@ -74,9 +73,6 @@ def _add(points, intensity, base, voxel, scan, table, keys, sums, count, member)
         sums[j, 2] += z - fz
         sums[j, _INTENSITY] += intensity[i]
         sums[j, _HITS] += 1
-        if sums[j, _LAST] != scan:
-            sums[j, _LAST] = scan
-            sums[j, _SCANS] += 1
         member[i] = j
     return count
 
@@ -84,9 +80,8 @@ def _add(points, intensity, base, voxel, scan, table, keys, sums, count, member)
 class VoxelCloud:
     """A growing set of voxels of equal size on a grid anchored at the origin of the map frame.
 
-    Each voxel keeps the mean position and intensity of its points, how many points fell into it and how
-    many scans those came from. The order of voxels is that of their first point, so the same scans in the
-    same order give the same cloud.
+    Each voxel has the mean position and intensity of its points, and their number. Voxels are in the order of their
+    first points, so the same scans in the same order give the same cloud.
     """
 
     def __init__(self, voxel: float = 0.1):
@@ -96,7 +91,6 @@ class VoxelCloud:
         self.voxel = float(voxel)
         self._base: np.ndarray | None = None
         self._count = 0
-        self._scan = 0
         # key and voxel number; the number is _EMPTY in a free slot
         self._table = np.full((1 << 16, 2), _EMPTY, np.int64)
         self._allocate(1 << 15)
@@ -120,7 +114,7 @@ class VoxelCloud:
             while 2 * need > size:
                 size *= 2
             grown = np.empty((size, 2), np.int64)
-            _move(self._table, grown)
+            _rehash(self._table, grown)
             self._table = grown
 
     def add(self, points: np.ndarray, intensity: np.ndarray | float = 0.0) -> np.ndarray:
@@ -142,24 +136,17 @@ class VoxelCloud:
             return member
         self._reserve(len(points))
         count = _add(
-            points, intensity, self._base, self.voxel, self._scan,
-            self._table, self._keys, self._sums, self._count, member,
+            points, intensity, self._base, self.voxel, self._table, self._keys, self._sums, self._count, member,
         )  # fmt: skip
         if count < 0:
             raise InputError(f"a point lies more than {_HALF * self.voxel / 1000:.0f} km from the first one")
         self._count = count
-        self._scan += 1
         return member
 
     @property
     def hits(self) -> np.ndarray:
-        """How many points fell into each voxel, (N,) int32."""
+        """Number of points in each voxel, (N,) int32."""
         return self._sums[: self._count, _HITS].astype(np.int32)
-
-    @property
-    def scans(self) -> np.ndarray:
-        """How many scans saw each voxel, (N,) int32."""
-        return self._sums[: self._count, _SCANS].astype(np.int32)
 
     def positions(self) -> np.ndarray:
         """The mean positions (N, 3) float64, metres in the map frame."""
@@ -198,7 +185,7 @@ class VoxelCloud:
 
 
 def merge_voxels(parts: list[np.ndarray]) -> np.ndarray:
-    """Voxels (N,) of VOXEL of several clouds as one, each place once, in the order of their places."""
+    """Voxels (N,) of VOXEL of several clouds as one, each grid index once, in the order of these."""
     voxels = np.concatenate(parts) if parts else np.zeros(0, VOXEL)
     if not len(voxels):
         return voxels

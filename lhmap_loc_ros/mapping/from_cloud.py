@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An LHMap of a point cloud that somebody else has made, and the other way round."""
+"""Import of point clouds of other programs as an LHMap, and export."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
 from ..lhmap import LHMap
 from ..outputs import check_file
-from .builder import load_describer, resolved, value_and_write, working_folder
+from .builder import load_describer, map_from_tiles, resolved, working_folder
 from .cloud import VOXEL, VoxelCloud
-from .config import BuildConfig, MovingConfig
+from .config import BuildConfig
 from .heat import load_heat_model
 from .intensity import IntensityRanks
 from .stages.accumulate import write_chunk
@@ -25,9 +25,9 @@ from .stages.store import save
 from .stages.tiles import sampling_blocks, tile_corner
 
 _MAX_VOXELS = 2**31
-"""So far from zero a voxel has a number."""
+"""Bound of grid indices, 32 bits."""
 _MIN_POINTS, _MIN_EXTENT_M, _MAX_EXTENT_M, _MAX_HEIGHT_M = 100, 0.5, 100_000.0, 5000.0
-"""Without the outermost hundredths on either side."""
+"""Plausible extents of a map, from the 1st to the 99th percentile of coordinates; smaller clouds may have any."""
 
 
 def map_from_cloud(
@@ -35,15 +35,15 @@ def map_from_cloud(
 ) -> LHMap:
     """Makes an LHMap of a cloud file or a folder of tiles, writes it to `out` and opens it.
 
-    With the path of a `drive` in the cloud's frame, heat and selection are those of `build_map`. Without, there are no
-    places to look from: the points keep the heat of the file, or all get the same, and none is left out. A cloud with
-    heat was an LHMap already and is not merged into voxels again. Raises InputError for a cloud that cannot be used.
+    With the path of a `drive` in the cloud's frame, heat, selection and places are those of `build_map`. Without it
+    there are no views: the points keep the heat of the file, or all have the same, and none is dropped. A cloud with
+    heat is an exported LHMap, whose points are kept one by one. Raises InputError for a cloud that cannot be used.
     """
     report = report or (lambda stage, done, total: None)
     check_file(out)
-    model = load_heat_model(config.heat_views.model) if drive is not None and config.heat == "network" else None
+    model = None if drive is None or config.heat_model is None else load_heat_model(config.heat_model)
     describer = load_describer(config) if drive is not None else None
-    config = resolved(config, model)
+    config = resolved(config)
     report("read", 0, 1)
     found = read_cloud(source)
     report("read", 1, 1)
@@ -51,27 +51,27 @@ def map_from_cloud(
         raise InputError(f"{source}: no points found, expected a map")
     reach = float(np.abs(found.xyz).max())
     if reach / config.voxel_m >= _MAX_VOXELS:
-        raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point damaged?")
+        raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point corrupt?")
     _check_size(source, found)
     if drive is not None:
         _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
     with working_folder(out, None) as folder, local_workers() as workers:
-        settings = {"moving": MovingConfig(enabled=False)}
+        settings = {"remove_moving": False}
         if found.heat is not None:
-            # coordinates of their own, so that no point is merged with another
+            # stored by exact coordinates, so that no two points become one
             settings["resolution_m"] = config.step_m
         plan = Plan(folder, config.model_copy(update=settings))
         if found.heat is None:
-            points, heats = _merged(source, found, plan, workers, report), None
+            points, heats = _voxelized(source, found, plan, workers, report), None
         else:
-            points, heats = _as_it_is(found, plan)
+            points, heats = _point_by_point(found, plan)
         intensity = "none" if found.intensity is None or not found.intensity.any() else "rank"
-        return value_and_write(plan, points, drives, [source], model, workers, out, report, intensity, heats, describer)
+        return map_from_tiles(plan, points, drives, [source], model, workers, out, report, intensity, heats, describer)
 
 
 def _check_size(source, cloud: Cloud) -> None:
-    """Raises InputError for a cloud of a size that no map has: its unit is another, or it is none of a place."""
+    """Raises InputError for a cloud of an implausible size: its unit is not metres, or it is an object."""
     low, high = np.quantile(cloud.xyz, (0.01, 0.99), axis=0)
     wide, tall = float((high - low)[:2].max()), float((high - low)[2])
     small = len(cloud) >= _MIN_POINTS and max(wide, tall) < _MIN_EXTENT_M
@@ -83,7 +83,7 @@ def _check_size(source, cloud: Cloud) -> None:
 
 
 def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
-    """Raises InputError for a path that comes nowhere near the cloud: it is in another frame, as of UTM."""
+    """Raises InputError for a path farther from the cloud than `max_range_m`: it is in another frame, such as UTM."""
     boxes = [np.array([xy.min(axis=0), xy.max(axis=0)]) for xy in (cloud.xyz[:, :2], drive.poses[:, :2, 3])]
     gap = np.maximum(boxes[0][0] - boxes[1][1], boxes[1][0] - boxes[0][1]).max()
     if gap > config.max_range_m:
@@ -93,8 +93,8 @@ def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) ->
         )
 
 
-def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
-    """Tiles of a cloud that is as dense as its maker liked."""
+def _voxelized(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
+    """Tiles of a cloud of any density, one point a voxel."""
     c = plan.config
     voxels = VoxelCloud(c.voxel_m)
     try:
@@ -108,8 +108,8 @@ def _merged(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) 
     return results(tiles)
 
 
-def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Path]]:
-    """Tiles of a cloud that was an LHMap, point by point, and their heats."""
+def _point_by_point(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Path]]:
+    """Tiles of an exported LHMap, each point of the cloud a point of the map, and their heats."""
     intensity = np.zeros(len(cloud), np.float32) if cloud.intensity is None else cloud.intensity
     tiles = np.floor(cloud.xyz[:, :2] / plan.config.tile_m).astype(np.int64)
     order = np.lexsort((tiles[:, 0], tiles[:, 1]))
@@ -128,7 +128,7 @@ def _as_it_is(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Pa
 
 
 def cloud_from_map(lhmap: LHMap, out, around_origin: bool = False) -> None:
-    """Writes the points of a map as PLY, PCD, LAS or LAZ, or, to a name without a suffix, as a folder of PCD tiles.
+    """Writes the points of a map as PLY, PCD, LAS or LAZ, or, to a name without suffix, as a folder of PCD tiles.
 
     Coordinates are those of the map frame, or with `around_origin` relative to `lhmap.metadata.origin`. Raises
     InputError for names and coordinates that the format does not allow.

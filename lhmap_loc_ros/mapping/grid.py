@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Points grouped by square tiles, so that those around a place are found quickly."""
+"""Points grouped by square tiles, to find those around a position quickly."""
 
 from __future__ import annotations
 

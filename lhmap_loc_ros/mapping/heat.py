@@ -15,11 +15,33 @@ from ..geometry import Camera, distance_along, make_pose
 from ..inference import Backend, Model, load_model
 from ..localization.features import HORIZON, MAP_CHANNELS, render_map
 from ..places.virtual_poses import BASE_FROM_OPTICAL, GROUND_RADIUS_M, ground_height
-from .config import HeatConfig
 from .grid import TileGroups
 
 FULL_SCALE, FULL_SCALE_KEY = 0.015, "full_scale"
 """The mean of a point's best scores that is heat 1, for networks whose metadata have no value under this key."""
+
+
+@dataclass(frozen=True)
+class ViewSampling:
+    """Which virtual views a map is scored in; the defaults are measured (docs/training.md)."""
+
+    spacing_m: float = 2.0
+    """Distance driven between views, metres."""
+    beside_m: tuple[float, ...] = (0.0, -2.0, 2.0)
+    """Offsets of the camera to the left of the path, metres; views cycle through them."""
+    yaw_deg: tuple[float, ...] = (0.0, 12.0, -12.0, 180.0)
+    """Headings of the camera relative to the vehicle, counter-clockwise, degrees; views cycle through them first."""
+    height_m: float = 1.6
+    """Height of the camera above the ground under the path, metres."""
+    fov_deg: float = 80.0
+    """Horizontal field of view, degrees; the size in pixels is that of the network's input."""
+    max_depth_m: float = 60.0
+    """Distance up to which points are drawn, metres."""
+    top_views: int = 3
+    """A point's heat is its mean score in this many views that score it best (fewer if fewer see it)."""
+
+
+VIEW_SAMPLING = ViewSampling()
 
 
 def load_heat_model(name: str) -> Model:
@@ -37,7 +59,7 @@ def load_heat_model(name: str) -> Model:
 
 
 def full_scale_of(model: Model) -> float:
-    """`HeatConfig.full_scale` as the network's file says; raises ModelError unless that is a number above zero."""
+    """The mean score that is heat 1, from the network's file; raises ModelError unless that is a number above zero."""
     found = model.metadata.get(FULL_SCALE_KEY, FULL_SCALE)
     if not isinstance(found, int | float) or not 0 < found < np.inf:
         raise ModelError(f"{model.path}: metadata {FULL_SCALE_KEY!r} is {found!r}, expected a number above zero")
@@ -83,18 +105,17 @@ def sample_path(spacing_m: float, path: np.ndarray) -> np.ndarray:
     return np.minimum(numbers, len(path) - 1)
 
 
-def virtual_views_along(path: np.ndarray, config: HeatConfig) -> list[VirtualView]:
-    """Views every `spacing_m` along `path`, the poses (P, 4, 4) of the vehicle.
+def virtual_views_along(path: np.ndarray, sampling: ViewSampling = VIEW_SAMPLING) -> list[VirtualView]:
+    """Views along `path`, the poses (P, 4, 4) of the vehicle.
 
-    They cycle through the headings of the configuration and, after each round of headings, through its offsets beside
-    the path.
+    They cycle through the headings and, after each round of headings, through the offsets beside the path.
     """
-    numbers = sample_path(config.spacing_m, path)
+    numbers = sample_path(sampling.spacing_m, path)
     return [
         VirtualView(
             path[number],
-            config.beside_m[(turn // len(config.yaw_deg)) % len(config.beside_m)],
-            config.yaw_deg[turn % len(config.yaw_deg)],
+            sampling.beside_m[(turn // len(sampling.yaw_deg)) % len(sampling.beside_m)],
+            sampling.yaw_deg[turn % len(sampling.yaw_deg)],
         )
         for turn, number in enumerate(numbers)
     ]
@@ -122,7 +143,8 @@ def _collect(index, members, heat, best, stamp, view):
 
 
 def best_of_views(
-    points: np.ndarray, intensity: np.ndarray, views: Sequence[VirtualView], model: Model, config: HeatConfig
+    points: np.ndarray, intensity: np.ndarray, views: Sequence[VirtualView], model: Model,
+    sampling: ViewSampling = VIEW_SAMPLING,
 ) -> np.ndarray:
     """The `top_views` best scores (N, top) of points (N, 3) among some views, -1 where fewer views see them.
 
@@ -130,13 +152,13 @@ def best_of_views(
     """
     groups = TileGroups(points)
     height, width = model.inputs["map"][2:]
-    camera = virtual_camera(width, height, config.fov_deg)
-    best = np.full((len(points), config.top_views), -1.0, np.float32)
+    camera = virtual_camera(width, height, sampling.fov_deg)
+    best = np.full((len(points), sampling.top_views), -1.0, np.float32)
     stamp = np.full(len(points), -1, np.int32)
     for number, view in enumerate(views):
-        T_map_camera = view.camera_pose(lambda place: _ground(groups, place), config.height_m)
-        members = groups.members(T_map_camera[:3, 3], config.max_depth_m)
-        drawn = render_map(points[members], intensity[members], T_map_camera, camera, max_depth=config.max_depth_m)
+        T_map_camera = view.camera_pose(lambda place: _ground(groups, place), sampling.height_m)
+        members = groups.members(T_map_camera[:3, 3], sampling.max_depth_m)
+        drawn = render_map(points[members], intensity[members], T_map_camera, camera, max_depth=sampling.max_depth_m)
         heat = model.run({"map": drawn.channels[None]})["heat"][0, 0]
         _collect(drawn.index, members, _to_pixels(heat, height, width), best, stamp, number)
     return best

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removal of what moved: a point that later or earlier scans look through was not there to stay."""
+"""Removal of moving objects: points that later or earlier scans see through."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numba
 import numpy as np
 
 from ..geometry import inverse
-from .config import MovingConfig
 from .grid import TileGroups
 from .scans import PlacedScan
 
@@ -21,8 +20,17 @@ _ELEVATION_BINS = 225
 _PI = np.float32(np.pi)
 _PER_AZIMUTH = np.float32(_AZIMUTH_BINS / (2 * np.pi))
 _PER_ELEVATION = np.float32(_ELEVATION_BINS / np.pi)
-STAND_IMAGES = 300
-"""Five minutes, one image a second."""
+KEYFRAME_SPACING_M, KEYFRAME_SPACING_S = 1.5, 1.0
+"""Distance and time between the scans that are compared with the map: scans closer together see nearly the same."""
+MAX_STANDSTILL_KEYFRAMES = 300
+"""Keyframes of one standstill that are compared with the map: five minutes of one a second."""
+RADIUS_M = 40.0
+"""Distance from a keyframe up to which points are compared with it: farther beams are too sparse."""
+_MIN_RANGE_M = 0.5
+_MARGIN_M = 0.5
+"""Distance behind a point that the beams around it must all reach to count as a pass: poses and ranges are noisy."""
+_MIN_PASSES = 2
+"""A point is removed when at least so many keyframes pass through it, and more than hit it."""
 _JOBS = min(os.cpu_count() or 1, 8)
 
 
@@ -49,7 +57,7 @@ def _nearest(points, T, nearest):
 
 @numba.njit(cache=True, nogil=True)
 def _around(nearest, around):
-    """The least range over the 3x3 bins around each bin."""
+    """Least range over the 3x3 bins around each bin."""
     for row in range(_ELEVATION_BINS):
         for column in range(_AZIMUTH_BINS):
             least = np.float32(np.inf)
@@ -60,7 +68,7 @@ def _around(nearest, around):
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn"})
-def _judge(points, spans, T, nearest, around, radius, margin, hits, passes):
+def _count(points, spans, T, nearest, around, radius, margin, hits, passes):
     for s in range(spans.shape[0]):
         for i in range(spans[s, 0], spans[s, 1]):
             px, py, pz = points[i, 0], points[i, 1], points[i, 2]
@@ -68,12 +76,12 @@ def _judge(points, spans, T, nearest, around, radius, margin, hits, passes):
             y = T[1, 0] * px + T[1, 1] * py + T[1, 2] * pz + T[1, 3]
             z = T[2, 0] * px + T[2, 1] * py + T[2, 2] * pz + T[2, 3]
             distance = np.sqrt(x * x + y * y + z * z)
-            if distance > radius or distance < 0.5:
+            if distance > radius or distance < _MIN_RANGE_M:
                 continue
             row, column = _bin(x, y, z)
             beam = nearest[row, column]
             if beam == np.inf:
-                # between the rings of a sparse LiDAR the neighbours tell
+                # between the rings of a sparse LiDAR: by the neighbouring bins
                 beam = around[row, column]
                 if beam == np.inf:
                     continue
@@ -85,12 +93,12 @@ def _judge(points, spans, T, nearest, around, radius, margin, hits, passes):
 
 @dataclass(frozen=True)
 class RangeImage:
-    """How far the beams of one scan reached."""
+    """Ranges of one scan by direction."""
 
     T_map_lidar: np.ndarray
     """Pose of the LiDAR (4, 4)."""
     first_row: int
-    """Number of the first row that is kept; outside the rows no beam ended."""
+    """Number of the first row in `nearest`; all rows outside it are empty."""
     nearest: np.ndarray
     """Least range in each bin (rows, 720) float32, metres, infinite where empty."""
 
@@ -111,61 +119,58 @@ class RangeImage:
 
 
 class KeyframeSelector:
-    """Picks scans some way or some time apart: neighbours see nearly the same."""
+    """Selects the scans of a drive that are compared with the map, some metres or some seconds apart."""
 
-    def __init__(self, config: MovingConfig):
-        self._config = config
+    def __init__(self):
         self._last: PlacedScan | None = None
 
     def is_keyframe(self, scan: PlacedScan) -> bool:
-        """Whether this scan, the next in time, is one to compare with the map."""
+        """Whether this scan, the next in time, is a keyframe."""
         if self._last is not None:
             step = np.linalg.norm(scan.T_map_lidar[:3, 3] - self._last.T_map_lidar[:3, 3])
             waited = abs(scan.stamp_ns - self._last.stamp_ns) / 1e9
-            if step < self._config.spacing_m and waited < self._config.spacing_s:
+            if step < KEYFRAME_SPACING_M and waited < KEYFRAME_SPACING_S:
                 return False
         self._last = scan
         return True
 
 
-def observing_chunks(places: Sequence[np.ndarray], apart_m: float) -> list[int]:
-    """Which pieces of recordings are compared with the map, by the places (K, 2) of their range images, ascending.
+def observing_chunks(positions: Sequence[np.ndarray]) -> list[int]:
+    """Numbers, ascending, of the chunks that are compared with the map, by the positions (K, 2) of their keyframes.
 
-    A vehicle that stands sees the same again and again. The pieces of a stand, those that lie within `apart_m` of its
-    first place, are as many as hold `STAND_IMAGES` images, spread over its time: hits and passes keep their proportion.
+    All are, except during a long standstill, where all keyframes see the same: of its chunks, which lie within
+    KEYFRAME_SPACING_M of its first keyframe, as many as hold MAX_STANDSTILL_KEYFRAMES, spread evenly over its time.
     """
-    stands: list[list[int]] = []
-    for number, taken in enumerate(places):
-        if not len(taken):
+    standstills: list[list[int]] = []
+    for number, here in enumerate(positions):
+        if not len(here):
             continue
-        first = places[stands[-1][0]][0] if stands else np.full(2, np.inf)
-        if stands and np.linalg.norm(taken - first, axis=1).max() < apart_m:
-            stands[-1].append(number)
+        first = positions[standstills[-1][0]][0] if standstills else np.full(2, np.inf)
+        if standstills and np.linalg.norm(here - first, axis=1).max() < KEYFRAME_SPACING_M:
+            standstills[-1].append(number)
         else:
-            stands.append([number])
-    chosen: list[int] = []
-    for stand in stands:
-        images = sum(len(places[number]) for number in stand)
-        most = max(STAND_IMAGES * len(stand) // images, 2)
-        picked = np.linspace(0, len(stand) - 1, min(most, len(stand))).round().astype(int)
-        chosen += [stand[k] for k in picked]
-    return chosen
+            standstills.append([number])
+    observing: list[int] = []
+    for chunks in standstills:
+        keyframes = sum(len(positions[number]) for number in chunks)
+        count = max(MAX_STANDSTILL_KEYFRAMES * len(chunks) // keyframes, 2)
+        picked = np.linspace(0, len(chunks) - 1, min(count, len(chunks))).round().astype(int)
+        observing += [chunks[k] for k in picked]
+    return observing
 
 
-def find_moving(
-    points: np.ndarray, origin: np.ndarray, images: Iterable[RangeImage], config: MovingConfig
-) -> np.ndarray:
-    """Which map points were only there for a while: (N,) bool.
+def find_moving(points: np.ndarray, origin: np.ndarray, images: Iterable[RangeImage]) -> np.ndarray:
+    """Which map points belong to moving objects: (N,) bool.
 
-    `points` (N, 3) float32 are around `origin` (3,) in the map frame. A range image hits a point when its
-    beam in that direction ends there, and passes through it when the beams in the 3x3 bins around all end
-    at least `margin_m` behind it: so edges, thin poles and grazed ground are not mistaken for free space.
-    A point goes when enough scans pass, and more than hit it.
+    `points` (N, 3) float32 are relative to `origin` (3,) in the map frame. A range image hits a point when its beam in
+    that direction ends there, and passes through it when all beams in the 3x3 bins around end at least `_MARGIN_M`
+    behind it, so that edges, thin poles and ground at a low angle do not count as free space. A point moved if enough
+    images pass through it, and more than hit it.
     """
     groups = TileGroups(points)
     hits, passes = np.zeros(len(points), np.uint16), np.zeros(len(points), np.uint16)
     around = np.empty((_ELEVATION_BINS, _AZIMUTH_BINS), np.float32)
-    radius, margin = np.float32(config.radius_m), np.float32(config.margin_m)
+    radius, margin = np.float32(RADIUS_M), np.float32(_MARGIN_M)
     with ThreadPoolExecutor(_JOBS) as pool:
         for image in images:
             nearest = image.full()
@@ -173,14 +178,14 @@ def find_moving(
             T = inverse(image.T_map_lidar)
             T[:3, 3] += T[:3, :3] @ origin
             T = T.astype(np.float32)
-            spans = groups.near(image.T_map_lidar[:2, 3] - origin[:2], config.radius_m)
+            spans = groups.near(image.T_map_lidar[:2, 3] - origin[:2], RADIUS_M)
             # the parts hold different points, so the threads never write to the same place
             jobs = [
-                pool.submit(_judge, groups.points, part, T, nearest, around, radius, margin, hits, passes)
+                pool.submit(_count, groups.points, part, T, nearest, around, radius, margin, hits, passes)
                 for part in np.array_split(spans, _JOBS)
             ]
             for job in jobs:
                 job.result()
     moving = np.zeros(len(points), bool)
-    moving[groups.order] = (passes >= config.min_passes) & (passes > config.passes_per_hit * hits)
+    moving[groups.order] = (passes >= _MIN_PASSES) & (passes > hits)
     return moving

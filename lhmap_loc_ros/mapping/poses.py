@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the vehicle was: from a file, from TF, from odometry, or from the scans themselves."""
+"""Poses of the vehicle: from a file, from TF, from odometry, or by LiDAR odometry on the scans."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from .config import BuildConfig
 from .scans import in_range
 
 _MIN_POINTS = 100
+"""Points of a scan that LiDAR odometry needs."""
+_MIN_ICP_RANGE_M = 80.0
+"""Range that LiDAR odometry uses at least, metres: farther points fix the rotation."""
 
 
 def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> tuple[Trajectory, str]:
-    """The trajectory T_map_base of a bag, and where it came from: file, tf, odometry or icp.
+    """The trajectory T_map_base of a bag, and its source: file, tf, odometry or icp.
 
-    Raises BagError or InputError if the source that is asked for does not exist or holds poses that are
-    not finite.
+    Raises BagError or InputError if the source that is asked for does not exist or has poses that are not finite.
     """
     source = config.poses
     if source == "auto" and config.poses_file is not None:
@@ -46,7 +48,7 @@ def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, re
 
 
 def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
-    """The poses around the bag's scans: the file may hold those of a whole run, of which the bag is a part."""
+    """The poses around the bag's scans: the bag may be a part of the run that the file has poses of."""
     if config.poses_file is None:
         raise ConfigError("poses_file: not given, but poses is 'file'")
     stamps, bounds = [], []
@@ -59,7 +61,7 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
     if not trajectory.covers(np.array(stamps, dtype=np.int64)).any():
         raise InputError(
             f"{config.poses_file}: poses from {trajectory.stamps_ns[0]} to {trajectory.stamps_ns[-1]} ns do not "
-            f"meet the scans of {bag.path}, {stamps[0]} to {stamps[-1]} ns"
+            f"cover the scans of {bag.path}, {stamps[0]} to {stamps[-1]} ns"
         )
     return trajectory.between(min(bounds), max(bounds))
 
@@ -77,7 +79,7 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
             f"{bag.path}: has no poses, and kiss-icp ({error.name}) is not installed to find them"
         ) from None
     settings = load_config(None)
-    settings.data.min_range, settings.data.max_range = config.min_range_m, max(config.max_range_m, 80.0)
+    settings.data.min_range, settings.data.max_range = config.min_range_m, max(config.max_range_m, _MIN_ICP_RANGE_M)
     settings.mapping.voxel_size = settings.data.max_range / 100.0
     settings.registration.max_num_threads = 0
     odometry = KissICP(settings)
@@ -91,7 +93,7 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
         if scan.offsets_ns is not None:
             times = (scan.offsets_ns + scan.stamp_ns - first) / max(last - first, 1)
         odometry.register_frame(scan.points.astype(np.float64), times)
-        # kiss-icp brings a sweep to the pose at its end
+        # kiss-icp gives the pose at the end of a sweep
         stamps.append(last)
         poses.append(T_base_lidar @ odometry.last_pose @ inverse(T_base_lidar))
         if report:

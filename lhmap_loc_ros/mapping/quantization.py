@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Points moved to where the cells of the map format can hold them."""
+"""Quantization of points to the cells of the map format."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..lhmap.cells import BLOCK_CELLS, CELL_STEPS
 def quantize(
     points: np.ndarray, heat: np.ndarray, intensity: np.ndarray, cell_m: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (N, 3), metres from a corner of the grid of blocks, heat and intensity (N,), as cells can hold them.
+    """Points (M, 3) float64 in cells, their heat and intensity (M,), from points (N, 3), heat and intensity (N,).
 
-    Each block gets the offset of points from the corners of their cells that moves its points least, so that a wall
-    stays where it was, even one along the border of two rows of cells. Points that meet in a cell become one (M, 3)
-    float64; those of a block are as hot as they are in the mean.
+    Points are in metres from a corner of the grid of blocks. Each block has one offset of its points within their
+    cells, along each axis the one with the least mean squared error, so that a wall stays where it was. The points of
+    a cell become one, with their mean intensity; the points of a block get their mean heat.
     """
     places = np.asarray(points, np.float64) / cell_m
     blocks, block = unique_rows(np.floor(places / BLOCK_CELLS).astype(np.int64))
@@ -31,12 +31,12 @@ def quantize(
 
 
 def _nearest(places: np.ndarray, offset) -> np.ndarray:
-    """The cells of a block (N, 3) whose places at `offset` are nearest to `places` (N, 3), both in cells."""
+    """The cells of a block (N, 3) whose points at `offset` are nearest to `places` (N, 3), both in cells."""
     return np.clip(np.round(places - offset), 0, BLOCK_CELLS - 1).astype(np.int64)
 
 
 def unique_rows(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different ones of some places (N, 3) int64, and which of them each is (N,)."""
+    """The unique rows of `places` (N, 3) int64, and the number of its unique row for each (N,)."""
     if not len(places):
         return places, np.zeros(0, np.int64)
     low = places.min(axis=0)
@@ -46,6 +46,6 @@ def unique_rows(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _means(columns: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The means of columns (N, K) over each group, by the number of the group of each row (N,)."""
+    """Means of columns (N, K) over groups, by the number of each row's group (N,)."""
     counts = np.bincount(group)
     return np.column_stack([np.bincount(group, values) / counts for values in columns.T])

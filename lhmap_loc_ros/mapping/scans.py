@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scans of a bag in the map frame: each point placed by the pose at the time it was measured."""
+"""Scans of a bag in the map frame, compensated for motion: each point at the pose of the time it was measured."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .config import BuildConfig
 
 _KNOTS = 33
 _SLACK_NS = 150_000_000
-_STOOD_M, _STOOD_RAD = 1.0, 0.35
-"""A vehicle that is no further from where it was was there or on its way, however long it took: keyframes of SLAM."""
+_STANDSTILL_M, _STANDSTILL_RAD = 1.0, 0.35
+"""Motion between two poses up to which the vehicle counts as standing still, however far they are apart in time."""
 
 _JUMP_M, _JUMP_RAD = 4.5, np.radians(27)
-"""A little less than the 5 m and 30 degrees that are told, for the noise of poses."""
-_FASTEST_M_S, _FASTEST_RAD_S = 100.0, 2 * np.pi
+"""Jumps of 5 m and 30 degrees, less the noise of poses."""
+_MAX_SPEED_M_S, _MAX_SPEED_RAD_S = 100.0, 2 * np.pi
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PlacedScan:
 
 @numba.njit(cache=True, nogil=True)
 def _place(points, offsets, start, step, poses, out):
-    """Blends the poses at evenly spaced times; between neighbours they differ too little for more."""
+    """Interpolates the matrices of poses at evenly spaced times, so close that this is exact enough."""
     last = poses.shape[0] - 2
     for i in range(points.shape[0]):
         position = (offsets[i] - start) / step
@@ -77,23 +77,20 @@ def place_points(points: np.ndarray, offsets_ns: np.ndarray, stamp_ns: int, traj
 
 
 class ScanSource:
-    """The scans of one bag, read anew on each pass so that they need not fit into memory."""
+    """The scans of one bag, read anew by each iteration so that they need not fit into memory."""
 
     def __init__(
         self, bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory,
         start_ns: int | None = None, stop_ns: int | None = None,
     ):  # fmt: skip
-        """`start_ns` and `stop_ns` bound the time of recording."""
+        """`start_ns` and `stop_ns` are bounds of the time of recording."""
         self._bag, self._config, self._bounds = bag, config, (start_ns, stop_ns)
         self._gaps = np.concatenate([gaps(T_map_lidar, config.max_gap_s), jumps(T_map_lidar)])
         self.trajectory = T_map_lidar
         """Poses of the LiDAR in the map frame."""
 
-    def __len__(self) -> int:
-        return self._bag.count(self._config.points_topic)
-
     def __iter__(self) -> Iterator[PlacedScan | None]:
-        """Every scan in the map frame, None for one whose pose is not known or that has no points in range."""
+        """Each scan in the map frame; None for one without a known pose or without points in range."""
         for scan in self._bag.messages([self._config.points_topic], *self._bounds):
             yield self._placed(in_range(scan, self._config.min_range_m, self._config.max_range_m))
 
@@ -106,7 +103,7 @@ class ScanSource:
             return None
         T_map_lidar = self.trajectory.at(middle)
         if scan.offsets_ns is None:
-            # threads of the BLAS cost more than they help on three columns
+            # faster than a BLAS with threads on three columns
             points = np.empty((len(scan.points), 3))
             _transform(scan.points, T_map_lidar, points)
         else:
@@ -115,22 +112,22 @@ class ScanSource:
 
 
 def gaps(trajectory: Trajectory, max_gap_s: float) -> np.ndarray:
-    """From when to when (G, 2) a drive is not known, nanoseconds: longer than `max_gap_s`, the vehicle elsewhere after.
+    """Gaps (G, 2) in the poses, from stamp to stamp [ns]: longer than `max_gap_s`, with motion in between.
 
-    Evenly interpolated, scans of such a time would smear: who lost its poses for half a minute may have stopped in it.
+    Interpolation over such a gap would smear scans: the vehicle may have stopped in it.
     """
     before = np.flatnonzero(np.diff(trajectory.stamps_ns) > max_gap_s * 1e9)
     a, b = trajectory.poses[before], trajectory.poses[before + 1]
-    came = np.linalg.norm(b[:, :3, 3] - a[:, :3, 3], axis=1)
+    moved = np.linalg.norm(b[:, :3, 3] - a[:, :3, 3], axis=1)
     turned = np.arccos(np.clip((np.einsum("nij,nij->n", a[:, :3, :3], b[:, :3, :3]) - 1) / 2, -1, 1))
-    before = before[(came > _STOOD_M) | (turned > _STOOD_RAD)]
+    before = before[(moved > _STANDSTILL_M) | (turned > _STANDSTILL_RAD)]
     return np.column_stack([trajectory.stamps_ns[before], trajectory.stamps_ns[before + 1]])
 
 
 def jumps(trajectory: Trajectory) -> np.ndarray:
-    """From when to when (J, 2) the poses jump, nanoseconds: by 5 m or 30 degrees more than they move before and after.
+    """Jumps (J, 2) of the poses, from stamp to stamp [ns]: by 5 m or 30 degrees more than the motion before and after.
 
-    Steps of a second and more may differ from their neighbours by what a vehicle does in that time.
+    Steps longer than a second may differ more from their neighbours, as a vehicle accelerates.
     """
     if len(trajectory) < 2:
         return np.zeros((0, 2), np.int64)
@@ -138,7 +135,7 @@ def jumps(trajectory: Trajectory) -> np.ndarray:
     rotations = Rotation.from_matrix(trajectory.poses[:, :3, :3])
     steps = np.diff(trajectory.poses[:, :3, 3], axis=0), (rotations[1:] * rotations[:-1].inv()).as_rotvec()
     slack, jumped = np.maximum(seconds, 1.0) ** 2, np.zeros(len(seconds), bool)
-    for step, least, fastest in zip(steps, (_JUMP_M, _JUMP_RAD), (_FASTEST_M_S, _FASTEST_RAD_S), strict=True):
+    for step, least, fastest in zip(steps, (_JUMP_M, _JUMP_RAD), (_MAX_SPEED_M_S, _MAX_SPEED_RAD_S), strict=True):
         speed = step / seconds[:, None]
         beyond = [
             np.linalg.norm(step[1:] - speed[:-1] * seconds[1:, None], axis=1),
@@ -160,7 +157,7 @@ def in_range(scan: Scan, least: float, most: float) -> Scan:
 
 
 def lidar_extrinsics(bag: BagReader, config: BuildConfig) -> np.ndarray:
-    """T_base_lidar (4, 4) from the settings, else the bag's static transforms; raises BagError if they do not tell."""
+    """T_base_lidar (4, 4) from the settings, else from the bag's static transforms; raises BagError without either."""
     if config.lidar_in_base is not None:
         return from_quaternion(config.lidar_in_base[:3], config.lidar_in_base[3:])
     frame = config.lidar_frame

@@ -11,6 +11,12 @@ from scipy.spatial import cKDTree
 
 from ..geometry import distance_along
 
+SEGMENT_M, EXTRAPOLATE_M = 10.0, 20.0
+"""Length of the segments of the path, and how far it is extrapolated at both ends, metres."""
+ANGULAR_UNIFORM_FRACTION = 1.0
+"""Fraction of a segment's budget that is divided evenly over its sectors: 0.2 to 1 were measured (docs/training.md)."""
+HEAT_POWER = 0.7
+"""Exponent of heat as a weight in sampling: 0 to 1 and the strict order were measured (docs/map-format.md)."""
 _SECTORS = 16
 _HEADING_M = 5.0
 """Length of the end of a path that gives the heading it is extrapolated with, metres."""
@@ -28,7 +34,7 @@ def select_points(
     centers: np.ndarray,
     budgets: np.ndarray,
     angular_uniform_fraction: float,
-    heat_power: float | None = None,
+    heat_power: float = HEAT_POWER,
     reach_m: float = np.inf,
     cost: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None,
 ) -> np.ndarray:
@@ -45,16 +51,12 @@ def select_points(
 
     Budgets are numbers of points or, with `cost`, in its unit: it gives the cost (S,) of the points each segment keeps.
 
-    Without `heat_power`, "hottest first" is strict. With it, points are sampled without replacement, weighted by heat
-    to that power, in an order that is fixed by `priority`: 0 is an even sample, higher powers are stricter. The strict
-    order keeps whole patches, since neighbours of a hot point are about as hot, and nothing between them. Points of
-    equal heat come in order of `priority` in any case.
+    "Hottest first" is a weighted sample without replacement: the weight is heat to `heat_power`, the order fixed by
+    `priority`. A power of 0 is an even sample; higher powers come close to the strict order, which keeps whole patches,
+    since neighbours of a hot point are about as hot, and nothing between them.
     """
-    if heat_power is None:
-        heat = heat + 1e-6 * priority
-    else:
-        # Efraimidis and Spirakis 2006: the greatest of u^(1 / weight) first
-        heat = np.log(priority + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
+    # Efraimidis and Spirakis 2006: the greatest of u^(1 / weight) first
+    heat = np.log(priority + 1e-12) / np.maximum(heat, 1e-3) ** heat_power
     distance, owner = cKDTree(centers[:, :2]).query(points[:, :2], workers=1)
     order = np.lexsort((-heat, owner))
     order = order[(distance[order] <= reach_m) & (budgets[owner[order]] > 0)]

@@ -31,12 +31,14 @@ NAME = "map_builder_node"
 
 
 class MapBuilderConfig(Config):
-    """All about map_builder_node."""
+    """Parameters of map_builder_node."""
 
-    bag_path: str = Field(min_length=1, description="bag of the mapping run")
-    map_path: str = Field(min_length=1, description="LHMap file to write")
-    exit_when_done: bool = Field(False, description="end when the map is written, instead of offering it on map_cloud")
-    map_cloud_points: int = Field(300_000, ge=0, description="`map_cloud` holds this many points of the greatest heat")
+    bag_path: str = Field(min_length=1, description="Path of the bag of the mapping run.")
+    map_path: str = Field(min_length=1, description="Path of the map to write, once it is complete.")
+    exit_when_done: bool = Field(False, description="End with the build; else the node stays and publishes map_cloud.")
+    map_cloud_points: int = Field(
+        300_000, ge=0, description="Largest number of points on map_cloud; of a larger map those of the greatest heat."
+    )
     build: BuildConfig = BuildConfig()
 
     @field_validator("bag_path", "map_path")
@@ -46,7 +48,7 @@ class MapBuilderConfig(Config):
 
 
 class MapBuilderNode(Node):
-    """Builds in a thread of its own; an error ends the node with the error's exit code."""
+    """Builds in a thread of its own; after an error the node ends with the error's exit code."""
 
     def __init__(self):
         super().__init__(NAME)
@@ -61,7 +63,7 @@ class MapBuilderNode(Node):
         self._worker.start()
 
     def stop(self) -> None:
-        """Ends the build at its next report and joins its thread."""
+        """Stops the build at its next report of progress and joins its thread."""
         self._stopping.set()
         self._worker.join()
 
@@ -106,7 +108,7 @@ class MapBuilderNode(Node):
 
 
 class _StoppedError(Exception):
-    """The node ends; the build is given up and leaves no file."""
+    """Stops a build when the node ends; it leaves no map."""
 
 
 def _status(level: bytes, message: str, values: dict) -> DiagnosticStatus:

@@ -18,7 +18,6 @@ from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
 from ..mapping.cleaning import find_static
 from ..mapping.cloud import VoxelCloud
-from ..mapping.config import BuildConfig
 from ..mapping.moving import KeyframeSelector, RangeImage
 from ..mapping.scans import PlacedScan
 from .shards import shrink, write_shard
@@ -102,15 +101,14 @@ def _to_one_size(images: list, cameras: list, depths: list) -> None:
 
 def _merged(drive: CameraLidarDrive, numbers: range, voxel: float) -> MapPoints:
     """The map of some scans, without what moved."""
-    config = BuildConfig(voxel_m=voxel)
-    cloud, keyframes, beams = VoxelCloud(voxel), KeyframeSelector(config.moving), []
+    cloud, keyframes, beams = VoxelCloud(voxel), KeyframeSelector(), []
     for number in numbers:
         scan = _placed(drive, number)
         cloud.add(scan.points, scan.intensity)
         if keyframes.is_keyframe(scan):
             beams.append(RangeImage.of(scan))
     points = cloud.to_points()
-    return points.select(find_static(points.points, points.origin, beams, config))
+    return points.select(find_static(points.points, points.origin, beams))
 
 
 def _placed(drive: CameraLidarDrive, number: int) -> PlacedScan:

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from lhmap_loc_ros.lhmap import coding
 from lhmap_loc_ros.lhmap.cells import BLOCK_CELLS, CELL_STEPS
-from lhmap_loc_ros.lhmap.coding import CELLS, RAW, SORTED, ZLIB, decode_tile, encode_tile
+from lhmap_loc_ros.lhmap.coding import CELLS, SORTED, decode_tile, encode_tile
 from lhmap_loc_ros.mapping.quantization import quantize
 
 
@@ -69,17 +69,6 @@ def test_sorted_points_take_three_quarters_of_the_bytes_of_rows():
 
 def as_rows(quanta, heat, intensity) -> bytes:
     return b"".join(part.astype(np.uint8).tobytes() for part in (quanta.T & 0xFF, quanta.T >> 8, heat, intensity))
-
-
-@pytest.mark.parametrize("encoding", (RAW, ZLIB))
-def test_the_encodings_of_version_1_0_are_read(encoding):
-    points = tile(np.random.default_rng(0))
-    data = zlib.compress(as_rows(*points)) if encoding == ZLIB else as_rows(*points)
-    for found, expected in zip(decode_tile(data, 2000, encoding), points, strict=True):
-        np.testing.assert_array_equal(found, expected)
-    for wrong in (data[:-9], data + b"123456789" if encoding == RAW else data[:100]):
-        with pytest.raises(ValueError, match="expected|incomplete"):
-            decode_tile(wrong, 2000, encoding)
 
 
 @pytest.mark.parametrize("count", (1999, 2001))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, best_points, layout, reader, write_map
 from lhmap_loc_ros.lhmap.coding import CELLS, SORTED
+from lhmap_loc_ros.lhmap.writer import write_tiles
 from lhmap_loc_ros.mapping.quantization import quantize
 
 ORIGINS = [(0.0, 0.0, 0.0), (455_123.4, 5_428_765.25, 112.0)]
@@ -232,6 +233,15 @@ def assert_refused(path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(MapFormatError, match="bad.lhmap"), LHMap.open(path) as lhmap:
         lhmap.verify()
+
+
+@pytest.mark.parametrize("encoding", (0, 1))
+def test_a_map_of_format_1_0_is_refused_with_the_way_to_convert_it(tmp_path, encoding):
+    records = np.zeros(1, layout.INDEX)
+    records["count"], records["size"], records["encoding"] = 1, 8, encoding
+    write_tiles(tmp_path / "old.lhmap", MapMetadata(points=1), records, [bytes(8)])
+    with pytest.raises(MapFormatError, match="old.lhmap: tiles of format 1.0 .*lhmap export.*lhmap import cloud"):
+        LHMap.open(tmp_path / "old.lhmap")
 
 
 def test_swapped_tiles_are_refused(tmp_path, map_file):

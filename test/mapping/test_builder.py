@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps built from a street whose every surface is known."""
 
+import re
 import shutil
 
 import box_world as world
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.configuration import load, validate
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.trajectory import Trajectory
@@ -16,16 +17,25 @@ from lhmap_loc_ros.datasets.tum import write_kitti_poses, write_tum
 from lhmap_loc_ros.errors import BagError, ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import pose_error, se3_exp, to_quaternion, transform
 from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.mapping import moving, noise
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.poses import find_poses
 from lhmap_loc_ros.mapping.scans import gaps, jumps, lidar_extrinsics, place_points
+from lhmap_loc_ros.mapping.stages import plan
+from lhmap_loc_ros.mapping.stages.pack import INTENSITY_LEVELS
 
-# the drive is short: neighbouring scans have to show what moved
-OBSERVED = {"spacing_s": 0.15}
-CELLS = BuildConfig(heat="none", budget_mb_per_km=None, moving=OBSERVED)
+CELLS = BuildConfig(heat="none", budget_mb_per_km=None)
 PLAIN = CELLS.model_copy(update={"resolution_m": 0.02})
 SCANS = 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def close_keyframes():
+    """The drive is short: neighbouring scans have to show what moved."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving, "KEYFRAME_SPACING_S", 0.15)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +98,7 @@ def test_intensity_is_the_rank_of_the_surface_among_all_returns(built, bag):
     everything = built[0].all_points()
     points = everything.points + everything.origin
     wall = (points[:, 1] > 7.9) & (points[:, 2] > 0.5)
-    step = 1 / (BuildConfig().intensity_levels - 1)
+    step = 1 / (INTENSITY_LEVELS - 1)
     with BagReader(bag) as reader:
         returns = np.concatenate([scan.intensity for scan in reader.messages(["/points"])])
     rank = (returns < 0.49).mean() + 0.5 * (np.abs(returns - 0.5) < 0.01).mean()
@@ -99,7 +109,7 @@ def test_intensity_is_the_rank_of_the_surface_among_all_returns(built, bag):
 
 def test_what_moved_is_gone_and_what_stood_is_there(built, bag, tmp_path):
     points = map_points(built[0])
-    everything = BuildConfig(heat="none", budget_mb_per_km=None, moving={"enabled": False})
+    everything = BuildConfig(heat="none", budget_mb_per_km=None, remove_moving=False)
     naive = map_points(build_map(bag, tmp_path / "m", everything))
     before, after = near_the_moving_car(naive).sum(), near_the_moving_car(points).sum()
     assert before > 200 and after < 0.03 * before
@@ -259,8 +269,9 @@ def test_bags_of_one_run_take_their_parts_of_its_file_of_poses(tmp_path):
     np.testing.assert_array_equal([[d.stamps_ns[0], d.stamps_ns[-1]] for d in drives], borders)
 
 
-def test_bags_over_the_very_same_poses_lose_no_points(bag, tmp_path):
-    config = BuildConfig(heat="none", budget_mb_per_km=5.0, stretch_m=0.7, moving={"enabled": False})
+def test_bags_over_the_very_same_poses_lose_no_points(bag, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "SEGMENT_M", 0.7)  # of a short drive several
+    config = BuildConfig(heat="none", budget_mb_per_km=5.0, remove_moving=False)
     twin = shutil.copytree(bag, tmp_path / "twin")
     once, twice = build_map(bag, tmp_path / "1", config), build_map([bag, twin], tmp_path / "2", config)
     a, b = map_points(once), map_points(twice)
@@ -302,7 +313,7 @@ def test_folders_on_the_way_to_the_map_are_made(tmp_path):
 
 
 def test_a_missing_heat_network_is_told_at_once(bag, tmp_path):
-    config = BuildConfig(heat_views={"model": str(tmp_path / "none.onnx")})
+    config = BuildConfig(heat=str(tmp_path / "none.onnx"))
     with pytest.raises(ModelError, match="onnx"):
         build_map(bag, tmp_path / "m", config)
     assert not (tmp_path / "m").exists()
@@ -325,11 +336,12 @@ def test_a_failing_stage_leaves_the_old_map(built, bag, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [old]
 
 
-def test_a_map_of_no_points_does_not_replace_one(built, bag, tmp_path):
+def test_a_map_of_no_points_does_not_replace_one(built, bag, tmp_path, monkeypatch):
     old = tmp_path / "m"
     old.write_bytes(built[0].path.read_bytes())
-    with pytest.raises(InputError, match=r"m: no point of .*drive is left.*min_neighbours: 100000"):
-        build_map(bag, old, PLAIN.model_copy(update={"min_neighbours": 100_000}))
+    monkeypatch.setattr(noise, "MIN_NEIGHBOURS", 100_000)
+    with pytest.raises(InputError, match=r"m: no point of .*drive is left.* within 60 m of the path"):
+        build_map(bag, old, PLAIN)
     assert old.read_bytes() == built[0].path.read_bytes()
 
 
@@ -339,10 +351,10 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("lhmap_loc_ros.mapping.stages.pack.PackJob.run", refuses)
-        with pytest.raises(InputError, match=r"between 0 and 90 m; .*m\.work holds what was done before"):
+        with pytest.raises(InputError, match=r"between 0 and 90 m; .*m\.work keeps the results so far"):
             build_map(bag, tmp_path / "m", PLAIN)
     # nor does a slip of the next command cost it
-    with pytest.raises(BagError, match=r"no topic /velodyne.*m\.work holds"):
+    with pytest.raises(BagError, match=r"no topic /velodyne.*m\.work keeps"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
     stages = {}
     build_map(bag, tmp_path / "m", PLAIN, lambda stage, done, total: stages.setdefault(stage, (done, total)))
@@ -369,10 +381,10 @@ def test_bags_that_cannot_be_mapped(bag, tmp_path):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", min_range_m=90, max_range_m=95))
     with pytest.raises(ConfigError, match="poses_file: not given"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses="file"))
-    with pytest.raises(ConfigError, match="its own"):
+    with pytest.raises(ConfigError, match="needs poses in one map frame"):
         build_map([bag, bag], tmp_path / "m", BuildConfig(heat="none", poses="odometry"))
     (tmp_path / "early.tum").write_text("1 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n")
-    with pytest.raises(InputError, match="early.tum: poses from 1000000000 to 2000000000 ns do not meet"):
+    with pytest.raises(InputError, match="early.tum: poses from 1000000000 to 2000000000 ns do not cover"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses_file=tmp_path / "early.tum"))
     assert not (tmp_path / "m").exists() and not (tmp_path / "m.work").exists()
 
@@ -382,18 +394,34 @@ def test_bags_that_cannot_be_mapped(bag, tmp_path):
     [
         ({"voxel_m": -1}, "voxel_m: found -1"),
         ({"voxels": 0.1}, "voxels"),
-        ({"moving": {"min_passes": 0}}, "moving.min_passes"),
         ({"poses": "gps"}, "poses: found 'gps'"),
-        ({"heat_views": {"beside_m": []}}, "heat_views.beside_m: .*at least 1"),
-        ({"heat_views": {"yaw_deg": []}}, "heat_views.yaw_deg: .*at least 1"),
-        ({"tile_m": 1000}, r"tile_m: 1000 m are 80000 steps of 0.0125 m \(voxel_m / 8\) found, expected at most 65535"),
-        ({"resolution_m": 0.0003}, r"tile_m: 25.6 m are 85333 steps of 0.0003 m \(resolution_m\)"),
-        ({"voxel_m": 0.003}, r"tile_m: 25.608 m are 68288 steps of 0.000375 m \(voxel_m / 8\)"),
+        ({"resolution_m": 0.0003}, "resolution_m: 0.0003 found, expected at least 0.00039: a tile of 25.6 m"),
+        ({"voxel_m": 0.003}, "voxel_m: 0.003 found, expected at least 0.0031: a tile of 25.608 m"),
     ],
 )
 def test_impossible_configurations_name_the_field(values, message):
     with pytest.raises(ConfigError, match=message):
         validate(BuildConfig, values, "build.yaml")
+
+
+@pytest.mark.parametrize("name", ("stretch_m", "tile_m", "fair_share", "heat_levels"))
+def test_a_setting_that_was_decided_by_measurement_is_refused_in_one_line(tmp_path, name):
+    (tmp_path / "build.yaml").write_text(f"voxel_m: 0.1\n{name}: 7\n")
+    with pytest.raises(ConfigError, match=rf"build.yaml: {name}: no longer a setting: .*; delete the line$"):
+        load(BuildConfig, tmp_path / "build.yaml")
+
+
+def test_parts_that_were_settings_before_name_the_setting_to_use():
+    with pytest.raises(ConfigError, match="moving: no longer a part: `remove_moving: false` keeps what moved"):
+        validate(BuildConfig, {"moving": {"enabled": False}})
+    with pytest.raises(ConfigError, match="heat_views: no longer a part: `heat: NAME`"):
+        validate(BuildConfig, {"heat_views": {"model": "mine"}})
+
+
+def test_every_setting_describes_itself():
+    for name, field in BuildConfig.model_fields.items():
+        assert field.description and field.description.endswith("."), name
+        assert field.annotation not in (float, int) or re.search("metres|seconds|megabytes", field.description), name
 
 
 # --- what people really bring --------------------------------------------------------------------------------------

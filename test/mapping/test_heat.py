@@ -12,8 +12,15 @@ from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.inference.model import METADATA_KEY
 from lhmap_loc_ros.localization.features import MAP_CHANNELS
 from lhmap_loc_ros.mapping.builder import build_map
-from lhmap_loc_ros.mapping.config import BuildConfig, HeatConfig
-from lhmap_loc_ros.mapping.heat import best_of_views, load_heat_model, mean_of_best, virtual_views_along
+from lhmap_loc_ros.mapping.config import BuildConfig
+from lhmap_loc_ros.mapping.heat import (
+    FULL_SCALE,
+    ViewSampling,
+    best_of_views,
+    load_heat_model,
+    mean_of_best,
+    virtual_views_along,
+)
 
 onnx = pytest.importorskip("onnx")
 INTENSITY = 2
@@ -61,10 +68,10 @@ def test_visible_points_get_the_networks_value(tmp_path):
     intensity = np.concatenate([i for _, i in parts]).astype(np.float32)
     path = np.tile(np.eye(4), (6, 1, 1))
     path[:, 0, 3] = np.arange(6)
-    config = HeatConfig(yaw_deg=(0.0,))
+    sampling = ViewSampling(yaw_deg=(0.0,))
     model = load_heat_model(str(write_network(tmp_path / "h.onnx")))
-    views = virtual_views_along(path, config)
-    best = best_of_views(points.astype(np.float32), intensity, views, model, config)
+    views = virtual_views_along(path, sampling)
+    best = best_of_views(points.astype(np.float32), intensity, views, model, sampling)
     assert len(views) == 3 and best.shape == (len(points), 3) and (np.diff(best, axis=1) <= 0).all()
     heat = mean_of_best(best, np.quantile(best[best[:, 0] > 0].mean(1), 0.995))
     dim, bright = heat[owner == 0], heat[owner == 1]
@@ -77,8 +84,8 @@ def test_visible_points_get_the_networks_value(tmp_path):
 def test_views_follow_the_path():
     path = np.tile(np.eye(4), (11, 1, 1))
     path[:, 0, 3] = np.arange(11)
-    config = HeatConfig(spacing_m=2.0, beside_m=(0.0, 3.0), yaw_deg=(0.0, 90.0), height_m=1.5)
-    views = [view.camera_pose(lambda place: -0.2, config.height_m) for view in virtual_views_along(path, config)]
+    sampling = ViewSampling(spacing_m=2.0, beside_m=(0.0, 3.0), yaw_deg=(0.0, 90.0), height_m=1.5)
+    views = [view.camera_pose(lambda place: -0.2, sampling.height_m) for view in virtual_views_along(path, sampling)]
     assert len(views) == 6
     np.testing.assert_allclose([v[:3, 3] for v in views[:4]], [[0, 0, 1.3], [2, 0, 1.3], [4, 3, 1.3], [6, 3, 1.3]])
     np.testing.assert_allclose(views[0][:3, 2], [1, 0, 0], atol=1e-12)  # looks ahead
@@ -86,18 +93,17 @@ def test_views_follow_the_path():
     np.testing.assert_allclose(views[1][:3, 1], [0, 0, -1], atol=1e-12)  # upright
 
 
-def test_a_stop_at_the_very_end_of_the_path():
+def test_a_view_at_the_very_end_of_the_path():
     path = np.tile(np.eye(4), (11, 1, 1))
-    path[:, 0, 3] = np.arange(11) * (1 - 5e-8)  # ends half a micrometre before the sixth stop
-    views = virtual_views_along(path, HeatConfig(spacing_m=2.0))
+    path[:, 0, 3] = np.arange(11) * (1 - 5e-8)  # ends half a micrometre before the sixth view
+    views = virtual_views_along(path, ViewSampling(spacing_m=2.0))
     assert [round(view.T_map_base[0, 3]) for view in views] == [0, 3, 5, 7, 9, 10]
 
 
 def test_built_with_heat(tmp_path):
-    network = write_network(tmp_path / "h.onnx")
+    network = write_network(tmp_path / "h.onnx", metadata={"full_scale": 0.7})
     bag = world.write_bag(tmp_path / "b", 6, with_car=False)
-    views = {"model": str(network), "full_scale": 0.7}
-    lhmap = build_map(bag, tmp_path / "m", BuildConfig(budget_mb_per_km=40.0, heat_views=views))
+    lhmap = build_map(bag, tmp_path / "m", BuildConfig(budget_mb_per_km=40.0, heat=str(network)))
     assert lhmap.metadata.heat_model.sha256 == load_model(network).sha256
     everything = lhmap.all_points()
     assert everything.heat.max() == 1 and everything.heat.min() < 0.5
@@ -108,16 +114,15 @@ def test_built_with_heat(tmp_path):
 def test_heat_is_full_where_the_network_says(tmp_path):
     bag = world.write_bag(tmp_path / "b", 6, with_car=False)
     maps = {}
-    for name, metadata, asked in (("said", {"full_scale": 0.7}, None), ("asked", None, 0.7), ("silent", None, None)):
-        views = {"model": str(write_network(tmp_path / f"{name}.onnx", metadata=metadata)), "full_scale": asked}
-        maps[name] = build_map(bag, tmp_path / name, BuildConfig(budget_mb_per_km=40.0, heat_views=views))
-    said, asked, silent = (maps[name].all_points().heat for name in ("said", "asked", "silent"))
-    np.testing.assert_array_equal(said, asked)
+    for name, metadata in (("said", {"full_scale": 0.7}), ("default", {"full_scale": FULL_SCALE}), ("silent", None)):
+        network = write_network(tmp_path / f"{name}.onnx", metadata=metadata)
+        maps[name] = build_map(bag, tmp_path / name, BuildConfig(budget_mb_per_km=40.0, heat=str(network)))
+    said, default, silent = (maps[name].all_points().heat for name in ("said", "default", "silent"))
+    np.testing.assert_array_equal(default, silent)
     assert said.mean() < silent.mean()
-    assert maps["silent"].metadata.build["heat_views"]["full_scale"] == 0.015
     network = write_network(tmp_path / "none.onnx", metadata={"full_scale": "much"})
     with pytest.raises(ModelError, match="full_scale.*'much'.*above zero"):
-        build_map(bag, tmp_path / "m", BuildConfig(heat_views={"model": str(network)}))
+        build_map(bag, tmp_path / "m", BuildConfig(heat=str(network)))
 
 
 def test_networks_of_another_shape_are_refused(tmp_path):

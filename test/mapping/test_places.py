@@ -12,7 +12,7 @@ from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.places import describe
 from lhmap_loc_ros.places.database import PlaceDatabase
 
-CONFIG = BuildConfig(heat="none", budget_mb_per_km=None, moving={"enabled": False})
+CONFIG = BuildConfig(heat="none", budget_mb_per_km=None, remove_moving=False)
 
 
 class CountingDescriber:

@@ -20,15 +20,13 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.moving import RangeImage, observing_chunks
-from lhmap_loc_ros.mapping.stages import accumulate
+from lhmap_loc_ros.mapping.stages import accumulate, select
 from lhmap_loc_ros.mapping.stages.schedule import local_workers
 from lhmap_loc_ros.mapping.stages.select import SelectJob
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
 from lhmap_loc_ros.mapping.stages.tiles import sampling_blocks
 
-CONFIG = BuildConfig(
-    heat="none", chunk_s=0.5, moving={"spacing_s": 0.15}, budget_mb_per_km=30.0, resolution_m=0.02, places=False
-)
+CONFIG = BuildConfig(heat="none", chunk_s=0.5, budget_mb_per_km=30.0, resolution_m=0.02, places=False)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +86,12 @@ def tile_bytes(path):
         return {place: lhmap.tile_bytes(number) for number, place in enumerate(places)}
 
 
-def test_another_bag_leaves_the_bytes_of_tiles_it_does_not_touch(tmp_path):
-    small = {"max_range_m": 12.0, "tile_m": 5.0, "moving": {"radius_m": 8.0, "spacing_s": 0.15}}
-    config = BuildConfig(heat="none", budget_mb_per_km=None, **small)
+def test_another_bag_leaves_the_bytes_of_tiles_it_does_not_touch(tmp_path, monkeypatch):
+    monkeypatch.setattr("lhmap_loc_ros.mapping.config.TILE_M", 5.0)
+    monkeypatch.setattr("lhmap_loc_ros.mapping.moving.RADIUS_M", 8.0)
+    monkeypatch.setattr("lhmap_loc_ros.mapping.stages.tiles.RADIUS_M", 8.0)
+    monkeypatch.setattr("lhmap_loc_ros.mapping.moving.KEYFRAME_SPACING_S", 0.15)
+    config = BuildConfig(heat="none", budget_mb_per_km=None, max_range_m=12.0)
     first = world.write_bag(tmp_path / "first", 5, with_car=False)
     second = world.write_bag(tmp_path / "second", 5, with_car=False, first=45)
     build_map(first, tmp_path / "a", config, work=tmp_path / "work")
@@ -136,10 +137,10 @@ def test_of_a_long_stand_some_chunks_are_compared_with_the_map():
 
     moving = [np.column_stack([np.arange(k, k + 10, 1.5), np.zeros(7)]) for k in range(0, 100, 10)]
     # a stop of five minutes is all there, pieces without images count for nothing
-    assert observing_chunks([*moving, *standing(110, 30)], 1.5) == list(range(40))
-    assert observing_chunks([np.zeros((0, 2)), *moving[:2], np.zeros((0, 2))], 1.5) == [1, 2]
+    assert observing_chunks([*moving, *standing(110, 30)]) == list(range(40))
+    assert observing_chunks([np.zeros((0, 2)), *moving[:2], np.zeros((0, 2))]) == [1, 2]
     # of an hour as much, evenly; then the drive goes on
-    chosen = observing_chunks([*moving, *standing(110, 360), *moving], 1.5)
+    chosen = observing_chunks([*moving, *standing(110, 360), *moving])
     hour = [number for number in chosen if 10 <= number < 370]
     assert chosen[:10] == list(range(10)) and chosen[-10:] == list(range(370, 380)) and len(hour) == 30
     assert hour[0] == 10 and hour[-1] == 369 and 11 <= np.diff(hour).min() <= np.diff(hour).max() <= 13
@@ -159,8 +160,8 @@ def test_a_tile_holds_the_range_images_of_one_piece_at_a_time(bag, tmp_path, mon
     monkeypatch.setattr(accumulate, "RangeImage", Counted)
     monkeypatch.setattr("lhmap_loc_ros.mapping.builder._workers", lambda _: local_workers(1))
     # pieces of one scan each
-    config = CONFIG.model_copy(update={"chunk_s": 0.1, "moving": CONFIG.moving.model_copy(update={"spacing_s": 0.05})})
-    build_map(bag, tmp_path / "m", config)
+    monkeypatch.setattr("lhmap_loc_ros.mapping.moving.KEYFRAME_SPACING_S", 0.05)
+    build_map(bag, tmp_path / "m", CONFIG.model_copy(update={"chunk_s": 0.1}))
     assert len(most) > 50 and max(most) <= 3
 
 
@@ -202,7 +203,8 @@ def test_bench_drives_on_where_the_drive_ended(bag, tmp_path):
     assert 2.7 < thrice["km"] / once["km"] < 3.6
 
 
-def test_among_equally_hot_points_those_on_surfaces_are_kept_first(tmp_path):
+def test_among_equally_hot_points_those_on_surfaces_are_kept_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(select, "ANGULAR_UNIFORM_FRACTION", 0.0)
     rng = np.random.default_rng(0)
     plane = np.column_stack([*(n.ravel() for n in np.meshgrid(np.arange(64), np.arange(64))), np.zeros(4096)])
     grid = np.concatenate([plane, rng.integers((0, 0, 10), (250, 250, 50), (4096, 3))]).astype(np.int64)
@@ -211,11 +213,12 @@ def test_among_equally_hot_points_those_on_surfaces_are_kept_first(tmp_path):
     save(tmp_path / "tile", points=points, intensity=dark, **blocks)
     save(tmp_path / "heat", heat=np.ones(len(points), np.float32))
 
-    def share_of_plane(**settings):
+    def share_of_plane():
         middle, tiles = np.array([[12.0, 12.0, 0.0]]), (((0, 0), tmp_path / "tile"),)
-        config = BuildConfig(voxel_m=0.1, fair_share=0.0, **settings)
+        config = BuildConfig(voxel_m=0.1)
         SelectJob(middle, np.array([2000]), 50.0, tiles, (tmp_path / "heat",), config, tmp_path / "kept").run()
         return np.mean(load(tmp_path / "kept")["index"] < len(plane))
 
-    assert share_of_plane(company_power=0.0) == pytest.approx(0.5, abs=0.1)
-    assert share_of_plane(company_power=1.0) > 0.7
+    assert share_of_plane() > 0.7
+    monkeypatch.setattr(select, "occupancy_density", lambda blocks: np.ones(len(blocks)))
+    assert share_of_plane() == pytest.approx(0.5, abs=0.1)

@@ -13,6 +13,8 @@ from tiny_bag import START
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.geometry import inverse, make_pose, transform
 from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
+from lhmap_loc_ros.nodes.parameters import fields_of
 
 BUILDER = ("-m", "lhmap_loc_ros.nodes.map_builder_node")
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -61,3 +63,8 @@ def test_a_bag_without_scans_is_one_clear_line_and_leaves_no_map(world, tmp_path
     assert code == 2
     assert "/points" in err and "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+def test_every_parameter_describes_itself():
+    for name, field in fields_of(MapBuilderConfig):
+        assert len(field.description or "") > 10 and field.description.endswith("."), name

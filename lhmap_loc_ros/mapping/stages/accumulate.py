@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1: some seconds of a bag, its scans placed and merged into voxels, sorted by tile."""
+"""Stage 1, accumulate: the scans of some seconds of a bag in the map frame, accumulated in voxels, sorted by tile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AccumulateJob:
     def run(self) -> None:
         drive = load(self.trajectory)
         trajectory = Trajectory(drive["stamps"], drive["poses"])
-        cloud, images, keyframes = VoxelCloud(self.config.voxel_m), [], KeyframeSelector(self.config.moving)
+        cloud, images, keyframes = VoxelCloud(self.config.voxel_m), [], KeyframeSelector()
         placed = left_out = 0
         with BagReader(self.bag, self.config.point_times) as reader:
             for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
@@ -45,7 +45,7 @@ class AccumulateJob:
                     continue
                 placed += 1
                 cloud.add(scan.points, self.intensity(scan.intensity))
-                if self.config.moving.enabled and keyframes.is_keyframe(scan):
+                if self.config.remove_moving and keyframes.is_keyframe(scan):
                     images.append(RangeImage.of(scan))
             unusable = reader.left_out.counts
         write_chunk(self.out, cloud.voxels(), images, placed, self.config, left_out, unusable)
@@ -55,10 +55,9 @@ def write_chunk(
     out: Path, voxels: np.ndarray, images: list[RangeImage], scans: int, config: BuildConfig, left_out: int = 0,
     unusable: dict[str, int] | None = None,
 ) -> None:  # fmt: skip
-    """Writes a piece of a recording: its voxels tile after tile beside `out`, and then `out`.
+    """Writes a chunk of a bag: its voxels tile after tile beside `out`, and then `out`.
 
-    It has been made of so many `scans`, without those `left_out` and without messages that were `unusable`, counted by
-    reason.
+    `scans` is the number of accumulated scans, `left_out` that of other scans, `unusable` counts messages by reason.
     """
     tiles = np.floor((voxels["grid"][:, :2] + 0.5) * (config.voxel_m / config.tile_m)).astype(np.int32)
     order = np.lexsort((tiles[:, 0], tiles[:, 1]))
@@ -86,7 +85,7 @@ def voxels_of(out: Path) -> Path:
 
 
 def read_voxels(out: Path, start: int, end: int) -> np.ndarray:
-    """Some of the voxels of a chunk, (end - start,) of VOXEL."""
+    """Voxels `start` to `end` of a chunk, (end - start,) of VOXEL."""
     return np.fromfile(voxels_of(out), VOXEL, count=end - start, offset=start * VOXEL.itemsize)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2, clean: one tile of the map, what all bags saw of it, without what moved."""
+"""Stage 2, clean: one tile of the map, the points of all bags in it, without moving objects and noise."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class CleanJob:
 
     tile: tuple[int, int]
     parts: tuple[tuple[Path, int, int], ...]
-    """Chunks with voxels in this tile, and where in their voxels."""
+    """Chunks with voxels in this tile, and the first and last of these."""
     observing_chunks: tuple[Path, ...]
-    """Chunks with range images from around."""
+    """Chunks with range images of keyframes near the tile."""
     config: BuildConfig
     out: Path
 
@@ -34,10 +34,10 @@ class CleanJob:
         corner = tile_corner(self.tile, config.tile_m)
         hits = voxels["hits"][:, None]
         points = (voxels["grid"] * config.voxel_m - corner + config.voxel_m * voxels["sum"] / hits).astype(np.float32)
-        middle, reach = corner[:2] + config.tile_m / 2, observation_reach(config)
-        # chunk by chunk: where the vehicle stood for long, there are many
+        middle, reach = corner[:2] + config.tile_m / 2, observation_reach(config.tile_m)
+        # one chunk at a time: after a long standstill there are many images
         images = (image for path in self.observing_chunks for image in read_images(path, middle, reach))
-        keep = find_static(points, corner, images, config)
+        keep = find_static(points, corner, images, config.remove_moving)
         voxels, points = voxels[keep], points[keep]
         intensity = voxels["intensity"] / np.maximum(voxels["hits"], 1)
         save(self.out, points=points, intensity=intensity.astype(np.float32), **sampling_blocks(voxels))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import BuildConfig
-from ..heat import mean_of_best
+from ..heat import VIEW_SAMPLING, mean_of_best
 from .store import load, save
 from .tiles import tile_slice
 
@@ -21,12 +20,13 @@ class HeatJob:
     tile: tuple[int, int]
     points: Path
     views: tuple[Path, ...]
-    config: BuildConfig
+    full_scale: float
+    """Mean score that is heat 1."""
     out: Path
 
     def run(self) -> None:
         count = len(load(self.points)["points"])
-        top = self.config.heat_views.top_views
+        top = VIEW_SAMPLING.top_views
         best = np.full((count, top), -1.0, np.float32)
         for path in self.views:
             data = load(path)
@@ -34,4 +34,4 @@ class HeatJob:
             index = data["index"][part]
             both = np.concatenate([best[index], data["best"][part]], axis=1)
             best[index] = -np.sort(-both, axis=1)[:, :top]
-        save(self.out, heat=mean_of_best(best, self.config.heat_views.full_scale))
+        save(self.out, heat=mean_of_best(best, self.full_scale))

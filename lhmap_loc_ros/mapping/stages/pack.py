@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 6, pack: a tile as it lies in the file."""
+"""Stage 6, pack: a tile as it is stored in the file, its points quantized."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from ..quantization import quantize
 from .store import load, save
 from .tiles import tile_corner, tile_slice
 
+HEAT_LEVELS = INTENSITY_LEVELS = 16
+"""Different values in the file: 4 to 256 of either were measured (docs/training.md)."""
+
 
 @dataclass(frozen=True)
 class Packed:
-    """A tile as it lies in the file, and what of it the header tells."""
+    """A tile as it is stored in the file, and what the header needs of it."""
 
     data: bytes
     encoding: int
     z_base: int
     points: np.ndarray
-    """(M, 3) where the points lie now, metres from the tile's corner."""
+    """(M, 3) quantized positions, metres from the tile's corner."""
     heat: np.ndarray
     """(M,) in [0, 1]."""
 
@@ -34,13 +37,13 @@ class Packed:
         """Packs points (N, 3), metres from the tile's corner, with heat and intensity (N,)."""
         if config.resolution_m is None:
             points, heat, intensity = quantize(points, heat, intensity, config.voxel_m)
-        heat, intensity = _in_levels(heat, config.heat_levels), _in_levels(intensity, config.intensity_levels)
+        heat, intensity = _in_levels(heat, HEAT_LEVELS), _in_levels(intensity, INTENSITY_LEVELS)
         return cls(*pack_tile(points, heat, intensity, tile, config.step_m), points, heat)
 
 
 @dataclass(frozen=True)
 class PackJob:
-    """Writes a tile's bytes and what the index says of it."""
+    """Writes a tile's bytes and its record in the index."""
 
     tile: tuple[int, int]
     points: Path
@@ -70,5 +73,5 @@ class PackJob:
 
 
 def _in_levels(values: np.ndarray, levels: int) -> np.ndarray:
-    """Values in [0, 1] rounded to so many different ones."""
+    """Values in [0, 1] rounded to evenly spaced levels."""
     return np.round(values * (levels - 1)) / (levels - 1)

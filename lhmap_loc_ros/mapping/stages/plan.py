@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which jobs a build consists of, stage by stage."""
+"""The jobs of a build, stage by stage."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ...datasets.trajectory import Trajectory
+from ...inference import Model
 from ...lhmap import layout
 from ..config import BuildConfig
-from ..heat import virtual_views_along
+from ..heat import VIEW_SAMPLING, virtual_views_along
 from ..intensity import IntensityRanks
 from ..moving import observing_chunks
-from ..selection import merge_duplicates, path_segments
+from ..selection import EXTRAPOLATE_M, SEGMENT_M, merge_duplicates, path_segments
 from .accumulate import AccumulateJob
 from .clean import CleanJob
 from .heat import HeatJob
@@ -30,7 +31,7 @@ from .tiles import observation_reach
 Tile = tuple[int, int]
 
 POSES = "poses"
-"""The folder of the drives."""
+"""Folder of the trajectories."""
 VIEWS_PER_JOB, SEGMENTS_PER_JOB = 25, 10
 
 
@@ -49,7 +50,7 @@ class Recording:
 
 
 class Plan:
-    """Makes the jobs of each stage; what went into a job names its result."""
+    """Makes the jobs of each stage; a job's inputs name its result."""
 
     def __init__(self, work: Path, config: BuildConfig):
         self.work, self.config = work, config
@@ -81,7 +82,7 @@ class Plan:
         starts = list(range(first, last + 1, step))
         curve = recording.intensity.values, recording.intensity.ranks
         read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.max_gap_s, c.point_times)
-        settings = (*read, c.voxel_m, c.tile_m, c.moving)
+        settings = (*read, c.voxel_m, c.tile_m, c.remove_moving)
         jobs = []
         for number, start in enumerate(starts):
             # bounds are exclusive: the last chunk has none, so that it holds the last message
@@ -100,55 +101,53 @@ class Plan:
             places.append(data["poses"][:, :2, 3])
             for tile, (start, end) in zip(data["tiles"].tolist(), data["spans"].tolist(), strict=True):
                 parts[tuple(tile)].append((chunk, start, end))
-        observing, reach = observing_chunks(places, c.moving.spacing_m), observation_reach(c)
+        observing, reach = observing_chunks(places), observation_reach(c.tile_m)
         chunk_of = np.repeat(observing, [len(places[number]) for number in observing])
         images = cKDTree(np.concatenate([np.zeros((0, 2)), *(places[number] for number in observing)]))
         jobs = {}
         for tile in sorted(parts, key=lambda t: (t[1], t[0])):
             middle = (np.array(tile) + 0.5) * c.tile_m
             near = [chunks[k] for k in sorted({chunk_of[i] for i in images.query_ball_point(middle, reach)})]
-            settings = (c.voxel_m, c.tile_m, c.moving, c.isolation_m, c.min_neighbours)
-            out = self.out("clean", tile, parts[tile], near, *settings, "sampling_blocks")
+            out = self.out("clean", tile, parts[tile], near, c.voxel_m, c.tile_m, c.remove_moving)
             jobs[tile] = CleanJob(tile, tuple(parts[tile]), tuple(near), c, out)
         return jobs
 
-    def score_views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], sha256: str) -> list[ScoreViewsJob]:
+    def score_views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], model: Model) -> list[ScoreViewsJob]:
         """One job for some virtual views along the paths; views that several bags have in common are scored once."""
         c, jobs, tiles = self.config, {}, _TileIndex(points, self.config.tile_m)
         for drive in drives:
-            views = virtual_views_along(drive.poses, c.heat_views)
+            views = virtual_views_along(drive.poses)
             for first in range(0, len(views), VIEWS_PER_JOB):
                 some = tuple(views[first : first + VIEWS_PER_JOB])
                 places = np.array([view.T_map_base[:2, 3] for view in some])
-                margin = c.heat_views.max_depth_m + max(map(abs, c.heat_views.beside_m))
-                near = tiles.within(places, margin)
+                near = tiles.within(places, VIEW_SAMPLING.max_depth_m + max(map(abs, VIEW_SAMPLING.beside_m)))
                 poses = [(view.T_map_base, view.beside_m, view.yaw_deg) for view in some]
-                # the scale of the scores matters to the next stage only
-                settings = c.heat_views.model_dump(mode="json", exclude={"full_scale"})
-                out = self.out("score_views", poses, near, c.tile_m, settings, sha256)
-                jobs[out] = ScoreViewsJob(some, near, c, sha256, out)
+                out = self.out("score_views", poses, near, c.tile_m, model.sha256)
+                jobs[out] = ScoreViewsJob(some, near, c.tile_m, c.heat_model, model.sha256, out)
         return list(jobs.values())
 
-    def heat(self, points: dict[Tile, Path], views: Sequence[ScoreViewsJob]) -> dict[Tile, HeatJob]:
-        """One job for each tile."""
+    def heat(
+        self, points: dict[Tile, Path], views: Sequence[ScoreViewsJob], full_scale: float
+    ) -> dict[Tile, HeatJob]:
+        """One job for each tile; `full_scale` is the mean score that is heat 1."""
         seen: dict[Tile, list[Path]] = defaultdict(list)
         for job in views:
             for tile, _ in job.tiles:
                 seen[tile].append(job.out)
-        scale = self.config.heat_views.full_scale
-        return {
-            tile: HeatJob(tile, path, tuple(seen[tile]), self.config, self.out("heat", tile, path, seen[tile], scale))
-            for tile, path in points.items()
-        }
+        jobs = {}
+        for tile, path in points.items():
+            out = self.out("heat", tile, path, seen[tile], full_scale)
+            jobs[tile] = HeatJob(tile, path, tuple(seen[tile]), full_scale, out)
+        return jobs
 
     def select(
         self, points: dict[Tile, Path], heats: dict[Tile, Path] | None, drives: Sequence[Trajectory], bytes_per_m: float
     ) -> list[SelectJob]:
         """One job for some segments of the path."""
         c = self.config
-        parts = [path_segments(drive.poses[:, :3, 3], c.stretch_m, bytes_per_m, c.beyond_m) for drive in drives]
+        parts = [path_segments(drive.poses[:, :3, 3], SEGMENT_M, bytes_per_m, EXTRAPOLATE_M) for drive in drives]
         centers, budgets = merge_duplicates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        reach, jobs, tiles = c.max_range_m + c.stretch_m, [], _TileIndex(points, c.tile_m)
+        reach, jobs, tiles = c.max_range_m + SEGMENT_M, [], _TileIndex(points, c.tile_m)
         for first in range(0, len(centers), SEGMENTS_PER_JOB):
             own = np.arange(first, min(first + SEGMENTS_PER_JOB, len(centers)))
             # segments that could be nearer to a point within reach
@@ -159,8 +158,7 @@ class Plan:
                 continue
             allowed = np.where(np.isin(around, own), budgets[around], 0)
             heats_near = tuple(heats[tile] for tile, _ in near) if heats else ()
-            settings = (c.voxel_m, c.fair_share, c.heat_power, c.company_power, *self._format())
-            out = self.out("select", centers[around], allowed, reach, near, heats_near, *settings)
+            out = self.out("select", centers[around], allowed, reach, near, heats_near, c.voxel_m, *self._format())
             jobs.append(SelectJob(centers[around], allowed, reach, near, heats_near, c, out))
         return jobs
 
@@ -181,9 +179,9 @@ class Plan:
         return jobs
 
     def _format(self) -> tuple:
-        """What the bytes of a tile depend on besides its points."""
+        """The settings that the bytes of a tile depend on, besides its points."""
         c = self.config
-        return c.tile_m, c.resolution_m, c.heat_levels, c.intensity_levels, layout.VERSION
+        return c.tile_m, c.resolution_m, layout.VERSION
 
 
 class _TileIndex:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who does the jobs: the cores of this machine, or the workers of a Dask cluster."""
+"""Workers that run the jobs: the cores of this machine, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Report = Callable[[str, int, int], None]
 
 
 class Job(Protocol):
-    """A piece of work that reads files and writes one; may be sent to another machine that sees the same folders."""
+    """Reads files and writes one; can be sent to another machine that sees the same folders."""
 
     out: Path
-    """Complete when it exists."""
+    """The result; complete when it exists."""
 
     def run(self) -> None:
-        """Does the work; raises InputError for input that cannot be used."""
+        """Writes `out`; raises InputError for input that cannot be used."""
 
 
 class Workers:
-    """Does jobs one stage after the other."""
+    """Runs the jobs of one stage after another."""
 
     def __init__(self, each: Callable[[Sequence[Job]], Iterable]):
         self._each = each
 
     def do(self, stage: str, jobs: Sequence[Job], report: Report) -> None:
-        """Returns when every job is done; those whose result is there are not done again."""
+        """Returns when every job is done; jobs whose result exists are not run again."""
         missing = [job for job in jobs if not job.out.exists()]
         done = len(jobs) - len(missing)
         report(stage, done, len(jobs))
@@ -43,7 +43,7 @@ class Workers:
 
 @contextmanager
 def local_workers(count: int | None = None) -> Iterator[Workers]:
-    """Threads of this process: the work is in compiled code and in files, which run beside each other."""
+    """Threads of this process: jobs spend their time in compiled code and in files, without the interpreter lock."""
     with ThreadPoolExecutor(count or os.cpu_count() or 1) as pool:
 
         def each(jobs):

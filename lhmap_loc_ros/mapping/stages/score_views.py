@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ...inference import Model
-from ..config import BuildConfig
 from ..heat import VirtualView, best_of_views, load_heat_model
 from .store import save
 from .tiles import TileCloud
@@ -23,15 +22,16 @@ class ScoreViewsJob:
     views: tuple[VirtualView, ...]
     tiles: tuple[tuple[tuple[int, int], Path], ...]
     """Those within reach of the views."""
-    config: BuildConfig
+    tile_m: float
+    model_name: str
     model_sha256: str
     out: Path
 
     def run(self) -> None:
-        near = TileCloud.of(self.tiles, self.config.tile_m)
-        model = _model(self.config.heat_views.model, self.model_sha256)
+        near = TileCloud.of(self.tiles, self.tile_m)
+        model = _model(self.model_name, self.model_sha256)
         views = [view.translated(-near.origin) for view in self.views]
-        best = best_of_views(near.points, near.intensity, views, model, self.config.heat_views)
+        best = best_of_views(near.points, near.intensity, views, model)
         seen = np.flatnonzero(best[:, 0] >= 0)
         save(self.out, **near.by_tile(seen), best=best[seen])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import BuildConfig
-from ..selection import occupancy_density, select_points
+from ..selection import ANGULAR_UNIFORM_FRACTION, HEAT_POWER, occupancy_density, select_points
 from .pack import Packed
 from .store import load, save
 from .tiles import SAMPLING_BLOCK_VOXELS, TileCloud, tile_corner
@@ -41,8 +41,8 @@ class SelectJob:
             worth = (mean * self._density_factor(near))[near.sampling_block]
         priority = near.sampling_priority[near.sampling_block]
         kept = select_points(
-            near.points, worth, priority, self.centers - near.origin, self.budgets, self.config.fair_share,
-            self.config.heat_power, self.reach_m, lambda kept: self._bytes(kept, near, heat),
+            near.points, worth, priority, self.centers - near.origin, self.budgets, ANGULAR_UNIFORM_FRACTION,
+            HEAT_POWER, self.reach_m, lambda kept: self._bytes(kept, near, heat),
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
 
@@ -67,4 +67,4 @@ class SelectJob:
         c, first = self.config, np.zeros(len(near.sampling_priority), np.int64)
         first[near.sampling_block] = np.arange(len(near.sampling_block))
         blocks = np.floor((near.points[first] + near.origin) / (SAMPLING_BLOCK_VOXELS * c.voxel_m)).astype(np.int64)
-        return occupancy_density(blocks) ** c.company_power
+        return occupancy_density(blocks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of jobs on disk. A file's name is the hash of all that went into it, so what is there is never stale."""
+"""Results of jobs on disk. A file's name is a hash of all that it was computed from, so no result is stale."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ...lhmap.atomic import replacing
 from ...outputs import make_folder_of
 
 REVISION = 1
-"""Counts up when a stage computes something else from the same input."""
+"""To be increased when a stage computes something else from the same input, as when a constant changes."""
 
 
 def key_of(*parts) -> str:
-    """A name for what went in: JSON values, settings, and paths, of which only the file name counts."""
+    """A name for the inputs of a result: JSON values, settings, and paths, of which only the file name counts."""
     text = json.dumps([REVISION, *parts], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -38,7 +38,7 @@ def _plain(value):
 
 
 def save(path: Path, **arrays) -> None:
-    """Writes arrays as one file, whole or not at all."""
+    """Writes arrays as one file, completely or not at all."""
     make_folder_of(path)
     with replacing(path) as file:
         np.savez(file, **arrays)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiles: where they are, the cubes of their voxels that stay or go as a whole, and some of them as one cloud."""
+"""Tiles: their corners, the sampling blocks of their voxels, and several tiles as one cloud."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import BuildConfig
+from ..moving import RADIUS_M
 from ..quantization import unique_rows
 from .store import load
 
@@ -18,9 +18,9 @@ def tile_corner(tile, tile_m: float) -> np.ndarray:
     return np.array([tile[0] * tile_m, tile[1] * tile_m, 0.0])
 
 
-def observation_reach(config: BuildConfig) -> float:
-    """How far from the middle of a tile range images may be taken that judge its points, metres."""
-    return config.moving.radius_m + config.tile_m * 0.5**0.5
+def observation_reach(tile_m: float) -> float:
+    """Distance from the middle of a tile within which range images are compared with its points, metres."""
+    return RADIUS_M + tile_m * 0.5**0.5
 
 
 SAMPLING_BLOCK_VOXELS = 2
@@ -59,7 +59,7 @@ class TileCloud:
     sampling_priority: np.ndarray
     """(B,) in [0, 1), of each sampling block."""
     ends: np.ndarray
-    """(T,) where each tile's points end."""
+    """(T,) end of each tile's points."""
 
     @classmethod
     def of(cls, tiles: tuple[tuple[tuple[int, int], Path], ...], tile_m: float) -> TileCloud:
@@ -83,7 +83,7 @@ class TileCloud:
         )  # fmt: skip
 
     def by_tile(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """Numbers of points (M,), ascending, as arrays to save: `index` within each of `tiles`, and their `ends`."""
+        """Indices of points (M,), ascending, as arrays to save: `index` within each of `tiles`, and their `ends`."""
         ends = np.searchsorted(index, self.ends)
         starts = np.r_[0, self.ends][: len(ends)]
         within = index - np.repeat(starts, np.diff(np.r_[0, ends]))
@@ -91,6 +91,6 @@ class TileCloud:
 
 
 def tile_slice(data: dict[str, np.ndarray], tile: tuple[int, int]) -> slice:
-    """Where in such arrays a tile's points are."""
+    """The slice of a tile's points in arrays made by `TileCloud.by_tile`."""
     (number,) = np.flatnonzero((data["tiles"] == tile).all(axis=1))
     return slice(data["ends"][number - 1] if number else 0, data["ends"][number])

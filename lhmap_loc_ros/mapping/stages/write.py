@@ -17,6 +17,7 @@ from ...lhmap.writer import write_tiles
 from ...outputs import make_folder_of
 from ..config import BuildConfig
 from ..heat import sample_path
+from ..noise import MIN_NEIGHBOURS
 from .plan import Tile
 from .store import load
 
@@ -46,8 +47,8 @@ def write_file(
             histogram = histogram + data["histogram"]
     if not records:
         raise InputError(
-            f"{out}: no point of {', '.join(map(str, sources))} is left to write, expected some that neither moved nor "
-            f"stand alone (min_neighbours: {config.min_neighbours}) and lie near the path"
+            f"{out}: no point of {', '.join(map(str, sources))} is left to write, expected static "
+            f"surfaces of {MIN_NEIGHBOURS} points or more within {config.max_range_m:g} m of the path"
         )
     records = np.array(records, layout.INDEX)
     metadata = MapMetadata(
@@ -62,7 +63,7 @@ def write_file(
         heat_histogram=tuple(histogram.tolist()),
         path_length_m=round(sum(drive.length_m for drive in drives), 2),
         path=np.concatenate([np.empty((0, 4)), *map(_path_poses, drives)]),
-        heat_model=HeatModel(name=config.heat_views.model, sha256=model.sha256) if model else None,
+        heat_model=HeatModel(name=config.heat_model, sha256=model.sha256) if model else None,
         intensity=intensity,
         # where a file lies on this machine says nothing about the map
         build=config.model_dump(mode="json", exclude={"poses_file"}),
