@@ -109,26 +109,26 @@ def build(
     poses: Annotated[Optional[Path], typer.Option(help="TUM or KITTI file of the poses of base_link.")] = None,  # noqa: UP045
     voxel: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Edge of a voxel [m]; if not set 0.1, or 0.15 for a budget below 2."),
+        typer.Option(help="Edge of a voxel [m]; 0.1 by default, 0.15 for a budget below 2."),
     ] = None,
     budget: Annotated[Optional[float], typer.Option(help="Size of the map [MB per km driven].")] = None,  # noqa: UP045
     work: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Folder to keep what stages compute: with a bag more, only the tiles it touches are new."),
+        typer.Option(help="Folder to keep the results of stages in: another bag then costs only the tiles it touches."),
     ] = None,
     scheduler: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler, e.g. tcp://host:8786, whose workers share this disk."),
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, e.g. tcp://host:8786, whose workers see this disk."),
     ] = None,
     places: Annotated[
         Optional[bool],  # noqa: UP045
-        typer.Option("--places/--no-places", help="Store what places look like, so that no start pose is needed."),
+        typer.Option("--places/--no-places", help="Store descriptors of places, to localize without a start pose."),
     ] = None,
 ) -> None:
-    """Build a map from LiDAR scans: merge, drop what moved, value each point, keep the best.
+    """Build a map from LiDAR scans: accumulate, remove moving objects, score points, select the best under a budget.
 
     Poses come from --poses, else from the TF or odometry in the bag, else kiss-icp computes them. An interrupted build
-    goes on where it was: run it again.
+    is resumed when it is run again. The settings of --config are listed in docs/map-format.md.
     """
     from .configuration import read_yaml, validate
     from .mapping.builder import build_map

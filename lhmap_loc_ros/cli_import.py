@@ -104,11 +104,11 @@ def import_cloud(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The map to write, e.g. campus.lhmap.")],
     path: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="TUM file of poses of base_link on the ground, where robots will drive: gives heat."),
+        typer.Option(help="TUM file of poses of base_link where robots will drive: gives heat, budget and places."),
     ] = None,
     voxel: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Edge of a voxel [m]; if not set 0.1, or 0.15 for a budget below 2."),
+        typer.Option(help="Edge of a voxel [m]; 0.1 by default, 0.15 for a budget below 2."),
     ] = None,
     budget: Annotated[Optional[float], typer.Option(help="Size of the map [MB per km of path].")] = None,  # noqa: UP045
     config: ConfigOption = None,

@@ -108,8 +108,8 @@ class MapMetadata(BaseModel):
     heat_model: HeatModel | None = None
     """None where the points' heat is uniform."""
     intensity: Literal["rank", "none", "scaled"] = "scaled"
-    """Meaning of intensities: rank among the sensor's returns; none, all zero; scaled, the sensor's own in [0, 1], which
-    is that of files without this field."""
+    """Meaning of intensities. rank: among the sensor's returns; none: all zero; scaled: the sensor's own in [0, 1], as
+    in files without this field."""
     build: dict[str, Any] = Field(default_factory=dict)
     """The configuration the map was built with."""
     sources: tuple[str, ...] = ()

@@ -133,7 +133,7 @@ class LHMap:
         return MapPoints.joined(list(self.pieces()), self.metadata.origin)
 
     def pieces(self, low=(-np.inf, -np.inf), high=(np.inf, np.inf)) -> Iterator[MapPoints]:
-        """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around the map's origin."""
+        """The points of each tile that meets the rectangle `low` to `high` (2,), map frame, around the map's origin."""
         corner = self._corners(np.arange(len(self.index))) + self.metadata.origin[:2]
         # as in `_distance2`, rounded outwards
         step = self.metadata.resolution_m

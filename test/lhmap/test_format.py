@@ -106,7 +106,7 @@ def test_tiles_are_ordered_by_heat_and_crops_by_budget(map_file):
 
 @pytest.mark.parametrize("count", [0, 1, 700, 10_000])
 def test_the_hottest_points_are_found_tile_by_tile(map_file, monkeypatch, count):
-    monkeypatch.setattr(reader, "_PUT_ASIDE", 100)
+    monkeypatch.setattr(reader, "_MAX_PENDING", 100)
     with LHMap.open(map_file) as lhmap:
         expected, found = best_points(lhmap.all_points(), count), lhmap.hottest(count)
     for name in ("points", "intensity", "heat", "origin"):
