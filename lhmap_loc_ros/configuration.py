@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from .errors import ConfigError
+from .removed_settings import about
 
 
 class Config(BaseModel):
@@ -113,6 +114,9 @@ def _known(model, parents: list) -> str:
 def _wrong(model: type[BaseModel], issue: dict) -> str:
     """What was found and what was expected."""
     if issue["type"] == "extra_forbidden":
+        removed = about(_field(issue["loc"]))
+        if removed is not None:
+            return removed
         *parents, name = issue["loc"]
         hint = "a file of ROS parameters is for nodes; " if str(name).endswith("_node") else ""
         return f"{hint}no such field{_known(model, parents)}"

@@ -20,6 +20,7 @@ from .refine import Refiner, RefinerConfig
 from .relocalize import PlacedPose, Recovery, RelocalizeConfig, Relocalizer
 from .start import StartPose, start_covariance
 from .states import TrackState
+from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
 from .tracker import Tracker, TrackerConfig
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Localizer:
         First around the last good pose, then, where the map has places, anywhere in it. Nothing is found once `going`
         says no. It changes no track: `restart_from` does.
         """
-        found = self._recovery.after(estimate, image, camera, self._tracker.config.crop_radius_m, going)
+        found = self._recovery.after(estimate, image, camera, SUBMAP_RADIUS_M, going)
         if estimate.state is not TrackState.LOST:
             if self._search is not None:
                 self._search.restart()
@@ -198,15 +199,15 @@ class Localizer:
         self._recovery.was_at(start.T_map_base)
 
     def _check_map_around(self, position: np.ndarray) -> None:
-        config, position, damaged = self._tracker.config, position.round(2), []
-        found = len(self.map.crop(position, config.crop_radius_m, damaged=damaged).points)
-        if found < config.min_crop_points and damaged:
+        position, damaged = position.round(2), []
+        found = len(self.map.crop(position, SUBMAP_RADIUS_M, damaged=damaged).points)
+        if found < MIN_SUBMAP_POINTS and damaged:
             raise damaged[0]
-        if found < config.min_crop_points:
+        if found < MIN_SUBMAP_POINTS:
             spanned = " to ".join(str(np.round(corner, 1).tolist()) for corner in self.map.metadata.bounds or ())
             raise InputError(
-                f"{self.map.path}: {found} points within {config.crop_radius_m:g} m of the start {position.tolist()}, "
-                f"expected {config.min_crop_points}; the map spans {spanned} m"
+                f"{self.map.path}: {found} points within {SUBMAP_RADIUS_M:g} m of the start {position.tolist()}, "
+                f"expected {MIN_SUBMAP_POINTS}; the map spans {spanned} m"
             )
 
     # -- for programs that run on and on
@@ -231,7 +232,6 @@ class Localizer:
 
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes other settings from the next image on; what was learned so far stays. Networks are not loaded anew."""
-        self.refiner.config = config.refiner
         self._tracker.reconfigure(config.tracker)
         self._recovery.reconfigure(config.relocalize)
 
