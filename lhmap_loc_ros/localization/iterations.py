@@ -29,7 +29,7 @@ MIN_HEAT = 1e-3
 MAX_DEPTH_M = 80.0
 """Map points further away are not drawn: so the networks were trained (docs/training.md)."""
 BORDER_CELLS = 1
-"""Cells along the image's border that are not matched: they err by a pixel or more (docs/training.md)."""
+"""Cells along the image's border that are not matched: they err by up to a pixel (docs/training.md)."""
 MIN_MATCHES = 30
 """Fewer matched map points give no pose: there are six unknowns, and every other match may be wrong."""
 PRIOR_SIGMA = 2.0, math.radians(10.0)
