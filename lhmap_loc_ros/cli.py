@@ -427,13 +427,12 @@ def evaluate(
     from .configuration import load
     from .evaluation.disturb import Disturbance
     from .evaluation.evaluate import evaluate_bag, rows
-    from .evaluation.methods import make_method
+    from .evaluation.methods import EvaluateConfig, make_method
     from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig
 
-    settings = load(LocalizeConfig, config)
+    settings = load(EvaluateConfig, config)
     disturbances = tuple(Disturbance.parse(text) for text in disturb or ())
-    chosen = make_method(method, model, settings.refiner)
+    chosen = make_method(method, model, settings.refiner, settings.plan)
     with LHMap.open(map_path) as lhmap, ProgressBars() as report:
         figures, _ = evaluate_bag(
             chosen, lhmap, bag, level, truth, frames, settings.inputs, disturbances, grey, report

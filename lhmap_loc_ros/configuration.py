@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from .errors import ConfigError
+from .removed_settings import about
 
 
 class Config(BaseModel):
@@ -118,6 +119,9 @@ def _not_a_field(model, parents: list, name: Any) -> str:
 def _wrong(model: type[BaseModel], issue: dict) -> str:
     """What was found and what was expected."""
     if issue["type"] == "extra_forbidden":
+        removed = about(_field(issue["loc"]))
+        if removed is not None:
+            return removed
         *parents, name = issue["loc"]
         return _not_a_field(model, parents, name)
     value = issue.get("input")

@@ -46,7 +46,9 @@ def test_ablation_compares_on_fewer_images_and_says_how_many(tool, tmp_path):
     text = tool.ablation(bench, DATA, networks).splitlines()
     assert text[0] == "| variant | street (7 images) |"
     assert "| as shipped | 0.10 m / 0.30°, 95 % |" in text and "| no search | 0.20 m / 0.30°, 95 % |" in text
-    assert json.loads((tmp_path / "no_search.yaml").read_text()) == {"refiner": {"restarts_m": []}}
+    assert json.loads((tmp_path / "no_search.yaml").read_text()) == {
+        "plan": {"schedules": {"multi_start": {"multi_start": False}}}
+    }
     assert ("w.lhmap", "0-9999/16", 1, "--no-grey", "--method", "flow", "--model", "runs/other") in bench.asked
 
 

@@ -215,9 +215,9 @@ def test_truncated_and_foreign_maps(world, tmp_path):
 
 
 def test_settings_that_are_impossible(world, tmp_path):
-    (tmp_path / "c.yaml").write_text("tracker: {crop_radius_m: -5}\n")
+    (tmp_path / "c.yaml").write_text("tracker: {motion: {translation_per_metre: -5}}\n")
     run = (*start(world), "--out", tmp_path / "o", "--config", tmp_path / "c.yaml")
-    fails(lhmap("localize", world / "bag", *run), "c.yaml", "tracker.crop_radius_m", "-5")
+    fails(lhmap("localize", world / "bag", *run), "c.yaml", "tracker.motion.translation_per_metre", "-5")
 
 
 def test_start_pose_must_be_told_once(world, tmp_path):

@@ -224,15 +224,18 @@ def cell(figures: dict, digits: int = 0) -> str:
 
 
 def ablation(bench: Bench, groups, networks: dict[str, tuple]) -> str:
-    def setting(name: str, **refiner) -> tuple:
+    def setting(name: str, **plan) -> tuple:
         path = bench.work / f"{name}.yaml"
-        path.write_text(json.dumps({"refiner": refiner}))
+        path.write_text(json.dumps({"plan": plan}))
         return ("--config", path.name)
 
-    rows = {"as shipped": ((), dict), "no search": (setting("no_search", restarts_m=[]), dict)}
+    def scheduled(**schedule) -> dict:
+        return {"schedules": {"multi_start": {"multi_start": False, **schedule}}}
+
+    rows = {"as shipped": ((), dict), "no search": (setting("no_search", **scheduled()), dict)}
     for coarse, fine in ((1, 1), (2, 2), (3, 4)):
-        name = f"{coarse} coarse, {fine} fine passes, no search"
-        once = setting(f"passes{coarse}{fine}", coarse_passes=coarse, fine_passes=fine, restarts_m=[])
+        name = f"{coarse} coarse, {fine} fine iterations, no search"
+        once = setting(f"iterations{coarse}{fine}", **scheduled(coarse=coarse, fine=fine))
         rows[name] = (once, dict)
     ways = {"uniform": "uniform", "heat": "heat", "uncertainty": "uncertainty", "both": "uncertainty and heat"}
     for weighting, name in ways.items():

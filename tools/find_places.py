@@ -26,7 +26,7 @@ from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
 from lhmap_loc_ros.localization.refine import Refinement, Refiner, RefinerConfig
 from lhmap_loc_ros.localization.relocalize import AlongPath, RelocalizeConfig, find_place
-from lhmap_loc_ros.localization.tracker import TrackerConfig
+from lhmap_loc_ros.localization.submap_cache import SUBMAP_RADIUS_M
 
 RIGHT_M = 1.0
 """A place is right below this error."""
@@ -75,7 +75,7 @@ class Search:
         places = along.candidates(image, camera.camera)
         if without is not None:
             places = [p for p in places if pose_error(p.T_map_base, without)[0] > ELSEWHERE_M]
-        radius = TrackerConfig().crop_radius_m
+        radius = SUBMAP_RADIUS_M
         return find_place(places, self.refiner, self.lhmap, image, camera, radius, self.config)
 
 

@@ -28,7 +28,7 @@ from lhmap_loc_ros.inference.choice import PRECISIONS
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
 from lhmap_loc_ros.localization.refine import RefineMode, Refiner, RefinerConfig
-from lhmap_loc_ros.localization.refiner_config import Geometry
+from lhmap_loc_ros.localization.refine_plan import Geometry, RefinePlan
 from lhmap_loc_ros.localization.start import near_truth
 
 RADIUS_M, MOVED_M = 60.0, 1e-6
@@ -85,9 +85,8 @@ def compare(frames: Frames, threads: int) -> dict:
     """A row for each choice, the reference first, and why others could not be had."""
 
     def refiner_of(backend: Backend, precision: Precision, geometry: Geometry = Geometry.AUTO) -> Refiner:
-        return Refiner(
-            RefinerConfig(backend=backend, precision=precision, threads=threads, near_passes=1, geometry=geometry)
-        )
+        config = RefinerConfig(backend=backend, precision=precision, threads=threads, max_iterations=1)
+        return Refiner(config, plan=RefinePlan(geometry=geometry))
 
     reference = refiner_of(*REFERENCE, Geometry.CPU)
     whole = frames.whole(reference)

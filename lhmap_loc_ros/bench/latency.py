@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import LhmapError, ModelError
 from ..lhmap import LHMap
-from ..localization.refine import RefinerConfig
+from ..localization.refine import RefineMode, RefinePlan, RefinerConfig
 from ..processes import last_words, ros_environment
 from .latency_worker import Case, Times
 
@@ -23,9 +23,7 @@ PER_TURN = 5
 """Images localized by one before it is the turn of the next: what else runs on the machine meets all of them."""
 REFERENCE_SHARE = 5
 """The reference method, some ten times as slow, localizes one image for so many of the others."""
-_NEVER_SETTLED = dict.fromkeys(
-    ("near_settled_m", "near_settled_deg", "predicted_settled_m", "predicted_settled_deg"), 0.0
-)
+_TRACKED = RefineMode.TRACK, RefineMode.TRACK_ODOMETRY, RefineMode.RECOVER
 STEPS = ("decode", "crop", "encode", "project", "network", "solve", "publish")
 
 
@@ -96,20 +94,26 @@ class Measured:
         }  # fmt: skip
 
 
-def cases(maps: list[Path], bag: Path, truth: Path, refiners: list[RefinerConfig]) -> list[Case]:
+def cases(maps: list[Path], bag: Path, truth: Path, refiners: list[tuple[RefinerConfig, RefinePlan]]) -> list[Case]:
     """The reference method in the first map, then every way to localize in every map."""
     # which remembers nothing from image to image
-    first = Case(method="regress", map=maps[0], bag=bag, truth=truth, refiner=refiners[0], warm_up=1)
-    return [first] + [Case(map=path, bag=bag, truth=truth, refiner=refiner) for path in maps for refiner in refiners]
+    first = Case(method="regress", map=maps[0], bag=bag, truth=truth, refiner=refiners[0][0], warm_up=1)
+    return [first] + [
+        Case(map=path, bag=bag, truth=truth, refiner=refiner, plan=plan) for path in maps for refiner, plan in refiners
+    ]
 
 
-def refiners(models: list[str], refinements: list[int], **settings) -> list[RefinerConfig]:
-    """For each model the default, and those that do exactly so many refinements, even if fewer settle the pose."""
-    found = []
+def refiners(models: list[str], refinements: list[int], plan: RefinePlan | None = None, **settings):
+    """For each model the default, and those that do exactly so many refinements, even if the pose converges before.
+
+    Each is a pair of RefinerConfig and RefinePlan.
+    """
+    plan, found = plan or RefinePlan(), []
+    exactly = plan.adapted(_TRACKED, convergence_m=0.0, convergence_deg=0.0)
     for model in models:
-        found.append(RefinerConfig(model=model, **settings))
+        found.append((RefinerConfig(model=model, **settings), plan))
         for count in refinements:
-            found.append(RefinerConfig(model=model, near_passes=count, **_NEVER_SETTLED, **settings))
+            found.append((RefinerConfig(model=model, max_iterations=count, **settings), exactly))
     return found
 
 
@@ -160,7 +164,7 @@ def describe(case: Case) -> str:
     if case.method == "regress":
         return "regress"
     refiner = case.refiner
-    return f"{refiner.model}, {refiner.near_passes} refinements, {case.map.name}, {refiner.backend.value}"
+    return f"{refiner.model}, {refiner.max_iterations} refinements, {case.map.name}, {refiner.backend.value}"
 
 
 def write_plot(result: dict, path: Path) -> None:

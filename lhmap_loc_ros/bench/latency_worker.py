@@ -23,10 +23,10 @@ from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, read_odometry, read_setup
 from ..localization.localizer import Localizer
 from ..localization.offline import SensorFeed
-from ..localization.refine import Refiner, RefinerConfig
+from ..localization.refine import RefinePlan, Refiner, RefinerConfig
 from ..localization.regressor import Correction, Regressor, RegressorConfig
 from ..localization.start import near_truth
-from ..localization.tracker import TrackerConfig
+from ..localization.submap_cache import SUBMAP_RADIUS_M
 from ..memory import give_back_large_arrays, resident_mb
 
 REFERENCE = Path(__file__).with_name("reference_384x1280.onnx")
@@ -40,6 +40,7 @@ class Case(Config):
     method: str = Field("flow", pattern="^(flow|regress)$")
     refiner: RefinerConfig = RefinerConfig()
     """Of `flow`."""
+    plan: RefinePlan = RefinePlan()
     map: Path
     bag: Path
     truth: Path
@@ -68,9 +69,9 @@ class _Tracking:
 
     def __init__(self, case: Case, lhmap: LHMap, truth: Trajectory, odometry: Trajectory | None):
         self._map, self._truth, self._odometry = lhmap, truth, odometry
-        self._refiner = Refiner(case.refiner)
+        self._refiner = Refiner(case.refiner, plan=case.plan)
         models = self._refiner.models
-        self.refinements = case.refiner.near_passes
+        self.refinements = case.refiner.max_iterations
         self.backend, self.precision = models.networks[0].backend, models.networks[0].precision
         self._output, self.iterations = _output(lhmap), 0
 
@@ -134,7 +135,7 @@ class _Reference:
         """The steps of one image, undistorted [ms]."""
         T_map_camera = self._truth.at(stamp_ns) @ camera.T_base_camera
         began = time.perf_counter()
-        crop = self._map.crop(T_map_camera[:3, 3], TrackerConfig().crop_radius_m)
+        crop = self._map.crop(T_map_camera[:3, 3], SUBMAP_RADIUS_M)
         cropped = time.perf_counter()
         self._regressor.localize(image, camera.camera, crop, T_map_camera)
         return {"crop": 1e3 * (cropped - began), "network": 1e3 * (time.perf_counter() - cropped)}

@@ -50,11 +50,11 @@ def bench_map(source: Path, kilometres: list[float], drive_m: float = 300.0, rep
 def measure(path: Path, drive_m: float) -> dict:
     """Opens a map and drives along its path with the localizer's own crop, prefetch and refinement."""
     from ..localization.refine import RefineMode, Refiner, RefinerConfig
-    from ..localization.tracker import TrackerConfig
+    from ..localization.submap_cache import PREFETCH_M, REUSE_M, SUBMAP_RADIUS_M
 
-    refiner, tracker = Refiner(RefinerConfig()), TrackerConfig()
+    refiner = Refiner(RefinerConfig())
     # a crop of every image, as if none served for several
-    radius = tracker.crop_radius_m + tracker.crop_reuse_m
+    radius = SUBMAP_RADIUS_M + REUSE_M
     opened = []
     for _ in range(_OPENINGS):
         began = time.perf_counter()
@@ -71,7 +71,7 @@ def measure(path: Path, drive_m: float) -> dict:
             began = time.perf_counter()
             crop = lhmap.crop(pose[:3, 3], radius)
             cropped.append(time.perf_counter() - began)
-            lhmap.prefetch(pose[:3, 3], radius + tracker.prefetch_m)
+            lhmap.prefetch(pose[:3, 3], radius + PREFETCH_M)
             refiner.refine(image, camera, crop, pose, RefineMode.TRACK)
             if number == 0:
                 # as the node does when it has warmed up

@@ -13,12 +13,12 @@ from ..errors import InputError
 from ..lhmap import LHMap
 from ..localization.image_sets import BagCameras
 from ..localization.inputs import BagInputs
-from ..localization.tracker import TrackerConfig
+from ..localization.submap_cache import SUBMAP_RADIUS_M
 from .check import known_poses
 from .metrics import sample
 from .protocol import Query
 
-CROP_RADIUS_M = TrackerConfig().crop_radius_m
+CROP_RADIUS_M = SUBMAP_RADIUS_M
 """As the tracker's: the map is cropped this far around the start pose."""
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from ..errors import InputError
 from ..geometry import Rig
 from ..localization.network_set import ModelSet
-from ..localization.refine import RefineMode, Refiner, RefinerConfig
+from ..localization.offline import LocalizeConfig
+from ..localization.refine import RefineMode, RefinePlan, Refiner, RefinerConfig
 from ..localization.regressor import Regressor, RegressorConfig
 from .protocol import Estimate, Method
 
@@ -24,12 +25,13 @@ class Start:
 class Flow:
     """The refiner, as the localizer uses it on the first image after an initial pose."""
 
-    def __init__(self, config: RefinerConfig, models: ModelSet | None = None):
-        self._refiner = Refiner(config, models)
-        self.passes = config.coarse_passes + config.fine_passes + bool(config.restarts_m)
+    def __init__(self, config: RefinerConfig, models: ModelSet | None = None, plan: RefinePlan | None = None):
+        self._refiner = Refiner(config, models, plan)
+        schedule = self._refiner.schedules[RefineMode.MULTI_START]
+        self.passes = schedule.coarse + schedule.fine + schedule.multi_start
 
     def localize(self, image, camera, crop, start) -> Estimate:
-        """Every pass of a refinement that begins with the coarse ones, and where beginning anew led."""
+        """The pose after each iteration, the coarse ones first, and where the best hypothesis led."""
         result = self._refiner.refine(image, camera, crop, start, RefineMode.MULTI_START, keep_trace=True)
         if not result.succeeded:
             return Estimate(())
@@ -50,8 +52,16 @@ class Regress:
         return Estimate(tuple(self._regressor.localize(image, camera, crop, start)))
 
 
-def make_method(name: str, model: str | None = None, refiner: RefinerConfig | None = None) -> Method:
-    """A method by its name; `model` replaces the network it is shipped with.
+class EvaluateConfig(LocalizeConfig):
+    """As of a run, and how refinements go: what measurement decided can be measured again."""
+
+    plan: RefinePlan = RefinePlan()
+
+
+def make_method(
+    name: str, model: str | None = None, refiner: RefinerConfig | None = None, plan: RefinePlan | None = None
+) -> Method:
+    """A method by its name; `model` replaces the network it is shipped with, `plan` the iterations of `flow`.
 
     Raises InputError for an unknown name, ModelError for a network that cannot be loaded.
     """
@@ -59,7 +69,7 @@ def make_method(name: str, model: str | None = None, refiner: RefinerConfig | No
         return Start()
     if name == "flow":
         config = refiner or RefinerConfig()
-        return Flow(config if model is None else config.model_copy(update={"model": model}))
+        return Flow(config if model is None else config.model_copy(update={"model": model}), plan=plan)
     if name == "regress":
         config = RegressorConfig() if model is None else RegressorConfig(model=model)
         return Regress(Regressor(config))

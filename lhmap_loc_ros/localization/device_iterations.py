@@ -16,9 +16,20 @@ import torch
 from ..errors import ModelError
 from ..geometry import MAX_REACH, NO_POINT, YIELD_M, YIELD_SHARE, Camera, inverse
 from ..lhmap import MapPoints
-from .iterations import COARSE_CELL, FINE_CELL, MIN_HEAT, Fit, GridView, Iterations, not_finite
+from .features import point_widths
+from .iterations import (
+    BORDER_CELLS,
+    MAX_DEPTH_M,
+    MIN_HEAT,
+    MIN_MATCHES,
+    PRIOR_SIGMA,
+    Fit,
+    GridView,
+    Iterations,
+    not_finite,
+)
 from .manifold import adjoint
-from .refiner_config import Weighting
+from .refine_plan import COARSE_CELL, FINE_CELL, Weighting
 from .solver import (
     GAUSS_NEWTON_STEPS,
     INLIER_SIGMAS,
@@ -48,9 +59,9 @@ class Drawable(NamedTuple):
 class DeviceIterations(Iterations):
     """Drawing, matching and solving on the networks' `tensor_device`."""
 
-    def __init__(self, views, config, clock):
+    def __init__(self, views, plan, clock):
         """As of `Iterations`; raises ModelError where PyTorch does not find the device."""
-        super().__init__(views, config, clock)
+        super().__init__(views, plan, clock)
         self._device = torch.device(views[0].models.tensor_device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise ModelError(f"PyTorch {torch.__version__} finds no CUDA GPU")
@@ -66,20 +77,20 @@ class DeviceIterations(Iterations):
 
     def _drawable(self, submap: MapPoints) -> Drawable:
         points, intensity, heat = map(self._up, (submap.points, submap.intensity, submap.heat))
-        return Drawable(points, intensity, heat, self._up(self._point_widths(submap)).expand(len(submap.points)))
+        return Drawable(points, intensity, heat, self._up(point_widths(submap.points)).expand(len(submap.points)))
 
     @torch.inference_mode()
     def step(self, cell, pose):
         found = [
             self._match(cell, pose, *seen)
             for seen in zip(self.views, self._drawn, self._features, strict=True)
-            if len(seen[1].points) >= self.config.min_matches
+            if len(seen[1].points) >= MIN_MATCHES
         ]
         if not found:
             return Fit(pose)
         views, finite, counts = zip(*found, strict=True)
         matches = torch.stack(counts).sum()
-        solved = solve_body(views, torch.from_numpy(np.array(pose)).to(self._device), self.config.prior)
+        solved = solve_body(views, torch.from_numpy(np.array(pose)).to(self._device), PRIOR_SIGMA)
         parts = (*solved, matches, torch.stack(finite).all())
         # one copy, which waits for all of it
         found = torch.cat([part.flatten() for part in parts]).cpu().numpy()
@@ -97,20 +108,20 @@ class DeviceIterations(Iterations):
         pose = seen.pose(T_map_body)
         T, T_inverse = torch.from_numpy(np.stack([pose, inverse(pose)])).to(self._device)
         uv, depth = project(drawn.points, T_inverse, seen.camera)
-        index = z_buffer(uv, depth, seen.camera, drawn.widths, self.config.max_depth_m)
+        index = z_buffer(uv, depth, seen.camera, drawn.widths, MAX_DEPTH_M)
         owner = cell_points(uv, depth, index, cell)
         channels = fill_channels(index, depth, drawn.intensity, drawn.points[:, 2] - T[2, 3].float())
         network = seen.models.coarse if cell == COARSE_CELL else seen.models.fine
         flow, log_scale = network(seen.models.map(channels), features[cell])
-        # at the border a cell sees only part of its submap_cache, and errs more
-        b = self.config.border_cells
+        # at the border a cell sees only part of its surroundings, and errs more
+        b = BORDER_CELLS
         owner, flow, log_scale = (x[..., b : x.shape[-2] - b, b : x.shape[-1] - b] for x in (owner, flow, log_scale))
         known, point = (owner != NO_POINT).flatten(), owner.flatten().clamp(min=0)
-        known &= known.sum() >= self.config.min_matches
+        known &= known.sum() >= MIN_MATCHES
         target = torch.where(known[:, None], uv[point] + flow.flatten(1).T, 0.0)
-        sigma_px = self._sigma(self._weighting(cell), log_scale.flatten(1).T, drawn.heat[point], known)
+        sigma_px = self._sigma(self.plan.weighting(cell), log_scale.flatten(1).T, drawn.heat[point], known)
         sigma_px = torch.where(known[:, None], sigma_px, 1.0)
-        weight = block_weights(known.view(owner.shape), self.config.block_px // cell, b)
+        weight = block_weights(known.view(owner.shape), self.plan.block_px // cell, b)
         matches = Matches(drawn.points[point], target, sigma_px, weight, seen.camera, seen.T_body_view)
         return (matches, known), target.isfinite().all() & sigma_px.isfinite().all(), known.sum()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,14 +18,22 @@ from ..errors import ModelError
 from ..geometry import NO_POINT, Camera, pose_error
 from ..lhmap import MapPoints
 from .features import View, cell_points, point_widths, render_map
-from .refiner_config import RefinerConfig, Weighting
+from .refine_plan import COARSE_CELL, RefinePlan, Weighting
 from .solver import Matches, Solution, solve_body
 
 if TYPE_CHECKING:
     from .network_set import GridModels
 
-COARSE_CELL, FINE_CELL = 8, 4
 MIN_HEAT = 1e-3
+"""Colder map points count as this hot."""
+MAX_DEPTH_M = 80.0
+"""Map points further away are not drawn: so the networks were trained (docs/training.md)."""
+BORDER_CELLS = 1
+"""Cells along the image's border that are not matched: they err by up to a pixel (docs/training.md)."""
+MIN_MATCHES = 30
+"""Fewer matched map points give no pose: there are six unknowns, and every other match may be wrong."""
+PRIOR_SIGMA = 2.0, math.radians(10.0)
+"""Weak prior around the start pose, which decides nothing where matches do [m, rad]; the networks trained with it."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +92,9 @@ class GridView:
 class Iterations(ABC):
     """Iterations over the images of one moment in one submap: `set_submap`, then `step` as often as wanted."""
 
-    def __init__(self, views: Sequence[GridView], config: RefinerConfig, clock: Clock):
+    def __init__(self, views: Sequence[GridView], plan: RefinePlan, clock: Clock):
         """Encodes the images."""
-        self.views, self.config, self.clock = views, config, clock
+        self.views, self.plan, self.clock = views, plan, clock
 
     @abstractmethod
     def set_submap(self, submaps: Sequence[MapPoints]) -> None:
@@ -98,13 +107,6 @@ class Iterations(ABC):
         Views with too few map points have no part. Without a solution where all have. Raises ModelError where the
         network returns what is not finite.
         """
-
-    def _point_widths(self, submap: MapPoints) -> np.ndarray | float:
-        """Of the map points when drawn [m]."""
-        return point_widths(submap.points) if self.config.splat_m is None else self.config.splat_m
-
-    def _weighting(self, cell: int) -> Weighting:
-        return self.config.coarse_weighting if cell == COARSE_CELL else self.config.fine_weighting
 
     def _fit(self, before: np.ndarray, solution: Solution, matches: int) -> Fit:
         return Fit(solution.T_map_camera, solution, matches, pose_error(solution.T_map_camera, before))
@@ -121,8 +123,8 @@ class HostIterations(Iterations):
     Where that is quicker, another thread encodes the images while the first iteration draws and encodes the map.
     """
 
-    def __init__(self, views, config, clock):
-        super().__init__(views, config, clock)
+    def __init__(self, views, plan, clock):
+        super().__init__(views, plan, clock)
         self._features = [self._encode(view) for view in views]
 
     @staticmethod
@@ -137,7 +139,7 @@ class HostIterations(Iterations):
         return future
 
     def set_submap(self, submaps):
-        self._drawn = [(submap, self._point_widths(submap)) for submap in submaps]
+        self._drawn = [(submap, point_widths(submap.points)) for submap in submaps]
 
     def step(self, cell, pose):
         found = (
@@ -147,22 +149,21 @@ class HostIterations(Iterations):
         matches = [part for part in found if part is not None]
         if not matches:
             return Fit(pose)
-        solution = solve_body(matches, pose, self.config.prior)
+        solution = solve_body(matches, pose, PRIOR_SIGMA)
         self.clock.lap("solve")
         return self._fit(pose, solution, sum(len(part.points) for part in matches))
 
     def _match(self, cell, T_map_body, seen: GridView, submap: MapPoints, widths, features: Future) -> Matches | None:
         """The matches of one view; None where too few map points are in it."""
-        c = self.config
         pose = seen.pose(T_map_body)
-        view = render_map(submap.points, submap.intensity, pose, seen.camera, widths, c.max_depth_m)
+        view = render_map(submap.points, submap.intensity, pose, seen.camera, widths, MAX_DEPTH_M)
         owner = cell_points(view, cell)
-        # at the border a cell sees only part of its submap_cache, and errs more
-        b = c.border_cells
+        # at the border a cell sees only part of its surroundings, and errs more
+        b = BORDER_CELLS
         inner = owner[b : owner.shape[0] - b, b : owner.shape[1] - b]
         rows, columns = (x + b for x in np.nonzero(inner != NO_POINT))
         self.clock.lap("project")
-        if len(rows) < c.min_matches:
+        if len(rows) < MIN_MATCHES:
             return None
         encoded = seen.models.map(view.channels)
         self.clock.lap("network")
@@ -173,10 +174,10 @@ class HostIterations(Iterations):
         self.clock.lap("network")
         point = owner[rows, columns]
         target = view.uv[point] + flow[:, rows, columns].T
-        sigma_px = self._sigma(self._weighting(cell), log_scale[:, rows, columns].T, submap.heat[point])
+        sigma_px = self._sigma(self.plan.weighting(cell), log_scale[:, rows, columns].T, submap.heat[point])
         if not (np.isfinite(target).all() and np.isfinite(sigma_px).all()):
             raise not_finite()
-        weight = block_weights(rows, columns, c.block_px // cell)
+        weight = block_weights(rows, columns, self.plan.block_px // cell)
         return Matches(submap.points[point], target, sigma_px, weight, seen.camera, seen.T_body_view)
 
     def _sigma(self, weighting: Weighting, log_scale: np.ndarray, heat: np.ndarray) -> np.ndarray:

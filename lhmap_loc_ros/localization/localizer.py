@@ -21,6 +21,7 @@ from .refine import Refiner, RefinerConfig
 from .relocalize import PoseHypothesis, Recovery, RelocalizeConfig, Relocalizer
 from .start import StartPose, start_covariance
 from .states import Search, TrackState
+from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
 from .tracker import Tracker, TrackerConfig
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Localizer:
         `should_continue` says no. It changes no track: `restart_from` does.
         """
         try:
-            found = self._recovery.update(estimate, image, camera, self._tracker.config.crop_radius_m, should_continue)
+            found = self._recovery.update(estimate, image, camera, SUBMAP_RADIUS_M, should_continue)
         finally:
             if Search.NEARBY in estimate.search:
                 self._tracker.health.searched(self._now_s(estimate.stamp_ns))
@@ -244,15 +245,15 @@ class Localizer:
         self._recovery.reset(start.T_map_base)
 
     def _check_map_around(self, position: np.ndarray) -> None:
-        config, position, damaged = self._tracker.config, position.round(2), []
-        found = len(self.map.crop(position, config.crop_radius_m, damaged=damaged).points)
-        if found < config.min_crop_points and damaged:
+        position, damaged = position.round(2), []
+        found = len(self.map.crop(position, SUBMAP_RADIUS_M, damaged=damaged).points)
+        if found < MIN_SUBMAP_POINTS and damaged:
             raise damaged[0]
-        if found < config.min_crop_points:
+        if found < MIN_SUBMAP_POINTS:
             spanned = " to ".join(str(np.round(corner, 1).tolist()) for corner in self.map.metadata.bounds or ())
             raise InputError(
-                f"{self.map.path}: {found} points within {config.crop_radius_m:g} m of the start {position.tolist()}, "
-                f"expected {config.min_crop_points}; the map spans {spanned} m"
+                f"{self.map.path}: {found} points within {SUBMAP_RADIUS_M:g} m of the start {position.tolist()}, "
+                f"expected {MIN_SUBMAP_POINTS}; the map spans {spanned} m"
             )
 
     # -- for programs that run on and on
@@ -277,7 +278,6 @@ class Localizer:
 
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes other settings from the next image on; what was learned so far stays. Networks are not loaded anew."""
-        self.refiner.config = config.refiner
         self._tracker.reconfigure(config.tracker, config.relocalize)
         self._recovery.reconfigure(config.relocalize)
 

@@ -16,6 +16,16 @@ from ..geometry import interpolate, inverse, se3_exp, se3_log
 from .manifold import transport_covariance
 
 SECOND_NS = 1_000_000_000
+TRANSLATION_PER_SECOND, ROTATION_PER_SECOND_DEG = 0.01, 0.05
+"""What odometry errs after 1 s at rest [m, deg]: a standing robot must not become sure of its error."""
+UNKNOWN_SPEED = 8.0
+"""Forward speed to reckon with while none is known [m/s]: that of a street."""
+MAX_SPEED, MAX_ACCELERATION = 70.0, 20.0
+"""Odometry faster than this, or whose speed changes faster, jumps [m/s, m/s^2]: no vehicle does."""
+MAX_GAP_S, MAX_EXTRAPOLATION_S = 0.5, 0.15
+"""Odometry is not interpolated over longer gaps, and continued at most so long."""
+HISTORY_S = 30.0
+"""Odometry older than this is forgotten."""
 MIN_S = 0.05
 """Velocity is reckoned over no less time: two poses some ms apart, as of two cameras, differ by their errors alone."""
 
@@ -29,37 +39,36 @@ class MotionConfig(Config):
     Errors are random walks: variance grows with distance, angle and time, so the rate of images does not matter.
     """
 
-    translation_per_metre: float = Field(0.05, gt=0, le=1, description="odometry: m of error after 1 m [m/sqrt(m)]")
-    translation_per_radian: float = Field(0.05, ge=0, le=5, description="odometry: m of error after a turn of 1 rad")
-    rotation_per_metre_deg: float = Field(0.1, ge=0, le=20, description="odometry: degrees of error after 1 m")
-    rotation_per_radian_deg: float = Field(1.0, ge=0, le=30, description="odometry: degrees of error after 1 rad")
-    translation_per_second: float = Field(0.01, gt=0, le=1, description="odometry: m of error after 1 s at rest")
-    rotation_per_second_deg: float = Field(
-        0.05, gt=0, le=10, description="odometry: degrees of error after 1 s at rest"
+    translation_per_metre: float = Field(
+        0.05, gt=0, le=1, description="standard deviation of the position from odometry after 1 m driven [m/sqrt(m)]"
     )
+    translation_per_radian: float = Field(
+        0.05, ge=0, le=5, description="standard deviation of the position from odometry after turning by 1 rad "
+        "[m/sqrt(rad)]",
+    )  # fmt: skip
+    rotation_per_metre_deg: float = Field(
+        0.1, ge=0, le=20, description="standard deviation of the heading from odometry after 1 m driven [deg/sqrt(m)]"
+    )
+    rotation_per_radian_deg: float = Field(
+        1.0, ge=0, le=30, description="standard deviation of the heading from odometry after turning by 1 rad "
+        "[deg/sqrt(rad)]",
+    )  # fmt: skip
     velocity_walk: tuple[float, float, float] = Field(
-        (0.6, 0.15, 0.1), description="constant velocity: error along x, y, z of base_link after 1 s [m]"
+        (0.6, 0.15, 0.1),
+        description="without odometry: standard deviation of the position along x, y, z of base_link after 1 s at "
+        "constant velocity [m/sqrt(s)]",
     )
     turn_walk_deg: tuple[float, float, float] = Field(
-        (1.0, 1.0, 3.0), description="constant velocity: error about x, y, z of base_link after 1 s [deg]"
+        (1.0, 1.0, 3.0),
+        description="without odometry: standard deviation of the rotation about x, y, z of base_link after 1 s at "
+        "constant velocity [deg/sqrt(s)]",
     )
-    unknown_speed: float = Field(
-        8.0, ge=0, le=100, description="forward speed to reckon with while none is known [m/s]"
-    )
-    max_speed: float = Field(70.0, gt=0, description="odometry faster than this is a jump, not a motion [m/s]")
-    max_acceleration: float = Field(
-        20.0, gt=0, description="odometry whose speed changes faster than this is a jump, not a motion [m/s^2]"
-    )
-    max_gap_s: float = Field(0.5, gt=0, le=10, description="odometry is not interpolated over longer gaps [s]")
-    max_extrapolation_s: float = Field(0.15, ge=0, le=2, description="odometry is continued at most this long [s]")
-    history_s: float = Field(30.0, gt=0, le=3600, description="odometry older than this is forgotten [s]")
 
 
 class OdometryBuffer:
     """Poses of base_link in the odometry frame by stamp; bounded in time, interpolated on request."""
 
-    def __init__(self, config: MotionConfig):
-        self.config = config
+    def __init__(self):
         self._stamps: list[int] = []
         self._poses: list[np.ndarray] = []
 
@@ -80,7 +89,7 @@ class OdometryBuffer:
         """Add a pose (4, 4); the same stamp twice is ignored.
 
         Raises InputError for a pose that is not finite and for a stamp older than the newest one. A pose that
-        cannot be reached at `max_speed` and `max_acceleration` starts the buffer anew, so nothing is measured across
+        cannot be reached at `MAX_SPEED` and `MAX_ACCELERATION` starts the buffer anew, so nothing is measured across
         the jump.
         """
         if not np.isfinite(T_odom_base).all():
@@ -93,7 +102,7 @@ class OdometryBuffer:
             self.clear()
         self._stamps.append(stamp_ns)
         self._poses.append(np.array(T_odom_base, dtype=float))
-        self._forget(stamp_ns - int(self.config.history_s * SECOND_NS))
+        self._forget(stamp_ns - int(HISTORY_S * SECOND_NS))
 
     def at(self, stamp_ns: int) -> np.ndarray | None:
         """The pose at a stamp, interpolated or briefly continued; None where odometry does not reach."""
@@ -105,11 +114,11 @@ class OdometryBuffer:
         if right == 0:
             return None
         beyond = right == len(self._stamps)
-        if beyond and (len(self) < 2 or self._exceeds(self._stamps[-1], stamp_ns, self.config.max_extrapolation_s)):
+        if beyond and (len(self) < 2 or self._exceeds(self._stamps[-1], stamp_ns, MAX_EXTRAPOLATION_S)):
             return None
         left = right - 2 if beyond else right - 1
         t0, t1 = self._stamps[left], self._stamps[left + 1]
-        if self._exceeds(t0, t1, self.config.max_gap_s):
+        if self._exceeds(t0, t1, MAX_GAP_S):
             return None
         return interpolate(self._poses[left], self._poses[left + 1], (stamp_ns - t0) / (t1 - t0))
 
@@ -128,7 +137,7 @@ class OdometryBuffer:
         step = pose[:3, 3] - self._poses[-1][:3, 3]
         seconds = (stamp_ns - self._stamps[-1]) / SECOND_NS
         # a little is granted to any step: odometry published in bursts has tiny intervals
-        if np.linalg.norm(step) > 0.1 + self.config.max_speed * seconds:
+        if np.linalg.norm(step) > 0.1 + MAX_SPEED * seconds:
             return True
         if len(self) < 2:
             return False
@@ -138,7 +147,7 @@ class OdometryBuffer:
         turned = np.linalg.norm(turn - turn_before / before * seconds)
         if turned > MIN_JUMP_RAD + MAX_TURN_RAD_S2 * seconds * (seconds + before) / 2:
             return True
-        return np.linalg.norm(change) > 0.5 + self.config.max_acceleration * seconds * (seconds + before) / 2
+        return np.linalg.norm(change) > 0.5 + MAX_ACCELERATION * seconds * (seconds + before) / 2
 
     def _exceeds(self, t0: int, t1: int, limit_s: float) -> bool:
         return t1 - t0 > limit_s * SECOND_NS
@@ -166,7 +175,7 @@ class MotionModel:
 
     def __init__(self, config: MotionConfig):
         self._config = config
-        self.odometry = OdometryBuffer(config)
+        self.odometry = OdometryBuffer()
         self._velocity: np.ndarray | None = None
         self._since: tuple[int, np.ndarray] | None = None  # stamp and pose that the velocity is reckoned from
 
@@ -177,7 +186,7 @@ class MotionModel:
 
     def reconfigure(self, config: MotionConfig) -> None:
         """Takes other settings; what was learned and received stays."""
-        self._config = self.odometry.config = config
+        self._config = config
 
     def reset(self) -> None:
         """Forget the velocity and the poses it came from; odometry stays."""
@@ -230,7 +239,7 @@ class MotionModel:
         """A motion nobody measured."""
         if velocity is None:
             walk = self._velocity_noise(seconds)
-            walk[0, 0] += (self._config.unknown_speed * seconds) ** 2
+            walk[0, 0] += (UNKNOWN_SPEED * seconds) ** 2
             return Motion(np.eye(4), walk, "none")
         return Motion(se3_exp(velocity * seconds), self._velocity_noise(seconds), "velocity")
 
@@ -240,12 +249,12 @@ class MotionModel:
         translation = (
             c.translation_per_metre**2 * metres
             + c.translation_per_radian**2 * radians
-            + c.translation_per_second**2 * seconds
+            + TRANSLATION_PER_SECOND**2 * seconds
         )
         rotation_deg = (
             c.rotation_per_metre_deg**2 * metres
             + c.rotation_per_radian_deg**2 * radians
-            + c.rotation_per_second_deg**2 * seconds
+            + ROTATION_PER_SECOND_DEG**2 * seconds
         )
         return np.diag([translation] * 3 + [np.radians(1) ** 2 * rotation_deg] * 3)
 

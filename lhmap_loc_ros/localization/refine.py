@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import ModelError
-from ..geometry import Camera, Images, PosedImage, Rig, inverse, make_pose, may_be_seen, perturb, posed_images
-from ..inference import Model, State
+from ..geometry import Camera, Images, PosedImage, Rig, inverse, may_be_seen, posed_images
+from ..inference import WITH_TENSORS, Model, State
 from ..lhmap import MapPoints
+from . import multi_start
 from .features import View, grid_for, quarter_turn, quarters_to_upright
-from .iterations import COARSE_CELL, FINE_CELL, Clock, Fit, GridView, HostIterations, Iterations
+from .iterations import PRIOR_SIGMA, Clock, Fit, GridView, HostIterations, Iterations
 from .manifold import transport_covariance
 from .network_set import ModelSet, NetworkSet
-from .refiner_config import Geometry, RefineMode, RefinerConfig
+from .refine_plan import FINE_CELL, Geometry, RefineMode, RefinePlan, Schedule
+from .refiner_config import RefinerConfig
 
-__all__ = ["Refinement", "Refiner", "RefinerConfig", "RefineMode"]
-ROUGH_REACH, NEAR_REACH = (12.0, 25.0), (4.0, 12.0)
-"""How far refinements may lead from a rough and from a near start [m, deg]: beyond it map points are missing."""
+__all__ = ["RefineMode", "RefinePlan", "Refinement", "Refiner", "RefinerConfig"]
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,20 @@ class Refinement:
 class Refiner:
     """Localizes an image in a piece of map, starting from a rough pose."""
 
-    def __init__(self, config: RefinerConfig, models: ModelSet | None = None):
-        """Raises ModelError for networks that cannot be used, or that run where no geometry goes that was asked for."""
-        self.config = config
+    def __init__(self, config: RefinerConfig, models: ModelSet | None = None, plan: RefinePlan | None = None):
+        """`plan`: other iterations than those that measurement decided, for experiments.
+
+        Raises ModelError for networks that cannot be used, or that run where no geometry goes that was asked for.
+        """
+        self.config, self.plan = config, plan or RefinePlan()
+        self.schedules = {m: schedule.within(config.max_iterations) for m, schedule in self.plan.schedules.items()}
+        """The iterations of each mode."""
+        device = self.plan.geometry is Geometry.DEVICE
+        if device and config.backend not in WITH_TENSORS:
+            expected = ", ".join(backend.value for backend in WITH_TENSORS)
+            raise ModelError(f"geometry device does not go with backend {config.backend.value}, expected {expected}")
         self.models = models if models is not None else NetworkSet(config)
-        if config.geometry is Geometry.DEVICE and self.models.tensor_device is None:
+        if device and self.models.tensor_device is None:
             # while engines are built, or where that failed, the CPU serves
             if all(network.state is State.READY for network in self.networks):
                 backends = ", ".join(sorted({network.backend for network in self.networks}))
@@ -117,23 +126,23 @@ class Refiner:
         # 2. the points that any pose within reach may see, which is a third of them
         local = np.array(T_map_body, dtype=np.float64)
         local[:3, 3] -= submap.origin
-        reach = NEAR_REACH if mode.near else ROUGH_REACH
+        schedule = self.schedules[mode]
+        reach = schedule.reach_m, schedule.reach_deg
         iterations.set_submap([
             submap.select(may_be_seen(submap.points, inverse(view.pose(local)), view.camera, *reach)) for view in views
         ])  # fmt: skip
         clock.lap("project")
-        # 3. refine the start pose; where that did not lead to a match, start again from nearer and from further
-        fit = self._descend(self._cells(mode), iterations, local, self._settled(mode))
+        # 3. iterate from the start pose; where that did not lead to a match, from hypotheses around it
+        fit = self._iterate(schedule.cells, iterations, local, schedule.convergence)
         trace = list(fit.trace)
-        if mode is RefineMode.MULTI_START and fit.solution is not None:
-            fit, moved = self._search(fit, iterations, local)
+        if schedule.multi_start and fit.solution is not None:
+            fit, moved = self._multi_start(fit, iterations, local, schedule)
             trace += [fit.pose] * moved
         poses = tuple(_shifted(pose, submap.origin) for pose in trace) if keep_trace else ()
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
             return Refinement(np.array(T_map_body), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
-        calibrated = self.models.covariance.near if mode.near else self.models.covariance.rough
-        scale = calibrated.factors(fit.agreement, fit.last_step[0])
+        scale = getattr(self.models.covariance, schedule.covariance).factors(fit.agreement, fit.last_step[0])
         return Refinement(
             T_map_camera=_shifted(fit.pose, submap.origin),
             covariance=np.linalg.inv(fit.solution.information) * np.outer(scale, scale),
@@ -145,10 +154,12 @@ class Refiner:
             iterations=len(trace),
         )
 
-    def _descend(self, cells: list[int], iterations: Iterations, pose: np.ndarray, settled: tuple[float, float]) -> Fit:
+    def _iterate(
+        self, cells: Sequence[int], iterations: Iterations, pose: np.ndarray, convergence: tuple[float, float]
+    ) -> Fit:
         """Iterations one after the other, each from the pose of the one before.
 
-        Corrections below `settled` [m, deg] end those of a cell size.
+        Corrections below `convergence` [m, deg] end those of a cell size.
         """
         fit, trace, done = Fit(pose), [], None
         for cell in cells:
@@ -158,91 +169,63 @@ class Refiner:
             if fit.solution is None:
                 break
             trace.append(fit.pose)
-            if _is_settled(fit, settled):
+            if _has_converged(fit, convergence):
                 done = cell
         return replace(fit, trace=tuple(trace))
 
-    def _search(self, fit: Fit, iterations: Iterations, start: np.ndarray) -> tuple[Fit, bool]:
-        """The best of `fit` and of what new starts lead to, and whether that is one of them.
+    def _multi_start(
+        self, fit: Fit, iterations: Iterations, start: np.ndarray, schedule: Schedule
+    ) -> tuple[Fit, bool]:
+        """The best of `fit` and of what the hypotheses lead to, and whether that is one of them.
 
         Those that are best after a few iterations go on to the end.
         """
-        c = self.config
 
         def merit(other: Fit) -> float:
-            # where streets repeat themselves, a far place may agree a little better than the one where the robot is
-            metres = np.linalg.norm(other.pose[:3, 3] - start[:3, 3])
-            return other.agreement * np.exp(-0.5 * (metres / c.restart_reach_m) ** 2)
+            return multi_start.merit(other, start)
 
-        if merit(fit) >= c.agreement or not c.restarts_m:
+        if merit(fit) >= multi_start.AGREEMENT:
             return fit, False
-        first, rest = [COARSE_CELL] * c.restart_coarse_passes + [FINE_CELL], [FINE_CELL] * max(c.fine_passes - 1, 1)
-        settled = c.settled_m, c.settled_deg
-        begun = [self._descend(first, iterations, pose, settled) for pose in self._new_starts(fit.pose, start)]
+        convergence, rest = schedule.convergence, [FINE_CELL] * max(schedule.fine - 1, 1)
+        begun = [
+            self._iterate(multi_start.FIRST_CELLS, iterations, pose, convergence)
+            for pose in multi_start.hypotheses(fit.pose, start)
+        ]
         begun.sort(key=merit, reverse=True)
 
         def to_the_end(other: Fit) -> Fit:
-            return other if _is_settled(other, settled) else self._descend(rest, iterations, other.pose, settled)
+            if _has_converged(other, convergence):
+                return other
+            return self._iterate(rest, iterations, other.pose, convergence)
 
-        best = max(map(to_the_end, begun[: c.restarts_kept]), key=merit)
-        # two wrong places agree by chance: where the image shows nothing, the pose stays
-        better = merit(best) >= c.restart_gain * merit(fit) and best.agreement >= c.restart_least
+        best = max(map(to_the_end, begun[: multi_start.KEPT]), key=merit)
+        # where the image shows nothing, the pose stays
+        better = merit(best) >= merit(fit) and best.agreement >= multi_start.MIN_INLIER_RATIO
         return (best, True) if better else (fit, False)
-
-    def _new_starts(self, found: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
-        """Poses to begin anew from, where refinements of `start` ended at `found` and little agrees there.
-
-        Many go astray along the viewing direction, which an image tells least about: they end with the right
-        orientation some metres ahead or behind, where each iteration corrects a fraction of it. Others take one side
-        of the street for another, and turn to make it fit: those begin beside the start, turned.
-        """
-        c = self.config
-        ahead = [perturb(found, (0.0, 0.0, z), (0.0, 0.0, 0.0)) for step in c.restarts_m for z in (step, -step)]
-        side, turn = c.restart_side_m, c.restart_turn_deg
-        beside = [perturb(start, (x, 0.0, 0.0), (0.0, yaw, 0.0)) for x in (side, -side) for yaw in (turn, -turn)]
-        return [make_pose(found[:3, :3], start[:3, 3]), *ahead, *beside]
-
-    def _cells(self, mode: RefineMode) -> list[int]:
-        """Cell size of each iteration."""
-        c = self.config
-        coarse, fine = {
-            RefineMode.TRACK: (0, c.near_passes),
-            RefineMode.TRACK_ODOMETRY: (0, c.near_passes),
-            RefineMode.RECOVER: (c.doubtful_coarse_passes, c.doubtful_fine_passes),
-        }.get(mode, (c.coarse_passes, c.fine_passes))
-        return [COARSE_CELL] * coarse + [FINE_CELL] * fine
-
-    def _settled(self, mode: RefineMode) -> tuple[float, float]:
-        """Corrections below this [m, deg] end a stage."""
-        c = self.config
-        return {
-            RefineMode.MULTI_START: (c.settled_m, c.settled_deg),
-            RefineMode.TRACK_ODOMETRY: (c.predicted_settled_m, c.predicted_settled_deg),
-        }.get(mode, (c.near_settled_m, c.near_settled_deg))
 
     def _ignorance(self) -> np.ndarray:
         """The covariance of the prior alone."""
-        return np.diag(np.repeat(np.square(self.config.prior), 3))
+        return np.diag(np.repeat(np.square(PRIOR_SIGMA), 3))
 
     def _iterations(self, views: Sequence[GridView], clock: Clock) -> Iterations:
-        """Where `RefinerConfig.geometry` says; on the CPU as long as another backend answers for the networks."""
-        geometry, devices = self.config.geometry, {view.models.tensor_device for view in views}
+        """Where `RefinePlan.geometry` says; on the CPU as long as another backend answers for the networks."""
+        geometry, devices = self.plan.geometry, {view.models.tensor_device for view in views}
         device = devices.pop() if len(devices) == 1 else None
         if geometry is Geometry.CPU or device is None or (geometry is Geometry.AUTO and device == "cpu"):
-            return HostIterations(views, self.config, clock)
+            return HostIterations(views, self.plan, clock)
         try:
             from .device_iterations import DeviceIterations
 
-            return DeviceIterations(views, self.config, clock)
+            return DeviceIterations(views, self.plan, clock)
         except (ImportError, ModelError) as error:
             if geometry is Geometry.DEVICE:
                 raise ModelError(f"geometry device needs PyTorch with {device}: {error}") from None
-            return HostIterations(views, self.config, clock)
+            return HostIterations(views, self.plan, clock)
 
 
-def _is_settled(fit: Fit, settled: tuple[float, float]) -> bool:
-    """The last correction was below `settled` [m, deg], or there was none to be had."""
-    return fit.last_step[0] < settled[0] and fit.last_step[1] < settled[1]
+def _has_converged(fit: Fit, convergence: tuple[float, float]) -> bool:
+    """The last correction was below `convergence` [m, deg], or there was none to be had."""
+    return fit.last_step[0] < convergence[0] and fit.last_step[1] < convergence[1]
 
 
 def _shifted(pose: np.ndarray, origin: np.ndarray) -> np.ndarray:

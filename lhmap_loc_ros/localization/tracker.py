@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
 from ..configuration import Config
 from ..errors import InputError, LhmapError, ModelError
@@ -25,45 +23,26 @@ from .manifold import inflate_to, max_std, transport_covariance
 from .measurement import MeasurementConfig, as_measurement
 from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
-from .refiner_config import RefineMode
+from .refine_plan import RefineMode
 from .relocalize import RelocalizeConfig
 from .start import StartPose
 from .states import StateConfig, TrackState
-from .submap_cache import SubmapCache
+from .submap_cache import MIN_SUBMAP_POINTS, SubmapCache
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
     from .refine import Refinement, Refiner
 
 
-class CoarsePass(str, Enum):
-    """When a refinement begins with a search over a wide range."""
-
-    ALWAYS = "always"
-    AUTO = "auto"
-    NEVER = "never"
+SURE_M, SURE_DEG = 0.5, 2.0
+"""A prediction less sure than this is refined over the whole image: docs/tuning.md, "What is not a parameter"."""
+FITS_SHARE = 0.7
+"""So is one after an image that fitted less well than this share of the usual."""
 
 
 class TrackerConfig(Config):
     """All about tracking; one part per stage."""
 
-    crop_radius_m: float = Field(60.0, gt=1, le=1000, description="the map is cropped this far around the camera [m]")
-    crop_reuse_m: float = Field(
-        4.0, ge=0, le=100, description="and so much farther, so that a submap serves until the camera is as far on [m]"
-    )
-    prefetch_m: float = Field(40.0, ge=0, le=1000, description="so far beyond it the map is read in the background [m]")
-    min_crop_points: int = Field(200, ge=1, description="with fewer map points around, images are not used")
-    coarse: CoarsePass = Field(
-        CoarsePass.AUTO, description="search over a wide range first: always, never, or auto (unless the pose is sure)"
-    )
-    search: bool = Field(
-        True, description="first image after an initial pose: begin anew around it if it does not fit"
-    )
-    coarse_sigma_m: float = Field(0.5, ge=0, description="auto: search if the prediction is less sure [m]")
-    coarse_sigma_deg: float = Field(2.0, ge=0, description="auto: search if the prediction is less sure [deg]")
-    coarse_inlier_share: float = Field(
-        0.7, ge=0, le=1, description="auto: search if the last image fitted less well than this share of the usual"
-    )
     motion: MotionConfig = MotionConfig()
     measurement: MeasurementConfig = MeasurementConfig()
     states: StateConfig = StateConfig()
@@ -77,7 +56,7 @@ class Tracker:
     ):  # fmt: skip
         """`relocalize` says how often to look for a lost place: see `PoseEstimate.search`."""
         self.config, self._relocalize = config, relocalize or RelocalizeConfig()
-        self._refiner, self._map, self._submaps = refiner, lhmap, SubmapCache(lhmap)
+        self._refiner, self._submaps = refiner, SubmapCache(lhmap)
         self._motion = MotionModel(config.motion)
         self.health = HealthMonitor(config.states, config.measurement, self._relocalize)
         """Decides which images are believed, and the state."""
@@ -160,9 +139,8 @@ class Tracker:
         self._filter.predict(motion)
         # 2. The piece of the map around it.
         T_map_camera = self._filter.pose @ camera.T_base_camera
-        c, position = self.config, T_map_camera[:3, 3]
-        submap, damaged = self._submaps.get(position, c.crop_radius_m, c.crop_reuse_m)
-        self._map.prefetch(position, c.crop_radius_m + c.crop_reuse_m + c.prefetch_m)
+        submap, damaged = self._submaps.get(T_map_camera[:3, 3])
+        self._submaps.prefetch(T_map_camera[:3, 3])
         clock.lap("crop")
         # 3. What the image says against that piece of map.
         refinement, problem = self._refine(image, camera.camera, submap, T_map_camera, self._mode(motion))
@@ -190,8 +168,8 @@ class Tracker:
 
     def _refine(self, image, camera, submap, T_map_camera, mode: RefineMode) -> tuple[Refinement | None, str]:
         """The refinement, or None and the reason."""
-        if len(submap.points) < self.config.min_crop_points:
-            return None, f"{len(submap.points)} map points around, expected {self.config.min_crop_points}"
+        if len(submap.points) < MIN_SUBMAP_POINTS:
+            return None, f"{len(submap.points)} map points around, expected {MIN_SUBMAP_POINTS}"
         self._first = False
         try:
             return self._refiner.refine(image, camera, submap, T_map_camera, mode), ""
@@ -201,21 +179,20 @@ class Tracker:
 
     def _mode(self, motion: Motion) -> RefineMode:
         """How far the prediction may be off."""
-        if not self._needs_coarse():
+        if self._is_near():
             return RefineMode.TRACK_ODOMETRY if motion.source == "odometry" else RefineMode.TRACK
-        if self._first and self.config.search:
+        if self._first:
             # later, a robot on the move would leave the next images too far behind
             return RefineMode.MULTI_START
         return RefineMode.RECOVER if self.state is TrackState.TRACKING else RefineMode.WIDE
 
-    def _needs_coarse(self) -> bool:
-        if self.config.coarse is not CoarsePass.AUTO:
-            return self.config.coarse is CoarsePass.ALWAYS
+    def _is_near(self) -> bool:
+        """Whether the prediction is sure, and the last image has confirmed the one before."""
         metres, degrees = max_std(self._filter.covariance)
-        sure = metres <= self.config.coarse_sigma_m and degrees <= self.config.coarse_sigma_deg
+        sure = metres <= SURE_M and degrees <= SURE_DEG
         # near by, refinements follow a prediction that went astray; what they still tell is that little fits there
-        poor = self.health.fits_less_than(self.config.coarse_inlier_share)
-        return self.state is not TrackState.TRACKING or not sure or poor
+        fits = not self.health.fits_less_than(FITS_SHARE)
+        return self.state is TrackState.TRACKING and sure and fits
 
     def _correct(self, seen: Observation, admission: Admission) -> Posterior:
         """Moves the pose to a measurement as far as it is believed, and says how sure it is then."""

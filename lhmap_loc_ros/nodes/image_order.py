@@ -8,6 +8,8 @@ from enum import Enum
 
 from .conversions import SECOND_NS
 
+TIME_JUMP_S = 1.0
+"""Two images older than the last by more than this say that the clock, or the bag, began anew."""
 _FAR_S = 60.0
 """An image stamped so long after the last is believed when another one follows it."""
 
@@ -33,8 +35,8 @@ class ImageOrder:
         self.jump_s = 0.0
         """How far the last image was from the one before it, forward or back."""
 
-    def of(self, camera: str, stamp_ns: int, time_jump_s: float) -> Order:
-        """How an image is; one that goes back by less than `time_jump_s` is late."""
+    def of(self, camera: str, stamp_ns: int) -> Order:
+        """How an image is; one that goes back by less than `TIME_JUMP_S` is late."""
         last_ns = max(self._last_ns.values())
         self.jump_s = abs(stamp_ns - last_ns) / SECOND_NS
         if stamp_ns >= last_ns and stamp_ns > self._last_ns[camera]:
@@ -42,7 +44,7 @@ class ImageOrder:
                 return Order.FAR_AHEAD
             self._last_ns[camera], self._jumped_to = stamp_ns, None
             return Order.NEXT
-        if self.jump_s < time_jump_s or not self._is_borne_out(stamp_ns):
+        if self.jump_s < TIME_JUMP_S or not self._is_borne_out(stamp_ns):
             return Order.LATE
         self._last_ns, self._jumped_to = dict.fromkeys(self._last_ns, -1) | {camera: stamp_ns}, None
         return Order.ANEW

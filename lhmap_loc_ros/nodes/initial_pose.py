@@ -15,6 +15,8 @@ from ..lhmap import LHMap
 from . import conversions as convert
 from .local_frame import LocalFrame
 
+MAX_AGE_S = 20.0
+"""A start pose stamped longer before the image is taken as one of the image: odometry need not reach back so far."""
 _NEAR_PATH_M = 50.0
 _GROUND_RADII_M = 5.0, 15.0, 45.0
 _GROUND_POINTS, _GROUND_PERCENTILE = 20, 5
@@ -34,9 +36,9 @@ class InitialPose:
     origin: str = "initialpose"
     """Who said so, for people."""
 
-    def stamp_for(self, image_ns: int, age_s: float) -> int:
+    def stamp_for(self, image_ns: int) -> int:
         """The stamp to start from at an image: its own, or the image's if that is zero, another clock or too old."""
-        known = self.stamp_ns and 0 <= image_ns - self.stamp_ns <= age_s * convert.SECOND_NS
+        known = self.stamp_ns and 0 <= image_ns - self.stamp_ns <= MAX_AGE_S * convert.SECOND_NS
         return self.stamp_ns if known else image_ns
 
 

@@ -19,19 +19,31 @@ from ..localization.tracker import TrackerConfig
 class InitialPoseConfig(Config):
     """Where the robot is at the first image, if `set_initial_pose`."""
 
-    x: float = Field(0.0, description="in the map [m]")
-    y: float = Field(0.0, description="in the map [m]")
-    z: float | None = Field(None, description="in the map [m]; unset: as on the mapping drive near by, else the ground")
-    yaw: float = Field(0.0, description="in the map [rad]")
+    x: float = Field(0.0, description="x of the robot at the first image, in the map, with set_initial_pose [m]")
+    y: float = Field(0.0, description="y of the robot at the first image, in the map, with set_initial_pose [m]")
+    z: float | None = Field(
+        None, description="z of the robot at the first image, in the map, with set_initial_pose; unset: as on the "
+        "mapping drive near by, else the ground [m]",
+    )  # fmt: skip
+    yaw: float = Field(
+        0.0, description="heading of the robot at the first image, counter-clockwise from the map's x axis, with "
+        "set_initial_pose [rad]",
+    )  # fmt: skip
 
 
 class DiagnosticsConfig(Config):
     """From when /diagnostics warns."""
 
-    min_rate_hz: float = Field(1.0, ge=0, description="fewer localized images a second than this are a warning [1/s]")
-    max_latency_s: float = Field(0.5, gt=0, description="images that take longer until the pose are a warning [s]")
-    max_age_s: float = Field(2.0, gt=0, description="a last image older than this is an error [s]")
-    max_dropped_share: float = Field(0.5, gt=0, le=1, description="a greater share of images not used is a warning")
+    min_rate_hz: float = Field(1.0, ge=0, description="/diagnostics warns when fewer images are localized [1/s]")
+    max_latency_s: float = Field(
+        0.5, gt=0, description="/diagnostics warns when images take longer from their arrival to the pose [s]"
+    )
+    max_age_s: float = Field(
+        2.0, gt=0, description="/diagnostics has an error, and the state gets worse, when the last image is older [s]"
+    )
+    max_dropped_share: float = Field(
+        0.5, gt=0, le=1, description="/diagnostics warns when a greater share of the images is not used [0 to 1]"
+    )
 
 
 class LocalizerConfig(Config):
@@ -40,67 +52,85 @@ class LocalizerConfig(Config):
     autostart: bool = Field(
         True, description="configure and activate at once; false: wait for a lifecycle manager (nav2's, with no bond)"
     )
-    map_path: str = Field(min_length=1, description="the LHMap file, from `lhmap build`")
-    global_frame_id: str = Field("", description="frame of the published poses; empty: the map's own")
-    odom_frame_id: str = Field("odom", min_length=1, description="frame of the odometry; its messages must agree")
+    map_path: str = Field(min_length=1, description="path of the LHMap file, which `lhmap build` makes")
+    global_frame_id: str = Field("", description="frame of the published poses; empty: the frame in the map file")
+    odom_frame_id: str = Field(
+        "odom", min_length=1, description="parent frame of the odometry; messages on `odometry` must have it"
+    )
     base_frame_id: str = Field(
-        "base_link", min_length=1, description="frame of the robot; odometry may be of another that tf_static knows"
-    )
+        "base_link", min_length=1,
+        description="frame of the robot whose pose is published; odometry may be of another that tf_static joins to it",
+    )  # fmt: skip
     cameras: tuple[str, ...] = Field(
-        (), description="names of several cameras: topics NAME/image, NAME/camera_info; those of one stamp count as one"
+        (), description="names of several cameras, with topics NAME/image and NAME/camera_info; images of one stamp "
+        "are localized together; empty: one camera on image and camera_info",
+    )  # fmt: skip
+    camera_frame_id: str = Field(
+        "", description="optical frame of the camera (z ahead, x right, y down); empty: frame_id of the images"
     )
-    camera_frame_id: str = Field("", description="optical frame of the camera; empty: that of the images")
     camera_in_base: tuple[float, float, float, float, float, float, float] | None = Field(
-        None, description="pose of the camera's optical frame in the robot's, x y z qx qy qz qw; unset: from tf_static"
-    )
+        None, description="pose of the camera's optical frame in base_frame_id, x y z qx qy qz qw; unset: from "
+        "tf_static [m, quaternion]",
+    )  # fmt: skip
     rectified: bool | None = Field(
-        None, description="images are free of distortion, those of P; unset: if the topic is called image_rect..."
-    )
+        None, description="true: images are free of distortion, with intrinsics P of camera_info; false: they are as "
+        "the lens makes them; unset: true where their topic is called image_rect...",
+    )  # fmt: skip
     image_delay_s: float = Field(
-        0.0, ge=-10, le=10, description="images are stamped so much later than taken, by the clock of odometry [s]"
-    )
+        0.0, ge=-10, le=10,
+        description="images are stamped so much later than they were taken, by the clock of the odometry [s]",
+    )  # fmt: skip
 
     global_localization: bool = Field(
-        True, description="without a start pose, and when lost, look for the place in the whole map by its places"
-    )
-    set_initial_pose: bool = Field(False, description="start at initial_pose; false: at the saved pose or initialpose")
+        True, description="look for the place in the whole map where no start pose is known, and where the track is "
+        "lost; needs a map with places",
+    )  # fmt: skip
+    set_initial_pose: bool = Field(
+        False, description="start at the parameters initial_pose.*; false: at the saved pose, `initialpose`, or where "
+        "global_localization finds the robot",
+    )  # fmt: skip
     initial_pose: InitialPoseConfig = InitialPoseConfig()
-    initial_sigma_m: float = Field(1.0, gt=0, description="how sure a start pose is that says nothing of it [m]")
-    initial_sigma_deg: float = Field(3.0, gt=0, description="how sure a start pose is that says nothing of it [deg]")
-    initial_age_s: float = Field(
-        20.0, gt=0, description="an initialpose stamped longer before the image is taken as one of the image [s]"
+    initial_sigma_m: float = Field(
+        1.0, gt=0, description="standard deviation of the position of a start pose that comes without a covariance [m]"
     )
-    always_reset_initial_pose: bool = Field(False, description="never start from the saved pose")
+    initial_sigma_deg: float = Field(
+        3.0, gt=0, description="standard deviation of the heading of a start pose that comes without a covariance [deg]"
+    )
+    always_reset_initial_pose: bool = Field(False, description="never start from the pose saved in save_pose_path")
     save_pose_path: str = Field(
-        "", description="file that the last good pose is saved in and started from; empty: none"
+        "", description="file that the last TRACKING pose is saved in, to start from it the next time; empty: none"
     )
-    save_pose_rate: float = Field(0.5, gt=0, le=100, description="how often the pose is saved [1/s]")
+    save_pose_rate: float = Field(
+        0.5, gt=0, le=100, description="how often the pose is saved in save_pose_path [1/s]"
+    )
 
     image_transport: Literal["raw", "compressed"] = Field(
         "raw", description="raw: sensor_msgs/Image on `image`; compressed: CompressedImage on `image/compressed`"
     )
     image_reliability: Literal["auto", "reliable", "best_effort"] = Field(
-        "auto", description="of the images: reliable loses none; auto: best_effort where the camera publishes so"
-    )
+        "auto", description="quality of service of the image subscription; reliable: lost images are sent again; "
+        "best_effort: they are not; auto: best_effort where the camera publishes so, else reliable",
+    )  # fmt: skip
     odometry_wait_s: float = Field(
-        0.1, ge=0, le=2, description="an image waits this long for odometry that is not older, if it comes so soon [s]"
-    )
-    time_jump_s: float = Field(
-        1.0, gt=0, description="two images older than the last by more start anew: at initial_pose or the last good [s]"
-    )
+        0.1, ge=0, le=2,
+        description="an image waits at most so long for odometry that is not older than it; 0: it does not wait [s]",
+    )  # fmt: skip
 
-    tf_broadcast: bool = Field(True, description="broadcast the transform to tf_child")
+    tf_broadcast: bool = Field(True, description="publish the transform from global_frame_id to tf_child on /tf")
     tf_child: Literal["odom", "base_link"] = Field(
-        "odom", description="odom: global -> odometry frame, as REP-105 has it; base_link: global -> robot's frame; "
-        "without odometry only base_link"
-    )
+        "odom", description="child of the transform on /tf; odom: odom_frame_id, as REP-105 has it; "
+        "base_link: base_frame_id, the only one without odometry",
+    )  # fmt: skip
     transform_tolerance: float = Field(
-        0.1, ge=0, le=5, description="map -> odom is stamped this far ahead of now; base_link at most 0.1 [s]"
+        0.1, ge=0, le=5,
+        description="how far ahead of now the transform on /tf is stamped, at most 0.1 where tf_child is base_link [s]",
+    )  # fmt: skip
+    overlay_period_s: float = Field(
+        0.5, ge=0, description="least time between two pictures on `overlay`, drawn while somebody looks [s]"
     )
-    path_step_m: float = Field(0.5, gt=0, description="distance between the poses of `path` [m]")
-    path_poses: int = Field(2000, ge=1, description="`path` keeps this many poses")
-    overlay_period_s: float = Field(0.5, ge=0, description="least time between two pictures on `overlay` [s]")
-    map_cloud_points: int = Field(300_000, ge=0, description="`map_cloud` holds this many points of the greatest heat")
+    map_cloud_points: int = Field(
+        300_000, ge=0, description="`map_cloud` has at most so many points, those of most heat; 0: none [points]"
+    )
 
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     refiner: RefinerConfig = RefinerConfig()
@@ -137,11 +167,8 @@ class LocalizerConfig(Config):
 
 
 LIVE = (
-    "set_initial_pose", "initial_pose.", "initial_sigma", "initial_age_s", "always_reset_initial_pose",
-    "save_pose_rate", "odometry_wait_s", "time_jump_s", "tf_broadcast", "transform_tolerance", "path_step_m",
-    "overlay_period_s", "diagnostics.", "tracker.", "relocalize.", *(
-        f"refiner.{name}" for name in RefinerConfig.model_fields
-        if name not in ("model", "threads", "backend", "precision", "device")
-    ),
+    "set_initial_pose", "initial_pose.", "initial_sigma", "always_reset_initial_pose", "save_pose_rate",
+    "odometry_wait_s", "tf_broadcast", "transform_tolerance", "overlay_period_s", "diagnostics.", "tracker.",
+    "relocalize.",
 )  # fmt: skip
 """Beginnings of the names of parameters that may change while the node runs."""

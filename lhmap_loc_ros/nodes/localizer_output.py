@@ -22,6 +22,7 @@ from ..geometry import Images, front_view, pose_error
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera, PoseEstimate
 from ..localization.states import TrackState
+from ..localization.submap_cache import SUBMAP_RADIUS_M
 from .conversions import (
     array_to_image,
     header,
@@ -35,6 +36,8 @@ from .localizer_config import LocalizerConfig
 from .map_transform import MapTransform
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+PATH_STEP_M, PATH_POSES = 0.5, 2000
+"""Distance between the poses of `path`, and how many of them it keeps."""
 _UNKNOWN_VARIANCE = 1e6
 _TWIST_VARIANCE = np.array([0.5**2] * 3 + [0.05**2] * 3)
 """Of the velocity, a running mean [m/s, rad/s]."""
@@ -58,7 +61,7 @@ class LocalizerOutput:
         self.transform = MapTransform(node, config, self.global_frame)
         self.local = LocalFrame.of(self.global_frame, lhmap.metadata)
         self._publishers += [self.transform.publisher, self.local.broadcast(node).pub_tf]
-        self._poses: deque = deque(maxlen=config.path_poses)
+        self._poses: deque = deque(maxlen=PATH_POSES)
         self._last_in_path: np.ndarray | None = None
         self._last_overlay, self._last_state, self._telling = -np.inf, None, threading.Lock()
 
@@ -119,7 +122,7 @@ class LocalizerOutput:
         self._last_overlay = now
         seen = front_view(image, camera.camera)
         T_map_camera = result.T_map_base @ camera.T_base_camera @ seen.T_rig_camera
-        crop = self._map.crop(T_map_camera[:3, 3], self._config.tracker.crop_radius_m, damaged=[])
+        crop = self._map.crop(T_map_camera[:3, 3], SUBMAP_RADIUS_M, damaged=[])
         picture = draw_overlay(seen.image, seen.camera, crop, T_map_camera)
         self._overlay.publish(array_to_image(picture, header(result.stamp_ns, frame)))
 
@@ -141,7 +144,7 @@ class LocalizerOutput:
 
     def _extend_path(self, result: PoseEstimate) -> None:
         last = self._last_in_path
-        if last is not None and pose_error(result.T_map_base, last)[0] < self._config.path_step_m:
+        if last is not None and pose_error(result.T_map_base, last)[0] < PATH_STEP_M:
             return
         self._last_in_path = result.T_map_base
         head, pose = header(result.stamp_ns, self.local.drawn), result.T_map_base.copy()

@@ -33,6 +33,7 @@ from ..localization.refine import Refiner
 from ..localization.relocalize import PoseHypothesis, Relocalizer
 from ..localization.start import SEARCHED_SIGMA_M, StartPose
 from ..localization.states import TrackState
+from ..localization.submap_cache import SUBMAP_RADIUS_M
 from ..memory import give_back_compiler
 from ..places.start_search import StartSearch
 from . import conversions as convert
@@ -40,7 +41,7 @@ from .camera_input import CameraInput
 from .diagnostics import SEARCHING, WAITING, Health
 from .fixed_frames import FixedFrames
 from .global_localization import GlobalLocalization
-from .image_order import ImageOrder, Order
+from .image_order import TIME_JUMP_S, ImageOrder, Order
 from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
@@ -112,7 +113,7 @@ class Session:
         self._asked_about: set[CameraInput] = set()
         with ExitStack() as on_failure:
             self.map = on_failure.enter_context(LHMap.open(config.map_path))
-            warm_up(refiner, self.map, config.tracker.crop_radius_m)
+            warm_up(refiner, self.map, SUBMAP_RADIUS_M)
             self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
             make = partial(make_search, self.map, refiner) if config.global_localization else None
             self._search = GlobalLocalization(make)
@@ -376,7 +377,7 @@ class Session:
 
     def _is_in_order(self, frame: Frame) -> bool:
         """False for an image that is late or whose stamp is false; a clock that went back starts anew."""
-        order = self._order.of(frame.camera, frame.stamp_ns, self._config.time_jump_s)
+        order = self._order.of(frame.camera, frame.stamp_ns)
         if order is Order.LATE:
             self.health.late += 1
         elif order is Order.FAR_AHEAD:
@@ -392,7 +393,7 @@ class Session:
     def _add_odometry(self, stamp_ns: int, pose: np.ndarray) -> None:
         # where a bag begins anew, its last odometry may come after the first new image, which cleared the track
         newest_ns = self._localizer.odometry_ns
-        if newest_ns is not None and stamp_ns < newest_ns - self._config.time_jump_s * convert.SECOND_NS:
+        if newest_ns is not None and stamp_ns < newest_ns - TIME_JUMP_S * convert.SECOND_NS:
             self._localizer.forget_odometry()
         try:
             self._localizer.add_odometry(stamp_ns, pose)
@@ -403,7 +404,7 @@ class Session:
         """Hands a start pose to the localizer if one came; False while there never was one."""
         initial = self._next_start.take()
         if initial is not None:
-            stamp_ns = initial.stamp_for(image_ns, self._config.initial_age_s)
+            stamp_ns = initial.stamp_for(image_ns)
             rough = StartPose(initial.T_map_base, initial.covariance).sigma_level_m > SEARCHED_SIGMA_M
             searched = rough and self._search.possible
             begin = self._localizer.search_around if searched else self._localizer.start

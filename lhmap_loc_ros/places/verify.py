@@ -12,16 +12,16 @@ import numpy as np
 from ..errors import ModelError
 from ..geometry import inverse, perturb, pose_error
 from ..localization.manifold import max_std, transport_covariance
-from ..localization.refine import Refinement, Refiner
+from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
     from ..localization.estimate import PosedCamera
 
-QUICK_PASSES = {"coarse_passes": 2, "fine_passes": 1}
-"""Of the first look at a candidate: enough to tell the right one among wrong ones, though not yet its pose."""
-FULL_PASSES = {"coarse_passes": 3, "fine_passes": 4}
+QUICK = {"coarse": 2, "fine": 1}
+"""Iterations of the first look at a candidate: enough to tell it from wrong ones, not yet its pose."""
+FULL = {"coarse": 3, "fine": 4}
 """Of the best ones after it."""
 QUICK_AHEAD_M, QUICK_RADIUS_M = 18.0, 26.0
 """And the piece of map for it: what the camera has before it. Tiles of a place where nobody was before must be decoded,
@@ -67,7 +67,8 @@ class Verifier:
         if isinstance(refiner, Refiner):
             models = _EncodedOnce(refiner.models)
             self._quick, self._full = (
-                Refiner(refiner.config.model_copy(update=passes), models) for passes in (QUICK_PASSES, FULL_PASSES)
+                Refiner(refiner.config, models, refiner.plan.adapted([RefineMode.WIDE], **iterations))
+                for iterations in (QUICK, FULL)
             )
 
     def best(

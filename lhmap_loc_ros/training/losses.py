@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 
-from ..localization.refine import RefinerConfig
+from ..localization.iterations import PRIOR_SIGMA
 from ..networks.flow import COARSE, FINE, WINDOW
 
-_REFINER = RefinerConfig()
-PRIOR_INFORMATION = [_REFINER.prior_sigma_m**-2] * 3 + [math.radians(_REFINER.prior_sigma_deg) ** -2] * 3
+PRIOR_INFORMATION = [PRIOR_SIGMA[0] ** -2] * 3 + [PRIOR_SIGMA[1] ** -2] * 3
 """Of the start pose: what the solver falls back on."""
 
 

@@ -32,7 +32,7 @@ MARGIN_M = 3.0
 
 @dataclass(frozen=True)
 class Frame:
-    """One image and its submap_cache."""
+    """One image and its surroundings."""
 
     image: np.ndarray
     """(H, W, 3) uint8 RGB."""
@@ -48,11 +48,11 @@ class Frame:
 
     @property
     def crop(self) -> MapPoints:
-        """The submap_cache as the localizer takes them."""
+        """The surroundings as the localizer takes them."""
         return MapPoints(self.points, self.intensity, np.ones_like(self.intensity), np.zeros(3))
 
 
-def submap_cache(points: np.ndarray, T_map_camera: np.ndarray, camera: Camera, rng) -> np.ndarray:
+def surroundings(points: np.ndarray, T_map_camera: np.ndarray, camera: Camera, rng) -> np.ndarray:
     """Numbers (uint32) of the cloud's points that a camera near this pose may see."""
     near = np.flatnonzero(np.square(points - T_map_camera[:3, 3].astype(np.float32)).sum(1) < REACH_M**2)
     local = transform(inverse(T_map_camera), points[near])
@@ -71,7 +71,7 @@ def write_shard(
 ) -> None:
     """Write a shard; images (H, W, 3) uint8 and depths (H, W) [m] of one size, cameras and poses (4, 4), one each."""
     rng = np.random.default_rng(seed)
-    index = [submap_cache(points, pose, camera, rng) for pose, camera in zip(poses, cameras, strict=True)]
+    index = [surroundings(points, pose, camera, rng) for pose, camera in zip(poses, cameras, strict=True)]
     temporary = path.with_name(path.name + ".part.npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(
@@ -123,7 +123,7 @@ class Shard:
         return self._data["points"], self._data["intensity"]
 
     def frame(self, k: int) -> Frame:
-        """The k-th image with its submap_cache."""
+        """The k-th image with its surroundings."""
         data = self._data
         image = data["images"][k]
         chosen = data["index"][data["offsets"][k] : data["offsets"][k + 1]]

@@ -54,7 +54,7 @@ class TorchModelSet:
 def shard_queries(shards: list[Shard], frames: int) -> Iterator[Query]:
     """Evenly spaced frames of every shard as queries.
 
-    A shard holds each frame's own submap_cache, chosen generously around the true pose, so the map cannot be
+    A shard holds each frame's own surroundings, chosen generously around the true pose, so the map cannot be
     cropped anew: good enough to choose between checkpoints, while figures to publish come from `lhmap evaluate`.
     """
     for number, shard in enumerate(shards):

@@ -14,7 +14,7 @@ from tiny_bag import write_world
 from lhmap_loc_ros import cli
 from lhmap_loc_ros.bench.latency import STEPS, add_ratios, bench_latency, cases, refiners, write_plot
 from lhmap_loc_ros.bench.latency_worker import REFERENCE
-from lhmap_loc_ros.localization.refine import RefinerConfig
+from lhmap_loc_ros.localization.refine import RefineMode, RefinePlan, RefinerConfig
 from lhmap_loc_ros.networks.regress import RegressNet
 
 
@@ -26,8 +26,9 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(world):
     files = [world / "walls.lhmap"], world / "bag", world / "bag.tum"
+    plan = RefinePlan().adapted(multi_start=False)
     # the network finds nothing between bare walls, and would search far at every image
-    asked = cases(*files, [*refiners(["flow"], [2], restarts_m=()), RefinerConfig(model="nothing_like_it")])
+    asked = cases(*files, [*refiners(["flow"], [2], plan), (RefinerConfig(model="nothing_like_it"), plan)])
     return bench_latency([case.model_copy(update={"warm_up": 1}) for case in asked], images=3)
 
 
@@ -67,11 +68,12 @@ def test_without_a_reference_there_is_no_ratio():
 
 
 def test_default_comes_first_and_asked_refinements_are_all_done():
-    def settings(refiner):
-        return refiner.near_passes, refiner.near_settled_m, refiner.predicted_settled_deg
+    def settings(refiner, plan):
+        track, predicted = (plan.schedules[mode] for mode in (RefineMode.TRACK, RefineMode.TRACK_ODOMETRY))
+        return refiner.max_iterations, track.convergence_m, predicted.convergence_deg
 
-    made = [(r.model, *settings(r)) for r in refiners(["a", "b"], [2])]
-    default, exact = settings(RefinerConfig()), (2, 0.0, 0.0)
+    made = [(r.model, *settings(r, plan)) for r, plan in refiners(["a", "b"], [2])]
+    default, exact = settings(RefinerConfig(), RefinePlan()), (2, 0.0, 0.0)
     assert made == [("a", *default), ("a", *exact), ("b", *default), ("b", *exact)]
 
 

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 from wall_world import CAMERA, IMAGE, TRUTH, wall
 
-from lhmap_loc_ros.configuration import validate
-from lhmap_loc_ros.errors import ConfigError, ModelError
+from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.geometry import Camera, Rig, inverse, perturb, pose_error, project, se3_exp
 from lhmap_loc_ros.localization import features, solver
 from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.iterations import GridView, block_weights
-from lhmap_loc_ros.localization.refine import RefineMode, Refiner, RefinerConfig
+from lhmap_loc_ros.localization.refine import RefineMode, RefinePlan, Refiner, RefinerConfig
 
 torch = pytest.importorskip("torch", reason="backend torch is not installed")
 from lhmap_loc_ros.localization import device_iterations as device
@@ -86,22 +85,28 @@ def test_the_exponential_is_that_of_the_compiled_code(xi):
 
 
 @pytest.mark.parametrize("weighting", ("uniform", "uncertainty", "heat", "both"))
-@pytest.mark.parametrize("kind", (RefineMode.WIDE, RefineMode.TRACK))
-def test_a_pass_of_the_shipped_networks_ends_at_the_same_pose(kind, weighting):
+@pytest.mark.parametrize("mode", (RefineMode.WIDE, RefineMode.TRACK))
+def test_an_iteration_of_the_shipped_networks_ends_at_the_same_pose(mode, weighting):
     pytest.importorskip("onnx", reason="backend torch is not installed")
     crop, start = wall(20000), perturb(TRUTH, (0.1, -0.1, 0.2), (0.3, 0.5, -0.2))
     crop.heat[:] = np.random.default_rng(1).uniform(0.1, 1, len(crop.heat))
     image = np.random.default_rng(2).integers(0, 255, IMAGE.shape, np.uint8)
-    one = {"backend": "torch", "coarse_passes": 1, "fine_passes": 1, "near_passes": 1}
-    one |= {"coarse_weighting": weighting, "fine_weighting": weighting}
-    found, expected = (
-        Refiner(RefinerConfig(geometry=geometry, **one)).refine(image, CAMERA, crop, start, kind)
-        for geometry in ("device", "cpu")
-    )
+    weights = {"coarse_weighting": weighting, "fine_weighting": weighting}
+
+    def refined(geometry):
+        plan = RefinePlan(geometry=geometry, **weights).adapted([RefineMode.WIDE], coarse=1, fine=1)
+        return Refiner(RefinerConfig(backend="torch", max_iterations=1), plan=plan).refine(
+            image, CAMERA, crop, start, mode
+        )
+
+    found, expected = map(refined, ("device", "cpu"))
     metres, degrees = pose_error(found.T_map_camera, expected.T_map_camera)
     assert metres < 0.02 and degrees < 0.05 and pose_error(found.T_map_camera, start)[0] > 0.05
     np.testing.assert_allclose(found.covariance, expected.covariance, rtol=0.05, atol=0.02 * expected.covariance.max())
     assert abs(found.matches - expected.matches) <= 2
+
+
+ON_DEVICE = RefinePlan(geometry="device")
 
 
 class Networks:
@@ -131,13 +136,13 @@ class Networks:
 
 def test_what_is_not_finite_is_refused():
     with pytest.raises(ModelError, match="not finite"):
-        Refiner(RefinerConfig(geometry="device"), Networks(np.nan)).refine(IMAGE, CAMERA, wall(5000), TRUTH)
+        Refiner(RefinerConfig(), Networks(np.nan), ON_DEVICE).refine(IMAGE, CAMERA, wall(5000), TRUTH)
 
 
 @pytest.mark.parametrize("points", (5, 5000))
 def test_without_enough_points_in_view_there_is_no_pose(points):
     away = perturb(TRUTH, (0, 0, 0), (0, 180, 0))
-    result = Refiner(RefinerConfig(geometry="device"), Networks(0.0)).refine(IMAGE, CAMERA, wall(points), away)
+    result = Refiner(RefinerConfig(), Networks(0.0), ON_DEVICE).refine(IMAGE, CAMERA, wall(points), away)
     assert not result.succeeded
     np.testing.assert_array_equal(result.T_map_camera, away)
 
@@ -147,7 +152,7 @@ def test_the_matches_of_all_views_of_a_rig_go_into_one_solve():
     behind = perturb(np.eye(4), (0, 0, 0), (0, 180, 0))
 
     def refined(*poses):
-        refiner = Refiner(RefinerConfig(geometry="device"), Networks(0.0))
+        refiner = Refiner(RefinerConfig(), Networks(0.0), ON_DEVICE)
         rig = Rig((CAMERA,) * len(poses), poses)
         return refiner.refine((IMAGE,) * len(poses), rig, wall(5000), TRUTH, RefineMode.TRACK)
 
@@ -173,15 +178,15 @@ def test_a_device_that_pytorch_does_not_find_is_refused_where_it_was_asked_for(m
     networks.tensor_device = "cuda:0"
     assert type(Refiner(RefinerConfig(), networks)._iterations(views(networks), None)).__name__ == "HostIterations"
     with pytest.raises(ModelError, match="cuda:0.*finds no CUDA GPU"):
-        Refiner(RefinerConfig(geometry="device"), networks)._iterations(views(networks), None)
+        Refiner(RefinerConfig(), networks, ON_DEVICE)._iterations(views(networks), None)
 
 
 def test_a_backend_without_tensors_has_no_such_device():
-    with pytest.raises(ConfigError, match="geometry device.*onnxruntime.*torch, tensorrt, auto"):
-        validate(RefinerConfig, {"geometry": "device", "backend": "onnxruntime"})
+    with pytest.raises(ModelError, match="geometry device.*onnxruntime.*torch, tensorrt, auto"):
+        Refiner(RefinerConfig(backend="onnxruntime"), plan=ON_DEVICE)
 
 
 def test_networks_that_auto_put_elsewhere_are_named_where_a_device_was_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="geometry device: networks by ONNX Runtime, CPU found"):
-        Refiner(RefinerConfig(geometry="device"))
+        Refiner(RefinerConfig(), plan=ON_DEVICE)

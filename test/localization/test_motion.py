@@ -7,11 +7,12 @@ from fake_world import SECOND, truth
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import inverse, pose_error, se3_exp
+from lhmap_loc_ros.localization import motion
 from lhmap_loc_ros.localization.motion import MotionConfig, MotionModel, OdometryBuffer
 
 
-def filled(stamps_s, config=None):
-    buffer = OdometryBuffer(config or MotionConfig())
+def filled(stamps_s):
+    buffer = OdometryBuffer()
     for stamp in stamps_s:
         buffer.add(int(stamp * SECOND), truth(int(stamp * SECOND)))
     return buffer
@@ -36,8 +37,9 @@ def test_does_not_bridge_gaps():
     assert filled([0, 2.0]).at(SECOND) is None
 
 
-def test_is_bounded():
-    buffer = filled(np.arange(0, 20, 0.1), MotionConfig(history_s=1.0))
+def test_is_bounded(monkeypatch):
+    monkeypatch.setattr(motion, "HISTORY_S", 1.0)
+    buffer = filled(np.arange(0, 20, 0.1))
     assert len(buffer) == 11
     assert buffer.latest_ns == int(np.arange(0, 20, 0.1)[-1] * SECOND)
 
@@ -123,7 +125,7 @@ def test_odometry_of_another_time_is_no_help():
 
 
 def test_odometry_whose_yaw_jumps_in_place_begins_anew():
-    buffer = OdometryBuffer(MotionConfig())
+    buffer = OdometryBuffer()
     for k in range(10):
         buffer.add(k * SECOND // 20, se3_exp([0.5 * k, 0, 0, 0, 0, 0.02 * k]))
     assert len(buffer) == 10

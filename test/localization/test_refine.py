@@ -16,7 +16,7 @@ from lhmap_loc_ros.localization import iterations, refine
 from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
 from lhmap_loc_ros.localization.features import View, cell_points, quarter_turn, quarters_to_upright, render_map
 from lhmap_loc_ros.localization.network_set import NetworkSet
-from lhmap_loc_ros.localization.refine import RefineMode, RefinerConfig
+from lhmap_loc_ros.localization.refine import RefineMode, RefinePlan, RefinerConfig
 from lhmap_loc_ros.localization.solver import Solution
 
 
@@ -71,7 +71,7 @@ class Oracle:
 
 def test_perfect_matches_give_the_pose_in_a_far_away_map(monkeypatch, crop):
     models = Oracle(monkeypatch, crop)
-    refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=4, fine_passes=4), models)
+    refiner = refine.Refiner(refine.RefinerConfig(), models)
     start = perturb(TRUTH, (1.5, 0.4, -1.8), (4, -8, 3))
     result = refiner.refine(IMAGE, CAMERA, crop, start, keep_trace=True)
     # the second coarse iteration finds nothing left to correct, and the first fine one agrees
@@ -93,28 +93,37 @@ def test_what_is_seen_at_the_border_does_not_move_the_pose(monkeypatch, crop):
         return flow, log_scale + 3.0  # as unsure as wrong: the robust weights cannot tell
 
     monkeypatch.setattr(models, "_match", wrong_at_the_border)
-    refiners = [refine.Refiner(refine.RefinerConfig(border_cells=b), models) for b in (0, 1)]
-    errors = [pose_error(r.refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera, TRUTH)[0] for r in refiners]
+    refiner, errors = refine.Refiner(refine.RefinerConfig(), models), []
+    for border in (0, 1):
+        monkeypatch.setattr(iterations, "BORDER_CELLS", border)
+        errors.append(pose_error(refiner.refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera, TRUTH)[0])
     assert errors[1] < 1e-3 < 0.005 < errors[0]
 
 
 @pytest.mark.parametrize(
-    ("start", "variance"),
+    ("mode", "variance"),
     [(RefineMode.WIDE, 9), (RefineMode.RECOVER, 9), (RefineMode.TRACK, 4), (RefineMode.TRACK_ODOMETRY, 4)],
 )
-def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, start, variance):
+def test_covariance_is_scaled_by_the_calibration_of_its_kind_of_start(monkeypatch, crop, mode, variance):
     models = Oracle(monkeypatch, crop)
     refiner = refine.Refiner(refine.RefinerConfig(), models)
-    wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH, start).covariance
+    wide = refiner.refine(IMAGE, CAMERA, crop, TRUTH, mode).covariance
     models.covariance = StartCovariances()
-    plain = refiner.refine(IMAGE, CAMERA, crop, TRUTH, start).covariance
+    plain = refiner.refine(IMAGE, CAMERA, crop, TRUTH, mode).covariance
     np.testing.assert_allclose(wide, variance * plain, rtol=1e-6)
 
 
-def test_the_coarse_pass_can_be_left_out(monkeypatch, crop):
-    models = Oracle(monkeypatch, crop)
-    refine.Refiner(refine.RefinerConfig(near_passes=1), models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.TRACK)
-    assert models.calls == ["4"]
+@pytest.mark.parametrize(
+    ("limit", "tracked", "recovered"), [(1, [4], [8, 4]), (3, [4, 4, 4], [8, 4, 4]), (5, 5 * [4], [8, 4, 4, 4, 4])]
+)
+def test_a_tracked_image_is_matched_at_most_so_many_times(monkeypatch, crop, limit, tracked, recovered):
+    models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
+    monkeypatch.setattr(models, "_match", lambda cell, _: models.calls.append(cell) or _noise(random, models, cell))
+    refiner = refine.Refiner(refine.RefinerConfig(max_iterations=limit), models)
+    for mode, cells in ((RefineMode.TRACK, tracked), (RefineMode.RECOVER, recovered)):
+        models.calls.clear()
+        refiner.refine(IMAGE, CAMERA, crop, TRUTH, mode)
+        assert models.calls == cells
 
 
 @pytest.mark.parametrize(("mode", "iterations"), [(RefineMode.TRACK, 2), (RefineMode.TRACK_ODOMETRY, 1)])
@@ -124,14 +133,6 @@ def test_a_larger_correction_settles_a_pose_that_odometry_predicted(monkeypatch,
     result = refine.Refiner(refine.RefinerConfig(), models).refine(IMAGE, CAMERA, crop, begun, mode)
     assert result.iterations == iterations and models.calls == ["4"] * iterations
     assert pose_error(result.T_map_camera, TRUTH)[0] < 0.01
-
-
-def test_a_doubtful_start_takes_no_longer_than_it_may(monkeypatch, crop):
-    models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
-    monkeypatch.setattr(models, "_match", lambda cell, _: models.calls.append(cell) or _noise(random, models, cell))
-    config = refine.RefinerConfig(doubtful_coarse_passes=1, doubtful_fine_passes=2)
-    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.RECOVER)
-    assert models.calls == [8, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -151,11 +152,13 @@ def test_search_finds_the_pose_that_a_refinement_from_too_far_does_not(monkeypat
     monkeypatch.setattr(models, "_match", blind_from_afar)
     start = perturb(TRUTH, offset[:3], offset[3:])
 
-    def refined(kind, **settings):
-        config = refine.RefinerConfig(coarse_passes=3, fine_passes=4, splat_m=0.2, **settings)
-        return refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, start, kind)
+    monkeypatch.setattr(iterations, "point_widths", lambda points: 0.2)
 
-    for lost in (refined(RefineMode.WIDE), refined(RefineMode.MULTI_START, restarts_m=())):
+    def refined(mode, **changes):
+        plan = RefinePlan().adapted(coarse=3, fine=4, **changes)
+        return refine.Refiner(refine.RefinerConfig(), models, plan).refine(IMAGE, CAMERA, crop, start, mode)
+
+    for lost in (refined(RefineMode.WIDE), refined(RefineMode.MULTI_START, multi_start=False)):
         assert pose_error(lost.T_map_camera, TRUTH)[0] > 1 and lost.inlier_ratio < 0.3
     found = refined(RefineMode.MULTI_START)
     assert pose_error(found.T_map_camera, TRUTH)[0] < 0.01 and found.inlier_ratio > 0.99
@@ -185,18 +188,16 @@ def test_search_believes_a_place_far_from_the_start_less(monkeypatch, crop, agre
 def test_search_ends_the_best_of_its_new_starts_alone(monkeypatch, crop):
     models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
     monkeypatch.setattr(models, "_match", lambda cell, _: models.calls.append(cell) or _noise(random, models, cell))
-    config = refine.RefinerConfig(
-        coarse_passes=1, fine_passes=3, restarts_m=(1.5,), restart_coarse_passes=1, restarts_kept=2
-    )
-    refine.Refiner(config, models).refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
-    # the start; it turned as found, 1.5 m ahead and behind, four beside; two of those on to the third fine iteration
-    assert models.calls == [8, 4, 4, 4] + 7 * [8, 4] + 2 * [4, 4]
+    refiner = refine.Refiner(refine.RefinerConfig(), models, RefinePlan().adapted(coarse=1, fine=3))
+    refiner.refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
+    # the start; it turned as found, two ahead and two behind, four beside; three of those on to the third fine one
+    assert models.calls == [8, 4, 4, 4] + 9 * [8, 8, 4] + 3 * [4, 4]
 
 
 def test_search_goes_nowhere_with_an_image_that_shows_nothing(monkeypatch, crop):
     models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
     monkeypatch.setattr(models, "_match", lambda cell, _: _noise(random, models, cell))
-    refiner = refine.Refiner(refine.RefinerConfig(coarse_passes=3, fine_passes=4), models)
+    refiner = refine.Refiner(refine.RefinerConfig(), models, RefinePlan().adapted(coarse=3, fine=4))
     result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START, keep_trace=True)
     assert result.inlier_ratio < 0.2 and len(result.trace) == 7  # that of a single start
 
@@ -314,7 +315,8 @@ def test_doubtful_matches_count_as_little_as_the_weighting_says(monkeypatch, cro
         return flow, log_scale
 
     monkeypatch.setattr(models, "_match", wrong_where_cold)
-    refiner = refine.Refiner(refine.RefinerConfig(coarse_weighting=weighting, fine_weighting=weighting), models)
+    plan = RefinePlan(coarse_weighting=weighting, fine_weighting=weighting)
+    refiner = refine.Refiner(refine.RefinerConfig(), models, plan)
     error = pose_error(refiner.refine(IMAGE, CAMERA, crop, TRUTH).T_map_camera, TRUTH)
     assert (error[1] < 0.1) == trusted, error
 

@@ -12,16 +12,15 @@ from lhmap_loc_ros.geometry import inverse, perturb, se3_exp, se3_log
 from lhmap_loc_ros.localization import measurement, reconvergence
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.manifold import max_std
-from lhmap_loc_ros.localization.refiner_config import RefineMode
-from lhmap_loc_ros.localization.tracker import CoarsePass, Tracker, TrackerConfig, TrackState
+from lhmap_loc_ros.localization.refine_plan import RefineMode
+from lhmap_loc_ros.localization.tracker import Tracker, TrackerConfig, TrackState
 
 # the fake refiner's errors are independent and its covariance is true
 HONEST = validate(
     TrackerConfig,
     {
         "measurement": {"covariance_scale": 1, "bias_m": [0, 0, 0], "bias_deg": 0},
-        "motion": {"translation_per_second": 1e-3, "rotation_per_second_deg": 1e-3, "translation_per_radian": 0,
-                   "rotation_per_radian_deg": 0},
+        "motion": {"translation_per_radian": 0, "rotation_per_radian_deg": 0},
     },
 )  # fmt: skip
 
@@ -254,7 +253,7 @@ def test_without_odometry_velocity_is_kept():
     drive = Drive(odometry=False)
     results = drive.run(60)
     assert results[-1].state is TrackState.TRACKING
-    assert results[-1].motion == "velocity" and drive.refiner.starts[-1] is RefineMode.TRACK
+    assert results[-1].motion == "velocity" and drive.refiner.modes[-1] is RefineMode.TRACK
     assert results[-1].T_map_odom is None
     assert np.median([error(r) for r in results[20:]]) < 0.3
     drive.refiner.fault = unusable
@@ -269,19 +268,13 @@ def test_map_to_odom_closes_the_chain():
     np.testing.assert_allclose(result.T_map_odom @ drive.odom, result.T_map_base, atol=1e-9)
 
 
-def test_coarse_pass_only_until_tracking():
+def test_wide_refinements_only_until_tracking():
     drive = Drive()
     drive.run(30)
-    assert drive.refiner.starts[1] is RefineMode.WIDE and drive.refiner.starts[-1] is RefineMode.TRACK_ODOMETRY
-    drive = Drive(TrackerConfig(coarse=CoarsePass.ALWAYS))
-    drive.run(30)
-    assert not any(start.near for start in drive.refiner.modes)
-    drive = Drive(TrackerConfig(coarse=CoarsePass.NEVER))
-    drive.run(5)
-    assert all(start.near for start in drive.refiner.modes)
+    assert drive.refiner.modes[1] is RefineMode.WIDE and drive.refiner.modes[-1] is RefineMode.TRACK_ODOMETRY
 
 
-def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
+def test_one_coarse_iteration_after_an_image_that_fits_less_well_than_usual():
     drive = Drive()
     drive.run(20)
 
@@ -295,19 +288,16 @@ def test_one_coarse_pass_after_an_image_that_fits_less_well_than_usual():
     drive.run(2)
     assert drive.tracker.state is TrackState.TRACKING
     near, doubtful = RefineMode.TRACK_ODOMETRY, RefineMode.RECOVER
-    assert drive.refiner.starts[-4:] == [near, doubtful, doubtful, near]
+    assert drive.refiner.modes[-4:] == [near, doubtful, doubtful, near]
 
 
 def test_search_on_the_first_image_after_an_initial_pose_alone():
     drive = Drive()
     drive.run(3)
-    assert drive.refiner.starts == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
+    assert drive.refiner.modes == [RefineMode.MULTI_START, RefineMode.WIDE, RefineMode.WIDE]
     drive.tracker.initialize(drive.stamp_ns, np.eye(4), np.eye(6))
     drive.step()
-    assert drive.refiner.starts[-1] is RefineMode.MULTI_START
-    drive = Drive(TrackerConfig(search=False))
-    drive.run(2)
-    assert RefineMode.MULTI_START not in drive.refiner.starts
+    assert drive.refiner.modes[-1] is RefineMode.MULTI_START
 
 
 def test_unsure_start_is_not_lost_before_it_was_tried():
@@ -372,13 +362,14 @@ def test_bad_calls_are_refused():
 
 def test_configuration_names_the_wrong_field(tmp_path):
     path = tmp_path / "tracker.yaml"
-    path.write_text("tracker:\n  measurement:\n    covariance_scale: -1\n  coarse: sometimes\n  crop: 3\n")
+    motion, states = "motion:\n    translation_per_metre: -1", "states:\n    confirmations: often"
+    path.write_text(f"tracker:\n  {motion}\n  {states}\n  crop: 3\n")
     with pytest.raises(ConfigError) as caught:
         load(TrackerConfig, path, "tracker")
-    for word in (str(path), "measurement.covariance_scale", "-1", "coarse", "crop"):
+    for word in (str(path), "motion.translation_per_metre", "-1", "confirmations", "crop"):
         assert word in str(caught.value)
     path.write_text("tracker: 3")
-    with pytest.raises(ConfigError, match="a file of ROS parameters is for nodes; no such field, expected crop"):
+    with pytest.raises(ConfigError, match="a file of ROS parameters is for nodes; no such field, expected motion"):
         validate(TrackerConfig, {"localize_node": {}})
     with pytest.raises(ConfigError, match="motion.speed: no such field, expected translation_per_metre, "):
         validate(TrackerConfig, {"motion": {"speed": 1}})
@@ -395,7 +386,7 @@ def test_configuration_names_the_wrong_field(tmp_path):
 
 
 def test_configuration_survives_yaml(tmp_path):
-    config = TrackerConfig(crop_radius_m=33.0, coarse=CoarsePass.NEVER)
+    config = validate(TrackerConfig, {"motion": {"translation_per_metre": 0.2}})
     (tmp_path / "c.yaml").write_text(dump(config))
     assert load(TrackerConfig, tmp_path / "c.yaml") == config
     assert load(TrackerConfig, None) == TrackerConfig()
@@ -451,11 +442,11 @@ def test_covariance_does_not_shrink_before_the_track_is_confirmed_again():
 def test_other_settings_hold_from_the_next_image_on():
     drive = Drive()
     drive.run(20)
-    drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}, "coarse": "always"}))
+    drive.tracker.reconfigure(validate(TrackerConfig, {"measurement": {"min_inlier_ratio": 0.9}}))
     result = drive.step()
-    assert not result.accepted and drive.refiner.starts[-1] is RefineMode.RECOVER
+    assert not result.accepted
     drive.tracker.reconfigure(TrackerConfig())
-    assert drive.step().accepted and drive.refiner.modes[-1].near
+    assert drive.step().accepted
 
 
 def test_velocity_is_that_of_the_robot():

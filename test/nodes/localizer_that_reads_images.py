@@ -13,8 +13,9 @@ from tiny_bag import T_BASE_CAMERA
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.geometry import perturb, pose_error, se3_exp
+from lhmap_loc_ros.localization import localizer, submap_cache
 from lhmap_loc_ros.localization.refine import Refinement
-from lhmap_loc_ros.nodes import localizer_node
+from lhmap_loc_ros.nodes import localizer_node, localizer_output, localizer_session
 
 SIGMA = np.array([0.03, 0.03, 0.05, 0.002, 0.002, 0.002])
 REACH_M = 6.0
@@ -41,5 +42,11 @@ class ReadingRefiner:
         return Refinement(astray, np.diag(SIGMA**2), 0.15, 200, (0.3, 1.0))
 
 
+if "--short-sighted" in sys.argv:
+    # 30 m around, so that a street has tiles that are not read at once
+    sys.argv.remove("--short-sighted")
+    for module in (submap_cache, localizer, localizer_session, localizer_output):
+        module.SUBMAP_RADIUS_M = 30.0
+    submap_cache.PREFETCH_M = 5.0
 localizer_node.make_refiner = lambda config: ReadingRefiner()
 localizer_node.main()

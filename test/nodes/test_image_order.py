@@ -27,11 +27,11 @@ NEXT, LATE, FAR, ANEW = Order.NEXT, Order.LATE, Order.FAR_AHEAD, Order.ANEW
 )
 def test_of_one_camera(seconds, orders):
     order = ImageOrder([""])
-    assert [order.of("", round(s * SECOND), 1.0) for s in seconds] == orders
+    assert [order.of("", round(s * SECOND)) for s in seconds] == orders
 
 
 def test_two_cameras_may_have_the_same_stamps():
     order = ImageOrder(["left", "right"])
     images = (1, "left"), (1, "right"), (1, "left"), (2, "right"), (1, "left")
-    found = [order.of(camera, stamp_ns, 1.0) for stamp_ns, camera in images]
+    found = [order.of(camera, stamp_ns) for stamp_ns, camera in images]
     assert found == [NEXT, NEXT, LATE, NEXT, LATE]

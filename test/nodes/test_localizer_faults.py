@@ -174,8 +174,7 @@ def test_a_tile_that_cannot_be_read_is_named_and_the_rest_of_the_map_used(street
     path.write_bytes(street.read_bytes())
     with LHMap.open(path) as lhmap:
         record = lhmap.index[(lhmap.index["ix"] == 3) & (lhmap.index["iy"] == 0)][0]
-    near = {"tracker.crop_radius_m": 30.0, "tracker.prefetch_m": 5.0}
-    with Process(STAND_IN, *ros_parameters(map_path=path, **near)) as node, Robot() as robot:
+    with Process(STAND_IN, "--short-sighted", *ros_parameters(map_path=path)) as node, Robot() as robot:
         robot.begin()
         with open(path, "r+b") as file:  # the disk fails while it drives
             file.seek(int(record["offset"]) + 5)

@@ -203,7 +203,7 @@ def test_two_robots_are_told_apart(world, ros):
 
 def test_a_parameter_file_for_a_node_of_another_name_is_told(world, tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("localizer_node:\n  ros__parameters:\n    path_poses: 7\n")
+    file.write_text("localizer_node:\n  ros__parameters:\n    map_cloud_points: 7\n")
     given = [*ros_parameters(map_path=world / "walls.lhmap"), "--params-file", file]
     with Process("-m", "lhmap_loc_ros.nodes.localizer_node", *given, "-r", "__ns:=/robot1") as node:
         code, _, err = node.end(None, 60)
@@ -254,10 +254,9 @@ def test_the_networks_themselves_run_in_the_node(world, ros, tmp_path, monkeypat
     export_flow(FlowNet().eval(), tmp_path, "flow", 160, 64, {})
     monkeypatch.setenv("LHMAP_MODELS", str(tmp_path))
     status = ros.collect(DiagnosticArray, "status")
-    # one pass each: with more, networks that know nothing walk out of the map
-    passes = {f"refiner.{name}_passes": 1 for name in ("coarse", "fine", "near")}
-    arguments = ros_parameters(map_path=world / "walls.lhmap", **near_start(), **passes)
-    node = Process("-m", "lhmap_loc_ros.nodes.localizer_node", *arguments, *TOPICS)
+    # an iteration each: with more, networks that know nothing walk out of the map
+    arguments = ros_parameters(map_path=world / "walls.lhmap", **near_start(), **{"refiner.max_iterations": 1})
+    node = Process(Path(__file__).with_name("localizer_of_one_iteration.py"), *arguments, *TOPICS)
     with node, player(world, "--loop"):
         assert wait_until(lambda: len(status) > 9, 120)
         assert node.end(seconds=30)[0] == 0

@@ -56,7 +56,6 @@ def test_a_threshold_changes_while_it_runs_and_an_impossible_one_does_not(runnin
     assert values["accepted"] == "0"
     assert set_parameter(ros, "tracker.measurement.min_inlier_ratio", 0.25).successful
     assert "range" in set_parameter(ros, "tracker.measurement.min_inlier_ratio", 3.0).reason
-    assert "sideways" in set_parameter(ros, "tracker.coarse", "sideways").reason
 
 
 def test_reinitialize_starts_anew_from_what_is_known(running):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import rclpy
@@ -14,6 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_dict_from_yaml_file, parameter_value_to_python
 
 from lhmap_loc_ros import live
+from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.live import Plan
 from lhmap_loc_ros.localization.inputs import BagInputs
@@ -21,9 +23,18 @@ from lhmap_loc_ros.localization.offline import LocalizeConfig
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
 from lhmap_loc_ros.nodes.parameter_files import check_files
-from lhmap_loc_ros.nodes.parameters import Parameters, declare
+from lhmap_loc_ros.nodes.parameters import Parameters, declare, fields_of
 
 CONFIG = Path(__file__).parents[2] / "config"
+WITHOUT_UNIT = {
+    "tracker.measurement.covariance_scale", "tracker.measurement.unconfirmed_scale",
+    "tracker.measurement.gate_probability", "tracker.measurement.min_inlier_ratio",
+    "tracker.measurement.reconverge_inliers", "tracker.states.degraded_inlier_ratio",
+    "tracker.states.degraded_inlier_share", "tracker.states.degraded_innovation", "relocalize.min_inlier_ratio",
+    "relocalize.margin",
+}  # fmt: skip
+"""Factors and shares."""
+OF_OTHERS = ("tracker.measurement.", "tracker.states.", "relocalize.")
 
 
 @pytest.fixture
@@ -59,12 +70,13 @@ def test_values_reach_their_part(read):
         LocalizerConfig,
         map_path="m",
         initial_pose__x=12,
-        tracker__crop_radius_m=40,
+        tracker__motion__translation_per_metre=0.2,
         tracker__states__confirmations=5,
         refiner__threads=1,
     )
     assert (config.initial_pose.x, config.initial_pose.z) == (12.0, None)
-    assert (config.tracker.crop_radius_m, config.tracker.states.confirmations, config.refiner.threads) == (40.0, 5, 1)
+    tracker = config.tracker
+    assert (tracker.motion.translation_per_metre, tracker.states.confirmations, config.refiner.threads) == (0.2, 5, 1)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +84,11 @@ def test_values_reach_their_part(read):
     [
         ({}, "map_path"),
         ({"map_path": "m", "tf_child": "sideways"}, "tf_child.*sideways"),
-        ({"map_path": "m", "tracker__crop_radius_m": -1.0}, "tracker.crop_radius_m"),
+        ({"map_path": "m", "tracker__motion__translation_per_metre": -1.0}, "tracker.motion.translation_per_metre"),
         ({"map_path": "m", "camera_in_base": [1.0, 2.0]}, "camera_in_base"),
         ({"map_path": "m", "camera_in_base": [0.0] * 7}, "camera_in_base.*norm zero"),
-        ({"map_path": "m", "refiner__settled_m": float("inf")}, "refiner.settled_m"),
-        ({"map_path": "m", "tracker__crop_radius": 1.0}, "no such parameter: tracker.crop_radius"),
+        ({"map_path": "m", "initial_sigma_m": float("inf")}, "initial_sigma_m"),
+        ({"map_path": "m", "tracker__motion__noise": 1.0}, "no such parameter: tracker.motion.noise"),
     ],
 )
 def test_what_is_missing_impossible_or_misspelt_is_named(read, values, words):
@@ -103,25 +115,24 @@ def sealed(ros):
     """A node whose tracking may be changed, its parameters, and the configurations that came of it."""
     node = Node("sealed", context=ros.context, parameter_overrides=[Parameter("map_path", value="m")])
     parameters, seen = Parameters(node, LocalizerConfig, "node"), []
-    parameters.seal(("tracker.",), seen.append)
+    parameters.seal(("tracker.", "initial_sigma"), seen.append)
     yield node, parameters, seen
     node.destroy_node()
 
 
 def test_a_live_parameter_changes_and_the_whole_configuration_comes(sealed):
     node, parameters, seen = sealed
-    (result,) = node.set_parameters([Parameter("tracker.crop_radius_m", value=45)])
+    (result,) = node.set_parameters([Parameter("initial_sigma_m", value=4)])
     assert result.successful and seen == [parameters.read()]
-    assert seen[0].tracker.crop_radius_m == 45.0 and seen[0].map_path == "m"
+    assert seen[0].initial_sigma_m == 4.0 and seen[0].map_path == "m"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("map_path", "other", "map_path: read when the node is configured"),
-        ("tracker.crop_radius_m", "far", "crop_radius_m.*far"),
-        ("tracker.crop_radius_m", 1e9, "range"),
-        ("tracker.coarse", "sometimes", "coarse.*sometimes"),
+        ("initial_sigma_m", "far", "initial_sigma_m.*far"),
+        ("tracker.motion.translation_per_metre", 1e9, "range"),
     ],
 )
 def test_a_change_that_is_refused_says_why_and_changes_nothing(sealed, name, value, words):
@@ -174,7 +185,7 @@ def dumped(node, path):
     "given",
     [
         ["map_path:=m"],
-        ["map_path:=m", "initial_pose.z:=2.5", "refiner.restarts_m:=[]", "refiner.splat_m:=0.1", "cameras:=['a','b']"],
+        ["map_path:=m", "initial_pose.z:=2.5", "refiner.threads:=2", "cameras:=['a','b']"],
         ["map_path:=m", "camera_in_base:=[1.0,0.0,1.5,0.0,0.0,0.0,1.0]"],
     ],
 )
@@ -199,11 +210,52 @@ def test_a_builders_dump_starts_the_same_builder(started, tmp_path):
     assert again.read() == parameters.read()
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("refiner.near_passes", "refiner.near_passes is now refiner.max_iterations$"),
+        ("tracker.crop_radius_m", "tracker.crop_radius_m is no setting any more, measurement decided it: 60 m"),
+        ("path_poses", "path_poses is no setting any more"),
+    ],
+)
+def test_a_parameter_of_an_earlier_version_is_refused_with_what_became_of_it(read, name, words):
+    with pytest.raises(ConfigError, match=words) as refused:
+        read(LocalizerConfig, map_path="m", **{name.replace(".", "__"): 1})
+    assert "\n" not in str(refused.value) and "no such" not in str(refused.value)
+
+
+def test_a_setting_of_an_earlier_version_in_a_file_of_settings_is_refused_alike():
+    with pytest.raises(ConfigError, match="mine.yaml: refiner.near_passes: is now refiner.max_iterations$"):
+        validate(LocalizeConfig, {"refiner": {"near_passes": 3}}, "mine.yaml")
+
+
+def test_every_description_stands_by_itself():
+    """Not empty, no reference to the one before it, and of a quantity the unit at its end."""
+    for name, field in fields_of(LocalizerConfig):
+        if name.startswith(OF_OTHERS):
+            continue
+        text = field.description or ""
+        assert len(text) > 20, name
+        assert not re.match(r"(and|as|the same|further)\b", text), (name, text)
+        kinds = {field.annotation, *get_args(field.annotation)}
+        if float in kinds and name not in WITHOUT_UNIT:
+            assert re.search(r" \[\S.*\]$", text), (name, text)
+
+
+def test_the_parameter_file_shows_parameters_that_exist():
+    """Those in comments too."""
+    known = {name for name, _ in fields_of(LocalizerConfig)}
+    parts = {name.split(".")[0] for name in known}
+    lines = (CONFIG / "localizer.param.yaml").read_text().split("ros__parameters:")[1].splitlines()
+    shown = {m[1] for line in lines if (m := re.match(r" {4}(?:# )?([a-z][\w.]*): ", line))}
+    assert shown - known <= {"initial_pose"} & parts and len(shown) > 25
+
+
 def test_descriptors_tell_range_and_meaning(sealed):
     node, *_ = sealed
-    radius = node.describe_parameter("tracker.crop_radius_m")
-    assert "map" in radius.description and radius.floating_point_range[0].to_value == 1000.0
-    assert radius.floating_point_range[0].from_value == pytest.approx(1.0)
+    noise = node.describe_parameter("tracker.motion.translation_per_metre")
+    assert "odometry" in noise.description and noise.floating_point_range[0].to_value == 1.0
+    assert 0 < noise.floating_point_range[0].from_value < 1e-300
     confirmations = node.describe_parameter("tracker.states.confirmations").integer_range[0]
     assert (confirmations.from_value, confirmations.to_value) == (1, 100)
     assert not node.describe_parameter("map_path").floating_point_range

@@ -13,7 +13,6 @@ from ...geometry import inverse, se3_log
 from ...lhmap import LHMap
 from ...localization.refine import RefineMode, Refiner
 from ...localization.submap_cache import SubmapCache
-from ...localization.tracker import TrackerConfig
 from .drive import MIN_IMAGES, Drive
 from .estimate import RotationEstimate, block_resamples, turn
 
@@ -35,7 +34,7 @@ class MatchResult:
 
 
 def by_matches(drive: Drive, lhmap: LHMap, refiner: Refiner, report=None) -> MatchResult:
-    """The rotation that explains the matches of all images at once; `refiner` makes one pass from a near start.
+    """The rotation that explains the matches of all images at once; `refiner` makes one iteration from a near start.
 
     Every round draws the map where the rotation found so far puts the camera, so that in the end matches are short and
     favour no direction. Positions are held to the poses: an image that may choose its own trades rotation for it, and
@@ -63,12 +62,11 @@ def by_matches(drive: Drive, lhmap: LHMap, refiner: Refiner, report=None) -> Mat
 
 
 def _round(drive: Drive, lhmap: LHMap, refiner: Refiner, found, done: int, report):
-    """Numbers (N) of the images that matched, their errors (N, 6) and covariances (N, 6, 6), after one pass each."""
-    submaps, radius = SubmapCache(lhmap), TrackerConfig().crop_radius_m
-    rows = []
+    """Numbers (N) of the images that matched, their errors (N, 6) and covariances (N, 6, 6), of an iteration each."""
+    submaps, rows = SubmapCache(lhmap, reuse_m=5.0), []
     for number, image in enumerate(drive.images):
         start = drive.T_map_camera(image) @ turn(found)
-        submap, _ = submaps.get(start[:3, 3], radius, 5.0)
+        submap, _ = submaps.get(start[:3, 3])
         result = refiner.refine(image.image, drive.camera, submap, start, RefineMode.TRACK)
         if result.succeeded and result.inlier_ratio >= MIN_INLIERS:
             rows.append((number, se3_log(inverse(start) @ result.T_map_camera), result.covariance))

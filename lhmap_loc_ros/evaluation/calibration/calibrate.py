@@ -67,7 +67,7 @@ def calibrate(
     needed, too few images with poses, and images that do not match the map.
     """
     drive = read_drive(bag, lhmap, poses, inputs, report)
-    refiner = refiner or Refiner((config or RefinerConfig()).model_copy(update={"near_passes": 1}))
+    refiner = refiner or Refiner((config or RefinerConfig()).model_copy(update={"max_iterations": 1}))
     matches = by_matches(drive, lhmap, refiner, report)
     return Calibration(drive, matches.rotation, by_information(drive, lhmap, report), time_offset(drive, matches))
 
