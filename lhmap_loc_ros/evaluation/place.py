@@ -16,7 +16,7 @@ import numpy as np
 from ..datasets.bag import BagReader
 from ..datasets.frames import frame_numbers
 from ..errors import InputError
-from ..geometry import pose_error
+from ..geometry import front_view, pose_error
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, images, read_odometry, read_setup
@@ -132,19 +132,21 @@ def _trials(bag, lhmap, finder: PlaceFinder, plain, frames, inputs, report, trut
 def _begun(number: int, image, camera, finder: PlaceFinder, plain, truth) -> Trial:
     """A trial that has seen nothing yet."""
     descriptor = finder.descriptor(image, camera)
-    candidates = _errors(finder.database, descriptor, camera, truth)
+    candidates = candidate_errors(finder.database, descriptor, camera, truth)
     others = None
     if plain is not None:
-        others = _errors(plain, PlainDescriber().image(image, camera.camera, camera.T_base_camera), camera, truth)
+        front, view = camera.front, front_view(image, camera.camera)
+        descriptor = PlainDescriber().image(view.image, front.camera, front.T_base_camera)
+        others = candidate_errors(plain, descriptor, camera, truth)
     return Trial(number, candidates, others, StartSearch(finder))
 
 
-def _errors(database: PlaceDatabase, descriptor: np.ndarray, camera: PosedCamera, truth) -> np.ndarray:
+def candidate_errors(database: PlaceDatabase, descriptor: np.ndarray, camera: PosedCamera, truth) -> np.ndarray:
     """Distances [m] in the plane and turns [deg] (N, 2) of the best candidates from the truth."""
     peaks = database.peaks(database.scores(descriptor), max(RANKS))
     if truth is None:
         return np.full((len(peaks), 2), np.nan)
-    poses = np.array([database.base_pose(peak, camera.T_base_camera) for peak in peaks])
+    poses = np.array([database.base_pose(peak, camera.front.T_base_camera) for peak in peaks])
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0]) - np.arctan2(truth[1, 0], truth[0, 0])
     metres = np.linalg.norm(poses[:, :2, 3] - truth[:2, 3], axis=1)
     return np.column_stack([metres, np.degrees(np.abs(wrapped(yaw)))])

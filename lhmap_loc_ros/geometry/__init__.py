@@ -16,7 +16,7 @@ from .pose import (
     transform,
 )
 from .projection import MAX_REACH, NO_POINT, YIELD_M, YIELD_SHARE, may_be_seen, project, z_buffer
-from .rig import Images, PosedImage, Rig, front_view, joined, joined_images, posed_images
+from .rig import Images, PosedImage, Rig, front_index, front_view, joined, joined_images, posed_images
 
 __all__ = [
     "MAX_REACH",
@@ -31,6 +31,7 @@ __all__ = [
     "Rig",
     "distance_along",
     "from_quaternion",
+    "front_index",
     "front_view",
     "interpolate",
     "inverse",

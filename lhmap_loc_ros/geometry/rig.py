@@ -57,9 +57,16 @@ def posed_images(image: Images, camera: Camera | Rig) -> tuple[PosedImage, ...]:
     return tuple(map(PosedImage, image, camera.cameras, camera.T_rig_camera))
 
 
+def front_index(camera: Camera | Rig) -> int:
+    """Which camera of a rig looks along its axis most nearly; 0 of a camera alone."""
+    if isinstance(camera, Camera):
+        return 0
+    return max(range(len(camera.cameras)), key=lambda k: camera.T_rig_camera[k][2, 2])
+
+
 def front_view(image: Images, camera: Camera | Rig) -> PosedImage:
     """The image that looks along the axis of the rig most nearly, for what takes but one."""
-    return max(posed_images(image, camera), key=lambda view: view.T_rig_camera[2, 2])
+    return posed_images(image, camera)[front_index(camera)]
 
 
 def joined(parts: Sequence[tuple[Camera | Rig, np.ndarray]]) -> tuple[Camera | Rig, np.ndarray]:

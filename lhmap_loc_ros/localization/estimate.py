@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Camera, Rig
+from ..geometry import Camera, Rig, front_index
 from .states import Search, TrackState
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ class PosedCamera:
     def __post_init__(self):
         if np.shape(self.T_base_camera) != (4, 4) or not np.isfinite(self.T_base_camera).all():
             raise InputError("the pose of the camera in base_link is not finite, (4, 4)")
+
+    @property
+    def front(self) -> PosedCamera:
+        """The camera alone that looks along the axis of a rig most nearly: whose image `front_view` gives."""
+        if isinstance(self.camera, Camera):
+            return self
+        k = front_index(self.camera)
+        return PosedCamera(self.camera.cameras[k], self.T_base_camera @ self.camera.T_rig_camera[k])
 
 
 @dataclass(frozen=True)

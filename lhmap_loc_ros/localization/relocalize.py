@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding the place again: candidates in, a verified pose out.
 
-Whoever knows places by their looks implements `Relocalizer`; what it proposes is believed only after the refiner has
+A method of recognising places implements `Relocalizer`; what it proposes is believed only after the refiner has
 compared the image with the map there, and found it to fit there and nowhere else. Wrong places fit by chance, each from
 one start: a right one is where several starts lead.
 """

@@ -7,14 +7,13 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..localization.stamp_sets import MAX_MISSED, PATIENCE_S, SAME_NS
+from ..localization.stamp_sets import StampSet, StampSets
 
-LATE_NS = 1_000_000_000
-"""An image older than the one that waits by less comes late; by more, the clock may have gone back."""
 SILENT_S = 0.5
 """Odometry that has not come for so long, on the steady clock, is not waited for."""
 
@@ -37,11 +36,11 @@ class Frame:
 class Mailbox:
     """Callbacks put, one worker takes. Images not taken in time are dropped and counted; odometry is kept for long."""
 
-    def __init__(self):
+    def __init__(self, cameras: Sequence[str] = ("",)):
+        """The names of all cameras that send images."""
         self._changed = threading.Condition()
-        self._frames: dict[str, Frame] = {}
-        self._last_ns: dict[str, int] = {}  # of each camera that sent an image
-        self._missed: dict[str, int] = {}  # of those that took images together with another: how often not, since
+        self._sets: StampSets[Frame] = StampSets(cameras)
+        self._waiting: list[dict[str, Frame]] = []  # complete sets, in the order to take them, by camera
         self._odometry: deque[tuple[int, np.ndarray]] = deque(maxlen=10_000)
         self._odometry_ns, self._odometry_came = -1, -math.inf
         self._behind: tuple[int, float] | None = None  # an image that odometry did not reach: stamp, asked at
@@ -52,28 +51,30 @@ class Mailbox:
         self.received = 0
         """Images that came."""
         self.dropped = 0
-        """Images that no worker took: a newer one came before, or nobody wanted them any more."""
+        """Images that no worker took: a newer one came before, they came late, or nobody wanted them any more."""
 
     def put_image(self, frame: Frame) -> None:
-        """Replaces the waiting image of the same camera, unless that is the newer one."""
+        """An image; with those of the same moment it takes the place of older ones of the same cameras."""
         with self._changed:
             self.received += 1
             self.came = frame.arrived
-            waiting = self._frames.get(frame.camera)
-            self.dropped += waiting is not None
-            if waiting is None or not 0 <= waiting.stamp_ns - frame.stamp_ns < LATE_NS:
-                self._frames[frame.camera] = frame
-            for other, stamp_ns in self._last_ns.items():
-                if other != frame.camera and abs(stamp_ns - frame.stamp_ns) <= SAME_NS:
-                    self._missed[frame.camera] = self._missed[other] = 0
-            self._last_ns[frame.camera] = frame.stamp_ns
+            late = self._sets.late
+            self._keep(self._sets.put(frame.camera, frame.stamp_ns, frame, frame.arrived))
+            self.dropped += self._sets.late - late
             self._changed.notify_all()
+
+    def _keep(self, sets: list[StampSet[Frame]]) -> None:
+        for _, frames in sets:
+            older = [waiting for waiting in self._waiting if waiting.keys() <= frames.keys()]
+            self._waiting = [waiting for waiting in self._waiting if waiting not in older] + [frames]
+            self.dropped += sum(map(len, older))
 
     def drop_images(self) -> None:
         """Lets go of the images that wait."""
         with self._changed:
-            self.dropped += len(self._frames)
-            self._frames.clear()
+            waiting = [*self._waiting, *(frames for _, frames in self._sets.flush())]
+            self.dropped += sum(map(len, waiting))
+            self._waiting = []
 
     def put_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """Queues a pose (4, 4) of base_link in the odometry frame."""
@@ -85,41 +86,18 @@ class Mailbox:
             self._changed.notify_all()
 
     def take_images(self) -> list[Frame]:
-        """Waits for an image, of several cameras the one that was taken first; none once closed.
+        """Waits for an image, and for those that other cameras took at the same moment, see `StampSets`.
 
-        With it come those that other cameras took at the same moment. A camera that does so as a rule is waited for,
-        `PATIENCE_S` at most; one that has missed some sets is not, until it comes again.
+        In the order of the cameras; none once closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._closed)
-            self._changed.wait_for(lambda: self._closed or not self._is_incomplete(), timeout=PATIENCE_S)
-            if self._closed:
-                return []
-            taken = self._of_one_moment()
-            for camera in self._missed:
-                if camera not in taken:
-                    self._missed[camera] += 1
-            for camera in taken:
-                del self._frames[camera]
-            return list(taken.values())
-
-    def _of_one_moment(self) -> dict[str, Frame]:
-        """The waiting images that belong to the one that was taken first, by camera."""
-        if not self._frames:
-            return {}
-        first_ns = min(frame.stamp_ns for frame in self._frames.values())
-        return {c: frame for c, frame in sorted(self._frames.items()) if frame.stamp_ns <= first_ns + SAME_NS}
-
-    def _is_incomplete(self) -> bool:
-        """Whether an image of another camera, of the same moment, may be on its way."""
-        found = self._of_one_moment()
-        if not found or not found.keys() & self._missed.keys():
-            return not found
-        stamp_ns = min(frame.stamp_ns for frame in found.values())
-        return any(
-            missed < MAX_MISSED and camera not in found and self._last_ns[camera] < stamp_ns - SAME_NS
-            for camera, missed in self._missed.items()
-        )
+            while not self._closed:
+                self._keep(self._sets.overdue(time.monotonic()))
+                if self._waiting:
+                    return list(self._waiting.pop(0).values())
+                deadline_s = self._sets.deadline_s
+                self._changed.wait(None if deadline_s is None else max(deadline_s - time.monotonic(), 0.0))
+            return []
 
     def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
         """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.

@@ -104,7 +104,7 @@ class Session:
         names = config.cameras or ("",)
         self._topics = [node.resolve_topic_name(image_topic(config, name)) for name in names]
         self.health = Health(self._no_image())
-        self._mailbox, self._active = Mailbox(), threading.Event()
+        self._mailbox, self._active = Mailbox(names), threading.Event()
         self._waiting_since = math.inf
         self._next_start = NextStart()
         self._fix: tuple[int, np.ndarray, float | None] | None = None

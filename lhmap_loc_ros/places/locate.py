@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Camera, front_view, inverse, make_pose, pose_error
+from ..geometry import front_view, inverse, pose_error
 from ..localization.relocalize import PoseHypothesis
 from .database import Heading, Peak, PlaceDatabase, Region, between_headings, has_places
 from .describer import Describer
@@ -33,8 +33,6 @@ AGREE = 1.0, 4.0
 BETWEEN_M = 1.0
 """Images nearer to each other are no two witnesses: they see the same."""
 CROP_RADIUS_M = 60.0
-START_COVARIANCE = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
-"""Of a pose whose place is only recognised."""
 
 
 def check_places(lhmap: LHMap) -> None:
@@ -57,8 +55,8 @@ class PlaceFinder:
 
     def descriptor(self, image: np.ndarray, camera: PosedCamera) -> np.ndarray:
         """That of an undistorted image (H, W, 3) uint8 RGB."""
-        view = front_view(image, camera.camera)
-        return self._describer.image(view.image, view.camera, camera.T_base_camera @ view.T_rig_camera)
+        front, view = camera.front, front_view(image, camera.camera)
+        return self._describer.image(view.image, front.camera, front.T_base_camera)
 
     def candidates(
         self, image: np.ndarray, camera: PosedCamera, count: int = CANDIDATES,
@@ -84,7 +82,7 @@ class PlaceFinder:
         return verdict.place if verdict is not None and ALONE.met_by(verdict) else None
 
 
-class PlaceSearch:
+class SequencePlaceFinder:
     """Localizes a robot that does not know where it is, image by image, with what odometry says between them.
 
     Images vote over the same hypotheses, carried on by odometry; what one image does not say, two that agree may.
@@ -120,7 +118,7 @@ class PlaceSearch:
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
         finder = self._finder
         self._votes.add(
-            finder.database.scores(finder.descriptor(image, camera), region), odometry, front_pose(camera)
+            finder.database.scores(finder.descriptor(image, camera), region), odometry, camera.front.T_base_camera
         )
         verdict = finder.verifier.best(image, camera, self._candidates(odometry), should_continue)
         if verdict is None:
@@ -148,37 +146,6 @@ class PlaceSearch:
         return bool(same) and sum(same) > len(same) / 2
 
 
-class PlaceRelocalizer:
-    """Proposes places by their looks, see `localization.relocalize.Relocalizer`."""
-
-    PLACES, STEPS = 8, (-0.5, 0.0, 0.5)
-    """So many places, each with poses so many spacings on along its viewing direction: one alone is not believed."""
-
-    def __init__(self, finder: PlaceFinder, T_base_camera: np.ndarray):
-        self._finder, self._T_base_camera = finder, T_base_camera
-        self.region: Region | None = None
-        """Where the robot may be; None: anywhere in the map."""
-
-    def candidates(self, image: np.ndarray, camera: Camera) -> list[PoseHypothesis]:
-        """See `Relocalizer`."""
-        from ..localization.estimate import PosedCamera
-
-        posed, out = PosedCamera(camera, self._T_base_camera), []
-        for pose in self._finder.candidates(image, posed, self.PLACES, self.region):
-            ahead = pose[:3, :3] @ self._T_base_camera[:3, 2]
-            for step in self.STEPS:
-                shift = step * self._finder.database.spacing_m * ahead
-                out.append(PoseHypothesis(make_pose(pose[:3, :3], pose[:3, 3] + shift), START_COVARIANCE))
-        return out
-
-
-def front_pose(camera: PosedCamera) -> np.ndarray:
-    """The pose (4, 4) in base_link of the camera, or of that of a rig, which `PlaceFinder.descriptor` describes."""
-    if isinstance(camera.camera, Camera):
-        return camera.T_base_camera
-    return camera.T_base_camera @ max(camera.camera.T_rig_camera, key=lambda T: T[2, 2])
-
-
 def start_pose(database: PlaceDatabase, scores: np.ndarray, peak: Peak, camera: PosedCamera) -> np.ndarray:
     """Pose (4, 4) T_map_base to refine from at a peak of scores (P, H): between headings where the scores say so."""
-    return database.base_pose(peak, front_pose(camera), between_headings(scores[peak.place], peak.heading))
+    return database.base_pose(peak, camera.front.T_base_camera, between_headings(scores[peak.place], peak.heading))

@@ -13,7 +13,7 @@ from ..geometry import inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis
 from .database import Region
-from .locate import BETWEEN_M, PlaceFinder, PlaceSearch, check_places
+from .locate import BETWEEN_M, PlaceFinder, SequencePlaceFinder, check_places
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -31,7 +31,7 @@ class StartSearch:
     """Hears of images until one says where the robot is; those that show nothing new are passed over."""
 
     def __init__(self, finder: PlaceFinder):
-        self._search = PlaceSearch(finder)
+        self._search = SequencePlaceFinder(finder)
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
 
@@ -57,7 +57,7 @@ class StartSearch:
         self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool] = lambda: True, region: Region | None = None,
     ) -> PoseHypothesis | None:  # fmt: skip
-        """What to start from at this image; None as long as nobody knows. See `PlaceSearch.process_image`."""
+        """What to start from at this image; None as long as nobody knows. See `SequencePlaceFinder.process_image`."""
         if not self._is_new(stamp_ns, T_odom_base):
             return None
         self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 
 from lhmap_loc_ros.errors import InputError
-from lhmap_loc_ros.evaluation.place import Trial, chance, figures, recalls, rows
+from lhmap_loc_ros.evaluation.place import Trial, candidate_errors, chance, figures, recalls, rows
 from lhmap_loc_ros.evaluation.place_baseline import PlainDescriber
-from lhmap_loc_ros.geometry import Camera, make_pose
+from lhmap_loc_ros.geometry import Camera, Rig, make_pose, perturb
 from lhmap_loc_ros.lhmap import MapPoints
+from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.places.codes import Quantizer
 from lhmap_loc_ros.places.database import PlaceDatabase
+
+OPTICAL = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]])
 
 
 def trial(candidates=((1.0, 5.0),), images=1, errors=None, seconds=(1.0,)):
@@ -57,6 +60,17 @@ def test_chance_is_that_of_views_drawn_at_random(database):
     assert found["recall_at_5_20m"] == pytest.approx(1 - (1 - 4 / 30 / 4) ** 5)
 
 
+def test_candidates_of_a_rig_are_judged_by_the_camera_that_was_compared(database):
+    camera, T_base_rig = Camera(64, 48, 50.0, 50.0, 31.5, 23.5), make_pose(OPTICAL, (1.0, 0.0, 1.6))
+    aside, ahead = (perturb(np.eye(4), (0, 0, 0), (0, yaw, 0)) for yaw in (70, 30))
+    rig = PosedCamera(Rig((camera, camera), (aside, ahead)), T_base_rig)
+    alone = PosedCamera(camera, T_base_rig @ ahead)
+    descriptor, truth = np.ones(64, np.float32) / 8, make_pose(np.eye(3), (150.0, 0.0, 0.0))
+    of_rig, of_one = (candidate_errors(database, descriptor, camera, truth) for camera in (rig, alone))
+    np.testing.assert_allclose(of_rig, of_one)
+    assert rig.front.camera is camera and alone.front is alone
+
+
 def test_without_images_there_are_no_figures(database):
     with pytest.raises(InputError, match="no image"):
         figures([], [trial()], database, plain=False)
@@ -68,8 +82,7 @@ def test_the_baseline_knows_its_own_pictures_again():
     xyz = np.column_stack([np.full(60_000, 10.0), random.uniform(-12, 12, 60_000), random.uniform(0, 6, 60_000)])
     bright = (np.sin(xyz[:, 1]) + np.sin(0.37 * xyz[:, 1]) > 0).astype(np.float32)
     points = MapPoints(xyz, bright, bright, np.zeros(3))
-    optical = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]])
-    poses = np.array([make_pose(optical, (0.0, y, 1.6)) for y in (-4.0, 0.0, 4.0)])
+    poses = np.array([make_pose(OPTICAL, (0.0, y, 1.6)) for y in (-4.0, 0.0, 4.0)])
     views = PlainDescriber().views(points, poses)
     from lhmap_loc_ros.places.views import PLACE_CAMERA, map_view
 

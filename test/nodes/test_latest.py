@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from lhmap_loc_ros.localization import stamp_sets
 from lhmap_loc_ros.nodes import latest
 from lhmap_loc_ros.nodes.latest import Frame, Mailbox
 
@@ -18,12 +19,12 @@ def image(stamp_ns, camera=""):
 
 
 def test_the_newest_image_of_each_camera_is_taken_and_the_others_are_counted():
-    mailbox = Mailbox()
-    for ms, camera in ((10, "left"), (20, "right"), (30, "left"), (50, "left")):
+    mailbox = Mailbox(("left", "right"))
+    for ms, camera in ((10, "left"), (20, "right"), (30, "left"), (50, "left"), (60, "right")):
         mailbox.put_image(image(ms * MS, camera))
     taken = [*mailbox.take_images(), *mailbox.take_images()]
-    assert [(frame.stamp_ns, frame.camera) for frame in taken] == [(20 * MS, "right"), (50 * MS, "left")]
-    assert (mailbox.received, mailbox.dropped) == (4, 2)
+    assert [(frame.stamp_ns, frame.camera) for frame in taken] == [(50 * MS, "left"), (60 * MS, "right")]
+    assert (mailbox.received, mailbox.dropped) == (5, 3)
 
 
 def cameras_of(frames):
@@ -31,7 +32,7 @@ def cameras_of(frames):
 
 
 def test_images_of_one_moment_are_taken_together():
-    mailbox = Mailbox()
+    mailbox = Mailbox(("left", "right", "back"))
     for camera, ms in (("left", 100), ("right", 102), ("back", 130)):
         mailbox.put_image(image(ms * MS, camera))
     assert cameras_of(mailbox.take_images()) == ["left", "right"]
@@ -39,8 +40,8 @@ def test_images_of_one_moment_are_taken_together():
 
 
 def test_a_camera_that_takes_its_images_with_another_is_waited_for_until_it_has_missed_some(monkeypatch):
-    monkeypatch.setattr(latest, "PATIENCE_S", 5.0)
-    mailbox = Mailbox()
+    monkeypatch.setattr(stamp_sets, "PATIENCE_S", 5.0)
+    mailbox = Mailbox(("left", "right"))
     for camera in ("left", "right"):
         mailbox.put_image(image(100 * MS, camera))
     assert len(mailbox.take_images()) == 2
@@ -49,24 +50,33 @@ def test_a_camera_that_takes_its_images_with_another_is_waited_for_until_it_has_
     later.start()
     assert cameras_of(mailbox.take_images()) == ["left", "right"]
     # the right one falls silent
-    monkeypatch.setattr(latest, "PATIENCE_S", 0.05)
-    for k in range(latest.MAX_MISSED):
+    monkeypatch.setattr(stamp_sets, "PATIENCE_S", 0.05)
+    for k in range(stamp_sets.MAX_MISSED):
         mailbox.put_image(image((300 + 100 * k) * MS, "left"))
         assert cameras_of(mailbox.take_images()) == ["left"]
-    monkeypatch.setattr(latest, "PATIENCE_S", 30.0)
+    monkeypatch.setattr(stamp_sets, "PATIENCE_S", 30.0)
     mailbox.put_image(image(900 * MS, "left"))
     began = time.monotonic()
     assert cameras_of(mailbox.take_images()) == ["left"] and time.monotonic() < began + 10
     # and comes again
-    mailbox.put_image(image(1000 * MS, "left"))
-    mailbox.put_image(image(1000 * MS, "right"))
+    for ms, camera in ((1000, "left"), (1001, "right"), (1100, "left"), (1101, "right")):
+        mailbox.put_image(image(ms * MS, camera))
+    assert cameras_of(mailbox.take_images()) == ["left", "right"]
+
+
+def test_a_camera_whose_images_take_longer_is_not_left_behind_while_the_worker_is_busy(monkeypatch):
+    monkeypatch.setattr(stamp_sets, "PATIENCE_S", 0.0)
+    mailbox = Mailbox(("left", "right"))
+    mailbox.put_image(image(100 * MS, "left"))
+    mailbox.put_image(image(100 * MS, "right"))
     assert len(mailbox.take_images()) == 2
 
 
 def test_cameras_that_are_not_synchronised_do_not_wait_for_each_other(monkeypatch):
-    monkeypatch.setattr(latest, "PATIENCE_S", 30.0)
-    mailbox, began = Mailbox(), time.monotonic()
+    mailbox, began = Mailbox(("left", "right")), time.monotonic()
     for k in range(4):
+        # until it knows how often each of them comes
+        monkeypatch.setattr(stamp_sets, "PATIENCE_S", 0.05 if k < 2 else 30.0)
         mailbox.put_image(image((100 * k) * MS, "left"))
         assert cameras_of(mailbox.take_images()) == ["left"]
         mailbox.put_image(image((100 * k + 50) * MS, "right"))
@@ -75,13 +85,13 @@ def test_cameras_that_are_not_synchronised_do_not_wait_for_each_other(monkeypatc
 
 
 def test_dropped_images_are_counted_and_never_taken():
-    mailbox = Mailbox()
-    mailbox.put_image(image(1, "left"))
-    mailbox.put_image(image(2, "right"))
+    mailbox = Mailbox(("left", "right"))
+    for stamp_ns, camera in ((1 * MS, "left"), (2 * MS, "right"), (100 * MS, "left")):
+        mailbox.put_image(image(stamp_ns, camera))
     mailbox.drop_images()
-    assert (mailbox.received, mailbox.dropped) == (2, 2)
-    mailbox.put_image(image(3, "left"))
-    assert mailbox.take_images()[0].stamp_ns == 3
+    assert (mailbox.received, mailbox.dropped) == (3, 3)
+    mailbox.put_image(image(200 * MS, "left"))
+    assert mailbox.take_images()[0].stamp_ns == 200 * MS
 
 
 def test_odometry_is_waited_for_up_to_the_image_and_never_dropped():

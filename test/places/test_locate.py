@@ -18,10 +18,9 @@ from known_places import (
 from lhmap_loc_ros.errors import InputError, MapFormatError, ModelError
 from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap
-from lhmap_loc_ros.localization.relocalize import MAX_CANDIDATES, RelocalizeConfig, find_place
 from lhmap_loc_ros.places.build import add_places
 from lhmap_loc_ros.places.database import Heading, Region
-from lhmap_loc_ros.places.locate import CANDIDATES, PlaceFinder, PlaceRelocalizer, PlaceSearch
+from lhmap_loc_ros.places.locate import CANDIDATES, PlaceFinder, SequencePlaceFinder
 from lhmap_loc_ros.places.verify import FINISHED
 
 
@@ -125,23 +124,23 @@ def drive(search, xs, odometry=True, side=0.0):
 
 
 def test_what_one_image_does_not_say_two_that_agree_do(streets):
-    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.25)))
+    search = SequencePlaceFinder(finder_in(streets, KnowingRefiner(ratio=0.25)))
     (first, _), (found, truth) = drive(search, (50.0, 56.0))
     assert first is None and pose_error(found.T_map_base, truth) == pytest.approx((0, 0), abs=1e-5)
 
 
 def test_the_same_view_again_is_no_second_witness(streets):
-    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.25)))
+    search = SequencePlaceFinder(finder_in(streets, KnowingRefiner(ratio=0.25)))
     assert [found for found, _ in drive(search, (50.0, 50.1, 50.2))] == [None] * 3
 
 
 def test_without_odometry_images_do_not_confirm_each_other(streets):
-    search = PlaceSearch(finder_in(streets, KnowingRefiner(ratio=0.25)))
+    search = SequencePlaceFinder(finder_in(streets, KnowingRefiner(ratio=0.25)))
     assert [found for found, _ in drive(search, (50.0, 56.0, 62.0), odometry=False)] == [None] * 3
 
 
 def test_images_of_nowhere_are_never_believed_however_many(streets):
-    search = PlaceSearch(finder_in(streets))
+    search = SequencePlaceFinder(finder_in(streets))
     for x in range(0, 60, 5):
         assert search.process_image(NOWHERE, MOUNTED, make_pose(np.eye(3), (x, 0, 0))) is None
 
@@ -149,7 +148,7 @@ def test_images_of_nowhere_are_never_believed_however_many(streets):
 def test_images_vote_for_the_place_that_all_of_them_look_like(streets):
     """Each image alone looks like two places, by turns like the wrong one more."""
     finder = finder_in(streets)
-    search, database = PlaceSearch(finder), finder.database
+    search, database = SequencePlaceFinder(finder), finder.database
     for number, x in enumerate((50.0, 56.0, 62.0, 68.0)):
         truth = on_path(x)
         scores = np.full(database.codes.shape[:2], 0.1, np.float32)
@@ -160,12 +159,3 @@ def test_images_vote_for_the_place_that_all_of_them_look_like(streets):
         search._votes.add(scores, inverse(on_path(0.0)) @ truth, T_BASE_CAMERA)
     best = search._votes.candidates(1, inverse(on_path(0.0)) @ on_path(68.0))[0]
     assert pose_error(best, on_path(68.0))[0] < 3.1
-
-
-def test_it_serves_where_relocalizers_do(streets):
-    finder, truth = finder_in(streets), on_path(101.0)
-    config = RelocalizeConfig()
-    candidates = PlaceRelocalizer(finder, T_BASE_CAMERA).candidates(image_at(truth), MOUNTED.camera)
-    assert len(candidates) <= MAX_CANDIDATES
-    found = find_place(candidates, KnowingRefiner(), streets[None], image_at(truth), MOUNTED, 60.0, config)
-    assert pose_error(found.T_map_base, truth) == pytest.approx((0, 0), abs=1e-5)
