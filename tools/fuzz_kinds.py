@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -246,29 +244,22 @@ def _read_calibration(path: Path) -> None:
 
 
 def _write_camera_info(path: Path) -> None:
-    info = {
-        "width": WIDTH, "height": HEIGHT, "distortion_model": "equidistant", "k": MATRIX.ravel().tolist(),
-        "d": [0.1, 0.01, 0.0, 0.0], "p": np.eye(3, 4).ravel().tolist(), "binning_x": 0, "binning_y": 1,
-        "roi": [0, 0, 0, 0],
-    }  # fmt: skip
-    path.write_text(json.dumps(info, indent=1))
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types = store.types
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](1, 0), "camera")
+    region = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    lens, projection = np.array([0.1, 0.01, 0.0, 0.0]), np.hstack([MATRIX, np.zeros((3, 1))]).ravel()
+    message = types["sensor_msgs/msg/CameraInfo"](
+        header, HEIGHT, WIDTH, "equidistant", lens, MATRIX.ravel(), np.eye(3).ravel(), projection, 1, 1, region
+    )
+    path.write_bytes(store.serialize_cdr(message, message.__msgtype__))
 
 
 def _read_camera_info(path: Path) -> None:
-    """What a driver may put into a message: numbers of the types of sensor_msgs/CameraInfo."""
     try:
-        values = json.loads(path.read_text())
-        sizes = [values["width"], values["height"], values["binning_x"], values["binning_y"], *values["roi"][:4]]
-        width, height, across, down, *region = (int(n) % 2**32 for n in sizes)
-        roi = SimpleNamespace(**dict(zip(("x_offset", "y_offset", "width", "height"), region, strict=True)))
-        k, d, p = (np.array([float(v) for v in values[name]]) for name in "kdp")
-        k, p = np.resize(k, 9), np.resize(p, 12)
-        model = str(values["distortion_model"])
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError, OverflowError) as error:
-        raise InputError(f"no message of ROS: {error}") from None
-    message = SimpleNamespace(
-        width=width, height=height, distortion_model=model, k=k, d=d, p=p, binning_x=across, binning_y=down, roi=roi
-    )
+        message = get_typestore(Stores.ROS2_JAZZY).deserialize_cdr(path.read_bytes(), "sensor_msgs/msg/CameraInfo")
+    except Exception as error:  # as of a message in a bag
+        raise InputError(f"damaged: {error!r}") from None
     _undistort(decode_calibration(message))
 
 
@@ -326,6 +317,6 @@ KINDS = {
     "tum": Kind(".tum", _write_tum, _read_poses, text=True),
     "config": Kind(".yaml", _write_config, _read_config, text=True),
     "calibration": Kind(".yaml", _write_calibration, _read_calibration, text=True),
-    "camera_info": Kind(".json", _write_camera_info, _read_camera_info, text=True),
+    "camera_info": Kind(".cdr", _write_camera_info, _read_camera_info),
     "parameters": Kind(".yaml", _write_parameters, _read_parameters, text=True),
 }

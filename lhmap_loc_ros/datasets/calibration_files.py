@@ -18,12 +18,13 @@ def read_calibration(path) -> Calibration:
     """The calibration of a YAML file, of a Kalibr chain its first camera's; raises InputError for another file."""
     path = Path(path).expanduser()
     values = read_yaml(path)
-    camera = next((part for name, part in values.items() if str(name).startswith("cam") and "intrinsics" in part), None)
+    cameras = [part for name, part in values.items() if str(name).startswith("cam") and isinstance(part, dict)]
+    camera = next((part for part in cameras if "intrinsics" in part), None)
     try:
         return _of_ros(values) if "camera_matrix" in values else _of_kalibr(camera or values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: {type(error).__name__} {error} found, expected a calibration as ROS camera_calibration or "
             "Kalibr writes it"

@@ -136,13 +136,14 @@ def _read_file(path: Path) -> tuple[Cloud, float | None]:
     try:
         fields, scale = _READERS[suffix](path)
     except Exception as error:  # a damaged file makes the readers fail in many ways
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {why[:_LONGEST_REASON]}") from error
+        why = f"no {error} found" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {(why or type(error).__name__)[:_LONGEST_REASON]}") from error
     fields = {name.lower() if name in "XYZ" else name: values for name, values in fields.items()}
     missing = [name for name in "xyz" if name not in fields]
     if missing:
         raise InputError(f"{path}: fields {', '.join(fields) or 'none'} found, expected x, y and z")
-    xyz = np.column_stack([np.asarray(fields[name], np.float64) for name in "xyz"])
+    with np.errstate(invalid="ignore"):  # of some NaN
+        xyz = np.column_stack([np.asarray(fields[name], np.float64) for name in "xyz"])
     finite = np.isfinite(xyz).all(axis=1)
     plain = {**{name.lower().removeprefix("scalar_"): values for name, values in fields.items()}, **fields}
     intensity, heat = (
