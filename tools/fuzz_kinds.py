@@ -20,7 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.decoding import decode_calibration
-from lhmap_loc_ros.datasets.messages import Scan
+from lhmap_loc_ros.datasets.messages import Image, Scan
 from lhmap_loc_ros.datasets.moving_frames import trajectory_from_tf
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import read_trajectory, write_tum
@@ -131,7 +131,7 @@ def _camera(reader: BagReader) -> None:
 
 def _jpegs(reader: BagReader) -> None:
     for message in reader.messages([t for t in ("/jpeg",) if t in reader.topics]):
-        assert message.image.dtype == np.uint8 and message.image.ndim == 3
+        assert isinstance(message, Image) and message.image.dtype == np.uint8 and message.image.ndim == 3
 
 
 def _scans(reader: BagReader) -> None:

@@ -118,7 +118,8 @@ class BagReader:
     def _undecoded(self, topics: list[str], start_ns=None, stop_ns=None) -> Iterator[tuple]:
         """Topic, time of recording, message and its type."""
         connections = [c for c in self._readable() if c.topic in set(topics)]
-        source = self._reader.messages(connections, start_ns, stop_ns)
+        # of no connections the library reads all
+        source = self._reader.messages(connections, start_ns, stop_ns) if connections else iter(())
         while True:
             try:
                 connection, stamp, data = next(source)

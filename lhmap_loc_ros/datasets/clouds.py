@@ -137,7 +137,8 @@ def _read_file(path: Path) -> tuple[Cloud, float | None]:
         fields, scale = _READERS[suffix](path)
     except Exception as error:  # a damaged file makes the readers fail in many ways
         why = f"no {error} found" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {(why or type(error).__name__)[:_LONGEST_REASON]}") from error
+        why = (why or type(error).__name__)[:_LONGEST_REASON]
+        raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {why}") from error
     fields = {name.lower() if name in "XYZ" else name: values for name, values in fields.items()}
     missing = [name for name in "xyz" if name not in fields]
     if missing:

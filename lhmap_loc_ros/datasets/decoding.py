@@ -49,6 +49,8 @@ _CHANNELS = {"rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "8uc4": 4,
              "yuv422_yuy2": 2}  # fmt: skip
 _TWELVE_BITS = 1 << 12
 _ORIENTATION_TAG = 0x0112
+_QUARTER_TURNS = {6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+"""EXIF orientations of cameras held upright."""
 
 
 def decode_image(message) -> np.ndarray:
@@ -81,15 +83,23 @@ def decode_compressed_image(message) -> np.ndarray:
     """The pixels (H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage; raises BagError if undecodable.
 
     A Bayer pattern that was compressed as it is, as the format tells (`bayer_rggb8; png compressed`), becomes colours.
-    A JPEG with an EXIF orientation is refused: calibrations are of pixels as the sensor has them.
+    So does a JPEG whose EXIF part asks for a quarter turn: it is turned, and whether its calibration is of the turned
+    image the sizes tell. Where they would not (half a turn, mirrored, a square) it is refused.
     """
     data = np.frombuffer(memoryview(message.data), np.uint8)
     turned = _exif_orientation(data[:65536].tobytes())
-    if turned != 1:
-        raise BagError(f"compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1 or none")
+    if turned not in (1, *_QUARTER_TURNS):
+        raise BagError(
+            f"compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1 or none: whether its "
+            "calibration is of the turned image nobody can tell"
+        )
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if pixels is None:
         raise BagError(f"compressed image ({message.format!r}, {len(data)} bytes) cannot be decoded")
+    if turned in _QUARTER_TURNS:
+        if pixels.shape[0] == pixels.shape[1]:
+            raise BagError(f"square compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1")
+        pixels = cv2.rotate(pixels, _QUARTER_TURNS[turned])
     if pixels.dtype == np.uint16:
         pixels = _eight_bits(pixels)
     if pixels.dtype != np.uint8:

@@ -99,7 +99,7 @@ def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
     in_file = inputs.camera_info.endswith(SUFFIXES)
     reader.require(inputs.image, *([] if in_file else [inputs.camera_info]))
     if in_file:
-        calibration, frame = read_calibration(inputs.camera_info), inputs.camera_frame
+        calibration, frame = read_calibration(inputs.camera_info, inputs.image), inputs.camera_frame
     else:
         info = reader.camera_info(inputs.camera_info)
         calibration, frame = info.calibration, inputs.camera_frame or info.frame

@@ -53,6 +53,10 @@ class LocalizerConfig(Config):
     camera_in_base: tuple[float, float, float, float, float, float, float] | None = Field(
         None, description="pose of the camera's optical frame in the robot's, x y z qx qy qz qw; unset: from tf_static"
     )
+    camera_info_url: str = Field(
+        "", description="calibration file of ROS camera_calibration or Kalibr (.yaml), instead of the topic: a path, "
+        "file:// or package://; ${NAME} is the camera's name; empty: the topic"
+    )
     rectified: bool | None = Field(
         None, description="images are free of distortion, those of P; unset: if the topic is called image_rect..."
     )

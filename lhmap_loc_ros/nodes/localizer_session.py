@@ -121,7 +121,7 @@ class Session:
             self._odometry = OdometryInput(node, config, self._frames)
             self._stamps = {name: Stamps(node, "an image") for name in names}
             self._cameras = {
-                name: CameraInput(config, self._frames, topic, topic_of(name, "camera_info"))
+                name: CameraInput(config, self._frames, topic, topic_of(name, "camera_info"), name)
                 for name, topic in zip(names, self._topics, strict=True)
             }
             self._output = LocalizerOutput(node, config, self.map)

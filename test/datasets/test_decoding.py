@@ -84,7 +84,13 @@ def turned_jpeg(orientation):
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
-def test_a_jpeg_that_asks_to_be_turned_is_refused():
+@pytest.mark.parametrize("orientation, quarters", [(6, -1), (8, 1)])
+def test_a_jpeg_that_asks_for_a_quarter_turn_is_turned(orientation, quarters):
+    found = decode_compressed_image(compressed("jpeg", turned_jpeg(orientation)))
+    is_nearly(found, np.rot90(SMOOTH, quarters), 3)
+
+
+def test_a_jpeg_that_asks_to_be_turned_as_no_size_tells_is_refused():
     is_nearly(decode_compressed_image(compressed("jpeg", turned_jpeg(1))), SMOOTH, 3)
     with pytest.raises(BagError, match="EXIF orientation 3, expected 1"):
         decode_compressed_image(compressed("jpeg", turned_jpeg(3)))

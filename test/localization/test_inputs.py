@@ -110,6 +110,17 @@ def test_the_calibration_comes_from_a_file(tmp_path, values):
     assert len(used) == 12
 
 
+def test_of_a_chain_of_cameras_each_has_its_own(tmp_path, caplog):
+    other = {**KALIBR["cam0"], "intrinsics": [99.0, 99.0, 80.0, 24.0], "rostopic": "/camera/image_raw"}
+    file = tmp_path / "chain.yaml"
+    file.write_text(yaml.safe_dump({**KALIBR, "cam1": other}))
+    bag = write_bag(tmp_path / "b", without=("/camera/camera_info",))
+    assert read(bag, camera_info=str(file))[0].camera.fx == 99 and not caplog.text
+    other["rostopic"] = "/elsewhere"
+    file.write_text(yaml.safe_dump({**KALIBR, "cam1": other}))
+    assert read(bag, camera_info=f"file://{file}")[0].camera.fx == 90 and "the first is taken" in caplog.text
+
+
 def test_a_constant_delay_of_the_images_is_taken_off(tmp_path):
     _, used, _ = read(write(tmp_path / "b", [START, START + STEP]), image_delay_s=0.05)
     assert used == [START - STEP // 2, START + STEP // 2]
