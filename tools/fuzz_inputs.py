@@ -9,8 +9,6 @@ and lines deleted. Each is read in a worker of at most 1 GB more memory and 10 s
 as it should be is kept in WORK/failed/ with the reason. The same seed gives the same corruptions.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inputs that tools/fuzz_inputs.py corrupts: a small good one of each kind, and what reads it to the end."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile

@@ -164,7 +164,10 @@ def _read_pcd(path: Path) -> tuple[dict[str, np.ndarray], None]:
     end = re.search(rb"^data[^\n]*\n", content, re.IGNORECASE | re.MULTILINE)
     if end is None:
         raise ValueError("no line DATA found")
-    cloud = PointCloud.from_fileobj(io.BytesIO(_pcd_header(content[: end.end()].decode()) + content[end.end() :]))
+    header, body = _pcd_header(content[: end.end()].decode()), content[end.end() :]
+    if header.endswith(b"ascii\n"):
+        body = re.sub(rb" ?[\r\n]+ ?", b"\n", re.sub(rb"[\t ]+", b" ", body)).strip() + b"\n"
+    cloud = PointCloud.from_fileobj(io.BytesIO(header + body))
     data = np.atleast_1d(cloud.pc_data)  # of one point in text
     _check_count(len(data), cloud.metadata.points)
     return {name: data[name] for name in data.dtype.names}, None
@@ -174,6 +177,9 @@ def _pcd_header(text: str) -> bytes:
     """The header as the format has it, of one in small letters or without COUNT or POINTS, or with a COUNT of 0."""
     lines = (line.split() for line in text.splitlines())
     words = {parts[0].upper(): parts[1:] for parts in lines if parts and not parts[0].startswith("#")}
+    # as the first versions have it
+    words.setdefault("FIELDS", words.get("COLUMNS", []))
+    words["VERSION"] = ["0.7"]
     words["COUNT"] = ["1" if n == "0" else n for n in words.get("COUNT") or ["1"] * len(words["FIELDS"])]
     words["TYPE"] = [kind.upper() for kind in words["TYPE"]]
     words.setdefault("HEIGHT", ["1"])

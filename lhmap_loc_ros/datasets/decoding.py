@@ -263,7 +263,7 @@ def time_offsets_ns(
     """When each point to `keep` (N,) bool was measured, (K,) int64 nanoseconds after the stamp; None if no field tells.
 
     The others, as the lost returns of an organised cloud, need not have any time. `unit` (s, ms, us, ns) is that of the
-    field, None: told by `time_unit`. Times that are rounded to more than a millisecond are none. Times of up to 20 s are
+    field, None: told by `time_unit`. Times rounded to more than a millisecond are none. Times of up to 20 s are
     relative to the stamp. Others are of a clock: that of the stamp, or one that is whole leap seconds apart (TAI, GPS);
     else, as of one that began at power-on, the first point is taken to be measured at the stamp. Raises BagError where
     the result spans more than two seconds.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import laspy
+import lazrs
 import numpy as np
 
 _log = logging.getLogger(__name__)
@@ -21,11 +22,15 @@ SOFTWARE = "lhmap_loc_ros"
 _NOISE = 7, 18
 _UNITS = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
 """Metres in a unit, by its number in the GeoTIFF keys."""
+_LENGTH = re.compile(r'(?<![A-Z])(?:LENGTH)?UNIT\["([^"]*)",\s*([\d.eE+-]+)', re.IGNORECASE)
+_NO_LENGTH = re.compile(r"deg|rad|grad|gon|arc|unity|ppm|second|coefficient", re.IGNORECASE)
 _CHUNK = 1_000_000
 """Points that are read at once: a count that lies asks for no more memory than this."""
 _LEAST_HEADER, _WHOLE_HEADER, _VLR, _EVLR = 227, 375, 54, 60
 _LASZIP = 22204
 _VARIABLE_CHUNKS = 2**32 - 1
+_LAYERS, _BYTES_IN_LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}, 14
+"""How many layers the parts of a point take, by the number of the part; extra bytes one each."""
 
 
 def read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
@@ -41,7 +46,7 @@ def read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
     found = sum(count for _, count in parts)
     if found != header.point_count:
         raise ValueError(f"{found} points found, expected {header.point_count}")
-    names = parts[0][0] if parts else ("x", "y", "z", "intensity")
+    names = _names(header.point_format)
     fields = {name: np.concatenate([part[name] for part, _ in parts] or [np.zeros(0)]) for name in names}
     if len(fields["x"]) < found:
         _log.warning("%s: %d of %d points are noise or withheld and left out", path, found - len(fields["x"]), found)
@@ -66,12 +71,14 @@ def _chunks(reader: laspy.LasReader) -> Iterator:
 
 def _fields(points) -> tuple[dict[str, np.ndarray], int]:
     """What is kept of some points, and how many there were."""
-    names = points.point_format.dimension_names
     kept = ~np.isin(np.asarray(points["classification"]), _NOISE)
-    if "withheld" in names:
+    if "withheld" in points.point_format.dimension_names:
         kept &= ~np.asarray(points["withheld"]).astype(bool)
-    wanted = ("x", "y", "z", "intensity", *(["heat"] if "heat" in points.point_format.extra_dimension_names else []))
-    return {name: np.asarray(points[name])[kept] for name in wanted}, len(kept)
+    return {name: np.asarray(points[name])[kept] for name in _names(points.point_format)}, len(kept)
+
+
+def _names(points: laspy.PointFormat) -> tuple[str, ...]:
+    return ("x", "y", "z", "intensity", *(["heat"] if "heat" in points.extra_dimension_names else []))
 
 
 def check_header(path: Path) -> None:
@@ -130,9 +137,9 @@ def _check_laszip(file, record: bytes, offset: int, size: int, points: int, leng
         raise ValueError("compressed points without a record of LASzip found")
     chunk, items = struct.unpack_from("<I", record, 12)[0], struct.unpack_from("<H", record, 32)[0]
     parts = record[34 : 34 + 6 * items]
-    found = sum(size_of for _, size_of, _ in struct.iter_unpack("<HHH", parts)) if len(parts) == 6 * items else 0
-    if found != length:
-        raise ValueError(f"compressed points of {found} bytes found, expected {length}")
+    kinds = [(kind, of) for kind, of, _ in struct.iter_unpack("<HHH", parts)] if len(parts) == 6 * items else []
+    if sum(of for _, of in kinds) != length:
+        raise ValueError(f"compressed points of {sum(of for _, of in kinds)} bytes found, expected {length}")
     file.seek(offset)
     table = struct.unpack("<q", file.read(8).ljust(8, b"\0"))[0]
     if table == -1:  # written to a pipe
@@ -145,6 +152,20 @@ def _check_laszip(file, record: bytes, offset: int, size: int, points: int, leng
     # each begins with a point that is not compressed
     if chunks * length > size or (chunk != _VARIABLE_CHUNKS and points > chunks * chunk):
         raise ValueError(f"{chunks} chunks of {chunk} points found in {size} bytes, expected {points} points")
+    file.seek(offset)
+    _check_chunks(file, offset + 8, lazrs.read_chunk_table(file, lazrs.LazVlr(record)), kinds, length)
+
+
+def _check_chunks(file, at: int, chunks: list[tuple[int, int]], kinds: list[tuple[int, int]], length: int) -> None:
+    """Of the layers of each chunk, which come after its first point and the number of points, their sizes first."""
+    layers = sum(of if kind == _BYTES_IN_LAYERS else _LAYERS.get(kind, 0) for kind, of in kinds)
+    for _, chunk_bytes in chunks if layers else ():
+        file.seek(at + length + 4)
+        sizes = file.read(4 * layers)
+        found = sum(struct.unpack(f"<{layers}I", sizes)) if len(sizes) == 4 * layers else chunk_bytes + 1
+        if found > chunk_bytes:
+            raise ValueError(f"layers of {found} bytes found in a chunk of {chunk_bytes}")
+        at += chunk_bytes
 
 
 def _units(header: laspy.LasHeader) -> tuple[float, float, float]:
@@ -155,13 +176,19 @@ def _units(header: laspy.LasHeader) -> tuple[float, float, float]:
         if record.record_id == 34735:
             keys = {key.id: key.value_offset for key in record.geo_keys}
     projected = re.search(r"PROJCS|PROJCRS", text) or keys.get(1024) == 1
+    geocentric = re.search(r"GEOCCS|CS\[Cartesian,\s*3", text, re.IGNORECASE) or keys.get(1024) == 3
+    if geocentric and not projected:
+        raise ValueError("coordinates from the centre of the earth found, expected z up: project them first, as to UTM")
     # seven decimals are centimetres of degrees, and a hundredth of a hair of metres
     small = header.scales[0] <= 1e-6 and np.abs([header.mins[:2], header.maxs[:2]]).max() <= 180
     if not projected and (re.search(r"GEOGCS|GEOGCRS|GEODCRS", text) or keys.get(1024) == 2 or small):
         raise ValueError("coordinates in degrees found, expected metres: project them first, as to UTM")
-    unit = re.findall(r'(?:LENGTH)?UNIT\["[^"]*(?:foot|feet|metre|meter)[^"]*",\s*([\d.]+)', text, re.IGNORECASE)
-    across = float(unit[0]) if unit else _UNITS.get(keys.get(3076), 1.0)
-    up = float(unit[-1]) if unit else _UNITS.get(keys.get(4099), across)
+    # newer texts have units of the ellipsoid, too, before those of the axes
+    systems = re.split(r"\bCS\[", text)[1:] or [text]
+    units = [[float(n) for name, n in _LENGTH.findall(system) if not _NO_LENGTH.search(name)] for system in systems]
+    told = [of_system[0] for of_system in units if of_system] if len(systems) > 1 else units[0]
+    across = told[0] if told else _UNITS.get(keys.get(3076), 1.0)
+    up = told[-1] if told else _UNITS.get(keys.get(4099), across)
     return across, across, up
 
 
