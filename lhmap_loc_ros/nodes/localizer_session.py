@@ -25,6 +25,7 @@ from ..geometry import Camera, Images, joined, joined_images, make_pose
 from ..inference import Model
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
+from ..localization.image_order import ImageOrder, Order
 from ..localization.inputs import doubt_of_frame
 from ..localization.localizer import Localizer
 from ..localization.localizer import LocalizerConfig as Settings
@@ -37,7 +38,6 @@ from . import conversions as convert
 from .camera_input import CameraInput
 from .diagnostics import SEARCHING, WAITING, Health
 from .fixed_frames import FixedFrames
-from .image_order import ImageOrder, Order
 from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
