@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -116,6 +117,11 @@ class BagReader:
         self.require(topic)
         for _, stamp, message, _ in self._undecoded([topic]):
             yield self._stamp(topic, message.header, stamp), message
+
+    def first_stamps(self, topic: str, count: int = _LOOKED_AT) -> list[int]:
+        """Stamps [ns] of the first messages of a topic, which have headers, in the order of recording."""
+        found = islice(self._undecoded([topic]), count)
+        return [self._stamp(topic, message.header, recorded) for _, recorded, message, _ in found]
 
     def _undecoded(self, topics: list[str], start_ns=None, stop_ns=None) -> Iterator[tuple]:
         """Topic, time of recording, message and its type."""

@@ -28,7 +28,9 @@ class Order(Enum):
 class ImageOrder:
     """Judges the stamps of images; those of two cameras may be the same."""
 
-    def __init__(self, cameras: Sequence[str]):
+    def __init__(self, cameras: Sequence[str], far_s: float = FAR_S):
+        """`far_s`: see FAR_S; more for a camera that seldom takes an image."""
+        self._far_s = far_s
         self._last_ns = dict.fromkeys(cameras, _NONE)
         self._jumped_to: int | None = None
         self.jump_s = 0.0
@@ -39,7 +41,7 @@ class ImageOrder:
         last_ns = max(self._last_ns.values())
         self.jump_s = abs(stamp_ns - last_ns) / SECOND_NS
         if stamp_ns >= last_ns and stamp_ns > self._last_ns[camera]:
-            if last_ns > _NONE and self.jump_s > FAR_S and not self._is_borne_out(stamp_ns):
+            if last_ns > _NONE and self.jump_s > self._far_s and not self._is_borne_out(stamp_ns):
                 return Order.FAR_AHEAD
             self._last_ns[camera], self._jumped_to = stamp_ns, None
             return Order.NEXT
@@ -51,4 +53,4 @@ class ImageOrder:
     def _is_borne_out(self, stamp_ns: int) -> bool:
         """Whether an image far from the last one follows another such: one alone was long on its way, or is false."""
         before, self._jumped_to = self._jumped_to, stamp_ns
-        return before is not None and 0 < stamp_ns - before < FAR_S * SECOND_NS
+        return before is not None and 0 < stamp_ns - before < self._far_s * SECOND_NS

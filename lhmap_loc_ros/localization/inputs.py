@@ -182,7 +182,7 @@ def images_of_all(
 
     Each camera's are in order of their stamps; as in `images`, what is of no use is left out.
     """
-    orders = [ImageOrder([camera.image]) for camera in cameras]
+    begins, orders = zip(*[_order(reader, camera) for camera in cameras], strict=True)
     used = False
     numbers, error = {camera.image: k for k, camera in enumerate(cameras)}, None
     messages = reader.messages(list(numbers))
@@ -200,9 +200,12 @@ def images_of_all(
         if not isinstance(message, Image):
             raise BagError(f"{reader.path}: {topic} is of type {reader.topics[topic]}, expected an image")
         stamp_ns = cameras[k].stamp_ns(message)
+        if message.stamp_ns == begins[k]:
+            reader.left_out.add(topic, "stamped far from those after it", stamp_ns)
+            continue
         order = orders[k].of(topic, stamp_ns, np.inf)
         if order is not Order.NEXT:
-            ahead = f"stamped {FAR_S:.0f} s and more after the image before, and no other is"
+            ahead = "stamped long after the image before, and no other is"
             before = "stamped as the image before" if orders[k].jump_s == 0 else "stamped before the image before"
             why = ahead if order is Order.FAR_AHEAD else before
             reader.left_out.add(topic, why, (stamp_ns, why))
@@ -218,3 +221,13 @@ def images_of_all(
     if not used:
         found = error or f"{', '.join(numbers)} holds no message, expected images"
         raise BagError(f"{reader.path}: {found}")
+
+
+def _order(reader: BagReader, camera: CameraInputs) -> tuple[int | None, ImageOrder]:
+    """The stamp [ns] of the first image if it is false, and what judges the stamps of those after it."""
+    stamps = np.array(reader.first_stamps(camera.image), np.int64)
+    steps = np.abs(np.diff(stamps)) / 1e9
+    # false stamps make two steps long
+    far_s = max(FAR_S, 10 * float(np.quantile(steps, 0.25, method="lower"))) if len(steps) > 1 else FAR_S
+    false = len(steps) > 1 and steps[0] > far_s >= steps[1]
+    return int(stamps[0]) if false else None, ImageOrder([camera.image], far_s)
