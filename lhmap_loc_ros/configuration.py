@@ -31,6 +31,8 @@ class Config(BaseModel):
         return {name: _plain(name, value) for name, value in values.items()}
 
 
+_TOLD = 3
+"""So many wrong fields are told."""
 Model = TypeVar("Model", bound=BaseModel)
 Pose = tuple[float, float, float, float, float, float, float]
 """A pose in settings: x y z [m] and the quaternion qx qy qz qw."""
@@ -59,7 +61,10 @@ def validate(model: type[Model], values: dict[str, Any] | None, source: str = "c
     try:
         return model.model_validate(values or {})
     except ValidationError as error:
-        problems = [f"{_field(issue['loc'])}: {_wrong(model, issue)}" for issue in error.errors()]
+        issues = error.errors()
+        problems = [f"{_field(issue['loc'])}: {_wrong(model, issue)}" for issue in issues[:_TOLD]]
+        if len(issues) > _TOLD:
+            problems.append(f"{len(issues) - _TOLD} more")
         raise ConfigError(f"{source}: " + "; ".join(problems)) from None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from .datasets.bag import BagReader
+from .datasets.calibration_files import SUFFIXES
 from .datasets.tum import read_tum
 from .errors import BagError, InputError, LhmapError
 from .evaluation import metrics
@@ -108,7 +109,9 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
         odometry = inputs.odometry
         if odometry is None:
             odometry = DEFAULT_ODOMETRY if DEFAULT_ODOMETRY in reader.topics else ""
-        topics = [inputs.image, inputs.camera_info, inputs.tf_static, *([odometry] if odometry else [])]
+        info = [] if inputs.camera_info.endswith(SUFFIXES) else [inputs.camera_info]
+        fixed = [inputs.tf_static] if inputs.tf_static in reader.topics or inputs.camera_in_base is None else []
+        topics = [inputs.image, *info, *fixed, *([odometry] if odometry else [])]
         reader.require(*topics)
         first = next(iter(reader.messages([inputs.image])), None)
         if first is None:
@@ -195,6 +198,7 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
         "base_frame_id": config.inputs.base_frame,
         "camera_frame_id": config.inputs.camera_frame,
         "image_delay_s": config.inputs.image_delay_s,
+        **({"camera_info_url": config.inputs.camera_info} if config.inputs.camera_info.endswith(SUFFIXES) else {}),
         **config.inputs.model_dump(include={"rectified", "camera_in_base"}, exclude_none=True, mode="json"),
         "image_transport": "compressed" if plan.compressed else "raw",
         # ROS reads the null of YAML as a word
@@ -206,7 +210,8 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
 
 
 def _ros_arguments(inputs: BagInputs, plan: Plan, parameters: Path) -> list[str]:
-    names = {"image/compressed" if plan.compressed else "image": inputs.image, "camera_info": inputs.camera_info}
+    names = {"image/compressed" if plan.compressed else "image": inputs.image}
+    names |= {} if inputs.camera_info.endswith(SUFFIXES) else {"camera_info": inputs.camera_info}
     names |= {"odometry": plan.odometry or "odometry", "/tf_static": inputs.tf_static}
     remaps = [part for name, topic in names.items() if name != topic for part in ("-r", f"{name}:={topic}")]
     return ["--ros-args", "--params-file", str(parameters), *remaps]

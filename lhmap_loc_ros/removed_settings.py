@@ -56,7 +56,7 @@ REMOVED: dict[str, str] = {
     "relocalize.supporters": f"{_DECIDED} (localization/relocalize.py)",
     "relocalize.apart_m": f"{_DECIDED} (localization/relocalize.py)",
     "initial_age_s": f"{_DECIDED}: 20 s (nodes/initial_pose.py)",
-    "time_jump_s": f"{_DECIDED}: 1 s (nodes/image_order.py)",
+    "time_jump_s": f"{_DECIDED}: 1 s (localization/image_order.py)",
     "path_step_m": f"{_DECIDED}: 0.5 m (nodes/localizer_output.py)",
     "path_poses": f"{_DECIDED}: 2000 poses (nodes/localizer_output.py)",
 }

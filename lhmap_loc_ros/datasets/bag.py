@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +24,7 @@ _SIMULATED_NS = 10**6 * 10**9
 """Clocks that count from the start of a simulation or of a machine are below it, those since 1970 far above."""
 _LOOKED_AT = 20
 _log = logging.getLogger(__name__)
+Made = TypeVar("Made")
 
 
 class BagReader:
@@ -115,10 +118,16 @@ class BagReader:
         for _, stamp, message, _ in self._undecoded([topic]):
             yield self._stamp(topic, message.header, stamp), message
 
+    def first_stamps(self, topic: str, count: int = _LOOKED_AT) -> list[int]:
+        """Stamps [ns] of the first messages of a topic, which have headers, in the order of recording."""
+        found = islice(self._undecoded([topic]), count)
+        return [self._stamp(topic, message.header, recorded) for _, recorded, message, _ in found]
+
     def _undecoded(self, topics: list[str], start_ns=None, stop_ns=None) -> Iterator[tuple]:
         """Topic, time of recording, message and its type."""
         connections = [c for c in self._readable() if c.topic in set(topics)]
-        source = self._reader.messages(connections, start_ns, stop_ns)
+        # of no connections the library reads all
+        source = self._reader.messages(connections, start_ns, stop_ns) if connections else iter(())
         while True:
             try:
                 connection, stamp, data = next(source)
@@ -186,16 +195,25 @@ class BagReader:
             return []
 
     def camera_info(self, topic: str) -> CameraInfo:
-        """The first calibration on a topic; raises BagError if there is none or it is empty."""
-        info = next(iter(self.messages([topic])), None)
-        if info is None:
-            raise BagError(f"{self.path}: {topic} holds no message, expected a camera calibration")
-        if not isinstance(info, CameraInfo):
-            raise BagError(f"{self.path}: {topic} is of type {self.topics[topic]}, expected sensor_msgs/msg/CameraInfo")
-        fx = info.calibration.matrix[0, 0]
-        if not fx > 0:
-            raise BagError(f"{self.path}: {topic} is not calibrated: fx is {fx:g}, expected more than 0")
-        return info
+        """The first calibration on a topic; raises BagError if there is none or they are empty."""
+        return self.first_calibration(topic, _check_calibrated)[0]
+
+    def first_calibration(self, topic: str, use: Callable[[CameraInfo], Made]) -> tuple[CameraInfo, Made]:
+        """The first calibration on a topic that is one, and what `use` makes of it.
+
+        Those for which it raises InputError are left out. Raises BagError if there is no other.
+        """
+        wrong = None
+        for info in self.messages([topic]):
+            if not isinstance(info, CameraInfo):
+                kind = self.topics[topic]
+                raise BagError(f"{self.path}: {topic} is of type {kind}, expected sensor_msgs/msg/CameraInfo")
+            try:
+                return info, use(info)
+            except InputError as error:
+                wrong = wrong or error
+                self.left_out.add(topic, str(error), info.stamp_ns)
+        raise BagError(f"{self.path}: {topic}: {wrong or 'holds no message, expected a camera calibration'}")
 
     def _scan(self, topic, stamp, message) -> Iterator[Scan]:
         stamp, frame = self._head(topic, message, stamp)
@@ -272,6 +290,12 @@ _DECODERS = {
 def in_full(path) -> Path:
     """The whole path of a bag, so that one given as "." has a name; links keep theirs."""
     return Path(os.path.abspath(path))
+
+
+def _check_calibrated(info: CameraInfo) -> None:
+    fx = info.calibration.matrix[0, 0]
+    if not fx > 0:
+        raise BagError(f"not calibrated: fx is {fx:g}, expected more than 0")
 
 
 def _kind(msgtype: str) -> str:

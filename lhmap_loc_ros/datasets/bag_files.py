@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 from pathlib import Path
 
 import yaml
@@ -30,13 +32,32 @@ def _msgdef(schema) -> MessageDefinition:
 storage_mcap.get_msgdef = _msgdef
 
 
+class _Bounded(io.BufferedReader):
+    """A file that is asked for no more than it holds: for a damaged length the library would take gigabytes."""
+
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path))
+        self._end = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        whole = size is None or size < 0
+        return super().read(-1 if whole else min(size, max(self._end - self.tell(), 0)))
+
+
+class _BagPath(type(Path())):
+    """A path that the library opens so."""
+
+    def open(self, mode: str = "r", *args, **kwargs):
+        return _Bounded(self) if mode == "rb" else super().open(mode, *args, **kwargs)
+
+
 def open_bag(path: Path) -> tuple[AnyReader, dict[str, str]]:
     """An open reader of a rosbag2 folder, an .mcap, .db3 or .bag file, and why topics of it cannot be read, by name.
 
     Of a recording in several files those that are there are read. Raises BagError for what is easily taken for a bag;
     a damaged file makes the library raise in many ways.
     """
-    files = _files(path)
+    files = [_BagPath(file) for file in _files(path)]
     reader = AnyReader(files, default_typestore=get_typestore(Stores.ROS2_JAZZY))
     reader.open()
     foreign = {}

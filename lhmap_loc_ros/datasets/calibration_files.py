@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,29 @@ from ..configuration import read_yaml
 from ..errors import InputError
 from ..geometry import Calibration
 
+_log = logging.getLogger(__name__)
 SUFFIXES = (".yaml", ".yml")
 
 
-def read_calibration(path) -> Calibration:
-    """The calibration of a YAML file, of a Kalibr chain its first camera's; raises InputError for another file."""
-    path = Path(path).expanduser()
+def read_calibration(path, topic: str = "") -> Calibration:
+    """The calibration of a YAML file; raises InputError for another file.
+
+    Of a Kalibr chain it is that of the camera of an image `topic`, else the first, told where there are several. The
+    path may be a URL (file://), as drivers take it.
+    """
+    path = Path(str(path).removeprefix("file://")).expanduser()
     values = read_yaml(path)
-    camera = next((part for name, part in values.items() if str(name).startswith("cam") and "intrinsics" in part), None)
+    cameras = [part for name, part in values.items() if str(name).startswith("cam") and isinstance(part, dict)]
+    cameras = [part for part in cameras if "intrinsics" in part]
+    of_topic = [part for part in cameras if topic and str(part.get("rostopic", "")).strip("/") == topic.strip("/")]
+    if len(cameras) > 1 and not of_topic:
+        _log.warning("%s: none of %d cameras is of rostopic %r: the first is taken", path, len(cameras), topic)
+    camera = next(iter([*of_topic, *cameras]), None)
     try:
         return _of_ros(values) if "camera_matrix" in values else _of_kalibr(camera or values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: {type(error).__name__} {error} found, expected a calibration as ROS camera_calibration or "
             "Kalibr writes it"

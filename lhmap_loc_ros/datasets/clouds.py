@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import laspy
 import numpy as np
 import yaml
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement
 from pypcd4 import PointCloud
 
 from ..configuration import read_yaml
 from ..errors import InputError
 from ..outputs import filling
 from .decoding import INTENSITY_FIELDS, intensity_scale
+from .las import read_las, write_las
 
-_log = logging.getLogger(__name__)
 TILES_INDEX = "pointcloud_map_metadata.yaml"
 _SUFFIXES = (".ply", ".pcd", ".las", ".laz")
 _TILES_FOLDER = "pointcloud_map.pcd"
@@ -30,20 +27,9 @@ _TILES_FOLDER = "pointcloud_map.pcd"
 _FLOAT32_LIMIT_M = 131_072.0
 """It holds the 100 km of MGRS. Beyond it a float32 coordinate is off by more than 4 mm; PCL's points, and so PCD
 files, are float32."""
-_LAS_STEP_M = 0.001
-_LAS_SCALE = 65535.0
-"""Full scale of the intensity in LAS and LAZ files as we write them; those of others use what part of it they like."""
-_LAS_NOISE = 7, 18
-_LAS_UNITS = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
-"""Metres in a unit, by its number in the GeoTIFF keys."""
-_LAS_SOFTWARE = "lhmap_loc_ros"
+_LONGEST_REASON = 300
 _DEVICE_SCALE = 255.0
 """Full scale of the intensity in PLY and PCD files, as LiDAR drivers have it."""
-_DAMAGE = (
-    PlyParseError, laspy.LaspyException, struct.error, OSError, ValueError, KeyError, RuntimeError, IndexError,
-    TypeError,
-)  # fmt: skip
-"""What the readers of these formats raise for a file that is cut off or of another kind."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +135,16 @@ def _read_file(path: Path) -> tuple[Cloud, float | None]:
         raise InputError(f"{path}: no such file, expected a point cloud")
     try:
         fields, scale = _READERS[suffix](path)
-    except _DAMAGE as error:
-        raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {error}") from error
+    except Exception as error:  # a damaged file makes the readers fail in many ways
+        why = f"no {error} found" if isinstance(error, KeyError) else " ".join(str(error).split())
+        why = (why or type(error).__name__)[:_LONGEST_REASON]
+        raise InputError(f"{path}: cannot be read as {suffix[1:].upper()}: {why}") from error
     fields = {name.lower() if name in "XYZ" else name: values for name, values in fields.items()}
     missing = [name for name in "xyz" if name not in fields]
     if missing:
         raise InputError(f"{path}: fields {', '.join(fields) or 'none'} found, expected x, y and z")
-    xyz = np.column_stack([np.asarray(fields[name], np.float64) for name in "xyz"])
+    with np.errstate(invalid="ignore"):  # of some NaN
+        xyz = np.column_stack([np.asarray(fields[name], np.float64) for name in "xyz"])
     finite = np.isfinite(xyz).all(axis=1)
     plain = {**{name.lower().removeprefix("scalar_"): values for name, values in fields.items()}, **fields}
     intensity, heat = (
@@ -175,7 +164,10 @@ def _read_pcd(path: Path) -> tuple[dict[str, np.ndarray], None]:
     end = re.search(rb"^data[^\n]*\n", content, re.IGNORECASE | re.MULTILINE)
     if end is None:
         raise ValueError("no line DATA found")
-    cloud = PointCloud.from_fileobj(io.BytesIO(_pcd_header(content[: end.end()].decode()) + content[end.end() :]))
+    header, body = _pcd_header(content[: end.end()].decode()), content[end.end() :]
+    if header.endswith(b"ascii\n"):
+        body = re.sub(rb" ?[\r\n]+ ?", b"\n", re.sub(rb"[\t ]+", b" ", body)).strip() + b"\n"
+    cloud = PointCloud.from_fileobj(io.BytesIO(header + body))
     data = np.atleast_1d(cloud.pc_data)  # of one point in text
     _check_count(len(data), cloud.metadata.points)
     return {name: data[name] for name in data.dtype.names}, None
@@ -185,6 +177,9 @@ def _pcd_header(text: str) -> bytes:
     """The header as the format has it, of one in small letters or without COUNT or POINTS, or with a COUNT of 0."""
     lines = (line.split() for line in text.splitlines())
     words = {parts[0].upper(): parts[1:] for parts in lines if parts and not parts[0].startswith("#")}
+    # as the first versions have it
+    words.setdefault("FIELDS", words.get("COLUMNS", []))
+    words["VERSION"] = ["0.7"]
     words["COUNT"] = ["1" if n == "0" else n for n in words.get("COUNT") or ["1"] * len(words["FIELDS"])]
     words["TYPE"] = [kind.upper() for kind in words["TYPE"]]
     words.setdefault("HEIGHT", ["1"])
@@ -192,45 +187,6 @@ def _pcd_header(text: str) -> bytes:
     words["DATA"] = [kind.lower() for kind in words["DATA"]]
     order = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
     return "".join(f"{name} {' '.join(words[name])}\n" for name in order if name in words).encode()
-
-
-def _read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
-    las = laspy.read(path)
-    _check_count(len(las.points), las.header.point_count)
-    to_m = _las_units(las.header)
-    kept = ~np.isin(np.asarray(las.classification), _LAS_NOISE)
-    if "withheld" in las.point_format.dimension_names:
-        kept &= ~np.asarray(las.withheld).astype(bool)
-    if not kept.all():
-        _log.warning("%s: %d of %d points are noise or withheld and left out", path, (~kept).sum(), len(kept))
-    fields = {name: np.asarray(getattr(las, name))[kept] for name in ("x", "y", "z", "intensity")}
-    for name, factor in zip("xyz", to_m, strict=True):
-        fields[name] = fields[name] * factor
-    if not fields["intensity"].any():
-        del fields["intensity"]  # the field is always there; of zeros, nobody filled it
-    ours = las.header.generating_software == _LAS_SOFTWARE
-    if "heat" in las.point_format.extra_dimension_names:
-        # another program that saved it again put its own name there, and kept the values
-        fields["heat"], ours = np.asarray(las["heat"])[kept], True
-    return fields, _LAS_SCALE if ours else None
-
-
-def _las_units(header: laspy.LasHeader) -> tuple[float, float, float]:
-    """Metres in the units of x, y and z by the file's reference system; raises InputError for degrees."""
-    text, keys = "", {}
-    for record in header.vlrs:
-        text += getattr(record, "string", "") if record.record_id == 2112 else ""
-        if record.record_id == 34735:
-            keys = {key.id: key.value_offset for key in record.geo_keys}
-    projected = re.search(r"PROJCS|PROJCRS", text) or keys.get(1024) == 1
-    # seven decimals are centimetres of degrees, and a hundredth of a hair of metres
-    small = header.scales[0] <= 1e-6 and np.abs([header.mins[:2], header.maxs[:2]]).max() <= 180
-    if not projected and (re.search(r"GEOGCS|GEOGCRS|GEODCRS", text) or keys.get(1024) == 2 or small):
-        raise ValueError("coordinates in degrees found, expected metres: project them first, as to UTM")
-    unit = re.findall(r'(?:LENGTH)?UNIT\["[^"]*(?:foot|feet|metre|meter)[^"]*",\s*([\d.]+)', text, re.IGNORECASE)
-    across = float(unit[0]) if unit else _LAS_UNITS.get(keys.get(3076), 1.0)
-    up = float(unit[-1]) if unit else _LAS_UNITS.get(keys.get(4099), across)
-    return across, across, up
 
 
 def _check_count(found: int, expected: int) -> None:
@@ -275,20 +231,8 @@ def _write_pcd(path: Path, cloud: Cloud) -> None:
 
 
 def _write_las(path: Path, cloud: Cloud) -> None:
-    header = laspy.LasHeader(point_format=6, version="1.4")
-    header.generating_software = _LAS_SOFTWARE
-    header.scales = np.full(3, _LAS_STEP_M)
-    header.offsets = np.floor(cloud.xyz.min(axis=0)) if len(cloud) else np.zeros(3)
-    if cloud.heat is not None:
-        header.add_extra_dim(laspy.ExtraBytesParams(name="heat", type=np.float32, description="worth for localization"))
-    las = laspy.LasData(header)
-    las.x, las.y, las.z = cloud.xyz.T
-    if cloud.intensity is not None:
-        las.intensity = np.round(cloud.intensity * _LAS_SCALE).astype(np.uint16)
-    if cloud.heat is not None:
-        las["heat"] = cloud.heat
-    las.write(path)
+    write_las(path, cloud.xyz, cloud.intensity, cloud.heat)
 
 
-_READERS = {".ply": _read_ply, ".pcd": _read_pcd, ".las": _read_las, ".laz": _read_las}
+_READERS = {".ply": _read_ply, ".pcd": _read_pcd, ".las": read_las, ".laz": read_las}
 _WRITERS = {".ply": _write_ply, ".pcd": _write_pcd, ".las": _write_las, ".laz": _write_las}

@@ -12,8 +12,16 @@ from ..errors import BagError, InputError
 from ..geometry import Calibration
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
-_TIME_FIELDS = ("time", "t", "timestamp", "time_offset", "offset_time", "timeOffset", "time_stamp")
-INTENSITY_FIELDS = ("intensity", "i", "reflectivity", "reflectance")
+_TIME_FIELDS = (
+    "time", "t", "timestamp", "time_offset", "offset_time", "timeoffset", "time_stamp", "time_offset_ns",
+    "point_time_offset", "relative_time",
+)  # fmt: skip
+INTENSITY_FIELDS = (
+    "intensity", "i", "reflectivity", "reflectance", "remission", "intensities", "signal", "amplitude"
+)  # fmt: skip
+"""In small letters, as all names of fields are taken."""
+_COARSEST_NS = 10**6
+"""Times that are rounded to more tell nothing of a sweep, as seconds since 1970 in float32."""
 _SHORTEST_SWEEP_NS, _LONGEST_SWEEP_NS = 10**6, 2 * 10**9
 UNITS_NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _LEAP_SECONDS = 0, 37, -37, 18, -18
@@ -29,6 +37,11 @@ _COLOURS = {
     "mono8": cv2.COLOR_GRAY2RGB,
     "8uc1": cv2.COLOR_GRAY2RGB,
     "mono16": cv2.COLOR_GRAY2RGB,
+    "rgb16": None,
+    "bgr16": cv2.COLOR_BGR2RGB,
+    "16uc3": cv2.COLOR_BGR2RGB,
+    "rgba16": cv2.COLOR_RGBA2RGB,
+    "bgra16": cv2.COLOR_BGRA2RGB,
     # OpenCV names a Bayer pattern by its second row, ROS by its first
     "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
     "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
@@ -41,14 +54,19 @@ _COLOURS = {
     "uyvy": cv2.COLOR_YUV2RGB_UYVY,
     "yuv422": cv2.COLOR_YUV2RGB_UYVY,
     "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+    "yuy2": cv2.COLOR_YUV2RGB_YUY2,
     "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
     "nv12": cv2.COLOR_YUV2RGB_NV12,
     "nv21": cv2.COLOR_YUV2RGB_NV21,
 }
-_CHANNELS = {"rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "8uc4": 4, "uyvy": 2, "yuv422": 2, "yuyv": 2,
-             "yuv422_yuy2": 2}  # fmt: skip
+_CHANNELS = {
+    "rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "8uc4": 4, "uyvy": 2, "yuv422": 2, "yuyv": 2, "yuy2": 2,
+    "yuv422_yuy2": 2, "rgb16": 3, "bgr16": 3, "16uc3": 3, "rgba16": 4, "bgra16": 4,
+}  # fmt: skip
 _TWELVE_BITS = 1 << 12
 _ORIENTATION_TAG = 0x0112
+_QUARTER_TURNS = {6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+"""EXIF orientations of cameras held upright."""
 
 
 def decode_image(message) -> np.ndarray:
@@ -56,10 +74,10 @@ def decode_image(message) -> np.ndarray:
 
     Of 16 bits the upper eight are kept; of images that use no more than twelve of them, the upper eight of those.
     """
-    encoding = message.encoding.lower()
+    encoding = message.encoding.strip().lower()
     if encoding not in _COLOURS:
         raise BagError(f"image encoding {message.encoding!r} found, expected one of {', '.join(_COLOURS)}")
-    channels, item = _CHANNELS.get(encoding, 1), 2 if encoding.endswith("16") else 1
+    channels, item = _CHANNELS.get(encoding, 1), 2 if "16" in encoding else 1
     # the colours of these come after the grey rows, half as many
     height = message.height * 3 // 2 if encoding in ("nv12", "nv21") else message.height
     data = np.frombuffer(memoryview(message.data), np.uint8)
@@ -81,15 +99,23 @@ def decode_compressed_image(message) -> np.ndarray:
     """The pixels (H, W, 3) uint8 RGB of a sensor_msgs/CompressedImage; raises BagError if undecodable.
 
     A Bayer pattern that was compressed as it is, as the format tells (`bayer_rggb8; png compressed`), becomes colours.
-    A JPEG with an EXIF orientation is refused: calibrations are of pixels as the sensor has them.
+    So does a JPEG whose EXIF part asks for a quarter turn: it is turned, and whether its calibration is of the turned
+    image the sizes tell. Where they would not (half a turn, mirrored, a square) it is refused.
     """
     data = np.frombuffer(memoryview(message.data), np.uint8)
     turned = _exif_orientation(data[:65536].tobytes())
-    if turned != 1:
-        raise BagError(f"compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1 or none")
+    if turned not in (1, *_QUARTER_TURNS):
+        raise BagError(
+            f"compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1 or none: whether its "
+            "calibration is of the turned image nobody can tell"
+        )
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if pixels is None:
         raise BagError(f"compressed image ({message.format!r}, {len(data)} bytes) cannot be decoded")
+    if turned in _QUARTER_TURNS:
+        if pixels.shape[0] == pixels.shape[1]:
+            raise BagError(f"square compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1")
+        pixels = cv2.rotate(pixels, _QUARTER_TURNS[turned])
     if pixels.dtype == np.uint16:
         pixels = _eight_bits(pixels)
     if pixels.dtype != np.uint8:
@@ -176,11 +202,18 @@ def decode_fix(message) -> tuple[np.ndarray, float | None]:
 
 def decode_cloud(message) -> dict[str, np.ndarray]:
     """The fields of a sensor_msgs/PointCloud2 as flat arrays of all its points; raises BagError."""
-    byte_order = ">" if message.is_bigendian else "<"
-    fields = {f.name: f for f in message.fields}
+    byte_order, fields = ">" if message.is_bigendian else "<", {}
+    for field in message.fields:
+        size = np.dtype(_TYPES.get(field.datatype, "u1")).itemsize * max(field.count, 1)
+        # padding may be of any type; of two fields of one name the first counts
+        if field.datatype in _TYPES and field.offset + size <= message.point_step:
+            fields.setdefault(field.name.lower(), field)
     for name in "xyz":
         if name not in fields or fields[name].datatype not in (7, 8):
-            raise BagError(f"point cloud has fields {', '.join(fields) or 'none'}; expected float x, y, z")
+            found = ", ".join(f.name for f in message.fields) or "none"
+            raise BagError(
+                f"point cloud has fields {found} in points of {message.point_step} bytes; expected float x, y, z"
+            )
     dtype = np.dtype(
         {
             "names": list(fields),
@@ -248,17 +281,20 @@ def time_offsets_ns(
     """When each point to `keep` (N,) bool was measured, (K,) int64 nanoseconds after the stamp; None if no field tells.
 
     The others, as the lost returns of an organised cloud, need not have any time. `unit` (s, ms, us, ns) is that of the
-    field, None: told by `time_unit`. Times of up to 20 s are relative to the stamp. Others are of a clock: that of the
-    stamp, or one that is whole leap seconds apart (TAI, GPS); else, as of one that began at power-on, the first point
-    is taken to be measured at the stamp. Raises BagError where the result spans more than two seconds.
+    field, None: told by `time_unit`. Times rounded to more than a millisecond are none. Times of up to 20 s are
+    relative to the stamp. Others are of a clock: that of the stamp, or one that is whole leap seconds apart (TAI, GPS);
+    else, as of one that began at power-on, the first point is taken to be measured at the stamp. Raises BagError where
+    the result spans more than two seconds.
     """
     name = time_field(fields)
     if name is None or not keep.any():
         return None
     values = fields[name][keep]
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise BagError(f"point cloud field {name!r} holds times that are not finite")
+        raise BagError(f"point cloud field {name!r} holds times that are not finite (point_times: ignore does without)")
     scale = UNITS_NS[unit or time_unit(values) or ("ns" if values.dtype.kind in "ui" else "s")]
+    if values.dtype.kind == "f" and float(np.spacing(np.abs(values).max())) * scale > _COARSEST_NS:
+        return None
     # what is whole is kept apart: float64 nanoseconds of today are some hundred off
     first = values[0].item() if values.dtype.kind in "ui" else float(np.floor(values[0]))
     rest = values.astype(np.int64) - first if values.dtype.kind in "ui" else values.astype(np.float64) - first

@@ -18,7 +18,7 @@ class LeftOut:
 
         Reasons that differ in their numbers alone are one; the first is shown.
         """
-        kind = re.sub(r"[-+]?\d[\d.e+-]*", "#", reason)
+        kind = re.sub(r"[-+]?\d[\d.e+-]*", "#", re.sub(r"\[[^\]]*\]", "#", reason))
         self._found.setdefault((topic, kind), (reason, set()))[1].add(which)
 
     def reason(self, topic: str) -> str | None:

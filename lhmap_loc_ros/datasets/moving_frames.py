@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import BagError
 from .bag import BagReader
-from .messages import Transform
+from .messages import Odometry, Transform
 from .trajectory import Trajectory
 from .transforms import TransformTree
 
@@ -68,15 +68,25 @@ def _chain(links: list[tuple[str, str]], parent: str, child: str) -> list[tuple[
 def trajectory_from_odometry(bag: BagReader, topic: str, base_frame: str, static_topic: str) -> Trajectory:
     """The poses of `base_frame` in that of the odometry, whichever frame of the vehicle the odometry is of.
 
-    Messages that name no child are of `base_frame`. Raises BagError if there are none, or no transform of
-    `static_topic` leads from the child to `base_frame`.
+    Messages that name no child are of `base_frame`; those of a child from which no transform of `static_topic` leads to
+    `base_frame` are left out. Raises BagError if there are no others.
     """
-    poses = {message.stamp_ns: message for message in bag.messages([topic])}
-    if not poses:
+    messages = [message for message in bag.messages([topic]) if isinstance(message, Odometry)]
+    if not messages:
         raise BagError(f"{bag.path}: {topic} holds no message, expected odometry")
-    children = {message.child for message in poses.values()}
-    to_base = {child: _to_base(bag, topic, child, base_frame, static_topic) for child in children}
-    return Trajectory.sorted(poses, [message.pose @ to_base[message.child] for message in poses.values()])
+    to_base, unknown = {}, {}
+    for child in {message.child for message in messages}:
+        try:
+            to_base[child] = _to_base(bag, topic, child, base_frame, static_topic)
+        except BagError as error:
+            unknown[child] = error
+    if not to_base:
+        raise next(iter(unknown.values()))
+    for message in messages:
+        if message.child in unknown:
+            bag.left_out.add(topic, f"tells the poses of {message.child!r}, not of {base_frame!r}", message.stamp_ns)
+    known = [message for message in messages if message.child in to_base]
+    return Trajectory.sorted([m.stamp_ns for m in known], [m.pose @ to_base[m.child] for m in known])
 
 
 def _to_base(bag: BagReader, topic: str, child: str, base_frame: str, static_topic: str) -> np.ndarray:

@@ -80,12 +80,12 @@ class Rectifier:
     """So many OpenCV takes, but for the equidistant model."""
     MODELS = ("none", "plumb_bob", "rational_polynomial", "equidistant")
     ALIASES = {
-        "plumbbob": "plumb_bob", "radtan": "plumb_bob", "radial_tangential": "plumb_bob", "pinhole": "plumb_bob",
-        "brown_conrady": "plumb_bob", "opencv": "plumb_bob", "rational": "rational_polynomial",
-        "fisheye": "equidistant", "equi": "equidistant", "kannala_brandt": "equidistant",
-        "kannala_brandt4": "equidistant", "kb4": "equidistant", "opencv_fisheye": "equidistant",
-    }  # fmt: skip
-    """Other names of these, in small letters with underscores."""
+        "plumb_bob": "plumbbob radtan radtan4 radtan5 radialtangential pinhole pinholeradtan brown brownconrady opencv",
+        "rational_polynomial": "rationalpolynomial rational radtan8 pinholeradtan8 fullopencv",
+        "equidistant": "equidistant equi pinholeequi fisheye opencvfisheye kannalabrandt kannalabrandt4 kannalabrandt8 "
+        "kb kb4 kb8",
+    }
+    """Names of these, in small letters without what is between words."""
     MAX_PIXELS, LONGEST_SIDE = 150_000_000, 32_766
     """OpenCV turns no larger images, and its maps take six bytes a pixel."""
 
@@ -98,27 +98,33 @@ class Rectifier:
         matrix = np.asarray(matrix, dtype=float).reshape(3, 3)
         model, distortion = self._model(model, np.asarray(distortion, dtype=float).ravel())
         self.camera = Camera(width, height, matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
-        self._maps = None
-        self._lens = None if model == "none" else (matrix, distortion, model == "equidistant")
+        matrix = self.camera.matrix  # whatever stands in its other places
+        pinhole = model == "none" or (model != "equidistant" and not distortion.any())
+        self._lens = None if pinhole else (matrix, distortion, model == "equidistant")
         size = (width, height)
         if max(size) > self.LONGEST_SIDE or width * height > self.MAX_PIXELS:
             raise InputError(
                 f"camera is of {width}x{height} pixels, expected sides of at most {self.LONGEST_SIDE} and "
                 f"{self.MAX_PIXELS // 10**6} million pixels"
             )
-        if model == "equidistant":
+
+    @cached_property
+    def _maps(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where the pixels of the undistorted image are; None of a pinhole camera. Of the first image that fits."""
+        if self._lens is None:
+            return None
+        matrix, distortion, equidistant = self._lens
+        size = self.camera.width, self.camera.height
+        if equidistant:
             # even without coefficients r = f * theta, which is no pinhole
-            self._maps = cv2.fisheye.initUndistortRectifyMap(
-                matrix, distortion, np.eye(3), matrix, size, cv2.CV_16SC2
-            )
-        elif distortion.any():
-            self._maps = cv2.initUndistortRectifyMap(matrix, distortion, None, matrix, size, cv2.CV_16SC2)
+            return cv2.fisheye.initUndistortRectifyMap(matrix, distortion, np.eye(3), matrix, size, cv2.CV_16SC2)
+        return cv2.initUndistortRectifyMap(matrix, distortion, None, matrix, size, cv2.CV_16SC2)
 
     @classmethod
     def _model(cls, name: str, distortion: np.ndarray) -> tuple[str, np.ndarray]:
         """One of MODELS, and as many coefficients as OpenCV takes for it."""
-        found = re.sub(r"[\s\-]+", "_", name.strip().lower())
-        model = cls.ALIASES.get(found, found)
+        found = re.sub(r"[\s_\-]+", "", name.lower())
+        model = next((model for model, names in cls.ALIASES.items() if found in names.split()), found)
         if not np.isfinite(distortion).all():
             raise InputError(f"camera is not calibrated: {name} distortion {distortion.tolist()} is not finite")
         if model == "":
@@ -162,7 +168,7 @@ class Rectifier:
         """The virtual views and their maps; None where one pinhole image is enough."""
         from .virtual_views import Lens, view_maps, virtual_rig
 
-        if self._maps is None:
+        if self._lens is None:
             return None
         lens = Lens(*self._lens)
         rig = virtual_rig(lens, self.camera.width, self.camera.height)

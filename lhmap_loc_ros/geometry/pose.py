@@ -16,6 +16,8 @@ from ..errors import InputError
 
 STANDING_M = 0.2
 """A vehicle that came no further than this stands."""
+_FARTHEST_M = 1e9
+"""No frame of a robot is further from another."""
 
 
 def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
@@ -29,14 +31,18 @@ def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
 def from_quaternion(translation, quaternion) -> np.ndarray:
     """A pose from a translation (3, metres) and a quaternion (x, y, z, w) of any positive norm.
 
-    Raises InputError for values that are not finite or a quaternion of norm zero.
+    Raises InputError for values that are not finite, a place that is none on the earth or a quaternion of norm zero.
     """
     translation = np.asarray(translation, dtype=float)
     quaternion = np.asarray(quaternion, dtype=float)
     if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
         raise InputError(f"pose is not finite: translation {translation}, quaternion {quaternion}")
+    if np.abs(translation).max() > _FARTHEST_M:
+        raise InputError(f"translation {translation} found, expected metres of at most {_FARTHEST_M:g}")
     if np.linalg.norm(quaternion) < 1e-9:
         raise InputError(f"quaternion {quaternion} has norm zero, expected a unit quaternion (x, y, z, w)")
+    if np.isinf(np.linalg.norm(quaternion)):
+        quaternion = quaternion / np.abs(quaternion).max()
     return make_pose(Rotation.from_quat(quaternion), translation)
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -18,7 +19,8 @@ from ..datasets.messages import Image
 from ..datasets.moving_frames import trajectory_from_odometry
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, InputError
-from ..geometry import Camera, Images, Rectifier, Rig, from_quaternion, is_rectified
+from ..geometry import Calibration, Camera, Images, Rectifier, Rig, from_quaternion, is_rectified
+from .image_order import FAR_S, ImageOrder, Order
 
 DEFAULT_ODOMETRY = "/odom"
 _STEEP = math.sin(math.radians(65))
@@ -82,6 +84,8 @@ class CameraSetup:
     """Turns raw images into those of `camera`."""
     T_base_camera: np.ndarray
     """(4, 4), camera optical frame in base_link."""
+    frame: str
+    """Name of the optical frame, "" where nothing tells."""
 
     @property
     def camera(self) -> Camera:
@@ -98,22 +102,26 @@ def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
     """The camera of a bag; raises BagError for a missing topic, calibration or transform."""
     in_file = inputs.camera_info.endswith(SUFFIXES)
     reader.require(inputs.image, *([] if in_file else [inputs.camera_info]))
-    if in_file:
-        calibration, frame = read_calibration(inputs.camera_info), inputs.camera_frame
-    else:
-        info = reader.camera_info(inputs.camera_info)
-        calibration, frame = info.calibration, inputs.camera_frame or info.frame
-    size = None
-    if calibration.needs_image_size or (in_file and not frame):
-        first = next(iter(reader.messages([inputs.image])), None)
-        if isinstance(first, Image):
-            size, frame = first.image.shape[1::-1], frame or first.frame
     rectified = is_rectified(inputs.image) if inputs.rectified is None else inputs.rectified
-    try:
-        rectifier = calibration.rectifier(size, rectified)
-    except InputError as error:
-        raise BagError(f"{reader.path}: {inputs.camera_info}: {error}") from None
-    setup = CameraSetup(rectifier, _camera_in_base(reader, inputs, frame))
+
+    @cache
+    def first_image() -> Image | None:
+        return next((found for found in reader.messages([inputs.image]) if isinstance(found, Image)), None)
+
+    def rectifier_of(calibration: Calibration) -> Rectifier:
+        first = first_image() if calibration.needs_image_size else None
+        return calibration.rectifier(None if first is None else first.image.shape[1::-1], rectified)
+
+    if in_file:
+        frame = inputs.camera_frame or getattr(first_image(), "frame", "")
+        try:
+            rectifier = rectifier_of(read_calibration(inputs.camera_info, inputs.image))
+        except InputError as error:
+            raise BagError(f"{reader.path}: {inputs.camera_info}: {error}") from None
+    else:
+        info, rectifier = reader.first_calibration(inputs.camera_info, lambda info: rectifier_of(info.calibration))
+        frame = inputs.camera_frame or info.frame or getattr(first_image(), "frame", "")
+    setup = CameraSetup(rectifier, _camera_in_base(reader, inputs, frame), frame)
     if frame != inputs.base_frame and (doubt := doubt_of_frame(setup.T_base_camera, frame)):
         _log.warning("%s: %s", reader.path, doubt)
     return setup
@@ -174,7 +182,8 @@ def images_of_all(
 
     Each camera's are in order of their stamps; as in `images`, what is of no use is left out.
     """
-    last: list[int | None] = [None] * len(cameras)
+    begins, orders = zip(*[_order(reader, camera) for camera in cameras], strict=True)
+    used = False
     numbers, error = {camera.image: k for k, camera in enumerate(cameras)}, None
     messages = reader.messages(list(numbers))
     while True:
@@ -183,7 +192,7 @@ def images_of_all(
         except StopIteration:
             break
         except BagError as damage:
-            if last == [None] * len(cameras):
+            if not used:
                 raise
             reader.left_out.add(cameras[0].image, f"the file ends early: {damage}", None)
             break
@@ -191,8 +200,14 @@ def images_of_all(
         if not isinstance(message, Image):
             raise BagError(f"{reader.path}: {topic} is of type {reader.topics[topic]}, expected an image")
         stamp_ns = cameras[k].stamp_ns(message)
-        if last[k] is not None and stamp_ns <= last[k]:
-            why = "stamped as the image before" if stamp_ns == last[k] else "stamped before the image before"
+        if message.stamp_ns == begins[k]:
+            reader.left_out.add(topic, "stamped far from those after it", stamp_ns)
+            continue
+        order = orders[k].of(topic, stamp_ns, np.inf)
+        if order is not Order.NEXT:
+            ahead = "stamped long after the image before, and no other is"
+            before = "stamped as the image before" if orders[k].jump_s == 0 else "stamped before the image before"
+            why = ahead if order is Order.FAR_AHEAD else before
             reader.left_out.add(topic, why, (stamp_ns, why))
             continue
         try:
@@ -201,8 +216,18 @@ def images_of_all(
             error = error or f"{topic}: {wrong}"
             reader.left_out.add(topic, str(wrong), stamp_ns)
             continue
-        last[k] = stamp_ns
+        used = True
         yield k, stamp_ns, image
-    if last == [None] * len(cameras):
+    if not used:
         found = error or f"{', '.join(numbers)} holds no message, expected images"
         raise BagError(f"{reader.path}: {found}")
+
+
+def _order(reader: BagReader, camera: CameraInputs) -> tuple[int | None, ImageOrder]:
+    """The stamp [ns] of the first image if it is false, and what judges the stamps of those after it."""
+    stamps = np.array(reader.first_stamps(camera.image), np.int64)
+    steps = np.abs(np.diff(stamps)) / 1e9
+    # false stamps make two steps long
+    far_s = max(FAR_S, 10 * float(np.quantile(steps, 0.25, method="lower"))) if len(steps) > 1 else FAR_S
+    false = len(steps) > 1 and steps[0] > far_s >= steps[1]
+    return int(stamps[0]) if false else None, ImageOrder([camera.image], far_s)

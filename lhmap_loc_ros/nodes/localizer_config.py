@@ -72,6 +72,10 @@ class LocalizerConfig(Config):
         None, description="pose of the camera's optical frame in base_frame_id, x y z qx qy qz qw; unset: from "
         "tf_static [m, quaternion]",
     )  # fmt: skip
+    camera_info_url: str = Field(
+        "", description="calibration file of ROS camera_calibration or Kalibr (.yaml), read instead of the topic "
+        "camera_info: a path, file:// or package://; ${NAME} is the camera's name; empty: the topic",
+    )  # fmt: skip
     rectified: bool | None = Field(
         None, description="true: images are free of distortion, with intrinsics P of camera_info; false: they are as "
         "the lens makes them; unset: true where their topic is called image_rect...",

@@ -26,6 +26,7 @@ from ..geometry import Camera, Images, joined, joined_images, make_pose
 from ..inference import Model
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
+from ..localization.image_order import TIME_JUMP_S, ImageOrder, Order
 from ..localization.inputs import doubt_of_frame
 from ..localization.localizer import Localizer
 from ..localization.localizer import LocalizerConfig as Settings
@@ -41,7 +42,6 @@ from .camera_input import CameraInput
 from .diagnostics import SEARCHING, WAITING, Health
 from .fixed_frames import FixedFrames
 from .global_localization import GlobalLocalization
-from .image_order import TIME_JUMP_S, ImageOrder, Order
 from .initial_pose import InitialPose, NextStart, read_initial_pose
 from .known_starts import KnownStarts
 from .latest import Frame, Mailbox
@@ -126,7 +126,7 @@ class Session:
             self._odometry = OdometryInput(node, config, self._frames)
             self._stamps = {name: Stamps(node, "an image") for name in names}
             self._cameras = {
-                name: CameraInput(config, self._frames, topic, topic_of(name, "camera_info"))
+                name: CameraInput(config, self._frames, topic, topic_of(name, "camera_info"), name)
                 for name, topic in zip(names, self._topics, strict=True)
             }
             self._output = LocalizerOutput(node, config, self.map)

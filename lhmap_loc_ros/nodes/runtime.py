@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import signal
 import sys
 import threading
@@ -18,7 +19,19 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from ..errors import LhmapError
+from ..errors import InputError, LhmapError
+
+_PLACES_IN_C = r" ?, at \S+:\d+"
+"""Where in its sources ROS found an error."""
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What ROS says of an argument that it does not know, or a file of parameters that is none, as InputError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(f"ROS arguments: {re.sub(_PLACES_IN_C, '', ' '.join(str(error).split()))}") from None
 
 
 @contextmanager
@@ -26,7 +39,8 @@ def ros(argv: list[str] | None) -> Iterator[Callable[[], bool]]:
     """ROS, initialized with the arguments; gives a function that tells whether to go on.
 
     SIGINT and SIGTERM make it tell no and do nothing else: rclpy's own handlers end the context under the hands of
-    whoever publishes, and may let a KeyboardInterrupt rise in the middle of the cleaning up.
+    whoever publishes, and may let a KeyboardInterrupt rise in the middle of the cleaning up. Raises InputError for
+    arguments that ROS does not understand.
     """
     stop = threading.Event()
     before = {}
@@ -34,7 +48,8 @@ def ros(argv: list[str] | None) -> Iterator[Callable[[], bool]]:
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, lambda *_: stop.set())
     try:
-        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+        with _told():
+            rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
         yield lambda: rclpy.ok() and not stop.is_set()
     finally:
         rclpy.try_shutdown()
@@ -80,7 +95,9 @@ def _check_arguments(argv: list[str], name: str, about: str) -> None:
         epilog=f"config/{name.removesuffix('_node')}.param.yaml lists the parameters; "
         f"of a running node: ros2 param describe /{name} PARAMETER",
     )  # fmt: skip
-    parser.parse_args(remove_ros_args(argv)[1:])
+    with _told():
+        rest = remove_ros_args(argv)[1:]
+    parser.parse_args(rest)
 
 
 def run(
@@ -93,26 +110,30 @@ def run(
     The node may have `stop()`, called after the last callback, which must end and join its threads, and
     `exit_code`, returned at the end.
     """
-    if name:
-        _check_arguments(sys.argv if argv is None else argv, name, about)
-    with ros(argv) as going, logs_to_ros():
-        try:
-            node = make_node()
-        except LhmapError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            return error.exit_code
-        # not the events executor: it does not end well on a signal (rclpy 7.1), and saves nothing at our rates
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        try:
-            # not spin(): between signals it would wait for ever
-            while going():
-                executor.spin_once(timeout_sec=0.2)
-        except ExternalShutdownException:
-            pass
-        finally:
-            # in this order: a thread that still publishes while its node is destroyed ends the process with an abort
-            executor.shutdown()
-            getattr(node, "stop", lambda: None)()
-            node.destroy_node()
-        return getattr(node, "exit_code", 0)
+    try:
+        if name:
+            _check_arguments(sys.argv if argv is None else argv, name, about)
+        with ros(argv) as going, logs_to_ros():
+            return _spin(make_node(), going)
+    except LhmapError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _spin(node: Node, going: Callable[[], bool]) -> int:
+    """Until it is to end; returns the node's exit code."""
+    # not the events executor: it does not end well on a signal (rclpy 7.1), and saves nothing at our rates
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        # not spin(): between signals it would wait for ever
+        while going():
+            executor.spin_once(timeout_sec=0.2)
+    except ExternalShutdownException:
+        pass
+    finally:
+        # in this order: a thread that still publishes while its node is destroyed ends the process with an abort
+        executor.shutdown()
+        getattr(node, "stop", lambda: None)()
+        node.destroy_node()
+    return getattr(node, "exit_code", 0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Point cloud files: what is written is read again, by us and by the libraries others use; what is wrong is named."""
 
+import struct
 import tempfile
 from pathlib import Path
 
@@ -215,6 +216,12 @@ def test_pcd_as_people_write_it(tmp_path, count):
     np.testing.assert_allclose(one.xyz, [[1, 2, 3]])
 
 
+def test_pcd_of_the_first_versions_and_with_tabs(tmp_path):
+    head = "VERSION 0.5\nCOLUMNS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 2\nHEIGHT 1\n"
+    read = pcd(tmp_path / "a.pcd", head, "1\t2\t 3\r\n\r\n 4 5  6 \r\n")
+    np.testing.assert_array_equal(read.xyz, [[1, 2, 3], [4, 5, 6]])
+
+
 def test_autowares_index_lies_one_level_above_the_tiles(tmp_path):
     write_tiles(tmp_path / "map", {(0.0, 0.0): cloud(50)}.items(), 25.0)
     assert (tmp_path / "map" / TILES_INDEX).exists() and (tmp_path / "map/pointcloud_map.pcd/0_0.pcd").exists()
@@ -248,6 +255,47 @@ def test_noise_and_withheld_points_of_las_are_left_out_and_counted(tmp_path, cap
 
 def wkt(text):
     return laspy.vlrs.known.WktCoordinateSystemVlr(text)
+
+
+FEET = 'LENGTHUNIT["US survey foot",0.304800609601219]'
+METRE = 'LENGTHUNIT["metre",1]'
+NEWER = f'PROJCRS["x",BASEGEOGCRS["x",ELLIPSOID["x",6378137,298,{METRE}]],CS[Cartesian,2],AXIS["x",east,{FEET}]]'
+
+
+@pytest.mark.parametrize(
+    "system, across, up",
+    [
+        ('PROJCS["x",GEOGCS["x",UNIT["degree",0.01745]],UNIT["ft",0.3048]]', 0.3048, 0.3048),
+        (NEWER, 0.3048006, 0.3048006),
+        (f'COMPOUNDCRS["x",{NEWER},VERTCRS["x",CS[vertical,1],AXIS["h",up,{METRE}]]]', 0.3048006, 1.0),
+    ],
+)
+def test_units_of_las_by_texts_old_and_new(tmp_path, system, across, up):
+    cloud = read_cloud(write_las_of(tmp_path / "a.las", system))
+    np.testing.assert_allclose(cloud.xyz, [[100 * across, 200 * across, 50 * up]], rtol=1e-6)
+
+
+def test_las_of_geocentric_coordinates_is_refused(tmp_path):
+    with pytest.raises(InputError, match="centre of the earth"):
+        read_cloud(write_las_of(tmp_path / "a.las", 'GEOCCS["WGS 84",UNIT["metre",1]]'))
+
+
+def write_las_of(path, system):
+    header = laspy.LasHeader(point_format=6, version="1.4")
+    header.vlrs.append(laspy.vlrs.known.WktCoordinateSystemVlr(system))
+    las = laspy.LasData(header)
+    las.x, las.y, las.z = np.array([[100.0, 200.0, 50.0]]).T
+    las.write(path)
+    return path
+
+
+@pytest.mark.parametrize("offset, value", [(96, 2**31), (100, 2**32 - 1), (243, 2**32 - 1), (247, 2**40)])
+def test_a_header_of_las_that_tells_of_more_than_there_is_is_refused_at_once(tmp_path, offset, value):
+    data = bytearray(write_las_of(tmp_path / "a.las", NEWER).read_bytes())
+    struct.pack_into("<Q" if value >= 2**32 else "<I", data, offset, value)
+    (tmp_path / "a.las").write_bytes(data)
+    with pytest.raises(InputError, match="found"):
+        read_cloud(tmp_path / "a.las")
 
 
 def test_las_in_feet_becomes_metres_and_in_degrees_is_refused(tmp_path):

@@ -8,7 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lhmap_loc_ros.datasets.decoding import decode_compressed_image, decode_image, time_offsets_ns
+from lhmap_loc_ros.datasets.decoding import (
+    decode_cloud,
+    decode_compressed_image,
+    decode_image,
+    intensity_field,
+    time_offsets_ns,
+)
 from lhmap_loc_ros.errors import BagError
 
 STAMP = 1_700_000_000_123_456_789
@@ -66,6 +72,13 @@ def test_four_channels_and_rows_whose_step_is_not_told():
     np.testing.assert_array_equal(decode_image(raw("rgb8", SMOOTH, step=0)), SMOOTH)
 
 
+@pytest.mark.parametrize("encoding", ("rgb16", "bgr16", "16UC3", "bgra16"))
+def test_colours_of_sixteen_bits_keep_their_upper_eight(encoding):
+    pixels = SMOOTH if encoding == "rgb16" else SMOOTH[..., ::-1]
+    pixels = np.dstack([pixels, pixels[..., :1]]) if encoding == "bgra16" else pixels
+    np.testing.assert_array_equal(decode_image(raw(encoding, pixels.astype(np.uint16) << 8)), SMOOTH)
+
+
 def test_a_compressed_bayer_pattern_becomes_colours():
     png = cv2.imencode(".png", mosaic(SMOOTH))[1]
     is_nearly(decode_compressed_image(compressed("bayer_rggb8; png compressed ", png)), SMOOTH)
@@ -84,7 +97,13 @@ def turned_jpeg(orientation):
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
-def test_a_jpeg_that_asks_to_be_turned_is_refused():
+@pytest.mark.parametrize("orientation, quarters", [(6, -1), (8, 1)])
+def test_a_jpeg_that_asks_for_a_quarter_turn_is_turned(orientation, quarters):
+    found = decode_compressed_image(compressed("jpeg", turned_jpeg(orientation)))
+    is_nearly(found, np.rot90(SMOOTH, quarters), 3)
+
+
+def test_a_jpeg_that_asks_to_be_turned_as_no_size_tells_is_refused():
     is_nearly(decode_compressed_image(compressed("jpeg", turned_jpeg(1))), SMOOTH, 3)
     with pytest.raises(BagError, match="EXIF orientation 3, expected 1"):
         decode_compressed_image(compressed("jpeg", turned_jpeg(3)))
@@ -108,6 +127,10 @@ def test_the_unit_is_told_from_the_length_of_a_sweep(scale, kind):
     np.testing.assert_allclose(offsets(values), SWEEP_S * 1e9, atol=step)
 
 
+def test_times_that_are_rounded_to_minutes_are_none():
+    assert offsets((STAMP / 1e9 + SWEEP_S).astype(np.float32)) is None
+
+
 @pytest.mark.parametrize("scale", (1e6, 1e9))
 @pytest.mark.parametrize("late_s", (0, 37, 18))
 def test_absolute_times_are_of_the_clock_of_the_stamp_or_leap_seconds_apart(scale, late_s):
@@ -126,3 +149,35 @@ def test_a_unit_that_is_set_counts():
     assert offsets(np.array([0, 500], np.uint32), unit="ns")[1] == 500
     with pytest.raises(BagError, match="sweep of at most 2 s.*point_times"):
         offsets(np.array([0, 5000], np.uint32), unit="ms")
+
+
+# --- fields of clouds --------------------------------------------------------------------------------------------
+
+
+def cloud(fields, step):
+    """One point whose bytes are 1.0, 2.0, 3.0, 4.0 as float32; fields: (name, offset, datatype)."""
+    fields = [SimpleNamespace(name=name, offset=offset, datatype=kind, count=1) for name, offset, kind in fields]
+    data = np.arange(1, 5, dtype="<f4").view(np.uint8)
+    return SimpleNamespace(
+        fields=fields, is_bigendian=False, width=1, height=1, point_step=step, row_step=step, data=data[:step]
+    )
+
+
+XYZ = [("X", 0, 7), ("Y", 4, 7), ("Z", 8, 7)]
+
+
+@pytest.mark.parametrize("name", ["Intensity", "REFLECTIVITY", "remission", "signal"])
+def test_fields_are_known_by_their_names_in_any_letters(name):
+    found = decode_cloud(cloud([*XYZ, (name, 12, 7)], 16))
+    assert (found["x"], found["z"], intensity_field(found)) == (1, 3, 4)
+
+
+def test_padding_of_any_type_and_a_name_that_comes_twice_do_no_harm():
+    found = decode_cloud(cloud([*XYZ, ("pad", 12, 0), ("x", 12, 7), ("behind", 16, 7)], 16))
+    assert set(found) == {"x", "y", "z"} and found["x"] == 1
+
+
+@pytest.mark.parametrize("step", [0, 8])
+def test_points_that_have_no_room_for_their_fields_are_refused(step):
+    with pytest.raises(BagError, match=f"fields X, Y, Z in points of {step} bytes"):
+        decode_cloud(cloud(XYZ, step))

@@ -85,7 +85,8 @@ def test_an_equidistant_lens_without_coefficients_is_no_pinhole(d):
 
 @pytest.mark.parametrize(
     "alias, model", [("PLUMB_BOB", "plumb_bob"), ("radtan", "plumb_bob"), ("pinhole", "plumb_bob"),
-                     ("Kannala Brandt4", "equidistant"), ("FISHEYE", "equidistant")]
+                     ("Kannala Brandt4", "equidistant"), ("FISHEYE", "equidistant"), ("KannalaBrandt8", "equidistant"),
+                     ("Plumb-Bob", "plumb_bob"), ("RadialTangential", "plumb_bob"), ("PINHOLE", "plumb_bob")]
 )  # fmt: skip
 def test_other_names_of_a_distortion_model_mean_the_same(alias, model):
     image = np.random.default_rng(0).integers(0, 255, (192, 640, 3), dtype=np.uint8)

@@ -78,6 +78,15 @@ def test_pose_that_is_not_finite_is_refused(translation, quaternion):
         from_quaternion(translation, quaternion)
 
 
+def test_a_place_that_is_none_on_the_earth_is_refused():
+    with pytest.raises(InputError, match="at most 1e.09"):
+        from_quaternion((0, 1e30, 0), (0, 0, 0, 1))
+
+
+def test_a_quaternion_of_huge_numbers_is_a_direction():
+    np.testing.assert_allclose(from_quaternion((0, 0, 0), (0, 0, 3e300, 3e300))[:2, :2], [[0, -1], [1, 0]], atol=1e-12)
+
+
 def test_quaternion_of_norm_zero_is_refused():
     with pytest.raises(InputError, match="norm zero"):
         from_quaternion((0, 0, 0), (0, 0, 0, 0))

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from tiny_bag import HEIGHT, START, T_BASE_CAMERA, WIDTH, K, write_bag
@@ -110,6 +113,17 @@ def test_the_calibration_comes_from_a_file(tmp_path, values):
     assert len(used) == 12
 
 
+def test_of_a_chain_of_cameras_each_has_its_own(tmp_path, caplog):
+    other = {**KALIBR["cam0"], "intrinsics": [99.0, 99.0, 80.0, 24.0], "rostopic": "/camera/image_raw"}
+    file = tmp_path / "chain.yaml"
+    file.write_text(yaml.safe_dump({**KALIBR, "cam1": other}))
+    bag = write_bag(tmp_path / "b", without=("/camera/camera_info",))
+    assert read(bag, camera_info=str(file))[0].camera.fx == 99 and not caplog.text
+    other["rostopic"] = "/elsewhere"
+    file.write_text(yaml.safe_dump({**KALIBR, "cam1": other}))
+    assert read(bag, camera_info=f"file://{file}")[0].camera.fx == 90 and "the first is taken" in caplog.text
+
+
 def test_a_constant_delay_of_the_images_is_taken_off(tmp_path):
     _, used, _ = read(write(tmp_path / "b", [START, START + STEP]), image_delay_s=0.05)
     assert used == [START - STEP // 2, START + STEP // 2]
@@ -117,6 +131,45 @@ def test_a_constant_delay_of_the_images_is_taken_off(tmp_path):
 
 def test_stamps_that_begin_at_zero_are_stamps(tmp_path):
     assert read(write(tmp_path / "b", [0, STEP, 2 * STEP]))[1] == [0, STEP, 2 * STEP]
+
+
+def test_a_false_stamp_does_not_cost_the_rest_of_the_drive(tmp_path):
+    good = [START + k * STEP for k in range(5)]
+    ahead = START + 1000 * 86400 * 10**9
+    _, used, left_out = read(write_as_recorded(tmp_path / "first", [ahead, *good]))
+    assert used == good and list(left_out.values()) == [1]
+    _, used, left_out = read(write_as_recorded(tmp_path / "between", [*good[:3], ahead, *good[3:]]))
+    assert used == good and list(left_out.values()) == [1]
+
+
+def test_images_that_are_seldom_taken_are_all_used(tmp_path):
+    seldom = [START + k * 1200 * STEP for k in range(5)]
+    assert read(write_as_recorded(tmp_path / "b", seldom))[1:] == (seldom, {})
+
+
+def test_odometry_of_a_frame_that_nobody_knows_among_good_is_left_out(tmp_path):
+    with BagWriter(tmp_path / "b") as bag:
+        for k, child in enumerate(["base_link", "wheel", "", "base_link"]):
+            bag.odometry("/odom", START + k * STEP, "odom", child, np.eye(4))
+    with BagReader(tmp_path / "b") as reader:
+        assert len(read_odometry(reader, BagInputs())) == 3
+        assert [words for words in reader.left_out.counts] == ["/odom: tells the poses of 'wheel', not of 'base_link'"]
+
+
+def write_as_recorded(path, stamps):
+    """Images recorded one after the other, whatever their stamps."""
+    bag = write(path.with_name(path.name + " in order"), [START])
+    store = get_typestore(Stores.ROS2_JAZZY)
+    with AnyReader([bag]) as reader, Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for connection, _, data in reader.messages():
+            own = writer.add_connection(connection.topic, connection.msgtype, typestore=store)
+            message = reader.deserialize(data, connection.msgtype)
+            for k, stamp in enumerate(stamps if hasattr(message, "encoding") else [None]):
+                if stamp is not None:
+                    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+                    data = store.serialize_cdr(message, connection.msgtype)
+                writer.write(own, START + k, data)
+    return path
 
 
 def test_home_and_leading_slashes_in_settings():

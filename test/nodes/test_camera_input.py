@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+import yaml
 from one_session import SureRefiner, at, one_session
 from robot import START, calibration, image_message, picture, write_street
 from ros_side import wait_until
@@ -10,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from tf2_ros import StaticTransformBroadcaster
 from tiny_bag import T_BASE_CAMERA
 
+from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import make_pose, to_quaternion
 from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.diagnostics import session_statuses
@@ -86,6 +88,22 @@ CHANGES = {
 def test_a_calibration_that_changes_while_it_drives_is_taken(ros, street, change):
     before, after = cameras_by(ros, street, [calibrated(p=P), CHANGES[change]], rectified=change == "p")
     assert before != after
+
+
+def test_the_calibration_comes_from_a_file(ros, street, tmp_path):
+    values = {
+        "image_width": 160, "image_height": 48, "distortion_model": "plumb_bob",
+        "camera_matrix": {"data": [77.0, 0, 80, 0, 77.0, 24, 0, 0, 1]},
+    }  # fmt: skip
+    (tmp_path / "front.yaml").write_text(yaml.safe_dump(values))
+    # what comes on the topic, if anything, does not count
+    (camera,) = cameras_by(ros, street, [calibrated()], camera_info_url=f"file://{tmp_path}/front.yaml")
+    assert (camera.fx, camera.width) == (77, 160)
+    for url in (f"{tmp_path}/rear.yaml", "package://no_such_package/front.yaml"):
+        with pytest.raises(InputError, match=url), one_session(
+            ros.node, street, SureRefiner(at(50.0)), camera_info_url=url
+        ):
+            pass
 
 
 def test_one_calibration_that_is_none_among_good_ones_does_no_harm(ros, street):

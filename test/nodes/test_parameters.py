@@ -263,7 +263,8 @@ def test_descriptors_tell_range_and_meaning(sealed):
 
 def test_a_live_run_hands_the_settings_of_the_camera_over(started, tmp_path):
     mount = (1.0, 0.0, 1.5, 0.0, 0.0, 0.0, 1.0)
-    for inputs in (BagInputs(rectified=True, image_delay_s=0.03, camera_in_base=mount), BagInputs()):
+    told = BagInputs(rectified=True, image_delay_s=0.03, camera_in_base=mount, camera_info="c.yaml")
+    for inputs in (told, BagInputs()):
         file = tmp_path / "live.yaml"
         plan = Plan(0, 1, 1.0, (), "/odom", False)
         file.write_text(live._parameters(LocalizeConfig(inputs=inputs), "m", plan))
@@ -271,6 +272,7 @@ def test_a_live_run_hands_the_settings_of_the_camera_over(started, tmp_path):
         assert (config.rectified, config.image_delay_s, config.camera_in_base) == (
             inputs.rectified, inputs.image_delay_s, inputs.camera_in_base,
         )  # fmt: skip
+        assert config.camera_info_url == (inputs.camera_info if inputs.camera_info.endswith(".yaml") else "")
 
 
 def test_the_page_of_the_interface_lists_every_parameter():

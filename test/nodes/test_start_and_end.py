@@ -23,6 +23,17 @@ def test_an_argument_that_a_node_does_not_have_is_told():
     assert code == 2 and "campus.lhmap" in err and "--ros-args" in err
 
 
+@pytest.mark.parametrize("arguments", [["-r", "a b:=c"], ["--params-file", "BROKEN"], ["--no-such-argument"]])
+def test_arguments_that_ros_does_not_understand_are_told_in_a_line(tmp_path, arguments):
+    (tmp_path / "broken.yaml").write_text("/**: [ros__parameters")
+    arguments = [str(tmp_path / "broken.yaml") if a == "BROKEN" else a for a in arguments]
+    with Process("-m", "lhmap_loc_ros.nodes.localizer_node", "--ros-args", *arguments) as process:
+        code, _, err = process.end(None, 60)
+    told = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and "Traceback" not in err
+    assert len(told) == 1 and any(a in told[0] for a in arguments) and ".c:" not in told[0]
+
+
 @pytest.mark.parametrize("seconds", [0.02, 0.4])
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_starts_ends_it_without_a_traceback(seconds, sig):

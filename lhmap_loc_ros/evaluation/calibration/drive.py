@@ -13,7 +13,7 @@ from ...datasets.trajectory import Trajectory
 from ...errors import BagError, InputError
 from ...geometry import Camera, distance_along, inverse, se3_log
 from ...lhmap import LHMap
-from ...localization.inputs import BagInputs, read_setup
+from ...localization.inputs import BagInputs, CameraSetup, read_setup
 from ..check import known_poses
 from ..metrics import SECOND_NS, sample
 from ..results import find_image
@@ -66,9 +66,7 @@ def read_drive(bag, lhmap: LHMap, poses=None, inputs: BagInputs | None = None, r
     with BagReader(bag) as reader:
         setup = read_setup(reader, inputs)
         trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
-        frame = inputs.camera_frame or reader.camera_info(inputs.camera_info).frame
-        tree = reader.static_transforms(inputs.tf_static)
-        frames = tree.chain(inputs.base_frame, frame)
+        frames, T_base_child = _mount(reader, inputs, setup)
         stamps = np.array(sorted(stamp for stamp, _ in reader.raw_messages(inputs.image)), dtype=np.int64)
         chosen = _spread(reader, stamps, trajectory)
         scale = min(1.0, MAX_WIDTH / setup.camera.width)
@@ -82,8 +80,17 @@ def read_drive(bag, lhmap: LHMap, poses=None, inputs: BagInputs | None = None, r
                 image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
             images.append(DriveImage(stamp, image, trajectory.at(stamp), _twist(trajectory, stamp)))
             report("images", number + 1, len(chosen))
-    T_base_child = tree.lookup(*frames[:2]) if len(frames) > 1 else np.eye(4)
     return Drive(camera, setup.T_base_camera, frames, T_base_child, tuple(images))
+
+
+def _mount(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> tuple[tuple[str, ...], np.ndarray]:
+    """The frames from the robot's to the camera's, and where the second of them is in the first (4, 4)."""
+    if inputs.camera_in_base is not None or setup.frame == inputs.base_frame:
+        frame = setup.frame or "camera"
+        return (inputs.base_frame, *([frame] if frame != inputs.base_frame else [])), setup.T_base_camera
+    tree = reader.static_transforms(inputs.tf_static)
+    frames = tree.chain(inputs.base_frame, setup.frame)
+    return frames, tree.lookup(*frames[:2]) if len(frames) > 1 else np.eye(4)
 
 
 def _spread(reader: BagReader, stamps: np.ndarray, trajectory: Trajectory) -> np.ndarray:

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from .conversions import SECOND_NS
-
+SECOND_NS = 10**9
+_NONE = -(2**62)
+"""Before the first image: stamps by a clock that is late may be negative."""
 TIME_JUMP_S = 1.0
 """Two images older than the last by more than this say that the clock, or the bag, began anew."""
-_FAR_S = 60.0
+FAR_S = 60.0
 """An image stamped so long after the last is believed when another one follows it."""
 
 
@@ -29,27 +30,29 @@ class Order(Enum):
 class ImageOrder:
     """Judges the stamps of images; those of two cameras may be the same."""
 
-    def __init__(self, cameras: Sequence[str]):
-        self._last_ns = dict.fromkeys(cameras, -1)
+    def __init__(self, cameras: Sequence[str], far_s: float = FAR_S):
+        """`far_s`: see FAR_S; more for a camera that seldom takes an image."""
+        self._far_s = far_s
+        self._last_ns = dict.fromkeys(cameras, _NONE)
         self._jumped_to: int | None = None
         self.jump_s = 0.0
         """How far the last image was from the one before it, forward or back."""
 
-    def of(self, camera: str, stamp_ns: int) -> Order:
-        """How an image is; one that goes back by less than `TIME_JUMP_S` is late."""
+    def of(self, camera: str, stamp_ns: int, jump_s: float = TIME_JUMP_S) -> Order:
+        """How an image is; one that goes back by less than `jump_s` is late."""
         last_ns = max(self._last_ns.values())
         self.jump_s = abs(stamp_ns - last_ns) / SECOND_NS
         if stamp_ns >= last_ns and stamp_ns > self._last_ns[camera]:
-            if last_ns >= 0 and self.jump_s > _FAR_S and not self._is_borne_out(stamp_ns):
+            if last_ns > _NONE and self.jump_s > self._far_s and not self._is_borne_out(stamp_ns):
                 return Order.FAR_AHEAD
             self._last_ns[camera], self._jumped_to = stamp_ns, None
             return Order.NEXT
-        if self.jump_s < TIME_JUMP_S or not self._is_borne_out(stamp_ns):
+        if self.jump_s < jump_s or not self._is_borne_out(stamp_ns):
             return Order.LATE
-        self._last_ns, self._jumped_to = dict.fromkeys(self._last_ns, -1) | {camera: stamp_ns}, None
+        self._last_ns, self._jumped_to = dict.fromkeys(self._last_ns, _NONE) | {camera: stamp_ns}, None
         return Order.ANEW
 
     def _is_borne_out(self, stamp_ns: int) -> bool:
         """Whether an image far from the last one follows another such: one alone was long on its way, or is false."""
         before, self._jumped_to = self._jumped_to, stamp_ns
-        return before is not None and 0 < stamp_ns - before < _FAR_S * SECOND_NS
+        return before is not None and 0 < stamp_ns - before < self._far_s * SECOND_NS

@@ -3,7 +3,7 @@
 
 import pytest
 
-from lhmap_loc_ros.nodes.image_order import ImageOrder, Order
+from lhmap_loc_ros.localization.image_order import ImageOrder, Order
 
 SECOND = 1_000_000_000
 NEXT, LATE, FAR, ANEW = Order.NEXT, Order.LATE, Order.FAR_AHEAD, Order.ANEW
