@@ -29,15 +29,23 @@ def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
 def from_quaternion(translation, quaternion) -> np.ndarray:
     """A pose from a translation (3, metres) and a quaternion (x, y, z, w) of any positive norm.
 
+    Raises InputError as `check_pose`.
+    """
+    translation, quaternion = check_pose(translation, quaternion)
+    return make_pose(Rotation.from_quat(quaternion), translation)
+
+
+def check_pose(translation, quaternion) -> tuple[np.ndarray, np.ndarray]:
+    """The translation (3, metres) and quaternion (x, y, z, w) of a pose as float64.
+
     Raises InputError for values that are not finite or a quaternion of norm zero.
     """
-    translation = np.asarray(translation, dtype=float)
-    quaternion = np.asarray(quaternion, dtype=float)
+    translation, quaternion = np.asarray(translation, dtype=float), np.asarray(quaternion, dtype=float)
     if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
         raise InputError(f"pose is not finite: translation {translation}, quaternion {quaternion}")
     if np.linalg.norm(quaternion) < 1e-9:
         raise InputError(f"quaternion {quaternion} has norm zero, expected a unit quaternion (x, y, z, w)")
-    return make_pose(Rotation.from_quat(quaternion), translation)
+    return translation, quaternion
 
 
 def to_quaternion(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

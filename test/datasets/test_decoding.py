@@ -52,6 +52,16 @@ def test_sixteen_bits_keep_their_upper_eight(big):
     is_nearly(decode_image(raw("bayer_rggb16", bayer, big=big)), SMOOTH)
 
 
+@pytest.mark.parametrize("big", (False, True))
+@pytest.mark.parametrize("encoding", ("rgb16", "bgr16", "rgba16", "bgra16", "16UC3", "16UC4"))
+def test_colours_of_sixteen_bits_keep_their_upper_eight(encoding, big):
+    colours = SMOOTH if encoding.startswith("rgb") else SMOOTH[..., ::-1]
+    if "a" in encoding or "4" in encoding:
+        colours = np.dstack([colours, np.full((16, 24), 255, np.uint8)])
+    wide = (colours.astype(int) << 8).astype(">u2" if big else "<u2")
+    np.testing.assert_array_equal(decode_image(raw(encoding, wide, big=big)), SMOOTH)
+
+
 @pytest.mark.parametrize("encoding", ("nv12", "nv21"))
 def test_colours_after_the_grey_rows(encoding):
     yuv = cv2.cvtColor(SMOOTH, cv2.COLOR_RGB2YUV_I420)
