@@ -10,6 +10,7 @@ EXTRAS = {
     "rosbags": "map", "kiss_icp": "map",
     "laspy": "clouds", "plyfile": "clouds", "pypcd4": "clouds",
     "embreex": "sim",
+    "open3d": "open3d",
     "matplotlib": "viz", "plotly": "viz",
     "typer": "cli", "rich": "cli",
     "torch": "train", "safetensors": "train", "lightning_fabric": "train", "tensorboard": "train",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numba
 import numpy as np
@@ -131,6 +132,15 @@ class LHMap:
     def all_points(self) -> MapPoints:
         """Every point of the map, around the map's origin; large maps need the memory."""
         return MapPoints.joined(list(self.pieces()), self.metadata.origin)
+
+    def to_open3d(self) -> Any:
+        """Every point as an open3d.t.geometry.PointCloud: positions [m] in the map frame, heat, intensity.
+
+        Raises ModuleNotFoundError where Open3D is not installed: it comes with the extra `open3d`.
+        """
+        from .open3d_cloud import to_open3d
+
+        return to_open3d(self.all_points())
 
     def pieces(self, low=(-np.inf, -np.inf), high=(np.inf, np.inf)) -> Iterator[MapPoints]:
         """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around its origin."""
