@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
@@ -18,7 +19,7 @@ STANDING_M = 0.2
 """A vehicle that came no further than this stands."""
 
 
-def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
+def make_pose(rotation: Rotation | np.ndarray, translation: ArrayLike) -> np.ndarray:
     """A pose from a rotation (scipy Rotation or 3x3) and a translation of 3 metres values."""
     pose = np.eye(4)
     pose[:3, :3] = rotation.as_matrix() if isinstance(rotation, Rotation) else rotation
@@ -26,7 +27,7 @@ def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
     return pose
 
 
-def from_quaternion(translation, quaternion) -> np.ndarray:
+def from_quaternion(translation: ArrayLike, quaternion: ArrayLike) -> np.ndarray:
     """A pose from a translation (3, metres) and a quaternion (x, y, z, w) of any positive norm.
 
     Raises InputError as `check_pose`.
@@ -35,7 +36,7 @@ def from_quaternion(translation, quaternion) -> np.ndarray:
     return make_pose(Rotation.from_quat(quaternion), translation)
 
 
-def check_pose(translation, quaternion) -> tuple[np.ndarray, np.ndarray]:
+def check_pose(translation: ArrayLike, quaternion: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """The translation (3, metres) and quaternion (x, y, z, w) of a pose as float64.
 
     Raises InputError for values that are not finite or a quaternion of norm zero.
@@ -76,7 +77,7 @@ def _left_jacobian(phi: np.ndarray) -> np.ndarray:
     return np.eye(3) + (1 - np.cos(angle)) / angle**2 * k + (angle - np.sin(angle)) / angle**3 * (k @ k)
 
 
-def se3_exp(xi) -> np.ndarray:
+def se3_exp(xi: ArrayLike) -> np.ndarray:
     """The pose reached by the tangent vector xi (6: metres, radians)."""
     xi = np.asarray(xi, dtype=float)
     return make_pose(Rotation.from_rotvec(xi[3:]), _left_jacobian(xi[3:]) @ xi[:3])
@@ -93,7 +94,7 @@ def interpolate(pose0: np.ndarray, pose1: np.ndarray, fraction: float) -> np.nda
     return pose0 @ se3_exp(fraction * se3_log(inverse(pose0) @ pose1))
 
 
-def perturb(pose: np.ndarray, translation, euler_deg) -> np.ndarray:
+def perturb(pose: np.ndarray, translation: ArrayLike, euler_deg: ArrayLike) -> np.ndarray:
     """The pose moved by a translation (3, metres) and xyz Euler angles (3, degrees), both along its own axes."""
     return pose @ make_pose(Rotation.from_euler("xyz", euler_deg, degrees=True), translation)
 
@@ -116,7 +117,7 @@ def distance_along(positions: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _drive_along(positions, standing, out):
+def _drive_along(positions: np.ndarray, standing: float, out: np.ndarray) -> None:
     driven, counted = 0.0, 0
     for i in range(positions.shape[0]):
         square = 0.0

@@ -14,7 +14,7 @@ from ..outputs import writing
 
 
 @contextmanager
-def replacing(path) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that takes the name `path` when the block ends well, and vanishes when it raises.
 
     It lies in the same folder until then, so the rename is atomic; it is flushed to the disk before it.

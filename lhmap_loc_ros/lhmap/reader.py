@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import MapFormatError
 from .cache import TileCache
@@ -25,7 +27,10 @@ FULL_DENSITY_M = 25.0
 
 
 @numba.njit(cache=True, nogil=True)
-def _near(quanta, step, shift, radius2, dense2, chosen):
+def _near(
+    quanta: np.ndarray, step: np.float32, shift: np.ndarray, radius2: np.float32, dense2: np.float32,
+    chosen: np.ndarray,
+) -> int:  # fmt: skip
     """Fills `chosen` with the numbers of a tile's points within the radius, thinned from `dense2` on; returns how many.
 
     `shift` leads from the crop's centre to the tile. Of consecutive points, which are neighbours where there are many,
@@ -46,7 +51,10 @@ def _near(quanta, step, shift, radius2, dense2, chosen):
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(quanta, heat, intensity, step, shift, chosen, start, points, heats, intensities):
+def _gather(
+    quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray, step: np.float32, shift: np.ndarray,
+    chosen: np.ndarray, start: int, points: np.ndarray, heats: np.ndarray, intensities: np.ndarray,
+) -> None:  # fmt: skip
     """Writes the chosen points of a tile behind `start`."""
     for k in range(chosen.shape[0]):
         i, at = chosen[k], start + k
@@ -71,7 +79,7 @@ class LHMap:
         self._cache = TileCache(source, cache_bytes)
 
     @classmethod
-    def open(cls, path, cache_bytes: int = 6 << 20) -> LHMap:
+    def open(cls, path: str | os.PathLike[str], cache_bytes: int = 6 << 20) -> LHMap:
         """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory besides those prefetched last.
 
         Raises MapFormatError, naming what was found and expected, for a file that is missing, foreign,
@@ -87,12 +95,12 @@ class LHMap:
     def __enter__(self) -> LHMap:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def crop(
         self,
-        center,
+        center: ArrayLike,
         radius: float,
         max_points: int | None = None,
         damaged: list[MapFormatError] | None = None,
@@ -119,7 +127,7 @@ class LHMap:
         out = self._cut(tiles, center, radius, full_density_m, origin)
         return out if max_points is None else best_points(out, max_points)
 
-    def prefetch(self, center, radius: float) -> None:
+    def prefetch(self, center: ArrayLike, radius: float) -> None:
         """Reads the tiles within `radius` metres of `center` (3,) in the background, for crops to come."""
         center = np.asarray(center, dtype=np.float64)[:2] - self.metadata.origin[:2]
         self._cache.prefetch(self._tiles_near(center, radius).tolist())
@@ -142,7 +150,9 @@ class LHMap:
 
         return to_open3d(self.all_points())
 
-    def pieces(self, low=(-np.inf, -np.inf), high=(np.inf, np.inf)) -> Iterator[MapPoints]:
+    def pieces(
+        self, low: ArrayLike = (-np.inf, -np.inf), high: ArrayLike = (np.inf, np.inf)
+    ) -> Iterator[MapPoints]:
         """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around its origin."""
         corner = self._corners(np.arange(len(self.index))) + self.metadata.origin[:2]
         # as in `_distance2`, rounded outwards
@@ -196,7 +206,7 @@ class LHMap:
         for section in self.metadata.sections:
             self.section(section.name)
 
-    def info(self) -> dict:
+    def info(self) -> dict[str, Any]:
         """The figures of `lhmap info`: header fields and sizes, ready for printing or JSON."""
         size, km = self.path.stat().st_size, self.metadata.path_length_m / 1000
         counts = self.index["count"]
@@ -214,7 +224,9 @@ class LHMap:
             "section_bytes": {section.name: section.bytes for section in self.metadata.sections},
         }
 
-    def _cut(self, tiles: list[Tile], center, radius: float, full_density_m: float, origin) -> MapPoints:
+    def _cut(
+        self, tiles: list[Tile], center: np.ndarray, radius: float, full_density_m: float, origin: np.ndarray
+    ) -> MapPoints:
         """The points of tiles that a crop keeps."""
         step, radius2 = np.float32(self.metadata.resolution_m), np.float32(radius**2)
         dense2 = np.float32(min(full_density_m, radius) ** 2 * 2.0**32)
