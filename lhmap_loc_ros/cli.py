@@ -13,6 +13,7 @@ from . import __version__
 from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
+from .cli_movie import movie
 from .cli_places import places
 from .console import (
     BagArgument,
@@ -38,6 +39,7 @@ app.add_typer(importing, name="import")
 app.add_typer(engine, name="engine")
 app.add_typer(benching, name="bench")
 app.command("places")(places)
+app.command("movie")(movie)
 
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
 

@@ -11,7 +11,7 @@ EXTRAS = {
     "laspy": "clouds", "plyfile": "clouds", "pypcd4": "clouds",
     "embreex": "sim",
     "open3d": "open3d",
-    "matplotlib": "viz", "plotly": "viz",
+    "matplotlib": "viz", "plotly": "viz", "PIL": "viz",
     "typer": "cli", "rich": "cli",
     "torch": "train", "safetensors": "train", "lightning_fabric": "train", "tensorboard": "train",
     "onnxscript": "train",
