@@ -1,9 +1,9 @@
 # make demo    the whole main path on a synthetic campus, and a report
 # make test    the test suite
-# make check   ruff and the fast tests, without PyTorch and DDS
+# make check   lint and the fast tests, without PyTorch and DDS
 # make docs    the documentation as a site, in site/
 # make setup   only the virtual environment .venv, with .venv/bin/lhmap in it
-# make lint    ruff
+# make lint    ruff and mypy
 # make clean   removes what these made
 # Another Python: make PYTHON=python3.12 ...   One part of the tests: make test ARGS="test/nodes -x"
 PYTHON ?= python3
@@ -32,11 +32,12 @@ docs: check-python
 	@.venv/bin/mkdocs build --strict
 
 lint: check-python
-	@$(PYTHON) tools/set_up.py --extras test
+	@$(PYTHON) tools/set_up.py --extras test,lint
 	@.venv/bin/ruff check .
+	@.venv/bin/mypy
 
 check-python:
 	@command -v $(PYTHON) >/dev/null || { echo "missing: sudo apt install python3 python3-venv"; exit 2; }
 
 clean:
-	rm -rf .venv demo site build install log lhmap_loc_ros.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv demo site build install log lhmap_loc_ros.egg-info .pytest_cache .ruff_cache .mypy_cache

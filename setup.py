@@ -26,10 +26,11 @@ EXTRAS = {
     # plyfile 1.1.4 and later would replace NumPy 1.26
     "clouds": ["laspy[lazrs]>=2.5", "plyfile>=1.0,<1.1.4", "pypcd4>=1.1"],
     "sim": ["embreex", "rosbags>=0.10"],
-    "viz": ["matplotlib>=3.6", "plotly>=5"],
+    "viz": ["matplotlib>=3.6", "plotly>=5", "pillow>=9"],
     "cli": ["typer>=0.9", "rich"],
     "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],
-    "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "ruff", "pyarrow>=14", "distributed"],
+    "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "pyarrow>=14", "distributed"],
+    "lint": ["ruff", "mypy>=1.18", "types-PyYAML"],
     "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.25"],
     "argoverse": ["pyarrow>=14"],
     "dask": ["distributed"],

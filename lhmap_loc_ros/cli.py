@@ -13,6 +13,7 @@ from . import __version__
 from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
+from .cli_movie import movie
 from .cli_places import places
 from .console import (
     BagArgument,
@@ -38,6 +39,7 @@ app.add_typer(importing, name="import")
 app.add_typer(engine, name="engine")
 app.add_typer(benching, name="bench")
 app.command("places")(places)
+app.command("movie")(movie)
 
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
 
@@ -197,17 +199,30 @@ def view(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", help="The HTML page to write; if not set, MAP.html is written and opened."),
     ] = None,
-    points: Annotated[int, typer.Option(min=1, help="At most so many points, evenly thinned.")] = 150_000,
+    points: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="At most so many points, evenly thinned; 150000 in a browser, 5000000 in a window."),
+    ] = None,
+    window: Annotated[bool, typer.Option("--window", help="Show it in a window of Open3D instead.")] = False,
 ) -> None:
-    """Look at a map, coloured by heat, in a browser."""
+    """Look at a map, coloured by heat, in a browser or a window."""
     import webbrowser
 
     from .evaluation.map_view import write_view
+    from .evaluation.map_window import show_window
     from .lhmap import LHMap
 
+    if window:
+        from .errors import InputError
+
+        if out is not None:
+            raise InputError("--window and --out found, expected one: a window writes no page")
+        with LHMap.open(map_path) as lhmap:
+            typer.echo(f"{map_path}: {show_window(lhmap, points or 5_000_000)} points")
+        return
     page = out or map_path.with_suffix(".html")
     with LHMap.open(map_path) as lhmap:
-        shown = write_view(lhmap, page, points)
+        shown = write_view(lhmap, page, points or 150_000)
     typer.echo(f"{page}: {shown} points")
     if out is None:
         webbrowser.open(page.resolve().as_uri())

@@ -2,12 +2,17 @@
 """The examples run, and do what their first line says."""
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 TEST = Path(__file__).parent
 sys.path[:0] = [str(TEST / "evaluation"), str(TEST / "mapping")]
@@ -98,6 +103,24 @@ def test_localize_a_bag_from_anywhere(world, monkeypatch, capsys):
     run("localize_a_bag", world / "walls.lhmap", world / "bag")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10 and "TRACKING" in lines[-1]
+
+
+def test_the_notebook_goes_from_a_map_to_a_pose(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("campus.lhmap").symlink_to(world / "walls.lhmap")
+    Path("street").mkdir()
+    Path("street/query").symlink_to(world / "bag")
+    monkeypatch.setattr(localizer, "Refiner", KnowingRefiner)
+    monkeypatch.setattr(StartSearch, "in_map", lambda *_: KnowsThePlace())
+    names = {}
+    for cell in json.loads((EXAMPLES / "from_a_map_to_a_pose.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    plt.close("all")
+    assert len(names["estimates"]) == 10 and names["last"].state.value == "TRACKING"
+    # the refiner that knows tells of the first image when first asked, which is about the third
+    expected = truth_at(names["stamp_ns"] - 2 * 10**8)[:3, 3]
+    np.testing.assert_allclose(names["last"].T_map_base[:3, 3], expected, atol=0.15)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])

@@ -15,6 +15,8 @@ ROS_MODULES = {
     "tf2_ros": "tf2-ros-py",
     "tf2_msgs": "tf2-msgs",
     "sensor_msgs_py": "sensor-msgs-py",
+    "cv_bridge": "cv-bridge",
+    "tf_transformations": "tf-transformations",
     "nav_msgs": "nav-msgs",
     "diagnostic_msgs": "diagnostic-msgs",
 }

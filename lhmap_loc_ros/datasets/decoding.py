@@ -37,11 +37,13 @@ _COLOURS = {
     "mono8": cv2.COLOR_GRAY2RGB,
     "8uc1": cv2.COLOR_GRAY2RGB,
     "mono16": cv2.COLOR_GRAY2RGB,
+    "16uc1": cv2.COLOR_GRAY2RGB,
     "rgb16": None,
     "bgr16": cv2.COLOR_BGR2RGB,
     "16uc3": cv2.COLOR_BGR2RGB,
     "rgba16": cv2.COLOR_RGBA2RGB,
     "bgra16": cv2.COLOR_BGRA2RGB,
+    "16uc4": cv2.COLOR_BGRA2RGB,
     # OpenCV names a Bayer pattern by its second row, ROS by its first
     "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
     "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
@@ -59,10 +61,14 @@ _COLOURS = {
     "nv12": cv2.COLOR_YUV2RGB_NV12,
     "nv21": cv2.COLOR_YUV2RGB_NV21,
 }
+ENCODINGS = tuple(_COLOURS)
+"""The encodings of raw images that are understood, in small letters."""
 _CHANNELS = {
-    "rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "8uc4": 4, "uyvy": 2, "yuv422": 2, "yuyv": 2, "yuy2": 2,
-    "yuv422_yuy2": 2, "rgb16": 3, "bgr16": 3, "16uc3": 3, "rgba16": 4, "bgra16": 4,
-}  # fmt: skip
+    **dict.fromkeys(("rgb8", "bgr8", "8uc3", "rgb16", "bgr16", "16uc3"), 3),
+    **dict.fromkeys(("rgba8", "bgra8", "8uc4", "rgba16", "bgra16", "16uc4"), 4),
+    **dict.fromkeys(("uyvy", "yuv422", "yuyv", "yuy2", "yuv422_yuy2"), 2),
+}
+"""How many values a pixel has; one in those that are not named."""
 _TWELVE_BITS = 1 << 12
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = {6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -75,9 +81,9 @@ def decode_image(message) -> np.ndarray:
     Of 16 bits the upper eight are kept; of images that use no more than twelve of them, the upper eight of those.
     """
     encoding = message.encoding.strip().lower()
-    if encoding not in _COLOURS:
-        raise BagError(f"image encoding {message.encoding!r} found, expected one of {', '.join(_COLOURS)}")
-    channels, item = _CHANNELS.get(encoding, 1), 2 if "16" in encoding else 1
+    if encoding not in ENCODINGS:
+        raise BagError(f"image encoding {message.encoding!r} found, expected one of {', '.join(ENCODINGS)}")
+    channels, item = _CHANNELS.get(encoding, 1), 2 if encoding.endswith("16") or encoding.startswith("16") else 1
     # the colours of these come after the grey rows, half as many
     height = message.height * 3 // 2 if encoding in ("nv12", "nv21") else message.height
     data = np.frombuffer(memoryview(message.data), np.uint8)
@@ -130,7 +136,7 @@ def _to_rgb(pixels: np.ndarray, encoding: str) -> np.ndarray:
     """The colours of pixels (H, W, C) uint8, of an encoding in small letters; raises BagError."""
     code = _COLOURS.get(encoding, -1)
     if code == -1:
-        raise BagError(f"image encoding {encoding!r} found, expected one of {', '.join(_COLOURS)}")
+        raise BagError(f"image encoding {encoding!r} found, expected one of {', '.join(ENCODINGS)}")
     try:
         return pixels.copy() if code is None else cv2.cvtColor(pixels, code)
     except cv2.error as error:

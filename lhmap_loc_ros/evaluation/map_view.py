@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 
 from ..lhmap import LHMap, MapPoints
 from ..lhmap.atomic import replacing
@@ -15,18 +14,25 @@ BACKGROUND = "#3b4048"
 """Lighter than the coldest points, which are black."""
 
 
-def write_view(lhmap: LHMap, out, points: int = 150_000) -> int:
-    """Writes the page: points coloured by heat, and the mapping path. Returns how many points it shows.
-
-    Of a map with more than `points` every so manieth is shown, hot and cold points alike.
-    """
+def thinned(lhmap: LHMap, points: int) -> MapPoints:
+    """At most so many points around the map's origin: every so manieth, hot and cold alike."""
     every, passed = max(1, int(np.ceil(lhmap.metadata.points / points))), 0
-    origin, shown = np.array(lhmap.metadata.origin), []
+    shown = []
     for piece in lhmap.pieces():
         # counted on from tile to tile: one more of each of many tiles would be too many
         shown.append(piece.select(np.arange(-passed % every, len(piece), every)))
         passed += len(piece)
-    joined = MapPoints.joined(shown, origin)
+    return MapPoints.joined(shown, lhmap.metadata.origin)
+
+
+def write_view(lhmap: LHMap, out, points: int = 150_000) -> int:
+    """Writes the page: points coloured by heat, and the mapping path. Returns how many points it shows.
+
+    Of a map with more than `points` every so manieth is shown.
+    """
+    import plotly.graph_objects as go
+
+    joined, origin = thinned(lhmap, points), np.array(lhmap.metadata.origin)
     xyz, heat = joined.points, joined.heat
     marker = {
         "size": 1.5, "color": heat, "colorscale": "Inferno", "cmin": 0, "cmax": 1, "colorbar": {"title": "heat"},

@@ -3,6 +3,7 @@
 
 from .camera import Calibration, Camera, Rectifier, is_rectified
 from .pose import (
+    check_pose,
     distance_along,
     from_quaternion,
     interpolate,
@@ -29,6 +30,7 @@ __all__ = [
     "PosedImage",
     "Rectifier",
     "Rig",
+    "check_pose",
     "distance_along",
     "from_quaternion",
     "front_index",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
 
@@ -31,7 +32,7 @@ class Camera:
     cx: float
     cy: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         values = np.array([self.fx, self.fy, self.cx, self.cy], dtype=float)
         if not np.isfinite(values).all() or self.fx <= 0 or self.fy <= 0 or self.width < 1 or self.height < 1:
             raise InputError(f"camera is not calibrated: {self.width}x{self.height} pixels, fx {self.fx}, fy {self.fy}")
@@ -89,7 +90,7 @@ class Rectifier:
     MAX_PIXELS, LONGEST_SIDE = 150_000_000, 32_766
     """OpenCV turns no larger images, and its maps take six bytes a pixel."""
 
-    def __init__(self, width: int, height: int, matrix: np.ndarray, distortion, model: str = "plumb_bob"):
+    def __init__(self, width: int, height: int, matrix: np.ndarray, distortion: ArrayLike, model: str = "plumb_bob"):
         """`matrix` is K (3, 3), `distortion` the coefficients of CameraInfo.d, `model` its distortion_model.
 
         Raises InputError for an unknown model, for coefficients that are not finite or not as many as it has, and for
@@ -164,7 +165,7 @@ class Rectifier:
         return tuple(cv2.remap(image, *maps, cv2.INTER_LINEAR) for maps in self._wide[1])
 
     @cached_property
-    def _wide(self) -> tuple[Rig, list[tuple]] | None:
+    def _wide(self) -> tuple[Rig, list[tuple[np.ndarray, np.ndarray]]] | None:
         """The virtual views and their maps; None where one pinhole image is enough."""
         from .virtual_views import Lens, view_maps, virtual_rig
 
@@ -208,7 +209,7 @@ class Calibration:
         """
         matrix, distortion, model = self.matrix, self.distortion, self.distortion_model
         if rectified:
-            matrix, distortion, model = self.projection[:, :3], [], "none"
+            matrix, distortion, model = self.projection[:, :3], np.zeros(0), "none"
             if not matrix[0, 0] > 0:
                 raise InputError(f"camera is not calibrated: P of rectified images has fx {matrix[0, 0]:g}")
         full = Camera(

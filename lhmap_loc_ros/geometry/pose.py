@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
@@ -20,7 +21,7 @@ _FARTHEST_M = 1e9
 """No frame of a robot is further from another."""
 
 
-def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
+def make_pose(rotation: Rotation | np.ndarray, translation: ArrayLike) -> np.ndarray:
     """A pose from a rotation (scipy Rotation or 3x3) and a translation of 3 metres values."""
     pose = np.eye(4)
     pose[:3, :3] = rotation.as_matrix() if isinstance(rotation, Rotation) else rotation
@@ -28,13 +29,21 @@ def make_pose(rotation: Rotation | np.ndarray, translation) -> np.ndarray:
     return pose
 
 
-def from_quaternion(translation, quaternion) -> np.ndarray:
+def from_quaternion(translation: ArrayLike, quaternion: ArrayLike) -> np.ndarray:
     """A pose from a translation (3, metres) and a quaternion (x, y, z, w) of any positive norm.
+
+    Raises InputError as `check_pose`.
+    """
+    translation, quaternion = check_pose(translation, quaternion)
+    return make_pose(Rotation.from_quat(quaternion), translation)
+
+
+def check_pose(translation: ArrayLike, quaternion: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The translation (3, metres) and quaternion (x, y, z, w) of a pose as float64.
 
     Raises InputError for values that are not finite, a place that is none on the earth or a quaternion of norm zero.
     """
-    translation = np.asarray(translation, dtype=float)
-    quaternion = np.asarray(quaternion, dtype=float)
+    translation, quaternion = np.asarray(translation, dtype=float), np.asarray(quaternion, dtype=float)
     if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
         raise InputError(f"pose is not finite: translation {translation}, quaternion {quaternion}")
     if np.abs(translation).max() > _FARTHEST_M:
@@ -43,7 +52,7 @@ def from_quaternion(translation, quaternion) -> np.ndarray:
         raise InputError(f"quaternion {quaternion} has norm zero, expected a unit quaternion (x, y, z, w)")
     if np.isinf(np.linalg.norm(quaternion)):
         quaternion = quaternion / np.abs(quaternion).max()
-    return make_pose(Rotation.from_quat(quaternion), translation)
+    return translation, quaternion
 
 
 def to_quaternion(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +83,7 @@ def _left_jacobian(phi: np.ndarray) -> np.ndarray:
     return np.eye(3) + (1 - np.cos(angle)) / angle**2 * k + (angle - np.sin(angle)) / angle**3 * (k @ k)
 
 
-def se3_exp(xi) -> np.ndarray:
+def se3_exp(xi: ArrayLike) -> np.ndarray:
     """The pose reached by the tangent vector xi (6: metres, radians)."""
     xi = np.asarray(xi, dtype=float)
     return make_pose(Rotation.from_rotvec(xi[3:]), _left_jacobian(xi[3:]) @ xi[:3])
@@ -91,7 +100,7 @@ def interpolate(pose0: np.ndarray, pose1: np.ndarray, fraction: float) -> np.nda
     return pose0 @ se3_exp(fraction * se3_log(inverse(pose0) @ pose1))
 
 
-def perturb(pose: np.ndarray, translation, euler_deg) -> np.ndarray:
+def perturb(pose: np.ndarray, translation: ArrayLike, euler_deg: ArrayLike) -> np.ndarray:
     """The pose moved by a translation (3, metres) and xyz Euler angles (3, degrees), both along its own axes."""
     return pose @ make_pose(Rotation.from_euler("xyz", euler_deg, degrees=True), translation)
 
@@ -114,7 +123,7 @@ def distance_along(positions: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _drive_along(positions, standing, out):
+def _drive_along(positions: np.ndarray, standing: float, out: np.ndarray) -> None:
     driven, counted = 0.0, 0
     for i in range(positions.shape[0]):
         square = 0.0

@@ -21,7 +21,10 @@ _EMPTY, _NUMBER = np.uint64(2**64 - 1), np.uint64(2**32 - 1)
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
-def _project(points, T, fx, fy, cx, cy, min_depth, uv, depth):
+def _project(
+    points: np.ndarray, T: np.ndarray, fx: float, fy: float, cx: float, cy: float, min_depth: float, uv: np.ndarray,
+    depth: np.ndarray,
+) -> None:  # fmt: skip
     for i in range(points.shape[0]):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         zc = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
@@ -35,20 +38,22 @@ def _project(points, T, fx, fy, cx, cy, min_depth, uv, depth):
 
 
 @numba.njit(cache=True, nogil=True)
-def _rank(depth, point):
+def _rank(depth: float, point: int) -> np.uint64:
     """A number in the order of the depths, with the point's own in its lower bits: the lesser of two is drawn."""
     return np.uint64(np.float32(depth).view(np.uint32)) << np.uint64(32) | np.uint64(point)
 
 
 @numba.njit(cache=True, nogil=True)
-def _spread(canvas, row, column, reach, rank):
+def _spread(canvas: np.ndarray, row: int, column: int, reach: int, rank: np.uint64) -> None:
     for r in range(row - reach, row + reach + 1):
         for c in range(column - reach, column + reach + 1):
             canvas[r, c] = min(canvas[r, c], rank)
 
 
 @numba.njit(cache=True, nogil=True)
-def _z_buffer(uv, depth, splat, max_depth, nearest, index):
+def _z_buffer(
+    uv: np.ndarray, depth: np.ndarray, splat: np.ndarray, max_depth: float, nearest: np.ndarray, index: np.ndarray
+) -> None:
     # beside the image a margin of MAX_REACH, for points drawn over the border from outside, and one for what they draw
     rows, columns = nearest.shape[0] + 2 * MAX_REACH, nearest.shape[1] + 2 * MAX_REACH
     canvas = np.full((rows + 2 * MAX_REACH, columns + 2 * MAX_REACH), _EMPTY)
@@ -64,10 +69,10 @@ def _z_buffer(uv, depth, splat, max_depth, nearest, index):
         for column in range(MAX_REACH, columns + MAX_REACH):
             if own[row, column] == _EMPTY:
                 continue
-            i = np.int64(own[row, column] & _NUMBER)
+            owner = int(np.int64(own[row, column] & _NUMBER))
             # a splat of s metres covers round(f*s/z) pixels; `splat` arrives as f*s, for all points or for each
-            reach = int(min(0.5 * splat[0 if alike else i] / depth[i], MAX_REACH))
-            rank = _rank(depth[i] + YIELD_M + YIELD_SHARE * depth[i], i)
+            reach = int(min(0.5 * splat[0 if alike else owner] / depth[owner], MAX_REACH))
+            rank = _rank(depth[owner] + YIELD_M + YIELD_SHARE * depth[owner], owner)
             # constants, so that the loops are unrolled: half the time
             if reach == MAX_REACH:
                 _spread(canvas, row, column, MAX_REACH, rank)
@@ -99,7 +104,9 @@ def project(
 
 
 @numba.njit(cache=True, nogil=True)
-def _within(points, T, sine, cosine, reach, keep):
+def _within(
+    points: np.ndarray, T: np.ndarray, sine: float, cosine: float, reach: float, keep: np.ndarray
+) -> None:
     for i in range(points.shape[0]):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         right = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Rig:
     T_rig_camera: tuple[np.ndarray, ...]
     """(4, 4) each, the optical frame of each camera in that of the rig."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.cameras or len(self.cameras) != len(self.T_rig_camera):
             raise InputError(f"a rig of {len(self.cameras)} cameras has {len(self.T_rig_camera)} poses")
 
@@ -53,7 +53,8 @@ class Rig:
 def posed_images(image: Images, camera: Camera | Rig) -> tuple[PosedImage, ...]:
     """The images of a rig one by one; of a camera its only one, in its own frame."""
     if isinstance(camera, Camera):
-        return (PosedImage(image, camera, np.eye(4)),)
+        # of a camera it is one array
+        return (PosedImage(cast(np.ndarray, image), camera, np.eye(4)),)
     return tuple(map(PosedImage, image, camera.cameras, camera.T_rig_camera))
 
 
@@ -77,12 +78,12 @@ def joined(parts: Sequence[tuple[Camera | Rig, np.ndarray]]) -> tuple[Camera | R
     first, T_base_rig = parts[0]
     if len(parts) == 1:
         return first, T_base_rig
-    cameras, poses = [], []
+    cameras: list[Camera] = []
+    poses: list[np.ndarray] = []
     for camera, T_base_part in parts:
         T_rig_part = inverse(T_base_rig) @ T_base_part
-        single = isinstance(camera, Camera)
-        cameras += [camera] if single else camera.cameras
-        poses += [T_rig_part @ T for T in ([np.eye(4)] if single else camera.T_rig_camera)]
+        cameras += [camera] if isinstance(camera, Camera) else camera.cameras
+        poses += [T_rig_part @ T for T in ([np.eye(4)] if isinstance(camera, Camera) else camera.T_rig_camera)]
     return Rig(tuple(cameras), tuple(poses)), T_base_rig
 
 

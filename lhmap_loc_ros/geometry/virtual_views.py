@@ -105,4 +105,4 @@ def view_maps(lens: Lens, camera: Camera, T_lens_view: np.ndarray) -> tuple[np.n
     flat = np.stack([(column - camera.cx) / camera.fx, (row - camera.cy) / camera.fy, np.ones_like(row)], -1)
     pixels = lens.project(flat.reshape(-1, 3) @ T_lens_view[:3, :3].T)
     pixels = np.nan_to_num(pixels, nan=-1e4).clip(-1e4, 1e5).astype(np.float32).reshape(camera.height, camera.width, 2)
-    return cv2.convertMaps(pixels, None, cv2.CV_16SC2)
+    return cv2.convertMaps(pixels, None, cv2.CV_16SC2)  # type: ignore[call-overload]

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _WARM_UPS = 2
 _log = logging.getLogger(__name__)
 
 
-def import_cudart():
+def import_cudart() -> Any:
     """The CUDA runtime of cuda-python; raises ModelError that tells how to get it."""
     try:
         from cuda.bindings import runtime
@@ -44,7 +45,7 @@ class _Buffer:
 class CudaRun:
     """Runs an execution context with fixed shapes. One run at a time: callers wait for each other."""
 
-    def __init__(self, cudart, context, gpu: int, inputs: dict[str, Shape], outputs: dict[str, Shape]):
+    def __init__(self, cudart: Any, context: Any, gpu: int, inputs: dict[str, Shape], outputs: dict[str, Shape]):
         """`context`: of an engine whose tensors are float32. Raises ModelError where CUDA or TensorRT fails."""
         self._cudart, self._context, self._gpu = cudart, context, gpu
         self._lock = threading.Lock()
@@ -95,7 +96,7 @@ class CudaRun:
                 self._copy(outputs[name], b.device_address, b.bytes, kind, stream)
             self._others_stream = stream
 
-    def _launch(self, graph, enqueue: Callable[[int], None], stream: int) -> None:
+    def _launch(self, graph: Any, enqueue: Callable[[int], None], stream: int) -> None:
         """What the graph holds; where there is none, one by one."""
         if graph is None:
             enqueue(stream)
@@ -115,10 +116,10 @@ class CudaRun:
         if not self._context.execute_async_v3(int(stream)):
             raise ModelError("TensorRT could not run the engine")
 
-    def _copy(self, to: int, source: int, size: int, kind, stream: int) -> None:
+    def _copy(self, to: int, source: int, size: int, kind: Any, stream: int) -> None:
         self._checked(self._cudart.cudaMemcpyAsync(to, source, size, kind, stream))
 
-    def _capture(self, enqueue: Callable[[int], None], kept: dict):
+    def _capture(self, enqueue: Callable[[int], None], kept: dict[str, Any]) -> Any:
         """What `enqueue` puts on a stream as a graph; None where it cannot be one."""
         capturable = getattr(self._context, "is_stream_capturable", None)
         if capturable is not None and not capturable(int(self._stream)):
@@ -141,7 +142,7 @@ class CudaRun:
         self._checked(self._cudart.cudaGraphDestroy(graph))
         return runnable
 
-    def _buffer(self, shape: Shape, kept: dict) -> _Buffer:
+    def _buffer(self, shape: Shape, kept: dict[str, Any]) -> _Buffer:
         count = int(np.prod(shape))
         size = count * np.dtype(np.float32).itemsize
         host = int(self._checked(self._cudart.cudaHostAlloc(size, self._cudart.cudaHostAllocDefault)))
@@ -159,7 +160,7 @@ class CudaRun:
         """CUDA keeps the current GPU for each thread."""
         self._checked(self._cudart.cudaSetDevice(self._gpu))
 
-    def _checked(self, result: tuple):
+    def _checked(self, result: tuple[Any, ...]) -> Any:
         """What a CUDA function gave; raises ModelError in CUDA's words if it failed."""
         status, *values = result
         if status != self._cudart.cudaError_t.cudaSuccess:
@@ -167,7 +168,7 @@ class CudaRun:
         return values[0] if values else None
 
 
-def _release(cudart, gpu: int, kept: dict) -> None:
+def _release(cudart: Any, gpu: int, kept: dict[str, Any]) -> None:
     """Gives back what a run holds; errors have nobody to hear them any more."""
     cudart.cudaSetDevice(gpu)
     cudart.cudaStreamSynchronize(kept["stream"])

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..lhmap.atomic import replacing
@@ -180,7 +181,7 @@ class EngineCache:
             yield
 
 
-def _read(path: Path) -> tuple[dict, bytes]:
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     """Header and engine of a file; raises ValueError where it is not whole."""
     content = path.read_bytes()
     start = len(MAGIC) + _LENGTH.size

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import ModelError
 from .choice import PRECISIONS, Backend, Precision
 from .engine_cache import EngineCache, EngineKey
@@ -15,7 +17,7 @@ from .tensorrt_package import known_targets, package_name
 class Engines:
     """Engines of one TensorRT for GPUs of one compute capability."""
 
-    def __init__(self, trt, sm: int, cache: EngineCache):
+    def __init__(self, trt: Any, sm: int, cache: EngineCache):
         """Raises ModelError where this TensorRT cannot build for `sm`, e.g. 86."""
         known = known_targets(trt)
         if known and sm not in known:
@@ -45,16 +47,18 @@ class Engines:
         return EngineKey.of(network, onnx, package_name(self._trt), f"sm{self._sm}", precision)
 
 
-def sm_to_build_for(trt, asked: int | None) -> int:
+def sm_to_build_for(trt: Any, asked: int | None) -> int:
     """The compute capability asked for, or that of this machine's GPU; raises ModelError where it cannot be had."""
     gpu, known = find_gpu(), known_targets(trt)
-    if asked is None and gpu is None:
-        which = f"--sm, one of {', '.join(map(str, known))}" if known else "a machine that has one"
-        raise ModelError(f"no NVIDIA GPU answers here; to build engines with {package_name(trt)} use {which}")
     if asked is not None and not known and (gpu is None or gpu.sm != asked):
         here = "none answers" if gpu is None else f"SM {gpu.sm}"
         raise ModelError(f"{package_name(trt)} builds for the GPU of this machine only ({here}), asked for SM {asked}")
-    return gpu.sm if asked is None else asked
+    if asked is not None:
+        return asked
+    if gpu is None:
+        which = f"--sm, one of {', '.join(map(str, known))}" if known else "a machine that has one"
+        raise ModelError(f"no NVIDIA GPU answers here; to build engines with {package_name(trt)} use {which}")
+    return gpu.sm
 
 
 def checked_precision(name: str) -> str:

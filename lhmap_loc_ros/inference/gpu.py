@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _DRIVER = "libcuda.so.1"
@@ -29,7 +30,7 @@ def find_gpu(number: int = 0) -> Gpu | None:
         return None
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     name = ctypes.create_string_buffer(256)
-    asked = (
+    asked: tuple[Callable[[], int], ...] = (
         lambda: driver.cuInit(0),
         lambda: driver.cuDeviceGet(ctypes.byref(device), number),
         lambda: driver.cuDeviceGetName(name, len(name), device),

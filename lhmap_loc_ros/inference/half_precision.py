@@ -9,6 +9,7 @@ bounded log scale), and each last convolution before these: descriptors and head
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def to_half_precision(content: bytes, emulated: bool = False) -> bytes:
     return model.SerializeToString()
 
 
-def _unpack_weights(onnx, graph) -> None:
+def _unpack_weights(onnx: Any, graph: Any) -> None:
     """Undoes the `Cast` of weights that lie in the file as float16."""
     packed = {t.name: t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
     casts = [node for node in graph.node if node.op_type == "Cast" and node.input[0] in packed]
@@ -65,16 +66,16 @@ def _unpack_weights(onnx, graph) -> None:
 class _Halving:
     """Rewrites one graph, node by node in their (topological) order."""
 
-    def __init__(self, onnx, graph, emulated: bool):
+    def __init__(self, onnx: Any, graph: Any, emulated: bool):
         self._onnx, self._graph, self._emulated = onnx, graph, emulated
         self._half = reduced_nodes(graph)
         """Names of the tensors that become half precision, under another name."""
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._made: set[str] = set()
         """Names of the tensors made by casts."""
-        self._nodes: list = []
+        self._nodes: list[Any] = []
 
-    def nodes(self) -> list:
+    def nodes(self) -> list[Any]:
         """The nodes of the new graph; constants they need in half precision are added to it."""
         for node in list(self._graph.node):
             copied = self._onnx.NodeProto()
@@ -91,7 +92,7 @@ class _Halving:
             self._in_single(output.name)
         return self._nodes
 
-    def _computed_in_single(self, node, carried) -> list:
+    def _computed_in_single(self, node: Any, carried: Any) -> list[Any]:
         """A node of half precision as one of single precision between casts."""
         single, half, name = self._onnx.TensorProto.FLOAT, self._onnx.TensorProto.FLOAT16, node.output[0]
         before = []
@@ -121,23 +122,23 @@ class _Halving:
             self._made.add(name)
         return name
 
-    def _cast(self, source: str, result: str, kind: int):
+    def _cast(self, source: str, result: str, kind: int) -> Any:
         return self._onnx.helper.make_node("Cast", [source], [result], to=kind)
 
 
-def _replace(field, values: list) -> None:
+def _replace(field: Any, values: list[Any]) -> None:
     """Other values in a repeated field of protobuf."""
     values = list(values)
     del field[:]
     field.extend(values)
 
 
-def key(node) -> str:
+def key(node: Any) -> str:
     """Tells nodes apart: a tensor has one source."""
     return node.output[0]
 
 
-def reduced_nodes(graph, without: Collection[str] = ()) -> set[str]:
+def reduced_nodes(graph: Any, without: Collection[str] = ()) -> set[str]:
     """Keys of the nodes that may compute in less than single precision; of convolutions those `without` may not."""
     last = _last_convolutions(graph)
     reduced: set[str] = set()
@@ -149,7 +150,7 @@ def reduced_nodes(graph, without: Collection[str] = ()) -> set[str]:
     return reduced
 
 
-def _last_convolutions(graph) -> set[str]:
+def _last_convolutions(graph: Any) -> set[str]:
     """Keys of the convolutions from which a way leads to an output that meets no other one."""
     source = {name: node for node in graph.node for name in node.output}
     results = [output.name for output in graph.output if not output.name.startswith(_GOES_ON)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError
 from .choice import WITH_INT8, Backend, Precision, check_choice, gpu_number
@@ -104,5 +105,5 @@ _LOADERS = {
 }
 
 
-def _values(kind) -> str:
+def _values(kind: Any) -> str:
     return ", ".join(member.value for member in kind)

@@ -45,7 +45,7 @@ class Network:
     """Of the file."""
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
-    metadata: dict
+    metadata: dict[str, Any]
     """This package's settings in the file; empty if there are none."""
 
 
@@ -81,7 +81,7 @@ def free_sizes(grid: Grid) -> dict[str, int]:
     return sizes | {f"{name}/{cell}": size // cell for name, size in sizes.items() for cell in (4, 8)}
 
 
-def import_onnx():
+def import_onnx() -> Any:
     """The package onnx; raises ModelError that tells how to get it."""
     try:
         import onnx
@@ -90,12 +90,12 @@ def import_onnx():
     return onnx
 
 
-def parse_metadata(properties: dict[str, str]) -> dict:
+def parse_metadata(properties: dict[str, str]) -> dict[str, Any]:
     """This package's settings out of the metadata of an ONNX file."""
     return json.loads(properties.get(METADATA_KEY, "{}"))
 
 
-def _shape(path: Path, value) -> Shape:
+def _shape(path: Path, value: Any) -> Shape:
     """The shape of a graph's input or output; raises ModelError unless it is fixed."""
     sizes = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim)
     if not all(isinstance(size, int) and size > 0 for size in sizes):
@@ -117,7 +117,7 @@ class Model(ABC):
     """What `run` needs on the CPU is kept for the next time; false for networks that are seldom run."""
 
     def __init__(
-        self, path: Path, sha256: str, inputs: dict[str, Shape], outputs: list[str], metadata: dict,
+        self, path: Path, sha256: str, inputs: dict[str, Shape], outputs: list[str], metadata: dict[str, Any],
         backend: str, precision: str,
     ):  # fmt: skip
         self.path = path
@@ -143,11 +143,11 @@ class Model(ABC):
         self._check(inputs, torch.float32)
         return self._run_on_device(inputs)
 
-    def _check(self, inputs: dict[str, Any], kind) -> None:
+    def _check(self, inputs: dict[str, Any], kind: Any) -> None:
         for name, shape in self.inputs.items():
             value = inputs.get(name)
             found = None if value is None else tuple(value.shape)
-            if found != shape:
+            if value is None or found != shape:
                 raise ModelError(f"{self.path.name}: input {name!r} has shape {found}, expected {shape}")
             if value.dtype != kind:
                 raise ModelError(f"{self.path.name}: input {name!r} is {value.dtype}, expected float32")

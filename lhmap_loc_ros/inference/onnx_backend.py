@@ -7,6 +7,7 @@ import hashlib
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def _share_arena() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"initial_chunk_size_bytes": _FIRST_PIECE}))
 
 
-def _options(threads: int):
+def _options(threads: int) -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -54,7 +55,7 @@ def _options(threads: int):
     return options
 
 
-def _providers(gpu: int | None) -> list:
+def _providers(gpu: int | None) -> list[Any]:
     """What computes, in order of preference; raises ModelError where CUDA is asked for and is not there."""
     import onnxruntime as ort
 
@@ -107,7 +108,7 @@ class OnnxModel(Model):
         return dict(zip(self.outputs, self._session.run(None, inputs, options), strict=True))
 
 
-def _giving_back():
+def _giving_back() -> Any:
     """Options of a run after which the shared arena returns what no other network uses."""
     import onnxruntime as ort
 
@@ -116,7 +117,9 @@ def _giving_back():
     return options
 
 
-def _session(path: Path, content: bytes, precision: str, providers: list, threads: int, sizes: dict[str, int]):
+def _session(
+    path: Path, content: bytes, precision: str, providers: list[Any], threads: int, sizes: dict[str, int]
+) -> Any:
     import onnxruntime as ort
 
     if precision == "fp16":

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -62,10 +64,10 @@ def _int8(network: Network, grid: Grid) -> Network:
 class _PerThread:
     """One object for each thread that asks."""
 
-    def __init__(self, make):
+    def __init__(self, make: Callable[[], Any]):
         self._make, self._local = make, threading.local()
 
-    def get(self):
+    def get(self) -> Any:
         if not hasattr(self._local, "made"):
             self._local.made = self._make()
         return self._local.made

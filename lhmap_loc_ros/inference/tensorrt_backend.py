@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class EngineUnusable(ModelError):
 class TensorRtModel(Model):
     """An engine on a GPU."""
 
-    def __init__(self, trt, cudart, gpu: Gpu, network: Network, precision: str, engine: bytes):
+    def __init__(self, trt: Any, cudart: Any, gpu: Gpu, network: Network, precision: str, engine: bytes):
         """Raises EngineUnusable for an engine of something else, ModelError where it does not run."""
         self._runtime = trt.Runtime(logger(trt))
         self._engine = self._runtime.deserialize_cuda_engine(engine)
@@ -78,18 +79,20 @@ class TensorRtModel(Model):
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._compute(inputs)
 
-    def _run_on_device(self, inputs):
+    def _run_on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
         import torch
 
-        device = torch.device(self.tensor_device)
+        device = torch.device(self.tensor_device or "cuda")
         given = {name: value.contiguous() for name, value in inputs.items()}
         results = {name: torch.empty(shape, device=device) for name, shape in self._output_shapes.items()}
-        addresses = ({name: value.data_ptr() for name, value in tensors.items()} for tensors in (given, results))
-        self._compute.on_device(*addresses, torch.cuda.current_stream(device).cuda_stream)
+        sources, targets = (
+            {name: value.data_ptr() for name, value in tensors.items()} for tensors in (given, results)
+        )
+        self._compute.on_device(sources, targets, torch.cuda.current_stream(device).cuda_stream)
         return results
 
 
-def _check_tensors(trt, engine, network: Network) -> None:
+def _check_tensors(trt: Any, engine: Any, network: Network) -> None:
     """Raises EngineUnusable unless the engine has the network's inputs and outputs in single precision."""
     names = [engine.get_tensor_name(k) for k in range(engine.num_io_tensors)]
     found = {name: (tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)) for name in names}

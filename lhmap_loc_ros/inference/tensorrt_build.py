@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import ModelError
 from .half_precision import to_half_precision, with_plain_weights
@@ -21,7 +22,9 @@ def onnx_for_engine(network: Network, precision: str) -> bytes:
     return to_half_precision(network.content) if precision == "fp16" else with_plain_weights(network.content)
 
 
-def build_engine(trt, name: str, onnx: bytes, sm: int | None, progress: Progress = lambda done, total: True) -> bytes:
+def build_engine(
+    trt: Any, name: str, onnx: bytes, sm: int | None, progress: Progress = lambda done, total: True
+) -> bytes:
     """A serialized engine, for GPUs of compute capability `sm` (tensorrt_rtx) or, None, for this machine's.
 
     Raises ModelError with TensorRT's own words where it cannot parse or build the network.
@@ -47,7 +50,7 @@ def build_engine(trt, name: str, onnx: bytes, sm: int | None, progress: Progress
     return bytes(engine)
 
 
-def _config(trt, builder, sm: int | None):
+def _config(trt: Any, builder: Any, sm: int | None) -> Any:
     config = builder.create_builder_config()
     # single precision means that, not TensorFloat-32
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -67,21 +70,22 @@ def _target(sm: int | None) -> str:
     return "this machine's GPU" if sm is None else f"SM {sm}"
 
 
-def _monitor(trt, progress: Progress):
+def _monitor(trt: Any, progress: Progress) -> Any:
     """Turns TensorRT's nested phases into one rising number; None for a TensorRT that does not tell."""
     if not hasattr(trt, "IProgressMonitor"):
         return None
 
-    class Monitor(trt.IProgressMonitor):
-        def __init__(self):
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self._lock, self._phases, self._shown = threading.Lock(), {}, 0
+            self._phases: dict[str, Any] = {}
+            self._lock, self._shown = threading.Lock(), 0
 
-        def phase_start(self, phase_name, parent_phase, num_steps):
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             with self._lock:
                 self._phases[phase_name] = (0, max(num_steps, 1))
 
-        def step_complete(self, phase_name, step):
+        def step_complete(self, phase_name: str, step: int) -> bool:
             with self._lock:
                 if phase_name in self._phases:
                     self._phases[phase_name] = (step + 1, self._phases[phase_name][1])
@@ -92,7 +96,7 @@ def _monitor(trt, progress: Progress):
                 except Exception:
                     return False
 
-        def phase_finish(self, phase_name):
+        def phase_finish(self, phase_name: str) -> None:
             with self._lock:
                 self._phases.pop(phase_name, None)
 

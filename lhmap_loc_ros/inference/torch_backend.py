@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -61,14 +62,14 @@ class TorchModel(Model):
         results = self._run_on_device({name: value.to(self._device) for name, value in tensors.items()})
         return {name: value.cpu().numpy() for name, value in results.items()}
 
-    def _run_on_device(self, inputs):
+    def _run_on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
         with _settings(self._torch, self._threads):
             results = self._method(*(inputs[name] for name in self.inputs))
         return dict(zip(self.outputs, results if isinstance(results, tuple) else (results,), strict=True))
 
 
 @contextmanager
-def _settings(torch, threads: int) -> Iterator[None]:
+def _settings(torch: Any, threads: int) -> Iterator[None]:
     """No gradients, so many threads, and single precision that is not TensorFloat-32; the process's own come back."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -79,7 +80,7 @@ def _settings(torch, threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _module(torch, network: Network, kind: str):
+def _module(torch: Any, network: Network, kind: str) -> Any:
     """The module of a network, its weights those of the file; raises ModelError unless they fit each other."""
     weights = _weights(torch, network)
     temperature = weights.pop(_TEMPERATURE, None)
@@ -108,11 +109,11 @@ def _method(kind: str) -> str:
     return kind.rpartition(".")[2]
 
 
-def _finite(results) -> bool:
+def _finite(results: Any) -> bool:
     return all(bool(value.isfinite().all()) for value in (results if isinstance(results, tuple) else (results,)))
 
 
-def _flow(weights: dict, inputs: dict):
+def _flow(weights: dict[str, Any], inputs: dict[str, Any]) -> Any:
     from ..networks.flow import FlowNet
 
     sizes = {name: value.shape[0] for name, value in weights.items()}
@@ -129,7 +130,7 @@ def _flow(weights: dict, inputs: dict):
     return net
 
 
-def _place(weights: dict):
+def _place(weights: dict[str, Any]) -> Any:
     from ..networks.place import PlaceNet
 
     side = "image_head" if "image_head.project.weight" in weights else "map_head"
@@ -139,13 +140,13 @@ def _place(weights: dict):
     return PlaceNet((width,), (pooled // of_column,), (of_column,), (dimension,))
 
 
-def _heat(weights: dict):
+def _heat(weights: dict[str, Any]) -> Any:
     from ..networks.heat import HeatNet
 
     return HeatNet([weights[f"{part}.weight"].shape[0] for part in ("to2.0", "to4.0.0", "to8.0.0", "to16.0.0")])
 
 
-def _weights(torch, network: Network) -> dict:
+def _weights(torch: Any, network: Network) -> dict[str, Any]:
     """The file's weights by their names in the module, in single precision."""
     onnx = import_onnx()
     found = {}
@@ -158,7 +159,7 @@ def _weights(torch, network: Network) -> dict:
     return found
 
 
-def _fold_normalization(torch, module) -> None:
+def _fold_normalization(torch: Any, module: Any) -> None:
     """Convolutions with a bias instead of a normalization after them, as the export folds it."""
     nn = torch.nn
     for block in [part for part in module.modules() if isinstance(part, nn.Sequential)]:

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class ModelWhileBuilding(Model):
     state = property(lambda self: self._outcome[0])
 
     @property
-    def status(self) -> str:
+    def status(self) -> str:  # type: ignore[override]
         state, problem = self._outcome
         if state is State.BUILDING:
             return f"the engine of {self._name} is being built, {self._percent} %"
@@ -59,7 +60,7 @@ class ModelWhileBuilding(Model):
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._used.run(inputs)
 
-    def _run_on_device(self, inputs):
+    def _run_on_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return self._used.run_on_device(inputs)
 
     def _get_ready(self) -> None:

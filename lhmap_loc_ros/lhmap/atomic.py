@@ -14,7 +14,7 @@ from ..outputs import writing
 
 
 @contextmanager
-def replacing(path) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that is renamed to `path` when the block ends, and deleted when the block raises.
 
     Until then it is in the same folder, so that the rename is atomic; it is flushed to the disk before.

@@ -17,7 +17,7 @@ class TileCache:
     def __init__(self, source: TileSource, limit_bytes: int):
         self._source, self._limit = source, limit_bytes
         self._tiles: OrderedDict[int, Tile] = OrderedDict()
-        self._pending: dict[int, Future] = {}
+        self._pending: dict[int, Future[Tile]] = {}
         self._wanted: frozenset[int] = frozenset()
         self._bytes = 0
         self._lock = threading.Lock()

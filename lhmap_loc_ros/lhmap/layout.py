@@ -55,7 +55,7 @@ class Preamble:
         return PREAMBLE.size + self.header_bytes + self.tiles * INDEX.itemsize
 
 
-def parse_preamble(data: bytes, path) -> Preamble:
+def parse_preamble(data: bytes, path: object) -> Preamble:
     """Reads the preamble; raises MapFormatError for foreign files and versions."""
     if data[: len(MAGIC)] != MAGIC:
         found = f"starts with {data[: len(MAGIC)]!r}" if data else "is empty"
@@ -73,6 +73,6 @@ def head_crc(preamble: Preamble, header_and_index: bytes) -> int:
     return zlib.crc32(header_and_index, zlib.crc32(replace(preamble, crc=0).pack()))
 
 
-def tile_crc(ix: int, iy: int, z_base: int, count: int, encoding: int, data: bytes) -> int:
+def tile_crc(data: bytes, ix: int, iy: int, z_base: int, count: int, encoding: int) -> int:
     """Checksum of a tile: its bytes and its place, so that swapped tiles are noticed."""
     return zlib.crc32(data, zlib.crc32(_SEED.pack(ix, iy, z_base, count, encoding)))

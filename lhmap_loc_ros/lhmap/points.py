@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
 
@@ -27,7 +28,7 @@ class MapPoints:
     origin: np.ndarray
     """(3,) float64, metres, map frame."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.points)
         for name, shape in (("points", (n, 3)), ("intensity", (n,)), ("heat", (n,)), ("origin", (3,))):
             dtype = np.float64 if name == "origin" else np.float32
@@ -43,19 +44,21 @@ class MapPoints:
         """The points picked by an index or boolean array, in its order."""
         # numbers once, then `take`: a fifth of the time that a mask takes on each array
         numbers = np.flatnonzero(index) if index.dtype == bool else index
-        parts = (part.take(numbers, axis=0) for part in (self.points, self.intensity, self.heat))
-        return MapPoints(*parts, self.origin)
+        points, intensity, heat = (part.take(numbers, axis=0) for part in (self.points, self.intensity, self.heat))
+        return MapPoints(points, intensity, heat, self.origin)
 
     @staticmethod
-    def joined(parts: Sequence[MapPoints], origin) -> MapPoints:
+    def joined(parts: Sequence[MapPoints], origin: ArrayLike) -> MapPoints:
         """All points of some parts that are around `origin` (3,), in their order."""
         if not parts:
             return MapPoints.empty(origin)
-        columns = ([getattr(part, name) for part in parts] for name in ("points", "intensity", "heat"))
-        return MapPoints(*map(np.concatenate, columns), np.asarray(origin, dtype=float))
+        points, intensity, heat = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("points", "intensity", "heat")
+        )
+        return MapPoints(points, intensity, heat, np.asarray(origin, dtype=float))
 
     @staticmethod
-    def empty(origin=(0.0, 0.0, 0.0)) -> MapPoints:
+    def empty(origin: ArrayLike = (0.0, 0.0, 0.0)) -> MapPoints:
         """No points at all."""
         nothing = np.zeros(0, np.float32)
         return MapPoints(np.zeros((0, 3), np.float32), nothing, nothing, np.asarray(origin, dtype=float))

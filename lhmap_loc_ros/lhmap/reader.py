@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import MapFormatError
 from .cache import TileCache
@@ -24,7 +27,10 @@ FULL_DENSITY_M = 25.0
 
 
 @numba.njit(cache=True, nogil=True)
-def _near(quanta, step, shift, radius2, dense2, chosen):
+def _near(
+    quanta: np.ndarray, step: np.float32, shift: np.ndarray, radius2: np.float32, dense2: np.float32,
+    chosen: np.ndarray,
+) -> int:  # fmt: skip
     """Fills `chosen` with the indices of a tile's points in the radius, thinned from `dense2` on; returns their number.
 
     `shift` is the vector from the crop's centre to the tile. Consecutive points are neighbours where the map is dense;
@@ -45,7 +51,10 @@ def _near(quanta, step, shift, radius2, dense2, chosen):
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(quanta, heat, intensity, step, shift, chosen, start, points, heats, intensities):
+def _gather(
+    quanta: np.ndarray, heat: np.ndarray, intensity: np.ndarray, step: np.float32, shift: np.ndarray,
+    chosen: np.ndarray, start: int, points: np.ndarray, heats: np.ndarray, intensities: np.ndarray,
+) -> None:  # fmt: skip
     """Copies the chosen points of a tile, from index `start` on."""
     for k in range(chosen.shape[0]):
         i, at = chosen[k], start + k
@@ -70,7 +79,7 @@ class LHMap:
         self._cache = TileCache(source, cache_bytes)
 
     @classmethod
-    def open(cls, path, cache_bytes: int = 6 << 20) -> LHMap:
+    def open(cls, path: str | os.PathLike[str], cache_bytes: int = 6 << 20) -> LHMap:
         """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory besides those prefetched last.
 
         Raises MapFormatError, naming what was found and expected, for a file that is missing, foreign,
@@ -86,12 +95,12 @@ class LHMap:
     def __enter__(self) -> LHMap:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def crop(
         self,
-        center,
+        center: ArrayLike,
         radius: float,
         max_points: int | None = None,
         damaged: list[MapFormatError] | None = None,
@@ -118,7 +127,7 @@ class LHMap:
         out = self._cut(tiles, center, radius, full_density_m, origin)
         return out if max_points is None else best_points(out, max_points)
 
-    def prefetch(self, center, radius: float) -> None:
+    def prefetch(self, center: ArrayLike, radius: float) -> None:
         """Reads the tiles within `radius` metres of `center` (3,) in the background, for the next crops."""
         center = np.asarray(center, dtype=np.float64)[:2] - self.metadata.origin[:2]
         self._cache.prefetch(self._tiles_near(center, radius).tolist())
@@ -132,8 +141,19 @@ class LHMap:
         """Every point of the map, around the map's origin; large maps need the memory."""
         return MapPoints.joined(list(self.pieces()), self.metadata.origin)
 
-    def pieces(self, low=(-np.inf, -np.inf), high=(np.inf, np.inf)) -> Iterator[MapPoints]:
-        """The points of each tile that meets the rectangle `low` to `high` (2,), map frame, around the map's origin."""
+    def to_open3d(self) -> Any:
+        """Every point as an open3d.t.geometry.PointCloud: positions [m] in the map frame, heat, intensity.
+
+        Raises ModuleNotFoundError where Open3D is not installed: it comes with the extra `open3d`.
+        """
+        from .open3d_cloud import to_open3d
+
+        return to_open3d(self.all_points())
+
+    def pieces(
+        self, low: ArrayLike = (-np.inf, -np.inf), high: ArrayLike = (np.inf, np.inf)
+    ) -> Iterator[MapPoints]:
+        """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around its origin."""
         corner = self._corners(np.arange(len(self.index))) + self.metadata.origin[:2]
         # as in `_distance2`, rounded outwards
         step = self.metadata.resolution_m
@@ -186,7 +206,7 @@ class LHMap:
         for section in self.metadata.sections:
             self.section(section.name)
 
-    def info(self) -> dict:
+    def info(self) -> dict[str, Any]:
         """The figures of `lhmap info`: header fields and sizes, ready for printing or JSON."""
         size, km = self.path.stat().st_size, self.metadata.path_length_m / 1000
         counts = self.index["count"]
@@ -204,7 +224,9 @@ class LHMap:
             "section_bytes": {section.name: section.bytes for section in self.metadata.sections},
         }
 
-    def _cut(self, tiles: list[Tile], center, radius: float, full_density_m: float, origin) -> MapPoints:
+    def _cut(
+        self, tiles: list[Tile], center: np.ndarray, radius: float, full_density_m: float, origin: np.ndarray
+    ) -> MapPoints:
         """The points of a crop from tiles."""
         step, radius2 = np.float32(self.metadata.resolution_m), np.float32(radius**2)
         dense2 = np.float32(min(full_density_m, radius) ** 2 * 2.0**32)

@@ -9,6 +9,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from pydantic import ValidationError
@@ -63,7 +64,7 @@ class Tile:
 class TileSource:
     """An open map file: metadata and index in memory, tiles read on demand."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]):
         """Opens the file and checks everything before the tiles; raises MapFormatError."""
         self.path = Path(path)
         try:
@@ -95,12 +96,12 @@ class TileSource:
     def read_bytes(self, number: int) -> bytes:
         """Tile `number` as it is stored; raises MapFormatError if it is damaged."""
         record = self.index[number]
-        size, *place = record[["size", "ix", "iy", "z_base", "count", "encoding"]].tolist()
+        size, ix, iy, *others = record[["size", "ix", "iy", "z_base", "count", "encoding"]].tolist()
         data = os.pread(self._file.fileno(), size, int(record["offset"]))
-        where = f"{self.path}: tile ({place[0]}, {place[1]})"
+        where = f"{self.path}: tile ({ix}, {iy})"
         if len(data) != size:
             raise MapFormatError(f"{where} is truncated: {len(data)} bytes found, expected {size}")
-        crc = layout.tile_crc(*place, data)
+        crc = layout.tile_crc(data, ix, iy, *others)
         if crc != record["crc"]:
             raise MapFormatError(f"{where} is damaged: checksum {crc:08x} found, expected {int(record['crc']):08x}")
         return data
@@ -125,7 +126,7 @@ def tile_key(ix: np.ndarray, iy: np.ndarray) -> np.ndarray:
     return (iy << 32) + (ix + 2**31)
 
 
-def _read_head(path: Path, file) -> tuple[MapMetadata, np.ndarray, str]:
+def _read_head(path: Path, file: BinaryIO) -> tuple[MapMetadata, np.ndarray, str]:
     """The checked header and tile index of a map, and their hash."""
     size = os.fstat(file.fileno()).st_size
     preamble = layout.parse_preamble(file.read(layout.PREAMBLE.size), path)

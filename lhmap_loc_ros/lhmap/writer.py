@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 HEAT_BINS = 10
 
 
-def write_map(path, points: MapPoints, metadata: MapMetadata) -> None:
+def write_map(path: str | os.PathLike[str], points: MapPoints, metadata: MapMetadata) -> None:
     """Writes `points` as an LHMap named `path`; the same points and metadata give the same bytes.
 
     The counts and bounds of `metadata` are filled in. An existing file is replaced only when the new one is
@@ -52,7 +53,8 @@ class SectionData:
 
 
 def write_tiles(
-    path, metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes], sections: Sequence[SectionData] = ()
+    path: str | os.PathLike[str], metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes],
+    sections: Sequence[SectionData] = (),
 ) -> None:
     """Writes encoded tiles, taken one by one, as an LHMap named `path`.
 
@@ -71,7 +73,7 @@ def write_tiles(
         # the index stands before the tiles and is written last, with their checksums
         file.seek(preamble.tiles_offset)
         for record, data in zip(records, tiles, strict=True):
-            record["crc"] = layout.tile_crc(*record[["ix", "iy", "z_base", "count", "encoding"]].tolist(), data)
+            record["crc"] = layout.tile_crc(data, *record[["ix", "iy", "z_base", "count", "encoding"]].tolist())
             file.write(data)
         for section in sections:
             file.write(section.data)
@@ -81,13 +83,13 @@ def write_tiles(
         file.write(head)
 
 
-def write_with_section(lhmap: LHMap, out, section: SectionData) -> None:
+def write_with_section(lhmap: LHMap, out: str | os.PathLike[str], section: SectionData) -> None:
     """Writes an open map to `out`, which may be its own file, with a section that replaces any of its name.
 
     Tiles and other sections stay as they are, byte for byte. Raises MapFormatError for a map that is damaged.
     """
     others = [other for other in lhmap.metadata.sections if other.name != section.name]
-    kept = [SectionData(other.name, *lhmap.section(other.name)) for other in others]
+    kept = [SectionData(other.name, *content) for other in others if (content := lhmap.section(other.name))]
     tiles = (lhmap.tile_bytes(number) for number in range(len(lhmap.index)))
     write_tiles(out, lhmap.metadata, lhmap.index, tiles, [*kept, section])
 

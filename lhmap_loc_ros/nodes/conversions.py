@@ -5,18 +5,29 @@ from __future__ import annotations
 
 import struct
 from array import array
+from importlib.util import find_spec
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovariance, Transform, TransformStamped
+from geometry_msgs.msg import (
+    Point,
+    Pose,
+    PoseStamped,
+    PoseWithCovariance,
+    Quaternion,
+    Transform,
+    TransformStamped,
+    Vector3,
+)
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
+from tf_transformations import quaternion_from_matrix, quaternion_matrix
 
-from ..datasets.decoding import decode_compressed_image, decode_image
+from ..datasets.decoding import ENCODINGS, decode_compressed_image, decode_image
 from ..errors import InputError
-from ..geometry import from_quaternion, to_quaternion
+from ..geometry import check_pose
 from ..lhmap import MapPoints
 
 SECOND_NS = 1_000_000_000
@@ -68,9 +79,28 @@ def read_image(data: bytes, kind: type[Image] | type[CompressedImage]) -> np.nda
 
 
 def image_to_array(message: Image | CompressedImage) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 RGB; raises InputError for an unknown encoding, wrong sizes, broken data."""
-    # not cv_bridge: its binary is built against one OpenCV and reads another's type numbers wrongly
-    return decode_compressed_image(message) if isinstance(message, CompressedImage) else decode_image(message)
+    """The pixels (H, W, 3) uint8 RGB; raises InputError for an unknown encoding, wrong sizes, broken data.
+
+    What a bag's images are read by reads these too, so that both give the same pixels. What it does not know is left to
+    cv_bridge, where that is installed.
+    """
+    if isinstance(message, CompressedImage):
+        return decode_compressed_image(message)
+    known = message.encoding.lower() in ENCODINGS or find_spec("cv_bridge") is None
+    return decode_image(message) if known else _by_cv_bridge(message)
+
+
+def _by_cv_bridge(message: Image) -> np.ndarray:
+    try:
+        # only where it is needed: its binary cannot be loaded beside a NumPy of another generation
+        from cv_bridge import CvBridge
+
+        return CvBridge().imgmsg_to_cv2(message, "rgb8")
+    except Exception as error:  # of its binary, of types of its own
+        raise InputError(
+            f"image encoding {message.encoding!r} found, which cv_bridge does not make rgb8 ({error}); expected one of "
+            f"{', '.join(ENCODINGS)}"
+        ) from None
 
 
 def array_to_image(pixels: np.ndarray, head: Header) -> Image:
@@ -83,23 +113,26 @@ def array_to_image(pixels: np.ndarray, head: Header) -> Image:
 
 def pose_to_matrix(pose: Pose) -> np.ndarray:
     """A pose (4, 4); raises InputError if it is not finite or its quaternion is zero."""
-    p, q = pose.position, pose.orientation
-    return from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+    return _to_matrix(pose.position, pose.orientation)
 
 
 def transform_to_matrix(transform: Transform) -> np.ndarray:
     """The pose (4, 4) of the child frame in the parent frame; raises InputError as `pose_to_matrix`."""
-    t, q = transform.translation, transform.rotation
-    return from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+    return _to_matrix(transform.translation, transform.rotation)
+
+
+def _to_matrix(position: Point | Vector3, orientation: Quaternion) -> np.ndarray:
+    p, q = position, orientation
+    translation, quaternion = check_pose((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+    matrix = quaternion_matrix(quaternion)
+    matrix[:3, 3] = translation
+    return matrix
 
 
 def matrix_to_pose(matrix: np.ndarray) -> Pose:
     """The message of a pose (4, 4)."""
     pose = Pose()
-    translation, quaternion = to_quaternion(matrix)
-    pose.position.x, pose.position.y, pose.position.z = translation.tolist()
-    q = pose.orientation
-    q.x, q.y, q.z, q.w = quaternion.tolist()
+    _fill(pose.position, pose.orientation, matrix)
     return pose
 
 
@@ -111,11 +144,13 @@ def matrix_to_pose_stamped(matrix: np.ndarray, head: Header) -> PoseStamped:
 def matrix_to_transform(matrix: np.ndarray, head: Header, child: str) -> TransformStamped:
     """The transform of `child` at the pose (4, 4) in the header's frame."""
     message = TransformStamped(header=head, child_frame_id=child)
-    translation, quaternion = to_quaternion(matrix)
-    t, q = message.transform.translation, message.transform.rotation
-    t.x, t.y, t.z = translation.tolist()
-    q.x, q.y, q.z, q.w = quaternion.tolist()
+    _fill(message.transform.translation, message.transform.rotation, matrix)
     return message
+
+
+def _fill(position: Point | Vector3, orientation: Quaternion, matrix: np.ndarray) -> None:
+    position.x, position.y, position.z = matrix[:3, 3].tolist()
+    orientation.x, orientation.y, orientation.z, orientation.w = map(float, quaternion_from_matrix(matrix))
 
 
 def to_pose_with_covariance(matrix: np.ndarray, covariance: np.ndarray) -> PoseWithCovariance:

@@ -32,7 +32,7 @@ class Quantizer:
     step: float
     """Between two levels, which lie evenly around zero."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.bits not in (1, 2, 4, 8) or self.dimension < 1 or not 0 < self.step < np.inf:
             raise InputError(
                 f"descriptors of {self.dimension} components of {self.bits} bits in steps of {self.step:g} found, "
@@ -108,7 +108,7 @@ class Quantizer:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _sum_of_lookups(codes, table, out):
+def _sum_of_lookups(codes: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
     for i in range(codes.shape[0]):
         total = np.float32(0)
         for j in range(codes.shape[1]):

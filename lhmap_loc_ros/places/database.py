@@ -122,7 +122,8 @@ class PlaceDatabase:
         best = best[np.isfinite(flat[best])]
         best = best[np.argsort(-flat[best], kind="stable")]
         yaws = self.view_yaws().ravel()[best]
-        where, out = self.positions[best // self.headings], []
+        where = self.positions[best // self.headings]
+        out: list[Peak] = []
         left = np.ones(len(best), bool)
         while len(out) < count and left.any():
             first = int(np.argmax(left))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class PlaceDescriber:
             return model
 
         self._image, self._map = load("image", "features8"), load("map", "map8")
-        dimensions = {model.metadata.get(DIMENSION_KEY) for model in (self._image, self._map)}
+        dimensions: set[Any] = {model.metadata.get(DIMENSION_KEY) for model in (self._image, self._map)}
         if len(dimensions) > 1 or None in dimensions:
             raise ModelError(
                 f"{self._image.path} and {self._map.path} say that descriptors have {sorted(map(str, dimensions))} "

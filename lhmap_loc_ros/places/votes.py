@@ -78,7 +78,8 @@ class PlaceVotes:
     @staticmethod
     def _peaks(poses: np.ndarray, votes: np.ndarray, count: int) -> list[int]:
         yaws = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
-        left, out = np.isfinite(votes), []
+        left = np.isfinite(votes)
+        out: list[int] = []
         while left.any() and len(out) < count:
             best = int(np.argmax(np.where(left, votes, -np.inf)))
             out.append(best)

@@ -58,6 +58,16 @@ def test_sixteen_bits_keep_their_upper_eight(big):
     is_nearly(decode_image(raw("bayer_rggb16", bayer, big=big)), SMOOTH)
 
 
+@pytest.mark.parametrize("big", (False, True))
+@pytest.mark.parametrize("encoding", ("rgb16", "bgr16", "rgba16", "bgra16", "16UC3", "16UC4"))
+def test_colours_of_sixteen_bits_keep_their_upper_eight(encoding, big):
+    colours = SMOOTH if encoding.startswith("rgb") else SMOOTH[..., ::-1]
+    if "a" in encoding or "4" in encoding:
+        colours = np.dstack([colours, np.full((16, 24), 255, np.uint8)])
+    wide = (colours.astype(int) << 8).astype(">u2" if big else "<u2")
+    np.testing.assert_array_equal(decode_image(raw(encoding, wide, big=big)), SMOOTH)
+
+
 @pytest.mark.parametrize("encoding", ("nv12", "nv21"))
 def test_colours_after_the_grey_rows(encoding):
     yuv = cv2.cvtColor(SMOOTH, cv2.COLOR_RGB2YUV_I420)
@@ -70,13 +80,6 @@ def test_four_channels_and_rows_whose_step_is_not_told():
     bgra = np.dstack([SMOOTH[..., ::-1], np.zeros((16, 24), np.uint8)])
     np.testing.assert_array_equal(decode_image(raw("8UC4", bgra)), SMOOTH)
     np.testing.assert_array_equal(decode_image(raw("rgb8", SMOOTH, step=0)), SMOOTH)
-
-
-@pytest.mark.parametrize("encoding", ("rgb16", "bgr16", "16UC3", "bgra16"))
-def test_colours_of_sixteen_bits_keep_their_upper_eight(encoding):
-    pixels = SMOOTH if encoding == "rgb16" else SMOOTH[..., ::-1]
-    pixels = np.dstack([pixels, pixels[..., :1]]) if encoding == "bgra16" else pixels
-    np.testing.assert_array_equal(decode_image(raw(encoding, pixels.astype(np.uint16) << 8)), SMOOTH)
 
 
 def test_a_compressed_bayer_pattern_becomes_colours():

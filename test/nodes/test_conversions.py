@@ -4,6 +4,7 @@
 import array
 
 import cv2
+import cv_bridge
 import numpy as np
 import pytest
 from geometry_msgs.msg import Pose
@@ -65,6 +66,30 @@ def test_an_image_survives_the_way_out_and_back():
     message = convert.array_to_image(PIXELS, HEAD)
     assert (message.encoding, message.step, message.header) == ("rgb8", 24, HEAD)
     np.testing.assert_array_equal(convert.image_to_array(message), PIXELS)
+
+
+def test_an_encoding_that_only_cv_bridge_knows_is_left_to_it(monkeypatch):
+    asked = []
+
+    def converts(self, message, desired_encoding):
+        asked.append((message.encoding, desired_encoding))
+        return PIXELS
+
+    monkeypatch.setattr(cv_bridge.CvBridge, "imgmsg_to_cv2", converts)
+    np.testing.assert_array_equal(convert.image_to_array(image(PIXELS, "of_tomorrow")), PIXELS)
+    # what a bag's images are read by comes first, so that a node sees the same pixels
+    convert.image_to_array(image(PIXELS[:, :, 0], "bayer_rggb8"))
+    assert asked == [("of_tomorrow", "rgb8")]
+
+
+@pytest.mark.parametrize("encoding", ["32FC3", "nonsense"])
+def test_an_encoding_that_nothing_makes_colours_is_named(monkeypatch, encoding):
+    message = image(PIXELS.astype(np.float32) if encoding == "32FC3" else PIXELS, encoding)
+    with pytest.raises(InputError, match=f"{encoding}.*cv_bridge.*expected one of rgb8"):
+        convert.image_to_array(message)
+    monkeypatch.setattr(convert, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=f"{encoding}' found, expected one of rgb8"):
+        convert.image_to_array(message)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tf2_ros, tf2_msgs and sensor_msgs_py as the nodes use them; the same must hold for the real packages."""
+"""ROS packages without a wheel as the nodes use them; the same must hold for the real packages."""
+
+import array
+from itertools import product
 
 import numpy as np
 import pytest
+from cv_bridge import CvBridge, CvBridgeError
 from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
 from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.time import Time
 from ros_side import RosSide, wait_until
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import PointField
+from sensor_msgs.msg import Image, PointField
 from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -23,8 +27,10 @@ from tf2_ros import (
     TransformException,
     TransformListener,
 )
+from tf_transformations import quaternion_from_matrix, quaternion_matrix
 
-from lhmap_loc_ros.geometry import inverse, make_pose
+from lhmap_loc_ros.datasets.decoding import decode_image
+from lhmap_loc_ros.geometry import from_quaternion, inverse, make_pose, se3_exp, to_quaternion
 from lhmap_loc_ros.nodes import conversions as convert
 
 SECOND = 1_000_000_000
@@ -179,3 +185,55 @@ def test_clouds_of_plain_rows():
     rows = np.random.default_rng(0).random((7, 3)).astype(np.float32)
     cloud = point_cloud2.create_cloud_xyz32(Header(), rows)
     np.testing.assert_array_equal(point_cloud2.read_points_numpy(cloud), rows)
+
+
+RANDOM = np.random.default_rng(0).integers(0, 1 << 16, (8, 12, 4), np.uint16)
+
+
+def an_image(encoding, values, channels, big=False, padding=0):
+    """A message of rows that are `padding` pixels longer than the image."""
+    pixels = values[..., :channels]
+    rows = np.pad(pixels, ((0, 0), (0, padding), (0, 0))).reshape(len(pixels), -1)
+    data = rows.astype(rows.dtype.newbyteorder(">" if big else "<")).tobytes()
+    height, width, _ = pixels.shape
+    step = len(data) // height
+    return Image(
+        height=height, width=width, encoding=encoding, step=step, is_bigendian=int(big), data=array.array("B", data)
+    )
+
+
+@pytest.mark.parametrize(
+    "colour, channels, bits",
+    [
+        *product(("mono",), (1,), (8, 16)), *product(("rgb", "bgr"), (3,), (8, 16)),
+        *product(("rgba", "bgra"), (4,), (8, 16)), *product(("yuv422", "yuv422_yuy2"), (2,), ("",)),
+        *product(("bayer_rggb", "bayer_bggr", "bayer_gbrg", "bayer_grbg"), (1,), (8, 16)),
+    ],
+)  # fmt: skip
+def test_images_of_cv_bridge_are_those_of_the_node(colour, channels, bits):
+    values = RANDOM if bits == 16 else RANDOM.astype(np.uint8)
+    message = an_image(f"{colour}{bits}", values, channels, padding=2)
+    made = CvBridge().imgmsg_to_cv2(message, "rgb8")
+    # of 16 bits one keeps the upper eight, the other rounds; a pattern is made colours after or before that
+    assert np.abs(made.astype(int) - decode_image(message)).max() <= (2 if bits == 16 else 0)
+
+
+def test_images_of_cv_bridge_as_they_are():
+    values = RANDOM.astype(np.float32)
+    np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(an_image("32FC2", values, 2)), values[..., :2])
+    np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(an_image("16UC1", RANDOM, 1)), RANDOM[..., 0])
+    for encoding in ("32FC3", "nonsense"):
+        with pytest.raises(CvBridgeError):
+            CvBridge().imgmsg_to_cv2(an_image(encoding, values, 3), "rgb8")
+
+
+@pytest.mark.parametrize("tangent", [(0, 0, 0), (0.3, -0.2, 2.9), (-1e-9, 0, 0), (0, 0, np.pi), (1.0, 2.0, -0.5)])
+def test_quaternions_of_tf_transformations_are_those_of_the_package(tangent):
+    pose = se3_exp([0, 0, 0, *tangent])
+    quaternion = quaternion_from_matrix(pose)
+    assert quaternion[3] >= 0 and np.linalg.norm(quaternion) == pytest.approx(1)
+    np.testing.assert_allclose(quaternion_matrix(quaternion), pose, atol=1e-9)
+    # of half a turn there are two
+    assert abs(np.dot(quaternion, to_quaternion(pose)[1])) == pytest.approx(1)
+    other_length = np.multiply(quaternion, 3)
+    np.testing.assert_allclose(quaternion_matrix(other_length), from_quaternion((0, 0, 0), other_length), atol=1e-9)
