@@ -76,6 +76,9 @@ def simulate(
     robot: Annotated[str, typer.Option(help="What carries them: car, cart or dog.")] = "car",
     light: Annotated[str, typer.Option(help="When the query run is: day, dusk or night.")] = "day",
     wet: Annotated[bool, typer.Option("--wet", help="The ground is wet in both runs.")] = False,
+    mapping_camera: Annotated[
+        bool, typer.Option("--mapping-camera", help="The mapping run has images, too: what `lhmap learn` needs.")
+    ] = False,
 ) -> None:
     """Simulate a street: a mapping run with a LiDAR, and another day a query run with a camera."""
     from .datasets.synthetic.runs import Settings
@@ -83,7 +86,7 @@ def simulate(
     from .datasets.synthetic.simulate import simulate as run
 
     first, *more = map(camera_named, camera or ["default"])
-    settings = Settings(first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more))
+    settings = Settings(first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more), mapping_camera=mapping_camera)
     with ProgressBars() as report:
         run(out, seed, length, report, settings)
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")

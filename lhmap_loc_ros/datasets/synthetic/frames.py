@@ -75,5 +75,5 @@ def _world(seed: int, length: float, day: int, light: str, wet: bool) -> World:
 
 def _work(item: tuple[Run, FrameJob]) -> np.ndarray | LidarScan:
     run, job = item
-    light, wet = run.settings.light, run.settings.wet
+    light, wet = run.settings.light if run.name == "query" else "day", run.settings.wet
     return make_frame(_world(run.seed, run.length, run.day, light, wet), run, job)
