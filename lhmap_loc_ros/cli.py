@@ -13,6 +13,7 @@ from . import __version__
 from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
+from .cli_learn import learn
 from .cli_places import places
 from .console import (
     BagArgument,
@@ -38,6 +39,7 @@ app.add_typer(importing, name="import")
 app.add_typer(engine, name="engine")
 app.add_typer(benching, name="bench")
 app.command("places")(places)
+app.command("learn")(learn)
 
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
 
@@ -86,7 +88,9 @@ def simulate(
     from .datasets.synthetic.simulate import simulate as run
 
     first, *more = map(camera_named, camera or ["default"])
-    settings = Settings(first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more), mapping_camera=mapping_camera)
+    settings = Settings(
+        first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more), mapping_camera=mapping_camera
+    )
     with ProgressBars() as report:
         run(out, seed, length, report, settings)
     typer.echo(f"{out}: mapping/ and query/ are bags, query.tum holds the true poses of the query run")

@@ -13,7 +13,7 @@ from ..geometry import inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PlacedPose
 from .database import Region
-from .locate import BETWEEN_M, PlaceFinder, PlaceSearch, check_places
+from .locate import BETWEEN_M, PlaceFinder, check_places
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -31,7 +31,7 @@ class StartSearch:
     """Hears of images until one says where the robot is; those that show nothing new are passed over."""
 
     def __init__(self, finder: PlaceFinder, region: Region | None = None):
-        self._search, self._region = PlaceSearch(finder), region
+        self._search, self._region = finder.search(), region
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
 

@@ -16,6 +16,8 @@ from ..localization.features import View, grid_for
 
 CELL = 8
 """Edge of a cell [pixels of the view]."""
+COARSE = 96
+"""Channels of the features at 1/8."""
 LEAST_SEEN = 0.25
 """Cameras that see less of the view than this share are of no use."""
 
@@ -93,6 +95,7 @@ class SceneEncoder:
                 f"{self._model.path} has inputs {self._model.inputs} and outputs {list(self._model.outputs)}, expected "
                 f"'image' of shape {expected}, 'features8' and 'features4'"
             )
+        self.coarse = COARSE
         self.sha256: str = self._model.sha256
         """Of the network; what was learned on features of another is of no use."""
 

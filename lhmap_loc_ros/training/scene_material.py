@@ -51,6 +51,8 @@ class SceneMaterial:
     """Of the cells, see `scenes.encoder`."""
     encoder: str
     """SHA-256 of the network that the features are of."""
+    coarse: int
+    """So many of the features are at 1/8, see `scenes.inputs`."""
     T_map_camera: np.ndarray
     """(N, 4, 4) float64, true poses."""
     T_base_camera: np.ndarray
@@ -109,7 +111,9 @@ def gather(
                 hidden[k] = _hidden(scan, lhmap, where[k], encoder.view)
                 report("scans", number + 1, len(stamps))
             report("scans", len(stamps), len(stamps))
-    return SceneMaterial(encoder.view, encoder.sha256, where, setup.T_base_camera, features, depths, hidden)
+    return SceneMaterial(
+        encoder.view, encoder.sha256, encoder.coarse, where, setup.T_base_camera, features, depths, hidden
+    )
 
 
 def map_depth(lhmap: LHMap, T_map_camera: np.ndarray, view: Camera) -> np.ndarray | None:

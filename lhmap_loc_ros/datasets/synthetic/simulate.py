@@ -76,7 +76,7 @@ class Clock:
 
 
 def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Report) -> Trajectory:
-    """Scans, with images if asked for, odometry and the surveyed pose. Returns that pose over time (map to base_link)."""
+    """Scans, images if asked for, odometry and the surveyed pose. Returns that pose over time (map to base_link)."""
     times = run.odometry_times
     rng = np.random.default_rng([run.seed, 6])
     surveyed = [run.drive.pose(t) @ _survey_noise(rng) for t in times]
