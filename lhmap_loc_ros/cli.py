@@ -381,7 +381,11 @@ def evaluate(
     bag: Annotated[Path, typer.Option("--bag", "-b", help="Bag of a run that the map was not built from.")],
     map_path: MapOption,
     what: Annotated[
-        str, typer.Argument(metavar="[WHAT]", help="pose: from rough start poses; place: in the whole map, from none.")
+        str,
+        typer.Argument(
+            metavar="[WHAT]",
+            help="pose: from rough start poses; place: in the whole map, from none; relocalizers: one image, none.",
+        ),
     ] = "pose",
     level: Annotated[
         int, typer.Option(help="Start error on each axis: 1: 2 m and 10°, 2: 1 m and 2°, 3: 0.6 m and 2°.")
@@ -402,20 +406,30 @@ def evaluate(
         Optional[list[Path]],  # noqa: UP045
         typer.Option(metavar="BAG", help="place: a bag recorded where the map is not; may be repeated."),
     ] = None,
+    mapping_bag: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="BAG", help="relocalizers: compare with local features of its images, too."),
+    ] = None,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure single images against the truth: start poses wrong by a fixed list, every frame counted.
 
     No odometry, no filter; the start errors are the same for every method. docs/accuracy.md has the results.
-    `lhmap evaluate place` measures finding the place without a start: docs/relocalization.md.
+    `lhmap evaluate place` measures finding the place without a start, `lhmap evaluate relocalizers` compares what the
+    map has for it: docs/relocalization.md.
     """
     import json
 
-    if what not in ("pose", "place"):
+    if what not in ("pose", "place", "relocalizers"):
         from .errors import InputError
 
-        raise InputError(f"evaluate {what!r} found, expected pose or place")
+        raise InputError(f"evaluate {what!r} found, expected pose, place or relocalizers")
+    if what == "relocalizers":
+        from .cli_places import evaluate_relocalizers
+
+        evaluate_relocalizers(bag, map_path, truth, frames, mapping_bag, config, as_json)
+        return
     if what == "place":
         from .cli_places import evaluate_place
 

@@ -110,7 +110,7 @@ def test_finding_places_is_measured(world):
 def test_what_cannot_be_measured_is_one_line(world):
     run = ("--map", world / "street.lhmap", "--bag", world / "run")
     for arguments, words in (
-        (("evaluate", "nonsense", *run), "expected pose or place"),
+        (("evaluate", "nonsense", *run), "expected pose, place or relocalizers"),
         (("evaluate", "place", *run), "has no places"),
         (("places", world / "none.lhmap"), "none.lhmap: cannot be opened"),
     ):

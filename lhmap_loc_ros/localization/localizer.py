@@ -17,7 +17,7 @@ from ..lhmap import LHMap
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
-from .relocalize import PlacedPose, Recovery, RelocalizeConfig, Relocalizer
+from .relocalize import RELOCALIZER, PlacedPose, Recovery, RelocalizeConfig, Relocalizer, RelocalizerName
 from .start import StartPose, start_covariance
 from .states import TrackState
 from .tracker import Tracker, TrackerConfig
@@ -34,6 +34,7 @@ class LocalizerConfig(Config):
     refiner: RefinerConfig = RefinerConfig()
     tracker: TrackerConfig = TrackerConfig()
     relocalize: RelocalizeConfig = RelocalizeConfig()
+    relocalizer: RelocalizerName = RELOCALIZER
 
 
 class Localizer:
@@ -59,7 +60,7 @@ class Localizer:
         """A map, or the path of one, which `close` then closes.
 
         `relocalizer` proposes where a lost robot may be; without one, the poses of the mapping drive around the last
-        good pose are. `search` finds the place in the whole map, by default by the places in the map file and the
+        good pose are. `search` finds the place in the whole map, by default as `config.relocalizer` says, with the
         shipped networks. `clock` tells the time between two such attempts [s], by default by the stamps of the images.
         `refiner` holds the networks, for several localizers to share; by default they are loaded as `config.refiner`
         says. Raises MapFormatError for a file that is no map, ModelError for networks that cannot be used.
@@ -76,7 +77,8 @@ class Localizer:
             raise
         self._tracker = Tracker(config.tracker, self.refiner, self.map)
         self._recovery = Recovery(self.map, self.refiner, config.relocalize, clock or self._image_time, relocalizer)
-        self._search, self._searches = search, search is not None or _has_places(self.map)
+        self._search, self._searches = search, search is not None or _can_be_found_in(self.map)
+        self._relocalizer_name = config.relocalizer
         self._start: StartPose | None = None
         self._stamp_ns = 0
 
@@ -127,12 +129,13 @@ class Localizer:
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
         somewhere; odometry carries them on. It takes a second or two, and ends early once `going` says no. It starts
         nothing: hand the place to `start`.
-        Raises InputError for a map without places, ModelError for networks that cannot be used.
+        Raises InputError for a map without what `config.relocalizer` needs, MapFormatError for one where it cannot be
+        used, ModelError for networks that cannot be.
         """
         if self._search is None:
             from ..places.start_search import StartSearch
 
-            self._search = StartSearch.in_map(self.map, self.refiner)
+            self._search = StartSearch.in_map(self.map, self.refiner, self._relocalizer_name)
         return self._search.find(stamp_ns, image, camera, self._tracker.odometry_at(stamp_ns), going)
 
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
@@ -236,7 +239,7 @@ class Localizer:
         self._recovery.reconfigure(config.relocalize)
 
 
-def _has_places(lhmap: LHMap) -> bool:
-    from ..places.database import has_places
+def _can_be_found_in(lhmap: LHMap) -> bool:
+    from ..places.start_search import StartSearch
 
-    return has_places(lhmap)
+    return StartSearch.possible_in(lhmap)

@@ -12,7 +12,7 @@ from ..configuration import Config
 from ..errors import InputError
 from ..geometry import from_quaternion
 from ..localization.refine import RefinerConfig
-from ..localization.relocalize import RelocalizeConfig
+from ..localization.relocalize import RELOCALIZER, RelocalizeConfig, RelocalizerName
 from ..localization.tracker import TrackerConfig
 
 
@@ -63,6 +63,7 @@ class LocalizerConfig(Config):
     global_localization: bool = Field(
         True, description="without a start pose, and when lost, look for the place in the whole map by its places"
     )
+    relocalizer: RelocalizerName = RELOCALIZER
     set_initial_pose: bool = Field(False, description="start at initial_pose; false: at the saved pose or initialpose")
     initial_pose: InitialPoseConfig = InitialPoseConfig()
     initial_sigma_m: float = Field(1.0, gt=0, description="how sure a start pose is that says nothing of it [m]")
