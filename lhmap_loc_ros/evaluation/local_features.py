@@ -17,10 +17,10 @@ from ..geometry import Camera, front_view, inverse, pose_error
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, images, read_setup
+from ..scenes.depth import map_depth
 from ..scenes.encoder import SceneEncoder, brought_to
 from ..scenes.inputs import CellInputs
 from ..scenes.pnp import solve_pose
-from ..training.scene_material import map_depth
 from .check import known_poses
 from .metrics import sample
 

@@ -23,20 +23,16 @@ from ..evaluation.metrics import sample
 from ..geometry import Camera, inverse, pose_error, project, z_buffer
 from ..lhmap import LHMap
 from ..lhmap.atomic import replacing
-from ..localization.features import point_widths, render_map
 from ..localization.inputs import BagInputs, images, read_setup
 from ..mapping.config import BuildConfig
 from ..mapping.scans import PlacedScan, ScanSource, lidar_extrinsics, lidar_trajectory
 from ..outputs import writing
+from ..scenes.depth import MIN_POINTS, map_depth, of_cells
 from ..scenes.encoder import CELL, SceneEncoder, brought_to, view_camera
 
 VERSION = 1
-AROUND_M, MIN_POINTS = 80.0, 200
-"""The map is drawn so far around an image; with fewer points it is of no use."""
 TURN_DEG = 5.0
 """An image is also taken where the camera has turned this much on the spot."""
-EDGE = 0.05
-"""A cell whose four middle pixels differ in depth by more than this share lies on an edge: it has no depth."""
 HIDDEN = 0.85
 """A scan that saw something nearer than this share of the map's depth saw what the map has not."""
 OWN_SCAN_NS = 100_000_000
@@ -114,25 +110,6 @@ def gather(
     return SceneMaterial(
         encoder.view, encoder.sha256, encoder.coarse, where, setup.T_base_camera, features, depths, hidden
     )
-
-
-def map_depth(lhmap: LHMap, T_map_camera: np.ndarray, view: Camera) -> np.ndarray | None:
-    """Depth (height, width) float32 [m] of the map in a view, NaN where unknown; None where it has next to nothing."""
-    crop = lhmap.crop(T_map_camera[:3, 3], AROUND_M)
-    if len(crop) < MIN_POINTS:
-        return None
-    local = T_map_camera.copy()
-    local[:3, 3] -= crop.origin
-    drawn = render_map(crop.points, crop.intensity, local, view, point_widths(crop.points))
-    return np.where(drawn.index >= 0, drawn.depth[drawn.index], np.nan).astype(np.float32)
-
-
-def of_cells(depth: np.ndarray) -> np.ndarray:
-    """Depth (h * w,) at the cells' centres of a depth image (height, width); NaN where unknown or on an edge."""
-    half = CELL // 2
-    four = np.stack([depth[r::CELL, c::CELL] for r in (half - 1, half) for c in (half - 1, half)])
-    middle, spread = four.mean(0), np.ptp(four, axis=0)
-    return np.where(spread < EDGE * middle, middle, np.nan).ravel()
 
 
 def _hidden(scan: PlacedScan, lhmap: LHMap, T_map_camera: np.ndarray, view: Camera) -> np.ndarray:
