@@ -13,6 +13,7 @@ from . import __version__
 from .cli_bench import benching
 from .cli_engine import engine
 from .cli_import import importing
+from .cli_learn import learn
 from .cli_movie import movie
 from .cli_places import places
 from .console import (
@@ -39,6 +40,7 @@ app.add_typer(importing, name="import")
 app.add_typer(engine, name="engine")
 app.add_typer(benching, name="bench")
 app.command("places")(places)
+app.command("learn")(learn)
 app.command("movie")(movie)
 
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
@@ -85,6 +87,9 @@ def simulate(
             "campus (paths, squares, courtyards, car parks); if not set a street, drawn by the seed."
         ),
     ] = None,
+    mapping_camera: Annotated[
+        bool, typer.Option("--mapping-camera", help="The mapping run has images, too: what `lhmap learn` needs.")
+    ] = False,
 ) -> None:
     """Simulate a street: a mapping run with a LiDAR, and another day a query run with a camera."""
     from .datasets.synthetic.runs import Settings
@@ -93,7 +98,8 @@ def simulate(
 
     first, *more = map(camera_named, camera or ["default"])
     settings = Settings(
-        first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more), character=world
+        first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more), character=world,
+        mapping_camera=mapping_camera,
     )
     with ProgressBars() as report:
         run(out, seed, length, report, settings)
@@ -398,7 +404,11 @@ def evaluate(
     bag: Annotated[Path, typer.Option("--bag", "-b", help="Bag of a run that the map was not built from.")],
     map_path: MapOption,
     what: Annotated[
-        str, typer.Argument(metavar="[WHAT]", help="pose: from rough start poses; place: in the whole map, from none.")
+        str,
+        typer.Argument(
+            metavar="[WHAT]",
+            help="pose: from rough start poses; place: in the whole map, from none; relocalizers: one image, none.",
+        ),
     ] = "pose",
     level: Annotated[
         int, typer.Option(help="Start error on each axis: 1: 2 m and 10°, 2: 1 m and 2°, 3: 0.6 m and 2°.")
@@ -419,20 +429,30 @@ def evaluate(
         Optional[list[Path]],  # noqa: UP045
         typer.Option(metavar="BAG", help="place: a bag recorded where the map is not; may be repeated."),
     ] = None,
+    mapping_bag: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="BAG", help="relocalizers: compare with local features of its images, too."),
+    ] = None,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure single images against the truth: start poses wrong by a fixed list, every frame counted.
 
     No odometry, no filter; the start errors are the same for every method. docs/accuracy.md has the results.
-    `lhmap evaluate place` measures finding the place without a start: docs/relocalization.md.
+    `lhmap evaluate place` measures finding the place without a start, `lhmap evaluate relocalizers` compares what the
+    map has for it: docs/relocalization.md.
     """
     import json
 
-    if what not in ("pose", "place"):
+    if what not in ("pose", "place", "relocalizers"):
         from .errors import InputError
 
-        raise InputError(f"evaluate {what!r} found, expected pose or place")
+        raise InputError(f"evaluate {what!r} found, expected pose, place or relocalizers")
+    if what == "relocalizers":
+        from .cli_places import evaluate_relocalizers
+
+        evaluate_relocalizers(bag, map_path, truth, frames, mapping_bag, config, as_json)
+        return
     if what == "place":
         from .cli_places import evaluate_place
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands about places: `lhmap places` and `lhmap evaluate place`."""
+"""The commands about places: `lhmap places`, `lhmap evaluate place` and `lhmap evaluate relocalizers`."""
 
 from __future__ import annotations
 
@@ -54,3 +54,39 @@ def evaluate_place(
         return
     title = f"{figures['images']} images in the map, {figures['images_outside']} from elsewhere"
     print_table(title, ["", "result", "without learning", "chance"], rows(figures))
+
+
+def evaluate_relocalizers(
+    bag: Path, map_path: Path, truth: Path | None, frames: str, mapping_bag: Path | None, config: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """`lhmap evaluate relocalizers`."""
+    from .configuration import load
+    from .evaluation.relocalizers import COLUMNS, LIMITS, compare, proposers, rows
+    from .lhmap import LHMap
+    from .localization.offline import LocalizeConfig
+    from .localization.refine import Refiner
+
+    settings = load(LocalizeConfig, config)
+    refiner = Refiner(settings.refiner)
+    with LHMap.open(map_path) as lhmap, ProgressBars() as report:
+        methods = proposers(lhmap, refiner)
+        if mapping_bag is not None:
+            methods["local features"] = _local_features(lhmap, mapping_bag, settings.inputs, report)
+        found = compare(lhmap, bag, refiner, methods, truth, frames, settings.inputs, report)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    within = ", ".join(f"({m:g} m, {d:g} deg)" for m, d in LIMITS)
+    print_table(f"{found['images']} images; recall at {within}", list(COLUMNS), rows(found))
+
+
+def _local_features(lhmap, mapping_bag: Path, inputs, report):
+    from .datasets.bag import BagReader
+    from .evaluation.local_features import LocalFeatures
+    from .localization.inputs import read_setup
+    from .scenes.encoder import SceneEncoder, view_camera
+
+    with BagReader(mapping_bag) as reader:
+        view = view_camera(read_setup(reader, inputs).camera)
+    return LocalFeatures(lhmap, mapping_bag, SceneEncoder(view), inputs, report)

@@ -107,12 +107,30 @@ def test_finding_places_is_measured(world):
     assert table.exit_code == 0 and "success rate 10" in table.stdout
 
 
-def test_what_cannot_be_measured_is_one_line(world):
+def test_relocalizers_are_measured_side_by_side(world):
+    lhmap("places", world / "street.lhmap")
+    run = ("evaluate", "relocalizers", "--map", world / "street.lhmap", "--bag", world / "run", "--frames", "0-19/5")
+    found = lhmap(*run, "--json")
+    assert found.exit_code == 0, found.output
+    figures = json.loads(found.stdout)
+    (places,) = figures["methods"].values()
+    assert figures["images"] == 4 and 0 < places["median_m"] < 3 and places["recall"][2] == 1.0
+    assert places["verified_recall"] == [1.0] * 3 and places["believed"] == 1.0 and places["wrong"] == 0.0
+    with LHMap.open(world / "street.lhmap") as street:
+        stored = street.info()["section_bytes"]["places"]
+    assert places["kb_per_km"] == pytest.approx(stored / 1000 / 0.2, rel=0.01) and places["ms"] > 0
+    table = lhmap(*run)
+    assert table.exit_code == 0 and "places" in table.stdout and "4 images" in table.stdout
+
+
+def test_what_cannot_be_measured_or_learned_is_one_line(world):
     run = ("--map", world / "street.lhmap", "--bag", world / "run")
     for arguments, words in (
-        (("evaluate", "nonsense", *run), "expected pose or place"),
+        (("evaluate", "nonsense", *run), "expected pose, place or relocalizers"),
         (("evaluate", "place", *run), "has no places"),
+        (("evaluate", "relocalizers", *run), "has neither places nor anything learned"),
         (("places", world / "none.lhmap"), "none.lhmap: cannot be opened"),
+        (("learn", world / "run", "--map", world / "street.lhmap", "--method", "magic"), "expected one of coordinates"),
     ):
         failed = lhmap(*arguments)
         assert failed.exit_code == 2 and words in failed.stderr, failed.output

@@ -63,6 +63,10 @@ class BagQueries:
         return self._reader.left_out.counts
 
     def __iter__(self) -> Iterator[Query]:
+        return (query for query, _ in self.with_mounting())
+
+    def with_mounting(self) -> Iterator[tuple[Query, np.ndarray]]:
+        """The queries, and where the camera of each is on the robot, (4, 4) T_base_camera."""
         wanted = set(self.numbers)
         for number, seen in enumerate(self._cameras):
             if number > self.numbers[-1]:
@@ -75,7 +79,8 @@ class BagQueries:
                     f"{self._reader.path}: the truth does not cover image {number} at {seen.stamp_ns / 1e9:.3f} s; "
                     "every frame counts, so leave it out by its number if it has to be"
                 )
-            yield Query(number, seen.image, seen.camera.camera, pose[0] @ seen.camera.T_base_camera, self._crop)
+            T_base_camera = seen.camera.T_base_camera
+            yield Query(number, seen.image, seen.camera.camera, pose[0] @ T_base_camera, self._crop), T_base_camera
 
     def _crop(self, T_map_camera: np.ndarray):
         return self._map.crop(T_map_camera[:3, 3], CROP_RADIUS_M)

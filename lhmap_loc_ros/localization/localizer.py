@@ -18,7 +18,7 @@ from ..places.area import SearchArea
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
-from .relocalize import PoseHypothesis, Recovery, RelocalizeConfig, Relocalizer
+from .relocalize import RELOCALIZER, PoseHypothesis, Recovery, RelocalizeConfig, Relocalizer, RelocalizerName
 from .start import StartPose, start_covariance
 from .states import Search, TrackState
 from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
@@ -36,6 +36,7 @@ class LocalizerConfig(Config):
     refiner: RefinerConfig = RefinerConfig()
     tracker: TrackerConfig = TrackerConfig()
     relocalize: RelocalizeConfig = RelocalizeConfig()
+    relocalizer: RelocalizerName = RELOCALIZER
 
 
 class Localizer:
@@ -61,7 +62,7 @@ class Localizer:
         """A map, or the path of one, which `close` then closes.
 
         `relocalizer` proposes where a lost robot may be; without one, the poses of the mapping drive around the last
-        good pose are. `search` finds the place in the whole map, by default by the places in the map file and the
+        good pose are. `search` finds the place in the whole map, by default as `config.relocalizer` says, with the
         shipped networks. `clock` tells the time between two such attempts [s], by default by the stamps of the images.
         `refiner` holds the networks, for several localizers to share; by default they are loaded as `config.refiner`
         says. Raises MapFormatError for a file that is no map, ModelError for networks that cannot be used.
@@ -79,8 +80,9 @@ class Localizer:
         self._tracker = Tracker(config.tracker, self.refiner, self.map, config.relocalize)
         self._recovery = Recovery(self.map, self.refiner, config.relocalize, relocalizer)
         self._clock = clock
-        self._search, self._searches = search, search is not None or _has_places(self.map)
+        self._search, self._searches = search, search is not None or _can_be_found_in(self.map)
         self._area = SearchArea()
+        self._relocalizer_name = config.relocalizer
         self._start: StartPose | None = None
 
     def _now_s(self, stamp_ns: int) -> float:
@@ -167,12 +169,13 @@ class Localizer:
         somewhere; odometry carries them on. Places away from what `search_around` and `add_fix` told are left out. It
         takes a second or two, and ends early once `should_continue` says no. It starts nothing: hand the place to
         `start`.
-        Raises InputError for a map without places, ModelError for networks that cannot be used.
+        Raises InputError for a map without what `config.relocalizer` needs, MapFormatError for one where it cannot be
+        used, ModelError for networks that cannot be.
         """
         if self._search is None:
             from ..places.start_search import StartSearch
 
-            self._search = StartSearch.in_map(self.map, self.refiner)
+            self._search = StartSearch.in_map(self.map, self.refiner, self._relocalizer_name)
         odometry = self._tracker.odometry_at(stamp_ns)
         return self._search.find(stamp_ns, image, camera, odometry, should_continue, self._area.at(stamp_ns, odometry))
 
@@ -282,7 +285,7 @@ class Localizer:
         self._recovery.reconfigure(config.relocalize)
 
 
-def _has_places(lhmap: LHMap) -> bool:
-    from ..places.database import has_places
+def _can_be_found_in(lhmap: LHMap) -> bool:
+    from ..places.start_search import StartSearch
 
-    return has_places(lhmap)
+    return StartSearch.possible_in(lhmap)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -45,6 +45,12 @@ APART_M = 2.0
 """Poses further apart are different places."""
 UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 """What is added to the covariance of a place found: the images to come shall confirm it."""
+
+
+RelocalizerName = Literal["auto", "places", "coordinates", "constraints", "regression"]
+RELOCALIZER = Field(
+    "auto", description="finds the place in the whole map; auto: coordinates if `lhmap learn` added them, else places"
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..configuration import Config
 from ..errors import InputError
 from ..geometry import from_quaternion
 from ..localization.refine import RefinerConfig
-from ..localization.relocalize import RelocalizeConfig
+from ..localization.relocalize import RELOCALIZER, RelocalizeConfig, RelocalizerName
 from ..localization.tracker import TrackerConfig
 
 
@@ -89,6 +89,7 @@ class LocalizerConfig(Config):
         True, description="look for the place in the whole map where no start pose is known, and where the track is "
         "lost; needs a map with places",
     )  # fmt: skip
+    relocalizer: RelocalizerName = RELOCALIZER
     set_initial_pose: bool = Field(
         False, description="start at the parameters initial_pose.*; false: at the saved pose, `initialpose`, or where "
         "global_localization finds the robot",

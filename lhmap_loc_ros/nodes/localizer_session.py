@@ -92,7 +92,7 @@ class Session:
     def __init__(
         self, node: Node, config: LocalizerConfig, refiner: Refiner, fault: Callable[[], None],
         relocalizer: Relocalizer | None = None,
-        make_search: Callable[[LHMap, Refiner], StartSearch] = StartSearch.in_map,
+        make_search: Callable[[LHMap, Refiner, str], StartSearch] = StartSearch.in_map,
     ):  # fmt: skip
         """Opens the map and warms up; raises LhmapError for a map or networks that cannot be used.
 
@@ -115,8 +115,8 @@ class Session:
             self.map = on_failure.enter_context(LHMap.open(config.map_path))
             warm_up(refiner, self.map, SUBMAP_RADIUS_M)
             self._starts = KnownStarts(config, self.map, partial(self._warn, "start pose"))
-            make = partial(make_search, self.map, refiner) if config.global_localization else None
-            self._search = GlobalLocalization(make)
+            make = partial(make_search, self.map, refiner, config.relocalizer)
+            self._search = GlobalLocalization(make if config.global_localization else None)
             self._localizer = Localizer(
                 self.map, settings_of(config), refiner=refiner, relocalizer=relocalizer, search=self._search,
                 clock=time.monotonic,

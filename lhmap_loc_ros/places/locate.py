@@ -53,6 +53,10 @@ class PlaceFinder:
         self.database, self._describer = PlaceDatabase.of(lhmap, describer.sha256), describer
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
+    def search(self) -> SequencePlaceFinder:
+        """One that hears of image after image."""
+        return SequencePlaceFinder(self)
+
     def descriptor(self, image: np.ndarray, camera: PosedCamera) -> np.ndarray:
         """That of an undistorted image (H, W, 3) uint8 RGB."""
         front, view = camera.front, front_view(image, camera.camera)
@@ -82,14 +86,15 @@ class PlaceFinder:
         return verdict.place if verdict is not None and ALONE.met_by(verdict) else None
 
 
-class SequencePlaceFinder:
+class VerifiedSearch:
     """Localizes a robot that does not know where it is, image by image, with what odometry says between them.
 
-    Images vote over the same hypotheses, carried on by odometry; what one image does not say, two that agree may.
+    Subclasses propose where an image may have been taken; what one image does not say, two that agree may.
     """
 
-    def __init__(self, finder: PlaceFinder):
-        self._finder, self._votes = finder, PlaceVotes(finder.database)
+    def __init__(self, finder):
+        """`finder` has a `verifier`."""
+        self._finder = finder
         self._verdicts: deque[tuple[Verdict, np.ndarray]] = deque(maxlen=IMAGES)
         self.images = 0
         """How many were looked at since the search began."""
@@ -100,8 +105,13 @@ class SequencePlaceFinder:
         self.images = 0
 
     def _forget(self) -> None:
-        self._votes.clear()
         self._verdicts.clear()
+
+    def _propose(
+        self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+    ) -> list[np.ndarray]:  # fmt: skip
+        """Poses (4, 4) T_map_base at this image, the best first; `odometry` (4, 4) is T_odom_base."""
+        raise NotImplementedError
 
     def process_image(
         self, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None = None,
@@ -116,22 +126,16 @@ class SequencePlaceFinder:
             self._forget()
         self.images += 1
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
-        finder = self._finder
-        self._votes.add(
-            finder.database.scores(finder.descriptor(image, camera), region), odometry, camera.front.T_base_camera
-        )
-        verdict = finder.verifier.best(image, camera, self._candidates(odometry), should_continue)
+        # where images before were thought to be, carried on
+        carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
+        candidates = [*carried, *self._propose(image, camera, odometry, region)]
+        verdict = self._finder.verifier.best(image, camera, candidates, should_continue)
         if verdict is None:
             return None
         found = verdict.place if ALONE.met_by(verdict) or self._is_confirmed(verdict, odometry) else None
         if found is None and TOGETHER.met_by(verdict):
             self._verdicts.append((verdict, odometry))
         return found
-
-    def _candidates(self, odometry: np.ndarray) -> list[np.ndarray]:
-        """Poses (4, 4): where images before were thought to be, carried on, and what all together look like."""
-        carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
-        return [*carried, *self._votes.candidates(CANDIDATES, odometry)]
 
     def _is_confirmed(self, verdict: Verdict, odometry: np.ndarray) -> bool:
         """Whether an image before, from some way off, said the same, and none since said otherwise."""
@@ -144,6 +148,25 @@ class SequencePlaceFinder:
             if np.linalg.norm(moved[:3, 3]) >= BETWEEN_M:
                 same.append(metres < AGREE[0] and degrees < AGREE[1])
         return bool(same) and sum(same) > len(same) / 2
+
+
+class SequencePlaceFinder(VerifiedSearch):
+    """A search by the looks of places: images vote over the same hypotheses, carried on by odometry."""
+
+    def __init__(self, finder: PlaceFinder):
+        super().__init__(finder)
+        self._votes = PlaceVotes(finder.database)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._votes.clear()
+
+    def _propose(
+        self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+    ) -> list[np.ndarray]:  # fmt: skip
+        scores = self._finder.database.scores(self._finder.descriptor(image, camera), region)
+        self._votes.add(scores, odometry, camera.front.T_base_camera)
+        return self._votes.candidates(CANDIDATES, odometry)
 
 
 def start_pose(database: PlaceDatabase, scores: np.ndarray, peak: Peak, camera: PosedCamera) -> np.ndarray:

@@ -3,26 +3,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InputError, MapFormatError, ModelError
 from ..geometry import inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis
-from .database import Region
-from .locate import BETWEEN_M, PlaceFinder, SequencePlaceFinder, check_places
+from .database import Region, has_places
+from .locate import BETWEEN_M, PlaceFinder, check_places
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
+    from ..scenes.locate import SceneFinder
 
+_log = logging.getLogger(__name__)
 FURTHER_M, SLOW_S = 5.0, 3.0
 """An image is looked at so far beyond the one before: nearer ones look the same and say the same of every place. A slow
 robot's after so many seconds, if it is at least `BETWEEN_M` further on."""
+AUTO, PLACES, BEST = "auto", "places", "coordinates"
+RELOCALIZERS = AUTO, PLACES, BEST, "constraints", "regression"
+"""How a place can be found in the whole map."""
 PERIOD_S = 0.5
 """Least time between two images that are looked at without odometry."""
 
@@ -30,18 +37,44 @@ PERIOD_S = 0.5
 class StartSearch:
     """Hears of images until one says where the robot is; those that show nothing new are passed over."""
 
-    def __init__(self, finder: PlaceFinder):
-        self._search = SequencePlaceFinder(finder)
+    def __init__(self, finder: PlaceFinder | SceneFinder):
+        self._search = finder.search()
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
 
     @classmethod
-    def in_map(cls, lhmap: LHMap, refiner: Refiner) -> StartSearch:
-        """With the shipped describer; raises InputError for a map without places, and ModelError."""
+    def in_map(cls, lhmap: LHMap, refiner: Refiner, relocalizer: str = AUTO) -> StartSearch:
+        """With the shipped networks, by one of `RELOCALIZERS`; auto: coordinates where the map has them, else places.
+
+        Raises InputError for a map without what the relocalizer needs, MapFormatError for what cannot be used (auto
+        tells it in the log and takes places, where the map has them), and ModelError.
+        """
+        from ..scenes.locate import SceneFinder
+        from ..scenes.section import has_learned
         from .describe import PlaceDescriber
 
+        if relocalizer not in RELOCALIZERS:
+            raise InputError(f"relocalizer {relocalizer!r} found, expected one of {', '.join(RELOCALIZERS)}")
+        if relocalizer == AUTO:
+            if has_learned(lhmap, BEST):
+                try:
+                    return cls(SceneFinder(lhmap, refiner, BEST))
+                except (MapFormatError, ModelError) as error:
+                    if not has_places(lhmap):
+                        raise
+                    _log.warning("%s; places are taken instead", error)
+            relocalizer = PLACES
+        if relocalizer != PLACES:
+            return cls(SceneFinder(lhmap, refiner, relocalizer))
         check_places(lhmap)
         return cls(PlaceFinder(lhmap, refiner, PlaceDescriber()))
+
+    @staticmethod
+    def possible_in(lhmap: LHMap) -> bool:
+        """Whether a map has anything to be found by, whatever is in it."""
+        from ..scenes.section import METHODS, has_learned
+
+        return has_places(lhmap) or any(has_learned(lhmap, method) for method in METHODS)
 
     @property
     def images(self) -> int:

@@ -85,12 +85,12 @@ def initial_pose(pose, sigma_m=0.3, stamp_ns=0):
 
 
 @contextmanager
-def one_session(node, map_path, refiner, relocalizer=None, search=None, **settings):
+def one_session(node, map_path, refiner, proposing=None, search=None, **settings):
     """An active session on a map, fed through a `Fed`; `search` finds places in the whole map."""
     faults = []
     given = {"make_search": lambda *_: search} if search is not None else {}
     config = LocalizerConfig.model_validate({"map_path": str(map_path), "camera_in_base": MOUNT, **settings})
-    session = Session(node, config, refiner, lambda: faults.append(1), relocalizer, **given)
+    session = Session(node, config, refiner, lambda: faults.append(1), proposing, **given)
     try:
         session.activate()
         yield Fed(session)

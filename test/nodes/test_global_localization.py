@@ -90,7 +90,11 @@ def test_a_gps_fix_tells_where_the_place_is_looked_for(ros, tmp_path):
 
 
 def test_a_map_without_places_and_a_search_that_is_switched_off_wait_for_a_start_pose(ros, street):
-    for settings, why in (({}, "street.lhmap: has no places"), ({"global_localization": False}, "is false")):
+    for settings, why in (
+        ({}, "street.lhmap: has no places"),
+        ({"relocalizer": "coordinates"}, "street.lhmap: nothing was learned by the method 'coordinates'"),
+        ({"global_localization": False}, "is false"),
+    ):
         with one_session(ros.node, street, SureRefiner(at(0.0)), **settings) as fed:
             for _ in range(2):
                 fed.image()

@@ -76,5 +76,6 @@ def _world(seed: int, length: float, day: int, character: str | None, light: str
 def _work(item: tuple[Run, FrameJob]) -> np.ndarray | LidarScan:
     run, job = item
     settings = run.settings
-    world = _world(run.seed, run.length, run.day, settings.character, settings.light, settings.wet)
+    light = settings.light if run.name == "query" else "day"
+    world = _world(run.seed, run.length, run.day, settings.character, light, settings.wet)
     return make_frame(world, run, job)

@@ -32,6 +32,7 @@ class Settings:
     workers: int = 2  # processes; 0 renders in this one
     more_cameras: tuple[CameraSpec, ...] = ()  # taken at the same moments as the first; see `yaws_deg`
     character: str | None = None  # of the place, one of CHARACTERS; None: drawn
+    mapping_camera: bool = False  # the mapping robot has the first camera, too: an image with every sweep, by day
 
     @property
     def cameras(self) -> tuple[CameraSpec, ...]:

@@ -77,23 +77,27 @@ class Clock:
 
 
 def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Report) -> Trajectory:
-    """Scans, odometry and the surveyed pose. Returns that pose over time (map to base_link)."""
+    """Scans, images if asked for, odometry and the surveyed pose. Returns that pose over time (map to base_link)."""
     times = run.odometry_times
     rng = np.random.default_rng([run.seed, 6])
     surveyed = [run.drive.pose(t) @ _survey_noise(rng) for t in times]
     believed = run.odometry_error.drift(np.array(surveyed), run.settings.odometry_period, rng)
     gps = _Gps(run, np.array(surveyed))
-    jobs = [FrameJob("scan", k, t) for k, t in enumerate(run.sensor_times)]
+    # with a camera an image begins with each sweep
+    kinds = ("scan", "image") if run.settings.mapping_camera else ("scan",)
+    jobs = [FrameJob(kind, k, t) for k, t in enumerate(run.sensor_times) for kind in kinds]
     with BagWriter(path) as bag:
         bag.tf_static(clock(0), {("base_link", "lidar"): run.rig.T_base_lidar,
                                  ("base_link", "camera_optical_frame"): run.rig.T_base_camera})
-        events = _events(run, maker.frames(run, jobs))
-        for time, index, scan in events:
+        for time, index, seen in _events(run, _together(maker.frames(run, jobs), len(kinds))):
             stamp = clock(time)
-            if scan is not None:
+            if seen is not None:
+                scan, *images = seen
                 bag.points("/points", stamp, "lidar", scan.xyz, scan.intensity, scan.ring, scan.time,
                            run.settings.lidar.intensity_field)
-                report("mapping run: scans", index + 1, len(jobs))
+                for image in images:
+                    _write_image(bag, stamp, camera_name(0), run.settings.camera, image)
+                report("mapping run: scans", index + 1, len(run.sensor_times))
                 continue
             _write_odometry(bag, stamp, run, index, believed)
             gps.write(bag, stamp, index)
@@ -136,9 +140,9 @@ def _optical(name: str) -> str:
     return f"{name}_optical_frame"
 
 
-def _together(images: Iterator[np.ndarray], count: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """The images of all cameras at each moment."""
-    return zip(*[images] * count, strict=True)
+def _together(frames: Iterator, count: int) -> Iterator[tuple]:
+    """The frames of all sensors at each moment."""
+    return zip(*[frames] * count, strict=True)
 
 
 def _write_image(bag: BagWriter, stamp: int, name: str, camera: CameraSpec, image: np.ndarray) -> None:

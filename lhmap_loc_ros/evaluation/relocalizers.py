@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What finds a place from one image without a start, side by side: before and after verification in the LiDAR map.
+
+The images, the map and the verification are the same for all; every chosen image counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import distance_along, inverse, pose_error
+from ..lhmap import LHMap
+from ..localization.estimate import PosedCamera
+from ..localization.inputs import BagInputs
+from ..localization.refine import Refiner
+from ..places.database import has_places
+from ..places.locate import ALONE, CANDIDATES, CROP_RADIUS_M, PlaceFinder
+from ..places.verify import Verifier
+from ..scenes.locate import SceneFinder
+from ..scenes.section import METHODS, has_learned
+from .bag_queries import BagQueries
+
+LIMITS = (0.25, 2.0), (0.5, 5.0), (5.0, 10.0)
+"""Within these a pose counts as found [m, deg]."""
+WRONG = 2.0, 10.0
+"""One further from the truth was believed at a wrong place [m, deg]."""
+
+
+class Proposer(Protocol):
+    """Tells where an image may have been taken."""
+
+    stored_bytes: int
+    """What it needs besides the LiDAR map itself."""
+
+    def candidates(self, image: np.ndarray, camera: PosedCamera) -> list[np.ndarray]:
+        """Poses (4, 4) T_map_base, the best first."""
+
+
+@dataclass
+class Outcome:
+    """Of one method on all images."""
+
+    stored_bytes: int
+    proposed: list[tuple[float, float]] = field(default_factory=list)
+    """Errors [m, deg] of the first candidates; infinite where there is none."""
+    verified: list[tuple[float, float] | None] = field(default_factory=list)
+    """Errors [m, deg] of what was believed; None where nothing was."""
+    proposing_s: list[float] = field(default_factory=list)
+    verifying_s: list[float] = field(default_factory=list)
+
+
+class _Stored:
+    """A finder of the package, and the size of its section."""
+
+    def __init__(self, finder: PlaceFinder | SceneFinder, lhmap: LHMap, section: str):
+        self.candidates: Callable = finder.candidates
+        self.stored_bytes = next(s.bytes for s in lhmap.metadata.sections if s.name == section)
+
+
+def proposers(lhmap: LHMap, refiner: Refiner) -> dict[str, Proposer]:
+    """All that the map has, by their names."""
+    out: dict[str, Proposer] = {}
+    if has_places(lhmap):
+        from ..places.describe import PlaceDescriber
+
+        out["places"] = _Stored(PlaceFinder(lhmap, refiner, PlaceDescriber()), lhmap, "places")
+    for method in METHODS:
+        if has_learned(lhmap, method):
+            out[method] = _Stored(SceneFinder(lhmap, refiner, method), lhmap, method)
+    return out
+
+
+def compare(
+    lhmap: LHMap, bag, refiner: Refiner, methods: dict[str, Proposer], truth=None, frames: str = "all",
+    inputs: BagInputs | None = None, report=None,
+) -> dict:  # fmt: skip
+    """Figures of each method; `report(stage, done, total)` follows. Arguments as those of `BagQueries`.
+
+    Raises InputError where there is no method, and what `BagQueries` raises.
+    """
+    if not methods:
+        raise InputError(f"{lhmap.path}: has neither places nor anything learned, expected lhmap places or lhmap learn")
+    report = report or (lambda stage, done, total: None)
+    verifier = Verifier(lhmap, refiner, CROP_RADIUS_M)
+    outcomes = {name: Outcome(method.stored_bytes) for name, method in methods.items()}
+    with BagQueries(bag, lhmap, truth, frames, inputs) as queries:
+        for number, (query, camera) in enumerate(_posed(queries)):
+            true = query.T_map_camera @ inverse(camera.T_base_camera)
+            for name, method in methods.items():
+                _try(outcomes[name], method, verifier, query.image, camera, true)
+            report("relocalizers", number + 1, len(queries))
+    length = distance_along(lhmap.metadata.path[:, :3])[-1] / 1000 if len(lhmap.metadata.path) > 1 else np.nan
+    return {
+        "images": len(next(iter(outcomes.values())).proposed),
+        "methods": {name: figures(outcome, float(length)) for name, outcome in outcomes.items()},
+    }
+
+
+def _posed(queries: BagQueries):
+    """Queries, and their cameras on the robot."""
+    for query, T_base_camera in queries.with_mounting():
+        yield query, PosedCamera(query.camera, T_base_camera)
+
+
+def _try(outcome: Outcome, method: Proposer, verifier: Verifier, image, camera: PosedCamera, true) -> None:
+    began = time.perf_counter()
+    candidates = method.candidates(image, camera)[:CANDIDATES]
+    proposed = time.perf_counter()
+    verdict = verifier.best(image, camera, candidates)
+    outcome.proposing_s.append(proposed - began)
+    outcome.verifying_s.append(time.perf_counter() - proposed)
+    outcome.proposed.append(pose_error(candidates[0], true) if candidates else (np.inf, np.inf))
+    believed = verdict is not None and ALONE.met_by(verdict)
+    outcome.verified.append(pose_error(verdict.place.T_map_base, true) if believed else None)
+
+
+def figures(outcome: Outcome, length_km: float) -> dict:
+    """Those of one method."""
+    proposed = np.array(outcome.proposed)
+    believed = [errors for errors in outcome.verified if errors is not None]
+    verified = np.array([errors or (np.inf, np.inf) for errors in outcome.verified])
+    return {
+        "median_m": float(np.median(proposed[:, 0])), "median_deg": float(np.median(proposed[:, 1])),
+        "recall": [_recall(proposed, limit) for limit in LIMITS],
+        "verified_median_m": float(np.median([m for m, _ in believed])) if believed else None,
+        "verified_median_deg": float(np.median([d for _, d in believed])) if believed else None,
+        "verified_recall": [_recall(verified, limit) for limit in LIMITS],
+        "believed": len(believed) / len(proposed),
+        "wrong": sum(m > WRONG[0] or d > WRONG[1] for m, d in believed) / len(proposed),
+        "kb_per_km": outcome.stored_bytes / 1000 / length_km,
+        "ms": 1e3 * float(np.median(outcome.proposing_s)),
+        "verifying_ms": 1e3 * float(np.median(outcome.verifying_s)),
+    }  # fmt: skip
+
+
+def _recall(errors: np.ndarray, limit: tuple[float, float]) -> float:
+    return float(((errors[:, 0] <= limit[0]) & (errors[:, 1] <= limit[1])).mean())
+
+
+COLUMNS: Sequence[str] = (
+    "", "median", "recall", "verified", "recall", "wrong", "kB/km", "ms", "verifying",
+)  # fmt: skip
+
+
+def rows(found: dict) -> list[tuple[str, ...]]:
+    """A row for each method, see COLUMNS; recalls at LIMITS."""
+    out = []
+    for name, f in found["methods"].items():
+        of = f["verified_median_m"], f["verified_median_deg"]
+        out.append((
+            name, f"{f['median_m']:.2f} m {f['median_deg']:.1f} deg", _percents(f["recall"]),
+            "" if of[0] is None else f"{of[0]:.2f} m {of[1]:.1f} deg", _percents(f["verified_recall"]),
+            f"{100 * f['wrong']:.0f} %", f"{f['kb_per_km']:.0f}", f"{f['ms']:.0f}", f"{f['verifying_ms']:.0f}",
+        ))  # fmt: skip
+    return out
+
+
+def _percents(shares: list[float]) -> str:
+    return " / ".join(f"{100 * share:.0f}" for share in shares) + " %"

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a map stores of a relocalizer learned from images: a section for each method, in half precision."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError, MapFormatError
+from ..geometry import Camera
+from ..lhmap import SectionData
+from ..localization.features import GRIDS
+from .inputs import CODE, COLUMNS, CellInputs
+
+if TYPE_CHECKING:
+    from ..lhmap import LHMap
+
+METHODS = "coordinates", "constraints", "regression"
+"""Also the names of the sections."""
+VERSION = 1
+OUTPUTS = {"coordinates": 4, "constraints": 5, "regression": 9}
+"""Values that a head gives, see `heads`."""
+_LENGTH = struct.Struct("<I")
+_CAMERA = "width", "height", "fx", "fy", "cx", "cy"
+_MOST = 1 << 26
+"""No array has more values: a size beyond it is damage."""
+
+
+@dataclass(frozen=True)
+class LearnedImages:
+    """The mapping drive's images: which place is one of?"""
+
+    positions: np.ndarray
+    """(N, 3) float32 [m], over base_link's height the camera, relative to the map's origin."""
+    yaws: np.ndarray
+    """(N,) float32 [rad], where the camera looked."""
+    codes: np.ndarray
+    """(N, CODE) float16."""
+    head: np.ndarray
+    """(N,) uint16, number of the head whose stretch of the path the image is in."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one method learned."""
+
+    method: str
+    encoder: str
+    """SHA-256 of the network that the features are of."""
+    view: Camera
+    """Images are brought to this camera, see `encoder`."""
+    inputs: CellInputs
+    images: LearnedImages
+    centres: np.ndarray
+    """(S, 3) float32 [m], relative to the map's origin: what the heads' coordinates are around."""
+    scales: np.ndarray
+    """(S,) float32 [m], of the heads' coordinates."""
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    """Weights (S, in, out) and biases (S, out) float16 of five layers, see `heads.run_head`."""
+
+    def to_section(self) -> SectionData:
+        """As bytes."""
+        arrays = {
+            "mean": self.inputs.mean, "scale": self.inputs.scale, "code_mean": self.inputs.code_mean,
+            "basis": self.inputs.basis, "positions": self.images.positions, "yaws": self.images.yaws,
+            "codes": self.images.codes, "head": self.images.head, "centres": self.centres, "scales": self.scales,
+        }  # fmt: skip
+        for k, (weights, biases) in enumerate(self.layers):
+            arrays |= {f"weights{k}": weights, f"biases{k}": biases}
+        head = {
+            "encoder": self.encoder, "view": {name: getattr(self.view, name) for name in _CAMERA},
+            "features": len(self.inputs.mean) - self.inputs.coarse, "coarse": self.inputs.coarse,
+            "images": len(self.images.yaws), "heads": len(self.scales), "width": self.layers[0][0].shape[2],
+        }  # fmt: skip
+        text = json.dumps(head).encode()
+        shapes = _shapes(self.method, head)
+        body = b"".join(
+            np.ascontiguousarray(arrays[name], dtype).reshape(shape).tobytes()
+            for name, (dtype, shape) in shapes.items()
+        )
+        return SectionData(self.method, VERSION, _LENGTH.pack(len(text)) + text + body)
+
+    @classmethod
+    def of(cls, lhmap: LHMap, method: str) -> Learned | None:
+        """That of a map; None if it has none.
+
+        Raises MapFormatError if it is damaged or of an unknown version.
+        """
+        found = lhmap.section(method)
+        if found is None:
+            return None
+        version, data = found
+        if version != VERSION:
+            raise MapFormatError(f"{lhmap.path}: section {method!r} of version {version} found, expected {VERSION}")
+        try:
+            return _parse(method, data)
+        except (ValueError, KeyError, TypeError, OverflowError, struct.error, InputError) as error:
+            raise MapFormatError(f"{lhmap.path}: section {method!r} is not understood: {error}") from None
+
+
+def has_learned(lhmap: LHMap, method: str) -> bool:
+    """Whether a map has a section of a method, whatever is in it."""
+    return any(section.name == method for section in lhmap.metadata.sections)
+
+
+def _shapes(method: str, head: dict) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of each array, in the order in which they are stored."""
+    features, coarse, images, heads, width = (
+        int(head[name]) for name in ("features", "coarse", "images", "heads", "width")
+    )
+    if min(features, coarse, images, heads, width) < 1 or coarse > features or heads > images:
+        raise ValueError(f"{features} features, {coarse} coarse ones, {images} images, {heads} heads found")
+    whole = COLUMNS * coarse
+    out = {
+        "mean": ("<f4", (features + coarse,)), "scale": ("<f4", (features + coarse,)), "code_mean": ("<f4", (whole,)),
+        "basis": ("<f2", (whole, CODE)), "positions": ("<f4", (images, 3)), "yaws": ("<f4", (images,)),
+        "codes": ("<f2", (images, CODE)), "head": ("<u2", (images,)), "centres": ("<f4", (heads, 3)),
+        "scales": ("<f4", (heads,)),
+    }  # fmt: skip
+    first = CODE if method == "regression" else features + coarse + CODE
+    ends = (first, *[width] * 4, OUTPUTS[method])
+    for k, (a, b) in enumerate(zip(ends, ends[1:], strict=False)):
+        out |= {f"weights{k}": ("<f2", (heads, a, b)), f"biases{k}": ("<f2", (heads, b))}
+    return out
+
+
+def _parse(method: str, data: bytes) -> Learned:
+    (length,) = _LENGTH.unpack_from(data)
+    head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
+    at, arrays = _LENGTH.size + length, {}
+    for name, (dtype, shape) in _shapes(method, head).items():
+        count = int(np.prod(shape, dtype=object))
+        if count > _MOST:
+            raise ValueError(f"{name} of shape {shape} found")
+        arrays[name] = np.frombuffer(data, dtype, count, at).reshape(shape)
+        at += arrays[name].nbytes
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} holds values that are not finite")
+    if at != len(data):
+        raise ValueError(f"{len(data)} bytes found, expected {at}")
+    if arrays["head"].max() >= len(arrays["scales"]):
+        raise ValueError(f"images of head {arrays['head'].max()} found, there are {len(arrays['scales'])}")
+    view = Camera(int(head["view"]["width"]), int(head["view"]["height"]),
+                  *(float(head["view"][name]) for name in _CAMERA[2:]))  # fmt: skip
+    if (view.width, view.height) not in GRIDS:
+        raise ValueError(f"a view of {view.width}x{view.height} pixels found, expected one of {GRIDS}")
+    inputs = CellInputs(
+        int(head["coarse"]), arrays["mean"], arrays["scale"], arrays["code_mean"], arrays["basis"].astype(np.float32)
+    )
+    images = LearnedImages(arrays["positions"], arrays["yaws"], arrays["codes"], arrays["head"])
+    layers = tuple((arrays[f"weights{k}"], arrays[f"biases{k}"]) for k in range(5))
+    return Learned(
+        method, str(head["encoder"]), view, inputs, images, arrays["centres"], arrays["scales"], layers
+    )  # fmt: skip

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets the tests of this folder import the modules that lie beside them (pytest's importlib mode does not)."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+for folder in (Path(__file__).parent, Path(__file__).parents[1] / "places"):
+    sys.path.insert(0, str(folder))
+
+from known_places import write_street
+from known_scene import KnowingEncoder, street_material
+
+from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.lhmap.writer import write_with_section
+from lhmap_loc_ros.training.scene import Amount, learn
+
+
+@pytest.fixture(scope="session")
+def learned_map(tmp_path_factory):
+    """A map with what two methods learned of its street in a few seconds, open."""
+    path = tmp_path_factory.mktemp("learned") / "street.lhmap"
+    for method, steps in (("coordinates", 150), ("regression", 300)):
+        with write_street(path) if not path.exists() else LHMap.open(path) as lhmap:
+            learned = learn(street_material(), method, lhmap, amount=Amount(steps=steps))
+            write_with_section(lhmap, path, learned.to_section())
+    with LHMap.open(path) as lhmap:
+        yield lhmap
+
+
+@pytest.fixture
+def encoder():
+    """What the street was learned with."""
+    return KnowingEncoder()

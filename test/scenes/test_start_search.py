@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which relocalizer finds the place in a map: as asked, or by what the map has."""
+
+import pytest
+from known_places import KnowingDescriber, KnowingRefiner, write_street
+from known_scene import KnowingEncoder
+
+from lhmap_loc_ros.errors import InputError, MapFormatError
+from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.places.build import add_places
+from lhmap_loc_ros.places.locate import PlaceSearch
+from lhmap_loc_ros.places.start_search import StartSearch
+from lhmap_loc_ros.scenes.locate import SceneSearch
+
+
+@pytest.fixture
+def both(tmp_path, learned_map):
+    """A map with places and with what was learned, open."""
+    path = tmp_path / "both.lhmap"
+    path.write_bytes(learned_map.path.read_bytes())
+    add_places(path, KnowingDescriber())
+    with LHMap.open(path) as lhmap:
+        yield lhmap
+
+
+@pytest.fixture(autouse=True)
+def no_networks(monkeypatch):
+    monkeypatch.setattr("lhmap_loc_ros.places.describe.PlaceDescriber", KnowingDescriber)
+    monkeypatch.setattr("lhmap_loc_ros.scenes.locate.SceneEncoder", lambda view: KnowingEncoder())
+
+
+def searched(lhmap, relocalizer="auto"):
+    return type(StartSearch.in_map(lhmap, KnowingRefiner(), relocalizer)._search)
+
+
+def test_by_default_it_is_coordinates_where_the_map_has_them_else_places(tmp_path, both, learned_map):
+    assert searched(both) is searched(learned_map) is SceneSearch
+    write_street(tmp_path / "p.lhmap").close()
+    add_places(tmp_path / "p.lhmap", KnowingDescriber())
+    with LHMap.open(tmp_path / "p.lhmap") as only_places:
+        assert searched(only_places) is PlaceSearch
+
+
+def test_the_one_that_is_asked_for_is_taken(both):
+    assert searched(both, "places") is PlaceSearch and searched(both, "regression") is SceneSearch
+    with pytest.raises(InputError, match="nothing was learned by the method 'constraints'"):
+        searched(both, "constraints")
+    with pytest.raises(InputError, match="relocalizer 'gps' found, expected one of auto, places, coordinates"):
+        searched(both, "gps")
+
+
+def test_coordinates_of_another_network_are_told_and_places_taken_instead(monkeypatch, caplog, both, learned_map):
+    monkeypatch.setattr(KnowingEncoder, "sha256", "0ff1ce")
+    assert searched(both) is PlaceSearch
+    assert "coordinates learned with the network 5ca1ab1e found" in caplog.text
+    with pytest.raises(MapFormatError, match="expected 0ff1ce"):
+        searched(both, "coordinates")
+    with pytest.raises(MapFormatError, match="expected 0ff1ce"):
+        searched(learned_map)
+
+
+def test_a_map_can_be_searched_if_it_has_any_of_them(tmp_path, learned_map):
+    assert StartSearch.possible_in(learned_map)
+    with write_street(tmp_path / "plain.lhmap") as plain:
+        assert not StartSearch.possible_in(plain)
