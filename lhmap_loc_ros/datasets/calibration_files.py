@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera calibrations in files: that of ROS camera_calibration, and the camera chain of Kalibr."""
+"""Camera calibrations in files: of ROS camera_calibration, a printed CameraInfo, and the camera chain of Kalibr."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from ..configuration import read_yaml
 from ..errors import InputError
 from ..geometry import Calibration
+from .decoding import decode_calibration
 
 _log = logging.getLogger(__name__)
 SUFFIXES = (".yaml", ".yml")
@@ -31,6 +33,8 @@ def read_calibration(path, topic: str = "") -> Calibration:
         _log.warning("%s: none of %d cameras is of rostopic %r: the first is taken", path, len(cameras), topic)
     camera = next(iter([*of_topic, *cameras]), None)
     try:
+        if {"k", "K"} & set(values):
+            return _of_message(values)
         return _of_ros(values) if "camera_matrix" in values else _of_kalibr(camera or values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -51,6 +55,14 @@ def _of_ros(values: dict) -> Calibration:
         str(values.get("distortion_model") or values.get("camera_model") or ""),
         np.array(projection, float).reshape(3, 4),
     )
+
+
+def _of_message(values: dict) -> Calibration:
+    """Of what `ros2 topic echo --once` prints of a CameraInfo."""
+    nothing = {"binning_x": 0, "binning_y": 0, "d": [], "p": [0.0] * 12, "distortion_model": "", "roi": {}}
+    fields = {**nothing, **{str(name).lower(): value for name, value in values.items()}}
+    region = {"x_offset": 0, "y_offset": 0, "width": 0, "height": 0, **fields.pop("roi")}
+    return decode_calibration(SimpleNamespace(**fields, roi=SimpleNamespace(**region)))
 
 
 def _of_kalibr(camera: dict) -> Calibration:

@@ -113,13 +113,16 @@ def _tiles(folder: Path) -> list[Path]:
     """The tiles that the index names, else all PCD files."""
     # Autoware keeps the index one level above the tiles
     index = next((f / TILES_INDEX for f in (folder, folder.parent) if (f / TILES_INDEX).exists()), None)
-    places = [folder, folder / _TILES_FOLDER]
+    # the folder of the tiles may have another name
+    others = sorted(place for place in folder.iterdir() if place.is_dir()) if index is not None else []
+    places = [folder, folder / _TILES_FOLDER, *others]
     if index is None or (index.parent != folder and folder.suffix.lower() != ".pcd"):
-        found = sorted(file for place in places for file in place.glob("*.pcd") if file.is_file())
+        files = sorted(file for place in places[:2] if place.is_dir() for file in place.iterdir())
+        found = [file for file in files if file.suffix.lower() == ".pcd" and file.is_file()]
         if not found:
             raise InputError(f"{folder}: no PCD files found, expected tiles")
         return found
-    names = [str(name) for name in read_yaml(index) if str(name).endswith(".pcd")]
+    names = [str(name) for name in read_yaml(index) if str(name).lower().endswith(".pcd")]
     tiles = [next((place / name for place in places if (place / name).is_file()), None) for name in names]
     missing = [name for name, tile in zip(names, tiles, strict=True) if tile is None]
     if missing or not names:

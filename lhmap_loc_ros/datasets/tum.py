@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..geometry import from_quaternion, make_pose, to_quaternion
 from .trajectory import Trajectory
 
+_FIRST_COLUMN = "stamp", "timestamp", "time", "t"
 _MOST_S = Decimal(2**63 - 1).scaleb(-9)
 """Of the seconds whose nanoseconds are an int64: the year 2262."""
 
@@ -89,16 +90,16 @@ def read_trajectory(path, stamps_ns=None) -> Trajectory:
 
 
 def _lines(path):
-    """Line numbers and words of the lines that hold any."""
+    """Line numbers and words of the lines that hold any but names of columns; commas may separate them."""
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows' programs begin with a mark
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}, expected a trajectory") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text, expected a trajectory") from None
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#")[0].split()
-        if words:
+        words = line.split("#")[0].replace(",", " ").split()
+        if words and not (number == 1 and words[0].lower() in _FIRST_COLUMN):
             yield number, words
 
 

@@ -40,18 +40,20 @@ class MotionConfig(Config):
     """
 
     translation_per_metre: float = Field(
-        0.05, gt=0, le=1, description="standard deviation of the position from odometry after 1 m driven [m/sqrt(m)]"
-    )
+        0.05, gt=0, le=1, description="standard deviation of the position, each axis, from odometry after "
+        "1 m driven [m/sqrt(m)]",
+    )  # fmt: skip
     translation_per_radian: float = Field(
-        0.05, ge=0, le=5, description="standard deviation of the position from odometry after turning by 1 rad "
-        "[m/sqrt(rad)]",
+        0.05, ge=0, le=5, description="standard deviation of the position, each axis, from odometry after "
+        "turning by 1 rad [m/sqrt(rad)]",
     )  # fmt: skip
     rotation_per_metre_deg: float = Field(
-        0.1, ge=0, le=20, description="standard deviation of the heading from odometry after 1 m driven [deg/sqrt(m)]"
-    )
+        0.1, ge=0, le=20, description="standard deviation of the rotation, each axis, from odometry after "
+        "1 m driven [deg/sqrt(m)]",
+    )  # fmt: skip
     rotation_per_radian_deg: float = Field(
-        1.0, ge=0, le=30, description="standard deviation of the heading from odometry after turning by 1 rad "
-        "[deg/sqrt(rad)]",
+        1.0, ge=0, le=30, description="standard deviation of the rotation, each axis, from odometry after "
+        "turning by 1 rad [deg/sqrt(rad)]",
     )  # fmt: skip
     velocity_walk: tuple[float, float, float] = Field(
         (0.6, 0.15, 0.1),

@@ -228,6 +228,15 @@ def test_autowares_index_lies_one_level_above_the_tiles(tmp_path):
     assert len(read_cloud(tmp_path / "map")) == len(read_cloud(tmp_path / "map/pointcloud_map.pcd")) == 50
 
 
+def test_tiles_in_a_folder_of_another_name_and_in_capitals(tmp_path):
+    write_tiles(tmp_path / "map", {(0.0, 0.0): cloud(50)}.items(), 25.0)
+    tiles = (tmp_path / "map/pointcloud_map.pcd").rename(tmp_path / "map/tiles")
+    assert len(read_cloud(tmp_path / "map")) == 50
+    (tiles / "0_0.pcd").rename(tiles / "A.PCD")
+    (tmp_path / "map" / TILES_INDEX).unlink()
+    assert len(read_cloud(tiles)) == 50
+
+
 def test_mgrs_coordinates_of_up_to_100_km_fit_pcd(tmp_path):
     written = cloud(origin=(99_900.0, 99_900.0, 40.0))
     write_tiles(tmp_path / "map", {(99_850.0, 99_850.0): written}.items(), 100.0)

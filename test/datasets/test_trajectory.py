@@ -77,6 +77,13 @@ def test_a_pose_costs_the_same_of_any_number_of_poses(monkeypatch):
     assert max(turned) == 3
 
 
+@pytest.mark.parametrize("begin", ["", "\ufeff", "timestamp,x,y,z,qx,qy,qz,qw\r\n", "# stamp x y z\n"])
+def test_tables_of_other_programs(tmp_path, begin):
+    (tmp_path / "t.csv").write_text(begin + "1.5, 1, 2, 3, 0, 0, 0, 1\r\n2.5,2,2,3,0,0,0,1\n", encoding="utf-8")
+    read = read_tum(tmp_path / "t.csv")
+    assert read.stamps_ns.tolist() == [1_500_000_000, 2_500_000_000] and read.poses[0, 2, 3] == 3
+
+
 def test_covers_and_length():
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[:, 0, 3] = (0, 3, 5)

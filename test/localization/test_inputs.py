@@ -104,7 +104,13 @@ KALIBR = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("values", (ROS, KALIBR))
+MESSAGE = {
+    "header": {"frame_id": "camera"}, "width": WIDTH, "height": HEIGHT, "distortion_model": "plumb_bob",
+    "d": [0.0] * 5, "k": K.ravel().tolist(), "binning_x": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("values", (ROS, KALIBR, MESSAGE))
 def test_the_calibration_comes_from_a_file(tmp_path, values):
     (tmp_path / "camera.yaml").write_text(yaml.safe_dump(values))
     bag = write_bag(tmp_path / "b", without=("/camera/camera_info",))
