@@ -25,10 +25,11 @@ KEYFRAME_SPACING_M, KEYFRAME_SPACING_S = 1.5, 1.0
 MAX_STANDSTILL_KEYFRAMES = 300
 """Keyframes of one standstill that are compared with the map: five minutes of one a second."""
 RADIUS_M = 40.0
-"""Distance from a keyframe up to which points are compared with it: farther beams are too sparse."""
+"""Distance from a keyframe, metres, up to which points are compared with it: a bin is half a metre wide there."""
 _MIN_RANGE_M = 0.5
+"""Points nearer than this to a keyframe are not compared with it, metres."""
 _MARGIN_M = 0.5
-"""Distance behind a point that the beams around it must all reach to count as a pass: poses and ranges are noisy."""
+"""Distance behind a point, metres, that all beams around it must reach to count as a pass: poses are noisy."""
 _MIN_PASSES = 2
 """A point is removed when at least so many keyframes pass through it, and more than hit it."""
 _JOBS = min(os.cpu_count() or 1, 8)
@@ -36,7 +37,7 @@ _JOBS = min(os.cpu_count() or 1, 8)
 
 @numba.njit(cache=True, nogil=True)
 def _bin(x, y, z):
-    """Row and column of a direction in the range image; the row may lie outside for none but (0, 0, 0)."""
+    """Row and column of a direction in the range image."""
     column = int((np.arctan2(y, x) + _PI) * _PER_AZIMUTH) % _AZIMUTH_BINS
     row = int((np.arctan2(z, np.sqrt(x * x + y * y)) + _PI / 2) * _PER_ELEVATION)
     return min(row, _ELEVATION_BINS - 1), column

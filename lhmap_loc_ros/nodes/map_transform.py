@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transform from the map to the robot, on /tf: at each image, and also in between."""
+"""Broadcasts the transform from the map to the robot on /tf, at each image and between images."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .conversions import SECOND_NS, header, matrix_to_transform
 from .localizer_config import LocalizerConfig
 
 PERIOD_S = 0.05
-"""Between two broadcasts while no image comes."""
+"""Interval of broadcasts between images, seconds."""
 PREDICT_S = 1.0
-"""map -> base_link is continued at constant velocity for no longer after an image."""
-_CLOCKS_APART_S = 5.0
-"""Images stamped further from the node's clock than this are of another clock, as those of a bag."""
-_WAITING_IMAGES = 100
-"""So many images without odometry are kept until it comes."""
+"""Time after an image for which map -> base_link is extrapolated at constant velocity, seconds."""
+_MAX_CLOCK_OFFSET_S = 5.0
+"""Images stamped further from the node's clock than this are of another clock, such as a bag's."""
+_MAX_PENDING = 100
+"""Number of images kept until odometry reaches them."""
 
 
 class MapTransform:
-    """Broadcasts what is known; from the worker at an image, from a timer in between.
+    """Broadcasts map -> odom; called by the worker at images, by a timer between them.
 
-    At an image two transforms map -> odom leave: one with the image's stamp, with which a lookup at that time agrees
-    with `pose` ever after, and one stamped `transform_tolerance` ahead of now. The second is repeated with a fresh
-    stamp while the pose is good, so that a lookup at now needs no new image. Without odometry map -> base_link is
-    continued so by the velocity, but not for long.
+    At an image two transforms map -> odom are sent: one with the image's stamp, so that a lookup at that time agrees
+    with `pose`, and one stamped `transform_tolerance` ahead of now. The second is repeated with a new stamp while the
+    pose is good, so that a lookup at the present time does not wait for an image. Without odometry, map -> base_link is
+    sent instead, and extrapolated by the velocity for PREDICT_S.
     """
 
     def __init__(self, node: Node, config: LocalizerConfig, global_frame: str):
@@ -43,30 +43,30 @@ class MapTransform:
         self._broadcaster = TransformBroadcaster(node)
         self._lock = threading.Lock()
         self.placed_at = -math.inf
-        """When map -> odom was last told by odometry, steady clock [s]."""
-        self._waiting: deque[tuple[int, np.ndarray]] = deque(maxlen=_WAITING_IMAGES)
+        """Time of the last map -> odom from odometry, steady clock [s]."""
+        self._pending: deque[tuple[int, np.ndarray]] = deque(maxlen=_MAX_PENDING)
         self._T_map_odom: np.ndarray | None = None
         self._moving: tuple[np.ndarray, np.ndarray] | None = None  # T_map_base at the image, and its twist
         self._image_ns = self._newest_ns = -1
 
     @property
     def publisher(self):
-        """That of /tf."""
+        """The publisher of /tf."""
         return self._broadcaster.pub_tf
 
     def reconfigure(self, config: LocalizerConfig) -> None:
-        """Takes the settings that may change at run time."""
+        """Replaces the parameters that may change at run time."""
         self._config = config
 
     def forget(self) -> None:
-        """Repeats nothing until the next image: the track is lost, or the clock went back."""
+        """Stops repeating until the next image: the track is lost, or the clock was set back."""
         with self._lock:
             self._T_map_odom = self._moving = None
             self._image_ns = self._newest_ns = -1
-            self._waiting.clear()
+            self._pending.clear()
 
     def at_image(self, result: PoseEstimate) -> None:
-        """Broadcasts the pose at an image; a lost track has none, and of two images of one stamp the first counts."""
+        """Broadcasts the pose at an image; nothing if the track is lost. Of images of one stamp the first counts."""
         if result.state is TrackState.LOST:
             self.forget()
         elif self._config.tf_broadcast:
@@ -75,31 +75,32 @@ class MapTransform:
                 (self._base_at_image if self._config.tf_child == "base_link" else self._odom_at_image)(result, known)
 
     def at_odometry(self, newest_ns: int | None, odometry_at: Callable[[int], np.ndarray | None]) -> None:
-        """Broadcasts map -> odom where odometry came after the images that it tells of.
+        """Broadcasts map -> odom for images that odometry has reached only now.
 
-        `odometry_at` gives T_odom_base (4, 4) at a stamp [ns], None where odometry does not tell; `newest_ns` is the
-        stamp of the newest. Odometry that comes too seldom to tell of images is joined to the poses of those around it.
+        `odometry_at` gives T_odom_base (4, 4) at a stamp [ns], None where it is not known; `newest_ns` is the stamp of
+        the newest odometry. Where odometry is too sparse to be interpolated at images, the poses of the images before
+        and after it are interpolated instead.
         """
         with self._lock:
-            if newest_ns is None or not self._waiting or self._waiting[0][0] > newest_ns:
+            if newest_ns is None or not self._pending or self._pending[0][0] > newest_ns:
                 return
             if not self._config.tf_broadcast:
-                self._waiting.clear()
+                self._pending.clear()
                 return
-            passed = [(ns, pose) for ns, pose in self._waiting if ns <= newest_ns]
-            told = [(ns, pose, odometry_at(ns)) for ns, pose in passed]
-            if all(T_odom_base is None for *_, T_odom_base in told):
-                if len(passed) == len(self._waiting):  # the next image is still to come
+            passed = [(ns, pose) for ns, pose in self._pending if ns <= newest_ns]
+            placed = [(ns, pose, odometry_at(ns)) for ns, pose in passed]
+            if all(T_odom_base is None for *_, T_odom_base in placed):
+                if len(passed) == len(self._pending):  # the next image is still to come
                     return
-                (t0, before), (t1, after) = passed[-1], self._waiting[len(passed)]
+                (t0, before), (t1, after) = passed[-1], self._pending[len(passed)]
                 between = interpolate(before, after, (newest_ns - t0) / (t1 - t0))
-                told = [(newest_ns, between, odometry_at(newest_ns))]
+                placed = [(newest_ns, between, odometry_at(newest_ns))]
             for _ in passed:
-                self._waiting.popleft()
-            self._place([(ns, pose @ inverse(T)) for ns, pose, T in told if T is not None])
+                self._pending.popleft()
+            self._place([(ns, pose @ inverse(T)) for ns, pose, T in placed if T is not None])
 
     def repeat(self) -> None:
-        """Broadcasts what the last image told with a fresh stamp, where it is known; from any thread."""
+        """Broadcasts the last transform with a new stamp, if there is one; from any thread."""
         with self._lock:
             if not self._config.tf_broadcast or not self._is_now(self._image_ns):
                 return
@@ -126,11 +127,11 @@ class MapTransform:
         self._broadcast(matrix_to_transform(predicted, header(stamp_ns, self._frame), self._config.base_frame_id))
 
     def _odom_at_image(self, result: PoseEstimate, known: bool) -> None:
-        if result.T_map_odom is None:  # odometry did not reach this image yet; the last transform stands
+        if result.T_map_odom is None:  # odometry has not reached this image yet: keep the last transform
             if not known:
-                self._waiting.append((result.stamp_ns, result.T_map_base))
+                self._pending.append((result.stamp_ns, result.T_map_base))
             return
-        self._waiting.clear()
+        self._pending.clear()
         if not self._is_now(result.stamp_ns):
             self._node.get_logger().warning(
                 "images are stamped at another time than this node's clock has (use_sim_time?): "
@@ -144,7 +145,7 @@ class MapTransform:
             self._place([(result.stamp_ns, result.T_map_odom)])
 
     def _place(self, placed: list[tuple[int, np.ndarray]]) -> None:
-        """map -> odom at some stamps, and as at the last of them ahead of now."""
+        """Sends map -> odom at some stamps, and the last of them again ahead of now."""
         if placed:
             self._T_map_odom, self.placed_at = placed[-1][1], time.monotonic()
             self._send(placed, self._ahead())
@@ -153,17 +154,17 @@ class MapTransform:
         return self._node.get_clock().now().nanoseconds
 
     def _is_now(self, image_ns: int) -> bool:
-        return abs(self._now() - image_ns) < _CLOCKS_APART_S * SECOND_NS
+        return abs(self._now() - image_ns) < _MAX_CLOCK_OFFSET_S * SECOND_NS
 
     def _ahead_of(self, stamp_ns: int) -> int:
         return stamp_ns + round(self._config.transform_tolerance * SECOND_NS)
 
     def _ahead(self) -> int:
-        """The stamp ahead of now by the clock of the images."""
+        """The stamp `transform_tolerance` ahead of now, by the clock of the images."""
         return self._ahead_of(self._now() if self._is_now(self._image_ns) else self._image_ns)
 
     def _send(self, placed: list[tuple[int, np.ndarray]], newest_ns: int) -> None:
-        """map -> odom at some stamps, and the last one again at a stamp that must be newer: clocks may stand still."""
+        """Sends map -> odom at some stamps, and the last one again at `newest_ns` if that is newer than all before."""
         placed = list(placed)
         if newest_ns > self._newest_ns:
             self._newest_ns = newest_ns

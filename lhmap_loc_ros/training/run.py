@@ -14,11 +14,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..configuration import load
-from ..datasets.synthetic.layout import CHARACTERS
+from ..datasets.synthetic.build import CHARACTERS
 from ..errors import InputError
 from .drives import AnyDrive
 
-Character = Literal[tuple(CHARACTERS)]
+Character = Literal[CHARACTERS]
 """Kinds of town."""
 _QUANTIZED_BY = 6
 """At most so many images of each bag give the ranges of the values in int8 files."""

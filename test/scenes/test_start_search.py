@@ -8,7 +8,7 @@ from known_scene import KnowingEncoder
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.places.build import add_places
-from lhmap_loc_ros.places.locate import PlaceSearch
+from lhmap_loc_ros.places.locate import SequencePlaceFinder
 from lhmap_loc_ros.places.start_search import StartSearch
 from lhmap_loc_ros.scenes.locate import SceneSearch
 
@@ -38,11 +38,11 @@ def test_by_default_it_is_coordinates_where_the_map_has_them_else_places(tmp_pat
     write_street(tmp_path / "p.lhmap").close()
     add_places(tmp_path / "p.lhmap", KnowingDescriber())
     with LHMap.open(tmp_path / "p.lhmap") as only_places:
-        assert searched(only_places) is PlaceSearch
+        assert searched(only_places) is SequencePlaceFinder
 
 
 def test_the_one_that_is_asked_for_is_taken(both):
-    assert searched(both, "places") is PlaceSearch and searched(both, "regression") is SceneSearch
+    assert searched(both, "places") is SequencePlaceFinder and searched(both, "regression") is SceneSearch
     with pytest.raises(InputError, match="nothing was learned by the method 'constraints'"):
         searched(both, "constraints")
     with pytest.raises(InputError, match="relocalizer 'gps' found, expected one of auto, places, coordinates"):
@@ -51,7 +51,7 @@ def test_the_one_that_is_asked_for_is_taken(both):
 
 def test_coordinates_of_another_network_are_told_and_places_taken_instead(monkeypatch, caplog, both, learned_map):
     monkeypatch.setattr(KnowingEncoder, "sha256", "0ff1ce")
-    assert searched(both) is PlaceSearch
+    assert searched(both) is SequencePlaceFinder
     assert "coordinates learned with the network 5ca1ab1e found" in caplog.text
     with pytest.raises(MapFormatError, match="expected 0ff1ce"):
         searched(both, "coordinates")

@@ -33,15 +33,15 @@ class SelectJob:
 
     def run(self) -> None:
         near = TileCloud.of(self.tiles, self.config.tile_m)
-        heat = worth = np.ones(len(near.points), np.float32)
+        heat = weight = np.ones(len(near.points), np.float32)
         if self.heats:
             heat = np.concatenate([load(path)["heat"] for path in self.heats])
             # one value for each sampling block, so that its points are kept or dropped together
             mean = np.bincount(near.sampling_block, heat) / np.bincount(near.sampling_block)
-            worth = (mean * self._density_factor(near))[near.sampling_block]
+            weight = (mean * self._density_factor(near))[near.sampling_block]
         priority = near.sampling_priority[near.sampling_block]
         kept = select_points(
-            near.points, worth, priority, self.centers - near.origin, self.budgets, ANGULAR_UNIFORM_FRACTION,
+            near.points, weight, priority, self.centers - near.origin, self.budgets, ANGULAR_UNIFORM_FRACTION,
             HEAT_POWER, self.reach_m, lambda kept: self._bytes(kept, near, heat),
         )  # fmt: skip
         save(self.out, **near.by_tile(kept))
