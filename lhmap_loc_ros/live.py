@@ -105,12 +105,13 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
     if inputs.more_cameras:
         raise InputError("more_cameras: played to the node is one camera; leave it out, or localize without --live")
     with BagReader(bag) as reader:
-        read_setup(reader, inputs)
+        setup = read_setup(reader, inputs)
         odometry = inputs.odometry
         if odometry is None:
             odometry = DEFAULT_ODOMETRY if DEFAULT_ODOMETRY in reader.topics else ""
         info = [] if inputs.camera_info.endswith(SUFFIXES) else [inputs.camera_info]
-        fixed = [inputs.tf_static] if inputs.tf_static in reader.topics or inputs.camera_in_base is None else []
+        mounted = inputs.camera_in_base is not None or setup.frame == inputs.base_frame
+        fixed = [inputs.tf_static] if inputs.tf_static in reader.topics or not mounted else []
         topics = [inputs.image, *info, *fixed, *([odometry] if odometry else [])]
         reader.require(*topics)
         first = next(iter(reader.messages([inputs.image])), None)

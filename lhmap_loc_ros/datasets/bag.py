@@ -53,7 +53,8 @@ class BagReader:
         except BagError:
             raise
         except Exception as error:  # a damaged file makes the reader fail in many ways
-            raise BagError(f"{path}: not a readable bag (truncated or damaged?): {_short(error)}") from error
+            mend = "; `mcap recover` mends a recording that was cut off" if "end magic" in str(error) else ""
+            raise BagError(f"{path}: not a readable bag (truncated or damaged?): {_short(error)}{mend}") from error
         self.topics: dict[str, str] = {c.topic: c.msgtype for c in self._readable()}
         """Names of the topics and the types of their messages."""
 

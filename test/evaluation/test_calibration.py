@@ -6,6 +6,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+import tiny_bag
+import yaml
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
@@ -17,10 +19,12 @@ from lhmap_loc_ros.datasets.tum import write_tum
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.evaluation.calibration import calibrate as module
 from lhmap_loc_ros.evaluation.calibration.calibrate import calibrate, static_transform
+from lhmap_loc_ros.evaluation.calibration.drive import read_drive
 from lhmap_loc_ros.evaluation.calibration.told import lines
-from lhmap_loc_ros.geometry import Camera, make_pose, se3_exp
+from lhmap_loc_ros.geometry import Camera, make_pose, se3_exp, to_quaternion
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, write_map
 from lhmap_loc_ros.localization.features import render_map
+from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.refine import Refinement
 
 SECOND, START, IMAGES = 10**9, 1_700_000_000 * 10**9, 16
@@ -182,3 +186,22 @@ def test_frames_between_two_frames():
     assert np.allclose(tree.lookup("camera", "base_link") @ MOUNT @ OPTICAL, np.eye(4))
     with pytest.raises(BagError, match="no transform"):
         tree.chain("base_link", "lidar")
+
+
+def test_calibration_and_mount_may_come_from_settings(tmp_path):
+    bag = tiny_bag.write_bag(tmp_path / "bag", 60, without=("/camera/camera_info", "/tf_static"))
+    tiny_bag.write_truth(tmp_path / "bag.tum", 60)
+    values = {
+        "image_width": tiny_bag.WIDTH, "image_height": tiny_bag.HEIGHT, "distortion_model": "plumb_bob",
+        "camera_matrix": {"data": tiny_bag.K.ravel().tolist()},
+    }  # fmt: skip
+    (tmp_path / "camera.yaml").write_text(yaml.safe_dump(values))
+    position, quaternion = to_quaternion(tiny_bag.T_BASE_CAMERA)
+    mount = tuple([*position, *quaternion])
+    inputs = BagInputs(camera_info=str(tmp_path / "camera.yaml"), camera_in_base=mount)
+    with LHMap.open(tiny_bag.write_walls(tmp_path / "walls.lhmap")) as lhmap:
+        drive = read_drive(bag, lhmap, None, inputs)
+        assert drive.frames == ("base_link", "camera_optical_frame") and drive.camera.fx == tiny_bag.K[0, 0]
+        np.testing.assert_allclose(drive.T_base_child, tiny_bag.T_BASE_CAMERA, atol=1e-9)
+        with pytest.raises(InputError, match="expected a robot's"):
+            read_drive(bag, lhmap, None, BagInputs(camera_info=inputs.camera_info, base_frame="camera_optical_frame"))

@@ -85,12 +85,13 @@ def read_drive(bag, lhmap: LHMap, poses=None, inputs: BagInputs | None = None, r
 
 def _mount(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> tuple[tuple[str, ...], np.ndarray]:
     """The frames from the robot's to the camera's, and where the second of them is in the first (4, 4)."""
-    if inputs.camera_in_base is not None or setup.frame == inputs.base_frame:
-        frame = setup.frame or "camera"
-        return (inputs.base_frame, *([frame] if frame != inputs.base_frame else [])), setup.T_base_camera
+    if setup.frame == inputs.base_frame:
+        raise InputError(f"{reader.path}: {setup.frame!r} is the camera's frame and base_frame, expected a robot's")
+    if inputs.camera_in_base is not None:
+        return (inputs.base_frame, setup.frame or "camera"), setup.T_base_camera
     tree = reader.static_transforms(inputs.tf_static)
     frames = tree.chain(inputs.base_frame, setup.frame)
-    return frames, tree.lookup(*frames[:2]) if len(frames) > 1 else np.eye(4)
+    return frames, tree.lookup(*frames[:2])
 
 
 def _spread(reader: BagReader, stamps: np.ndarray, trajectory: Trajectory) -> np.ndarray:
