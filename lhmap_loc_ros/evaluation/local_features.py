@@ -17,9 +17,13 @@ from ..geometry import Camera, front_view, inverse, pose_error
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, images, read_setup
+from ..localization.manifold import carry
+from ..localization.relocalize import PlacedPose
+from ..places.locate import START_COVARIANCE
 from ..scenes.depth import map_depth
 from ..scenes.encoder import SceneEncoder, brought_to
 from ..scenes.inputs import CellInputs
+from ..scenes.locate import Proposal
 from ..scenes.pnp import solve_pose
 from .check import known_poses
 from .metrics import sample
@@ -94,7 +98,7 @@ class LocalFeatures:
             return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
         return np.array([point.pt for point in points]), descriptors
 
-    def candidates(self, image: np.ndarray, seen_by: PosedCamera) -> list[np.ndarray]:
+    def propose(self, image: np.ndarray, seen_by: PosedCamera) -> list[Proposal]:
         """See `Proposer`: by the most inliers, and then the poses of the most similar images."""
         ahead = front_view(image, seen_by.camera)
         T_camera_base = inverse(seen_by.T_base_camera @ ahead.T_rig_camera)
@@ -113,6 +117,7 @@ class LocalFeatures:
                 ahead.camera,
             ) if matches else None  # fmt: skip
             if found is not None:
-                solved.append((found.inliers, found.T_map_camera @ T_camera_base))
-        solved.sort(key=lambda item: -item[0])
-        return [pose for _, pose in solved] + [known.T_map_base for known in nearest]
+                place = PlacedPose(found.T_map_camera @ T_camera_base, carry(found.covariance, T_camera_base))
+                solved.append(Proposal(place, found.inliers, found.inlier_ratio))
+        solved.sort(key=lambda proposal: -proposal.inliers)
+        return solved + [Proposal(PlacedPose(known.T_map_base, START_COVARIANCE)) for known in nearest]

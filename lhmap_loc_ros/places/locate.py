@@ -133,10 +133,14 @@ class VerifiedSearch:
         verdict = self._finder.verifier.best(image, seen_by, candidates, going)
         if verdict is None:
             return None
-        found = verdict.place if ALONE.met_by(verdict) or self._is_confirmed(verdict, odometry) else None
+        found = verdict.place if self._alone(verdict) or self._is_confirmed(verdict, odometry) else None
         if found is None and TOGETHER.met_by(verdict):
             self._verdicts.append((verdict, odometry))
         return found
+
+    def _alone(self, verdict: Verdict) -> bool:
+        """Whether this image says enough by itself."""
+        return ALONE.met_by(verdict)
 
     def _is_confirmed(self, verdict: Verdict, odometry: np.ndarray) -> bool:
         """Whether an image before, from some way off, said the same, and none since said otherwise."""

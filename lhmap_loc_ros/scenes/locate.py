@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError, MapFormatError
-from ..geometry import Camera, front_view, inverse, make_pose
+from ..geometry import Camera, front_view, inverse, make_pose, pose_error
 from ..localization.manifold import carry
 from ..localization.relocalize import PlacedPose
 from ..places.database import APART_M, Heading, Region, wrapped
-from ..places.locate import ALONE, CANDIDATES, CROP_RADIUS_M, START_COVARIANCE, VerifiedSearch
-from ..places.verify import Verifier
+from ..places.locate import AGREE, ALONE, CANDIDATES, CROP_RADIUS_M, START_COVARIANCE, TOGETHER, VerifiedSearch
+from ..places.verify import Verdict, Verifier
 from ..places.virtual_poses import base_pose
 from .encoder import SceneEncoder, brought_to
 from .heads import Heads
@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
 
+WITNESS = "coordinates"
+"""The method whose inliers tell right places from wrong ones: each cell speaks for itself."""
 HEADS = 3
 """Heads of so many stretches of the path are asked: those whose images are most like this one."""
 IMAGES = 4
 """So many of the most similar images of the mapping drive, at different places, are candidates as well."""
 APART = 1.0, np.pi / 6
 """Of two candidates nearer to each other, and turned by less, one is enough [m, rad]."""
+WITNESS_RATIO, WITNESS_INLIERS = 0.2, 60
+"""So much must agree on a pose for it to be a witness of its own: where images were of other streets, at most 0.12 of
+the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
 STEPS_M = 0.0, -0.5, 0.5
 """Each candidate of a `SceneRelocalizer` comes with poses so far ahead: one alone is not believed."""
 
@@ -41,8 +46,26 @@ class Proposal:
     """A pose that what was learned proposes."""
 
     place: PlacedPose
-    inliers: int
+    inliers: int = 0
     """That the pose was solved from; 0 where it was not."""
+    ratio: float = 0.0
+    """Of all that might have agreed on the pose."""
+
+
+def believed(verdict: Verdict | None, proposals: Sequence[Proposal]) -> bool:
+    """Whether one image says enough: by the LiDAR map alone, or because the pose that fits it was solved without it.
+
+    Two ways to the same pose, of which one did not look at the map's points, are as good as two images.
+    """
+    if verdict is None:
+        return False
+    if ALONE.met_by(verdict):
+        return True
+    solved = [p for p in proposals if p.ratio >= WITNESS_RATIO and p.inliers >= WITNESS_INLIERS]
+    if not solved or not TOGETHER.met_by(replace(verdict, agrees=True)):
+        return False
+    metres, degrees = pose_error(solved[0].place.T_map_base, verdict.place.T_map_base)
+    return metres < AGREE[0] and degrees < AGREE[1]
 
 
 def check_learned(lhmap: LHMap, method: str) -> None:
@@ -100,33 +123,29 @@ class SceneFinder:
                 solved.T_map_camera[:3, 3] += self._origin
                 pose = solved.T_map_camera @ inverse(T_base_camera)
                 covariance = carry(solved.covariance, inverse(T_base_camera))
-                out.append(Proposal(PlacedPose(pose, covariance), solved.inliers))
+                ratio = solved.inlier_ratio if self.learned.method == WITNESS else 0.0
+                out.append(Proposal(PlacedPose(pose, covariance), solved.inliers, ratio))
         if region is not None:
             out = [p for p in out if np.hypot(*(p.place.T_map_base[:2, 3] - region.center)) <= region.radius_m]
         out.sort(key=lambda proposal: -proposal.inliers)
         similar = self._apart(order)
-        return out + [Proposal(PlacedPose(self._pose_of(k, T_base_camera), START_COVARIANCE), 0) for k in similar]
+        return out + [Proposal(PlacedPose(self._pose_of(k, T_base_camera), START_COVARIANCE)) for k in similar]
 
     def candidates(
         self, image: np.ndarray, seen_by: PosedCamera, count: int = CANDIDATES,
         region: Region | None = None, heading: Heading | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base at which the image may have been taken, the best first, see `propose`."""
-        out: list[np.ndarray] = []
-        for proposal in self.propose(image, seen_by, region, heading):
-            pose = proposal.place.T_map_base
-            if all(_differ(pose, other) for other in out):
-                out.append(pose)
-        return out[:count]
+        return different(self.propose(image, seen_by, region, heading))[:count]
 
     def locate(
         self, image: np.ndarray, seen_by: PosedCamera,
         region: Region | None = None, heading: Heading | None = None, going: Callable[[], bool] = lambda: True,
     ) -> PlacedPose | None:  # fmt: skip
         """As `PlaceFinder.locate`."""
-        candidates = self.candidates(image, seen_by, CANDIDATES, region, heading)
-        verdict = self.verifier.best(image, seen_by, candidates, going)
-        return verdict.place if verdict is not None and ALONE.met_by(verdict) else None
+        proposals = self.propose(image, seen_by, region, heading)
+        verdict = self.verifier.best(image, seen_by, different(proposals)[:CANDIDATES], going)
+        return verdict.place if believed(verdict, proposals) else None
 
     def _similar(self, code: np.ndarray, region: Region | None, heading: Heading | None) -> np.ndarray:
         """Numbers of the mapping drive's images, the most similar first, those outside of the region left out."""
@@ -162,10 +181,16 @@ class SceneFinder:
 class SceneSearch(VerifiedSearch):
     """Localizes a robot that does not know where it is, image by image, with what odometry says between them."""
 
+    _proposals: Sequence[Proposal] = ()
+
     def _propose(
         self, image: np.ndarray, seen_by: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
-        return self._finder.candidates(image, seen_by, CANDIDATES, region)
+        self._proposals = self._finder.propose(image, seen_by, region)
+        return different(self._proposals)[:CANDIDATES]
+
+    def _alone(self, verdict: Verdict) -> bool:
+        return believed(verdict, self._proposals)
 
 
 class SceneRelocalizer:
@@ -186,6 +211,15 @@ class SceneRelocalizer:
             ahead = pose[:3, :3] @ self._T_base_camera[:3, 2]
             out += [PlacedPose(make_pose(pose[:3, :3], pose[:3, 3] + s * ahead), START_COVARIANCE) for s in STEPS_M]
         return out
+
+
+def different(proposals: Sequence[Proposal]) -> list[np.ndarray]:
+    """Their poses (4, 4) T_map_base, but those that are nearly as one before."""
+    out: list[np.ndarray] = []
+    for proposal in proposals:
+        if all(_differ(proposal.place.T_map_base, other) for other in out):
+            out.append(proposal.place.T_map_base)
+    return out
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> bool:
