@@ -108,7 +108,7 @@ class VerifiedSearch:
     def _forget(self) -> None:
         self._verdicts.clear()
 
-    def _propose(
+    def propose(
         self, image: np.ndarray, seen_by: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base at this image, the best first; `odometry` (4, 4) is T_odom_base."""
@@ -129,7 +129,7 @@ class VerifiedSearch:
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
         # where images before were thought to be, carried on
         carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
-        candidates = [*carried, *self._propose(image, seen_by, odometry, region)]
+        candidates = [*carried, *self.propose(image, seen_by, odometry, region)]
         verdict = self._finder.verifier.best(image, seen_by, candidates, going)
         if verdict is None:
             return None
@@ -166,7 +166,7 @@ class PlaceSearch(VerifiedSearch):
         super()._forget()
         self._votes.clear()
 
-    def _propose(
+    def propose(
         self, image: np.ndarray, seen_by: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         scores = self._finder.database.scores(self._finder.descriptor(image, seen_by), region)

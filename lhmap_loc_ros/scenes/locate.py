@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..lhmap import LHMap
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
+    from ..places.locate import PlaceFinder
 
 WITNESS = "coordinates"
 """The method whose inliers tell right places from wrong ones: each cell speaks for itself."""
@@ -99,9 +100,9 @@ class SceneFinder:
         self._heads, self._origin = Heads(self.learned), np.array(lhmap.metadata.origin)
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
-    def search(self) -> SceneSearch:
-        """One that hears of image after image."""
-        return SceneSearch(self)
+    def search(self, places: PlaceFinder | None = None) -> SceneSearch:
+        """One that hears of image after image; with `places` theirs are half of the candidates."""
+        return SceneSearch(self, places)
 
     def propose(
         self, image: np.ndarray, seen_by: PosedCamera, region: Region | None = None, heading: Heading | None = None
@@ -181,13 +182,26 @@ class SceneFinder:
 class SceneSearch(VerifiedSearch):
     """Localizes a robot that does not know where it is, image by image, with what odometry says between them."""
 
-    _proposals: Sequence[Proposal] = ()
+    def __init__(self, finder: SceneFinder, places: PlaceFinder | None = None):
+        super().__init__(finder)
+        self._places = None if places is None else places.search()
+        self._proposals: Sequence[Proposal] = ()
 
-    def _propose(
+    def _forget(self) -> None:
+        super()._forget()
+        if self._places is not None:
+            self._places.restart()
+
+    def propose(
         self, image: np.ndarray, seen_by: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         self._proposals = self._finder.propose(image, seen_by, region)
-        return different(self._proposals)[:CANDIDATES]
+        found = different(self._proposals)
+        if self._places is None:
+            return found[:CANDIDATES]
+        # what was learned is of one day: where it says nothing, the looks of the map may
+        others = self._places.propose(image, seen_by, odometry, region)
+        return [*found[: CANDIDATES // 2], *others[: CANDIDATES // 2]]
 
     def _alone(self, verdict: Verdict) -> bool:
         return believed(verdict, self._proposals)
