@@ -17,9 +17,12 @@ from ..geometry import Camera, front_view, inverse, pose_error
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, images, read_setup
+from ..localization.manifold import transport_covariance
+from ..localization.relocalize import PoseHypothesis
 from ..scenes.depth import map_depth
 from ..scenes.encoder import SceneEncoder, brought_to
 from ..scenes.inputs import CellInputs
+from ..scenes.locate import START_COVARIANCE, Proposal
 from ..scenes.pnp import solve_pose
 from .check import known_poses
 from .metrics import sample
@@ -94,7 +97,7 @@ class LocalFeatures:
             return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
         return np.array([point.pt for point in points]), descriptors
 
-    def candidates(self, image: np.ndarray, camera: PosedCamera) -> list[np.ndarray]:
+    def propose(self, image: np.ndarray, camera: PosedCamera) -> list[Proposal]:
         """See `Proposer`: by the most inliers, and then the poses of the most similar images."""
         ahead = front_view(image, camera.camera)
         T_camera_base = inverse(camera.T_base_camera @ ahead.T_rig_camera)
@@ -113,6 +116,8 @@ class LocalFeatures:
                 ahead.camera,
             ) if matches else None  # fmt: skip
             if found is not None:
-                solved.append((found.inliers, found.T_map_camera @ T_camera_base))
-        solved.sort(key=lambda item: -item[0])
-        return [pose for _, pose in solved] + [known.T_map_base for known in nearest]
+                covariance = transport_covariance(found.covariance, T_camera_base)
+                place = PoseHypothesis(found.T_map_camera @ T_camera_base, covariance)
+                solved.append(Proposal(place, found.inliers, found.inlier_ratio))
+        solved.sort(key=lambda proposal: -proposal.inliers)
+        return solved + [Proposal(PoseHypothesis(known.T_map_base, START_COVARIANCE)) for known in nearest]

@@ -19,10 +19,11 @@ from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs
 from ..localization.refine import Refiner
+from ..localization.relocalize import PoseHypothesis
 from ..places.database import has_places
-from ..places.locate import ALONE, CANDIDATES, CROP_RADIUS_M, PlaceFinder
+from ..places.locate import CANDIDATES, CROP_RADIUS_M, START_COVARIANCE, PlaceFinder
 from ..places.verify import Verifier
-from ..scenes.locate import SceneFinder
+from ..scenes.locate import Proposal, SceneFinder, believed, different
 from ..scenes.section import METHODS, has_learned
 from .bag_queries import BagQueries
 
@@ -38,8 +39,8 @@ class Proposer(Protocol):
     stored_bytes: int
     """What it needs besides the LiDAR map itself."""
 
-    def candidates(self, image: np.ndarray, camera: PosedCamera) -> list[np.ndarray]:
-        """Poses (4, 4) T_map_base, the best first."""
+    def propose(self, image: np.ndarray, camera: PosedCamera) -> list[Proposal]:
+        """Poses of the robot, the best first."""
 
 
 @dataclass
@@ -58,9 +59,14 @@ class Outcome:
 class _Stored:
     """A finder of the package, and the size of its section."""
 
-    def __init__(self, finder: PlaceFinder | SceneFinder, lhmap: LHMap, section: str):
-        self.candidates: Callable = finder.candidates
+    def __init__(self, propose: Callable[[np.ndarray, PosedCamera], list[Proposal]], lhmap: LHMap, section: str):
+        self.propose = propose
         self.stored_bytes = next(s.bytes for s in lhmap.metadata.sections if s.name == section)
+
+
+def unsolved(poses: Sequence[np.ndarray]) -> list[Proposal]:
+    """Poses (4, 4) T_map_base that were recognised alone."""
+    return [Proposal(PoseHypothesis(pose, START_COVARIANCE)) for pose in poses]
 
 
 def proposers(lhmap: LHMap, refiner: Refiner) -> dict[str, Proposer]:
@@ -69,10 +75,11 @@ def proposers(lhmap: LHMap, refiner: Refiner) -> dict[str, Proposer]:
     if has_places(lhmap):
         from ..places.describe import PlaceDescriber
 
-        out["places"] = _Stored(PlaceFinder(lhmap, refiner, PlaceDescriber()), lhmap, "places")
+        finder = PlaceFinder(lhmap, refiner, PlaceDescriber())
+        out["places"] = _Stored(lambda *seen: unsolved(finder.candidates(*seen)), lhmap, "places")
     for method in METHODS:
         if has_learned(lhmap, method):
-            out[method] = _Stored(SceneFinder(lhmap, refiner, method), lhmap, method)
+            out[method] = _Stored(SceneFinder(lhmap, refiner, method).propose, lhmap, method)
     return out
 
 
@@ -110,29 +117,29 @@ def _posed(queries: BagQueries):
 
 def _try(outcome: Outcome, method: Proposer, verifier: Verifier, image, camera: PosedCamera, true) -> None:
     began = time.perf_counter()
-    candidates = method.candidates(image, camera)[:CANDIDATES]
+    proposals = method.propose(image, camera)
     proposed = time.perf_counter()
-    verdict = verifier.best(image, camera, candidates)
+    verdict = verifier.best(image, camera, different(proposals)[:CANDIDATES])
     outcome.proposing_s.append(proposed - began)
     outcome.verifying_s.append(time.perf_counter() - proposed)
-    outcome.proposed.append(pose_error(candidates[0], true) if candidates else (np.inf, np.inf))
-    believed = verdict is not None and ALONE.met_by(verdict)
-    outcome.verified.append(pose_error(verdict.place.T_map_base, true) if believed else None)
+    outcome.proposed.append(pose_error(proposals[0].place.T_map_base, true) if proposals else (np.inf, np.inf))
+    found = verdict.place.T_map_base if verdict is not None and believed(verdict, proposals) else None
+    outcome.verified.append(None if found is None else pose_error(found, true))
 
 
 def figures(outcome: Outcome, length_km: float) -> dict:
     """Those of one method."""
     proposed = np.array(outcome.proposed)
-    believed = [errors for errors in outcome.verified if errors is not None]
+    answers = [errors for errors in outcome.verified if errors is not None]
     verified = np.array([errors or (np.inf, np.inf) for errors in outcome.verified])
     return {
         "median_m": float(np.median(proposed[:, 0])), "median_deg": float(np.median(proposed[:, 1])),
         "recall": [_recall(proposed, limit) for limit in LIMITS],
-        "verified_median_m": float(np.median([m for m, _ in believed])) if believed else None,
-        "verified_median_deg": float(np.median([d for _, d in believed])) if believed else None,
+        "verified_median_m": float(np.median([m for m, _ in answers])) if answers else None,
+        "verified_median_deg": float(np.median([d for _, d in answers])) if answers else None,
         "verified_recall": [_recall(verified, limit) for limit in LIMITS],
-        "believed": len(believed) / len(proposed),
-        "wrong": sum(m > WRONG[0] or d > WRONG[1] for m, d in believed) / len(proposed),
+        "believed": len(answers) / len(proposed),
+        "wrong": sum(m > WRONG[0] or d > WRONG[1] for m, d in answers) / len(proposed),
         "kb_per_km": outcome.stored_bytes / 1000 / length_km,
         "ms": 1e3 * float(np.median(outcome.proposing_s)),
         "verifying_ms": 1e3 * float(np.median(outcome.verifying_s)),

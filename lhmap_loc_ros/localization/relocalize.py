@@ -49,7 +49,7 @@ UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 
 RelocalizerName = Literal["auto", "places", "coordinates", "constraints", "regression"]
 RELOCALIZER = Field(
-    "auto", description="finds the place in the whole map; auto: coordinates if `lhmap learn` added them, else places"
+    "auto", description="finds the place in the whole map; auto: by coordinates and places, as the map has them"
 )
 
 

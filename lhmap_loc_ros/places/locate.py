@@ -107,7 +107,7 @@ class VerifiedSearch:
     def _forget(self) -> None:
         self._verdicts.clear()
 
-    def _propose(
+    def propose(
         self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base at this image, the best first; `odometry` (4, 4) is T_odom_base."""
@@ -128,14 +128,18 @@ class VerifiedSearch:
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
         # where images before were thought to be, carried on
         carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
-        candidates = [*carried, *self._propose(image, camera, odometry, region)]
+        candidates = [*carried, *self.propose(image, camera, odometry, region)]
         verdict = self._finder.verifier.best(image, camera, candidates, should_continue)
         if verdict is None:
             return None
-        found = verdict.place if ALONE.met_by(verdict) or self._is_confirmed(verdict, odometry) else None
+        found = verdict.place if self._alone(verdict) or self._is_confirmed(verdict, odometry) else None
         if found is None and TOGETHER.met_by(verdict):
             self._verdicts.append((verdict, odometry))
         return found
+
+    def _alone(self, verdict: Verdict) -> bool:
+        """Whether this image says enough by itself."""
+        return ALONE.met_by(verdict)
 
     def _is_confirmed(self, verdict: Verdict, odometry: np.ndarray) -> bool:
         """Whether an image before, from some way off, said the same, and none since said otherwise."""
@@ -161,7 +165,7 @@ class SequencePlaceFinder(VerifiedSearch):
         super()._forget()
         self._votes.clear()
 
-    def _propose(
+    def propose(
         self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         scores = self._finder.database.scores(self._finder.descriptor(image, camera), region)

@@ -37,17 +37,18 @@ PERIOD_S = 0.5
 class StartSearch:
     """Hears of images until one says where the robot is; those that show nothing new are passed over."""
 
-    def __init__(self, finder: PlaceFinder | SceneFinder):
-        self._search = finder.search()
+    def __init__(self, finder: PlaceFinder | SceneFinder, places: PlaceFinder | None = None):
+        """With `places` a `SceneFinder`'s candidates and theirs are looked at, half of each."""
+        self._search = finder.search() if places is None else finder.search(places)
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
 
     @classmethod
     def in_map(cls, lhmap: LHMap, refiner: Refiner, relocalizer: str = AUTO) -> StartSearch:
-        """With the shipped networks, by one of `RELOCALIZERS`; auto: coordinates where the map has them, else places.
+        """With the shipped networks, by one of `RELOCALIZERS`; auto: coordinates and places, as the map has them.
 
         Raises InputError for a map without what the relocalizer needs, MapFormatError for what cannot be used (auto
-        tells it in the log and takes places, where the map has them), and ModelError.
+        tells it in the log and takes the other, where the map has it), and ModelError.
         """
         from ..scenes.locate import SceneFinder
         from ..scenes.section import has_learned
@@ -55,19 +56,28 @@ class StartSearch:
 
         if relocalizer not in RELOCALIZERS:
             raise InputError(f"relocalizer {relocalizer!r} found, expected one of {', '.join(RELOCALIZERS)}")
+        learned = None
         if relocalizer == AUTO:
             if has_learned(lhmap, BEST):
                 try:
-                    return cls(SceneFinder(lhmap, refiner, BEST))
+                    learned = SceneFinder(lhmap, refiner, BEST)
                 except (MapFormatError, ModelError) as error:
                     if not has_places(lhmap):
                         raise
                     _log.warning("%s; places are taken instead", error)
-            relocalizer = PLACES
-        if relocalizer != PLACES:
+            if learned is not None and not has_places(lhmap):
+                return cls(learned)
+        elif relocalizer != PLACES:
             return cls(SceneFinder(lhmap, refiner, relocalizer))
         check_places(lhmap)
-        return cls(PlaceFinder(lhmap, refiner, PlaceDescriber()))
+        try:
+            places = PlaceFinder(lhmap, refiner, PlaceDescriber())
+        except (MapFormatError, ModelError) as error:
+            if learned is None:
+                raise
+            _log.warning("%s; what was learned is taken alone", error)
+            return cls(learned)
+        return cls(places) if learned is None else cls(learned, places=places)
 
     @staticmethod
     def possible_in(lhmap: LHMap) -> bool:

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError, MapFormatError
-from ..geometry import front_view, inverse
+from ..geometry import front_view, inverse, pose_error
 from ..localization.manifold import transport_covariance
 from ..localization.relocalize import PoseHypothesis
 from ..places.database import APART_M, Heading, Region, wrapped
-from ..places.locate import ALONE, CANDIDATES, CROP_RADIUS_M, VerifiedSearch
-from ..places.verify import Verifier
+from ..places.locate import AGREE, ALONE, CANDIDATES, CROP_RADIUS_M, TOGETHER, VerifiedSearch
+from ..places.verify import Verdict, Verifier
 from ..places.virtual_poses import base_pose
 from .encoder import SceneEncoder, brought_to
 from .heads import Heads
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from ..lhmap import LHMap
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
+    from ..places.locate import PlaceFinder
 
+WITNESS = "coordinates"
+"""The method whose inliers tell right places from wrong ones: each cell speaks for itself."""
 HEADS = 3
 """Heads of so many stretches of the path are asked: those whose images are most like this one."""
 IMAGES = 4
@@ -34,6 +37,9 @@ APART = 1.0, np.pi / 6
 """Of two candidates nearer to each other, and turned by less, one is enough [m, rad]."""
 START_COVARIANCE = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
 """Of a mapping pose whose image is only similar."""
+WITNESS_RATIO, WITNESS_INLIERS = 0.2, 60
+"""So much must agree on a pose for it to be a witness of its own: where images were of other streets, at most 0.12 of
+the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,26 @@ class Proposal:
     """A pose that what was learned proposes."""
 
     place: PoseHypothesis
-    inliers: int
+    inliers: int = 0
     """That the pose was solved from; 0 where it was not."""
+    ratio: float = 0.0
+    """Of all that might have agreed on the pose."""
+
+
+def believed(verdict: Verdict | None, proposals: Sequence[Proposal]) -> bool:
+    """Whether one image says enough: by the LiDAR map alone, or because the pose that fits it was solved without it.
+
+    Two ways to the same pose, of which one did not look at the map's points, are as good as two images.
+    """
+    if verdict is None:
+        return False
+    if ALONE.met_by(verdict):
+        return True
+    solved = [p for p in proposals if p.ratio >= WITNESS_RATIO and p.inliers >= WITNESS_INLIERS]
+    if not solved or not TOGETHER.met_by(replace(verdict, agrees=True)):
+        return False
+    metres, degrees = pose_error(solved[0].place.T_map_base, verdict.place.T_map_base)
+    return metres < AGREE[0] and degrees < AGREE[1]
 
 
 def check_learned(lhmap: LHMap, method: str) -> None:
@@ -76,9 +100,9 @@ class SceneFinder:
         self._heads, self._origin = Heads(self.learned), np.array(lhmap.metadata.origin)
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
-    def search(self) -> SceneSearch:
-        """One that hears of image after image."""
-        return SceneSearch(self)
+    def search(self, places: PlaceFinder | None = None) -> SceneSearch:
+        """One that hears of image after image; with `places` theirs are half of the candidates."""
+        return SceneSearch(self, places)
 
     def propose(
         self, image: np.ndarray, camera: PosedCamera, region: Region | None = None, heading: Heading | None = None
@@ -99,24 +123,20 @@ class SceneFinder:
                 solved.T_map_camera[:3, 3] += self._origin
                 pose = solved.T_map_camera @ inverse(T_base_camera)
                 covariance = transport_covariance(solved.covariance, inverse(T_base_camera))
-                out.append(Proposal(PoseHypothesis(pose, covariance), solved.inliers))
+                ratio = solved.inlier_ratio if self.learned.method == WITNESS else 0.0
+                out.append(Proposal(PoseHypothesis(pose, covariance), solved.inliers, ratio))
         if region is not None:
             out = [p for p in out if np.hypot(*(p.place.T_map_base[:2, 3] - region.center)) <= region.radius_m]
         out.sort(key=lambda proposal: -proposal.inliers)
         similar = self._apart(order)
-        return out + [Proposal(PoseHypothesis(self._pose_of(k, T_base_camera), START_COVARIANCE), 0) for k in similar]
+        return out + [Proposal(PoseHypothesis(self._pose_of(k, T_base_camera), START_COVARIANCE)) for k in similar]
 
     def candidates(
         self, image: np.ndarray, camera: PosedCamera, count: int = CANDIDATES,
         region: Region | None = None, heading: Heading | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base at which the image may have been taken, the best first, see `propose`."""
-        out: list[np.ndarray] = []
-        for proposal in self.propose(image, camera, region, heading):
-            pose = proposal.place.T_map_base
-            if all(_differ(pose, other) for other in out):
-                out.append(pose)
-        return out[:count]
+        return different(self.propose(image, camera, region, heading))[:count]
 
     def locate(
         self, image: np.ndarray, camera: PosedCamera,
@@ -124,9 +144,9 @@ class SceneFinder:
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """As `PlaceFinder.locate`."""
-        candidates = self.candidates(image, camera, CANDIDATES, region, heading)
-        verdict = self.verifier.best(image, camera, candidates, should_continue)
-        return verdict.place if verdict is not None and ALONE.met_by(verdict) else None
+        proposals = self.propose(image, camera, region, heading)
+        verdict = self.verifier.best(image, camera, different(proposals)[:CANDIDATES], should_continue)
+        return verdict.place if believed(verdict, proposals) else None
 
     def _similar(self, code: np.ndarray, region: Region | None, heading: Heading | None) -> np.ndarray:
         """Numbers of the mapping drive's images, the most similar first, those outside of the region left out."""
@@ -162,10 +182,38 @@ class SceneFinder:
 class SceneSearch(VerifiedSearch):
     """Localizes a robot that does not know where it is, image by image, with what odometry says between them."""
 
-    def _propose(
+    def __init__(self, finder: SceneFinder, places: PlaceFinder | None = None):
+        super().__init__(finder)
+        self._places = None if places is None else places.search()
+        self._proposals: Sequence[Proposal] = ()
+
+    def _forget(self) -> None:
+        super()._forget()
+        if self._places is not None:
+            self._places.restart()
+
+    def propose(
         self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
-        return self._finder.candidates(image, camera, CANDIDATES, region)
+        self._proposals = self._finder.propose(image, camera, region)
+        found = different(self._proposals)
+        if self._places is None:
+            return found[:CANDIDATES]
+        # what was learned is of one day: where it says nothing, the looks of the map may
+        others = self._places.propose(image, camera, odometry, region)
+        return [*found[: CANDIDATES // 2], *others[: CANDIDATES // 2]]
+
+    def _alone(self, verdict: Verdict) -> bool:
+        return believed(verdict, self._proposals)
+
+
+def different(proposals: Sequence[Proposal]) -> list[np.ndarray]:
+    """Their poses (4, 4) T_map_base, but those that are nearly as one before."""
+    out: list[np.ndarray] = []
+    for proposal in proposals:
+        if all(_differ(proposal.place.T_map_base, other) for other in out):
+            out.append(proposal.place.T_map_base)
+    return out
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> bool:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relocalizers learned from images propose places, and are believed where image and map agree."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from known_places import KnowingRefiner, on_path, write_street
@@ -8,9 +10,11 @@ from known_scene import MOUNTED, KnowingEncoder, image_at
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.places.database import Region
 from lhmap_loc_ros.places.start_search import StartSearch
-from lhmap_loc_ros.scenes.locate import SceneFinder
+from lhmap_loc_ros.places.verify import Verdict
+from lhmap_loc_ros.scenes.locate import Proposal, SceneFinder, believed
 
 
 def finder_in(lhmap, encoder, method="coordinates", refiner=None):
@@ -46,8 +50,23 @@ def test_what_fits_the_map_is_believed_and_what_does_not_is_not(learned_map, enc
     assert finder_in(learned_map, encoder, refiner=KnowingRefiner(ratio=0.1)).locate(image_at(truth), MOUNTED) is None
 
 
+def test_a_pose_solved_by_many_cells_is_a_witness_of_what_the_map_says(learned_map, encoder):
+    def verdict(at, ratio=0.25, rival=0.1):
+        return Verdict(PoseHypothesis(at, np.eye(6) * 1e-3, ratio), rival, agrees=False)
+
+    solved = Proposal(PoseHypothesis(on_path(15.0), np.eye(6)), 300, 0.4)
+    assert believed(verdict(on_path(15.3)), [solved])
+    assert not believed(verdict(on_path(17.0)), [solved])
+    assert not believed(verdict(on_path(15.3)), [dataclasses.replace(solved, ratio=0.1)])
+    assert not believed(verdict(on_path(15.3)), [dataclasses.replace(solved, inliers=20)])
+    assert not believed(verdict(on_path(15.3), rival=0.24), [solved])
+    assert not believed(verdict(on_path(15.3)), []) and not believed(None, [solved])
+    assert finder_in(learned_map, encoder).propose(image_at(on_path(15.0)), MOUNTED)[0].ratio > 0.1
+
+
 def test_a_search_believes_two_images_that_agree(learned_map, encoder):
-    search = finder_in(learned_map, encoder, refiner=KnowingRefiner(ratio=0.25)).search()
+    finder = finder_in(learned_map, encoder, "regression", refiner=KnowingRefiner(ratio=0.25))
+    search = finder.search()
     assert search.process_image(image_at(on_path(10.0)), MOUNTED, on_path(10.0)) is None
     assert search.process_image(image_at(on_path(14.0)), MOUNTED, on_path(14.0)) is not None
 

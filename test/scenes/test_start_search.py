@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which relocalizer finds the place in a map: as asked, or by what the map has."""
 
+import numpy as np
 import pytest
-from known_places import KnowingDescriber, KnowingRefiner, write_street
-from known_scene import KnowingEncoder
+from known_places import KnowingDescriber, KnowingRefiner, on_path, write_street
+from known_scene import MOUNTED, KnowingEncoder, image_at
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
+from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.places.build import add_places
 from lhmap_loc_ros.places.locate import SequencePlaceFinder
@@ -31,6 +33,19 @@ def no_networks(monkeypatch):
 
 def searched(lhmap, relocalizer="auto"):
     return type(StartSearch.in_map(lhmap, KnowingRefiner(), relocalizer)._search)
+
+
+def test_coordinates_and_places_propose_half_each_where_the_map_has_both(both):
+    truth = on_path(15.0)
+    search = StartSearch.in_map(both, KnowingRefiner())._search
+    found = search.propose(image_at(truth), MOUNTED, np.eye(4), None)
+    alone = StartSearch.in_map(both, KnowingRefiner(), "coordinates")._search.propose(
+        image_at(truth), MOUNTED, np.eye(4), None
+    )
+    assert 6 < len(found) <= 12 and len(alone) <= 7
+    assert pose_error(found[6 if len(alone) > 6 else len(alone)], truth)[0] < 5
+    search.restart()
+    assert search.images == 0
 
 
 def test_by_default_it_is_coordinates_where_the_map_has_them_else_places(tmp_path, both, learned_map):
