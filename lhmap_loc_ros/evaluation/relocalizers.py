@@ -21,9 +21,9 @@ from ..localization.inputs import BagInputs
 from ..localization.refine import Refiner
 from ..localization.relocalize import PoseHypothesis
 from ..places.database import has_places
-from ..places.locate import CANDIDATES, CROP_RADIUS_M, START_COVARIANCE, PlaceFinder
+from ..places.locate import CANDIDATES, CROP_RADIUS_M, PlaceFinder
 from ..places.verify import Verifier
-from ..scenes.locate import Proposal, SceneFinder, believed, different
+from ..scenes.locate import START_COVARIANCE, Proposal, SceneFinder, believed, different
 from ..scenes.section import METHODS, has_learned
 from .bag_queries import BagQueries
 
