@@ -89,7 +89,7 @@ class KnowsThePlace:
     def __init__(self):
         self.images = 0
 
-    def find(self, stamp_ns, image, camera, T_odom_base, should_continue):
+    def find(self, stamp_ns, image, camera, T_odom_base, should_continue, region=None):
         self.images += 1
         return PoseHypothesis(truth_at(stamp_ns), np.eye(6)) if self.images > 2 else None
 

@@ -149,7 +149,7 @@ class Interrupted(Knows):
         super().__init__(place)
         self.says, self.looks, self.notices = lambda: None, 0, notices
 
-    def find(self, stamp_ns, image, camera, T_odom_base, should_continue):
+    def find(self, stamp_ns, image, camera, T_odom_base, should_continue, region=None):
         self.looks += 1
         if self.looks == 1:
             self.says()
