@@ -31,7 +31,7 @@ class FakeFrames:
         return [perturb(POSES[k], (0, 0, 10 * refiner.off_m + moved_m), (0, 0, 0)) for k in self.some]
 
 
-def fake_refiner(config):
+def fake_refiner(config, plan):
     if config.backend.value == "tensorrt":
         raise ModelError("no GPU")
     return SimpleNamespace(off_m=OFF_M[config.backend.value], networks=[SimpleNamespace(backend="what computes")])
