@@ -13,13 +13,22 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from raw_bag import NAN, Bag, header, make, mount
 
 from lhmap_loc_ros.geometry import se3_exp
+from lhmap_loc_ros.mapping import moving
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 
 SCANS = 12
-CONFIG = BuildConfig(heat="none", budget_mb_per_km=None, moving={"spacing_s": 0.15}, resolution_m=0.02)
+CONFIG = BuildConfig(heat="none", budget_mb_per_km=None, resolution_m=0.02)
 POINT = np.dtype([("X", "<f4"), ("Y", "<f4"), ("Z", "<f4"), ("Reflectivity", "<u2"), ("t", "<u4")])
 FIELDS = [("X", 0, 7), ("Y", 4, 7), ("Z", 8, 7), ("Reflectivity", 12, 4), ("t", 14, 6)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def close_keyframes():
+    """The drive is short: neighbouring scans have to show what moved."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving, "KEYFRAME_SPACING_S", 0.15)
+        yield
 
 
 def cloud(stamp, rows, fields=FIELDS):

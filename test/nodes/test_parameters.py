@@ -34,7 +34,6 @@ WITHOUT_UNIT = {
     "relocalize.margin",
 }  # fmt: skip
 """Factors and shares."""
-OF_OTHERS = ("tracker.measurement.", "tracker.states.", "relocalize.")
 
 
 @pytest.fixture
@@ -232,8 +231,6 @@ def test_a_setting_of_an_earlier_version_in_a_file_of_settings_is_refused_alike(
 def test_every_description_stands_by_itself():
     """Not empty, no reference to the one before it, and of a quantity the unit at its end."""
     for name, field in fields_of(LocalizerConfig):
-        if name.startswith(OF_OTHERS):
-            continue
         text = field.description or ""
         assert len(text) > 20, name
         assert not re.match(r"(and|as|the same|further)\b", text), (name, text)
