@@ -121,16 +121,11 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
         return Plan(
             first.stamp_ns,
             reader.count(inputs.image),
-            _seconds(reader, inputs.image),
+            (reader.span_ns[1] - reader.span_ns[0]) / 1e9,
             tuple(topics),
             odometry,
             compressed,
         )
-
-
-def _seconds(reader: BagReader, topic: str) -> float:
-    stamps = [message.stamp_ns for message in reader.messages([topic])]
-    return (stamps[-1] - stamps[0]) / 1e9
 
 
 def play_to_node(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,12 +169,23 @@ def _read_pcd(path: Path) -> tuple[dict[str, np.ndarray], None]:
     if end is None:
         raise ValueError("no line DATA found")
     header, body = _pcd_header(content[: end.end()].decode()), content[end.end() :]
+    if header.endswith(b"binary_compressed\n"):
+        _check_packed(header.decode(), body)
     if header.endswith(b"ascii\n"):
         body = re.sub(rb" ?[\r\n]+ ?", b"\n", re.sub(rb"[\t ]+", b" ", body)).strip() + b"\n"
     cloud = PointCloud.from_fileobj(io.BytesIO(header + body))
     data = np.atleast_1d(cloud.pc_data)  # of one point in text
     _check_count(len(data), cloud.metadata.points)
     return {name: data[name] for name in data.dtype.names}, None
+
+
+def _check_packed(header: str, body: bytes) -> None:
+    """Raises ValueError for a size that is not that of the points: so much would be unpacked."""
+    words = {parts[0]: parts[1:] for parts in map(str.split, header.splitlines())}
+    point = sum(int(size) * int(count) for size, count in zip(words["SIZE"], words["COUNT"], strict=True))
+    expected, sizes = point * int(words["POINTS"][0]), struct.unpack("<II", body[:8].ljust(8, b"\0"))
+    if sizes[1] != expected or sizes[0] > len(body) - 8:
+        raise ValueError(f"{sizes[0]} of {len(body) - 8} bytes unpacked to {sizes[1]} found, expected {expected}")
 
 
 def _pcd_header(text: str) -> bytes:
