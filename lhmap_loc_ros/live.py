@@ -30,6 +30,8 @@ Report = Callable[[str, int, int], None]
 NODES = f"{__package__}.nodes"
 LINGER_S = 1.5
 """How long the last image may take after the bag has ended."""
+_LONGEST_NS = 86_400 * 10**9
+"""No drive is longer to either side of its middle."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,18 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
         return Plan(
             first.stamp_ns,
             reader.count(inputs.image),
-            (reader.span_ns[1] - reader.span_ns[0]) / 1e9,
+            _seconds(reader, inputs.image),
             tuple(topics),
             odometry,
             compressed,
         )
+
+
+def _seconds(reader: BagReader, topic: str) -> float:
+    """From the first to the last message, but for those of a false stamp."""
+    stamps = np.array(reader.first_stamps(topic, None), np.int64)
+    stamps = stamps[np.abs(stamps - np.median(stamps)) < _LONGEST_NS]
+    return int(np.ptp(stamps)) / 1e9
 
 
 def play_to_node(
