@@ -24,7 +24,7 @@ CORE = [
 EXTRAS = {
     "map": ["rosbags>=0.10", "kiss-icp>=1.0"],
     # plyfile 1.1.4 and later would replace NumPy 1.26
-    "clouds": ["laspy[lazrs]>=2.5", "plyfile>=1.0,<1.1.4", "pypcd4>=1.1"],
+    "clouds": ["laspy[lazrs]>=2.5", "lazrs>=0.6", "plyfile>=1.0,<1.1.4", "pypcd4>=1.1"],
     "sim": ["embreex", "rosbags>=0.10"],
     "viz": ["matplotlib>=3.6", "plotly>=5", "pillow>=9"],
     "cli": ["typer>=0.9", "rich"],

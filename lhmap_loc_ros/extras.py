@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 EXTRAS = {
     "rosbags": "map", "kiss_icp": "map",
-    "laspy": "clouds", "plyfile": "clouds", "pypcd4": "clouds",
+    "laspy": "clouds", "lazrs": "clouds", "plyfile": "clouds", "pypcd4": "clouds",
     "embreex": "sim",
     "open3d": "open3d",
     "matplotlib": "viz", "plotly": "viz", "PIL": "viz",

@@ -30,6 +30,8 @@ Report = Callable[[str, int, int], None]
 NODES = f"{__package__}.nodes"
 LINGER_S = 1.5
 """How long the last image may take after the bag has ended."""
+_LONGEST_NS = 86_400 * 10**9
+"""No drive is longer to either side of its middle."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,10 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
 
 
 def _seconds(reader: BagReader, topic: str) -> float:
-    stamps = [message.stamp_ns for message in reader.messages([topic])]
-    return (stamps[-1] - stamps[0]) / 1e9
+    """From the first to the last message, but for those of a false stamp."""
+    stamps = np.array(reader.first_stamps(topic, None), np.int64)
+    stamps = stamps[np.abs(stamps - np.median(stamps)) < _LONGEST_NS]
+    return int(np.ptp(stamps)) / 1e9
 
 
 def play_to_node(

@@ -119,8 +119,8 @@ class BagReader:
         for _, stamp, message, _ in self._undecoded([topic]):
             yield self._stamp(topic, message.header, stamp), message
 
-    def first_stamps(self, topic: str, count: int = _LOOKED_AT) -> list[int]:
-        """Stamps [ns] of the first messages of a topic, which have headers, in the order of recording."""
+    def first_stamps(self, topic: str, count: int | None = _LOOKED_AT) -> list[int]:
+        """Stamps [ns] of the first messages of a topic, None: of all, in the order of recording; they need headers."""
         found = islice(self._undecoded([topic]), count)
         return [self._stamp(topic, message.header, recorded) for _, recorded, message, _ in found]
 

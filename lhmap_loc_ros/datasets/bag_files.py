@@ -54,12 +54,17 @@ class _BagPath(type(Path())):
 def open_bag(path: Path) -> tuple[AnyReader, dict[str, str]]:
     """An open reader of a rosbag2 folder, an .mcap, .db3 or .bag file, and why topics of it cannot be read, by name.
 
-    Of a recording in several files those that are there are read. Raises BagError for what is easily taken for a bag;
-    a damaged file makes the library raise in many ways.
+    Of a recording in several files those that are there and sound are read. Raises BagError for what is easily taken
+    for a bag; a damaged file makes the library raise in many ways.
     """
-    files = [_BagPath(file) for file in _files(path)]
-    reader = AnyReader(files, default_typestore=get_typestore(Stores.ROS2_JAZZY))
-    reader.open()
+    files = _files(path)
+    try:
+        reader = _opened(files)
+    except Exception:
+        sound = _sound(path)
+        if not sound:
+            raise
+        reader = _opened(sound)
     foreign = {}
     for connection in reader.connections:
         encoding = getattr(connection.ext, "serialization_format", "cdr")
@@ -68,6 +73,28 @@ def open_bag(path: Path) -> tuple[AnyReader, dict[str, str]]:
         elif connection.msgtype not in reader.typestore.fielddefs:
             foreign[connection.topic] = f"{connection.msgtype} without a definition of ROS"
     return reader, foreign
+
+
+def _opened(files: list[Path]) -> AnyReader:
+    reader = AnyReader([_BagPath(file) for file in files], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+    reader.open()
+    return reader
+
+
+def _sound(path: Path) -> list[Path]:
+    """The files of a folder that can be opened, each by itself: the last of a recording that broke off cannot."""
+    sound, broken = [], []
+    for file in sorted(file for file in path.iterdir() if file.suffix in _STORAGES) if path.is_dir() else ():
+        try:
+            _opened([file]).close()
+        except Exception as error:
+            broken.append(f"{file.name} ({' '.join(str(error).split())[:100]})")
+        else:
+            sound.append(file)
+    if sound:
+        without = f"; without {', '.join(broken)}" if broken else ""
+        _log.warning("%s: damaged; %s read%s", path, ", ".join(file.name for file in sound), without)
+    return sound
 
 
 def _files(path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ _FLOAT32_LIMIT_M = 131_072.0
 """It holds the 100 km of MGRS. Beyond it a float32 coordinate is off by more than 4 mm; PCL's points, and so PCD
 files, are float32."""
 _LONGEST_REASON = 300
+_PCD_DATA = "ascii", "binary", "binary_compressed"
+_LARGEST_POINT = 2**16
 _DEVICE_SCALE = 255.0
 """Full scale of the intensity in PLY and PCD files, as LiDAR drivers have it."""
 
@@ -168,12 +171,30 @@ def _read_pcd(path: Path) -> tuple[dict[str, np.ndarray], None]:
     if end is None:
         raise ValueError("no line DATA found")
     header, body = _pcd_header(content[: end.end()].decode()), content[end.end() :]
+    _check_pcd(header.decode(), body)
     if header.endswith(b"ascii\n"):
         body = re.sub(rb" ?[\r\n]+ ?", b"\n", re.sub(rb"[\t ]+", b" ", body)).strip() + b"\n"
     cloud = PointCloud.from_fileobj(io.BytesIO(header + body))
     data = np.atleast_1d(cloud.pc_data)  # of one point in text
     _check_count(len(data), cloud.metadata.points)
     return {name: data[name] for name in data.dtype.names}, None
+
+
+def _check_pcd(header: str, body: bytes) -> None:
+    """Raises ValueError for a header that tells of more than the file holds."""
+    words = {parts[0]: parts[1:] for parts in map(str.split, header.splitlines())}
+    kind, points = " ".join(words["DATA"]), int(words["POINTS"][0])
+    if kind not in _PCD_DATA:
+        raise ValueError(f"data {kind!r} found, expected one of {', '.join(_PCD_DATA)}")
+    size = sum(int(of) * int(count) for of, count in zip(words["SIZE"], words["COUNT"], strict=True))
+    if not 0 < size <= _LARGEST_POINT or points < 0:
+        raise ValueError(f"{points} points of {size} bytes found, expected at most {_LARGEST_POINT}")
+    # in text a number takes two bytes, whatever its type
+    if points * (size if kind == "binary" else 2) > len(body) + 2 and kind != "binary_compressed":
+        raise ValueError(f"{points} points found in {len(body)} bytes")
+    packed, unpacked = struct.unpack("<II", body[:8].ljust(8, b"\0"))
+    if kind == "binary_compressed" and (unpacked != points * size or packed > len(body) - 8):
+        raise ValueError(f"{packed} of {len(body) - 8} bytes, unpacked {unpacked}, found, expected {points * size}")
 
 
 def _pcd_header(text: str) -> bytes:

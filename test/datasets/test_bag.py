@@ -282,6 +282,18 @@ def test_uncalibrated_camera(tmp_path):
         reader.camera_info("/info")
 
 
+@pytest.mark.parametrize("damage", ["metadata", "last file"])
+def test_of_a_recording_that_broke_off_the_sound_files_are_read(bag, caplog, damage):
+    if damage == "metadata":
+        (bag / "metadata.yaml").write_text("rosbag2_bagfile_information:\n  version: 9\n")
+    else:
+        (bag / "metadata.yaml").unlink()
+        whole = next(bag.glob("*.mcap"))
+        (bag / "bag_1.mcap").write_bytes(whole.read_bytes()[:500])
+    assert only(bag, "/points").stamp_ns == STAMP
+    assert "bag.mcap read" in caplog.text and ("bag_1.mcap (" in caplog.text) == (damage == "last file")
+
+
 def test_poses_that_are_not_finite(tmp_path):
     def odometry(types):
         t = types

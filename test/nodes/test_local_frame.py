@@ -39,7 +39,7 @@ def test_clouds_and_path_are_to_the_millimetre_about_a_local_origin(ros, streets
     with RosSide() as other:
         clouds, paths = other.collect(PointCloud2, "map_cloud", LATCHED), other.collect(Path, "path")
         buffer = Buffer()
-        TransformListener(buffer, other.node)
+        buffer.listener = TransformListener(buffer, other.node)  # the real one listens for as long as it lives
         with one_session(ros.node, streets[number], SureRefiner(place)) as fed:
             fed.initialpose(place)
             assert wait_until(lambda: ros.node.count_subscribers("path"))

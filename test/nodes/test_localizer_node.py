@@ -66,7 +66,7 @@ def drive(world, tmp_path_factory):
             "map_cloud": ros.collect(PointCloud2, "map_cloud", LATCHED),
         }
         buffer = Buffer(cache_time=Duration(seconds=60))
-        TransformListener(buffer, ros.node)
+        buffer.listener = TransformListener(buffer, ros.node)  # the real one listens for as long as it lives
         with Process("-m", "lhmap_loc_ros.nodes.recorder", recording) as recorder:
             # DDS finds its ends in its own time: nothing is played before all of them have met
             assert wait_until(lambda: heard["map_cloud"] and heard["diagnostics"], 60)
@@ -166,7 +166,7 @@ def test_it_waits_for_initialpose_and_publishes_base_link_where_asked(world, ros
     poses = ros.collect(PoseWithCovarianceStamped, "pose")
     diagnostics = ros.collect(DiagnosticArray, "/diagnostics")
     buffer = Buffer(cache_time=Duration(seconds=60))
-    TransformListener(buffer, ros.node)
+    buffer.listener = TransformListener(buffer, ros.node)  # the real one listens for as long as it lives
     initial = ros.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
     with localizer(world, tf_child="base_link") as node, player(world, "--loop"):
         assert wait_until(lambda: any("waiting for initialpose" in m.status[0].message for m in diagnostics), 60)

@@ -64,7 +64,7 @@ def test_a_lookup_at_now_never_fails_between_the_images_of_a_slow_camera(slow_ca
     fed, drive = slow_camera
     with RosSide() as other:
         buffer, poses = Buffer(), other.collect(PoseWithCovarianceStamped, "pose")
-        TransformListener(buffer, other.node)
+        buffer.listener = TransformListener(buffer, other.node)  # the real one listens for as long as it lives
         drive(5)
         assert wait_until(lambda: buffer.can_transform("map", "odom", Time())) and fed.session.health.used == 5
         found = []
@@ -174,7 +174,7 @@ def test_map_to_base_link_is_continued_between_images_but_not_for_long(ros, stre
     with one_session(ros.node, street, AdvancingRefiner(at(50.0)), tf_child="base_link") as fed, RosSide() as other:
         timer = ros.node.create_timer(PERIOD_S, fed.session.repeat_transform)
         buffer, looked = Buffer(), []
-        TransformListener(buffer, other.node)
+        buffer.listener = TransformListener(buffer, other.node)  # the real one listens for as long as it lives
         fed.stamp_ns = time.time_ns()
         fed.initialpose(at(50.0))
         for k in range(9):

@@ -63,7 +63,7 @@ def odometry_at(stamp_ns, start_ns):
 def test_late_and_rare_odometry_tells_of_map_to_odom_and_stops_nothing(ros, street, every, late):
     with RosSide() as other:
         buffer = Buffer(cache_time=Duration(seconds=60))
-        TransformListener(buffer, other.node)
+        buffer.listener = TransformListener(buffer, other.node)  # the real one listens for as long as it lives
         with one_session(ros.node, street, MovingRefiner(at(50.0))) as fed:
             assert wait_until(lambda: other.node.count_publishers("/tf"))
             fed.initialpose(at(50.0))

@@ -148,7 +148,7 @@ def test_broadcast_transforms_arrive_also_late_static_ones(ros):
 
 def test_a_lookup_waits_for_a_transform_to_come(ros):
     buffer = Buffer()
-    TransformListener(buffer, ros.node)
+    buffer.listener = TransformListener(buffer, ros.node)  # the real one listens for as long as it lives
     with RosSide() as other:
         still = StaticTransformBroadcaster(other.node)
         still.sendTransform(edge("a", "b", 0, xyz=(1.0, 0, 0)))
