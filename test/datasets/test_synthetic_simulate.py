@@ -158,6 +158,18 @@ def test_a_second_camera_looks_back_and_changes_nothing_of_the_first(bags, tmp_p
     assert second[0].frame == read(query, "/camera_2/camera_info")[0].frame == "camera_2_optical_frame"
 
 
+def test_a_camera_on_the_mapping_robot_sees_with_every_sweep_and_changes_nothing_else(bags, tmp_path):
+    out, _ = bags
+    simulate(tmp_path / "seen", SEED, 25.0, None, replace(TINY, mapping_camera=True))
+    seen = tmp_path / "seen" / "mapping"
+    assert (tmp_path / "seen" / "mapping.tum").read_bytes() == (out / "mapping.tum").read_bytes()
+    scans, before = read(seen, "/points"), read(out / "mapping", "/points")
+    assert all(np.array_equal(a.points, b.points) for a, b in zip(scans, before, strict=True))
+    images = read(seen, "/camera/image_raw")
+    assert [image.stamp_ns for image in images] == [scan.stamp_ns for scan in scans]
+    assert images[0].image.shape == (24, 64, 3) and images[0].image.std() > 5
+
+
 def test_cameras_look_where_they_are_told_to_else_to_all_sides():
     aside = TINY.camera.model_copy(update={"mount_yaw_deg": 60.0})
     assert replace(TINY, more_cameras=(TINY.camera,) * 3).yaws_deg == (0, 90, 180, 270)

@@ -78,3 +78,16 @@ def test_a_map_can_be_searched_if_it_has_any_of_them(tmp_path, learned_map):
     assert StartSearch.possible_in(learned_map)
     with write_street(tmp_path / "plain.lhmap") as plain:
         assert not StartSearch.possible_in(plain)
+
+
+def test_a_localizer_searches_by_what_its_settings_say(tmp_path, both):
+    from lhmap_loc_ros.localization.localizer import Localizer, LocalizerConfig
+
+    with write_street(tmp_path / "plain.lhmap") as plain:
+        localizer = Localizer(plain, LocalizerConfig(relocalizer="coordinates"), refiner=KnowingRefiner())
+        with pytest.raises(InputError, match="plain.lhmap: nothing was learned by the method 'coordinates'"):
+            localizer.locate(image_at(on_path(15.0)), MOUNTED, 0)
+    truth = on_path(15.0)
+    for relocalizer in ("auto", "coordinates"):
+        localizer = Localizer(both, LocalizerConfig(relocalizer=relocalizer), refiner=KnowingRefiner())
+        assert pose_error(localizer.locate(image_at(truth), MOUNTED, 0).T_map_base, truth)[0] < 0.01
