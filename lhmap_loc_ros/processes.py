@@ -17,7 +17,7 @@ from .share import shared_folders
 
 PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 """The environment variable that names Fast DDS its profiles."""
-_SHARED_MEMORY, _LEAST_FREE = Path("/dev/shm"), 256 << 20
+_SHARED_MEMORY, _MIN_FREE = Path("/dev/shm"), 256 << 20
 
 
 def ros_environment(domain: int) -> dict[str, str]:
@@ -34,7 +34,7 @@ def image_profiles() -> str:
     """Path of the Fast DDS profiles for images; empty where shared memory is too small, as in most containers."""
     files = (folder / "fastdds.xml" for folder in shared_folders("config"))
     found = next((file for file in files if file.is_file()), None)
-    if found is None or not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free < _LEAST_FREE:
+    if found is None or not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free < _MIN_FREE:
         return ""
     return str(found)
 

@@ -95,11 +95,11 @@ with NodeProcesses(Path({str(tmp_path)!r}), 5) as nodes:
 
 def test_images_go_by_the_profiles_of_the_package_unless_others_are_set_or_memory_is_short(monkeypatch):
     monkeypatch.delenv(PROFILES, raising=False)
-    monkeypatch.setattr(processes, "_LEAST_FREE", 0)
+    monkeypatch.setattr(processes, "_MIN_FREE", 0)
     (profile,) = ElementTree.parse(ros_environment(5)[PROFILES]).findall(".//{*}participant")
     assert profile.get("is_default_profile") == "true"
     monkeypatch.setenv(PROFILES, "mine.xml")
     assert ros_environment(5)[PROFILES] == "mine.xml"
     monkeypatch.delenv(PROFILES)
-    monkeypatch.setattr(processes, "_LEAST_FREE", 1 << 60)
+    monkeypatch.setattr(processes, "_MIN_FREE", 1 << 60)
     assert PROFILES not in ros_environment(5)

@@ -30,7 +30,7 @@ OUTCOMES = "refused", "read", "failed"
 _SECONDS, _BYTES = 10, 1 << 30
 _WALL_S = 60
 """Longer than a busy machine needs: who waits for ever uses no processor."""
-_LEAST_LINE, _MOST_LINE = 8, 2000
+_MIN_LINE, _MAX_LINE = 8, 2000
 _NUMBERS = (float("nan"), float("inf"), -float("inf"), 1e300, -1e300, 1e38, -1.0, 0.0, 1e-300)
 _INTEGERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1)
 _WORDS = (
@@ -163,7 +163,7 @@ def read(kind: str, path: Path) -> tuple[str, str]:
             if isinstance(cause, MemoryError) or "allocate" in str(cause):
                 return "failed", f"asks for too much memory: {error}"
             cause = cause.__cause__ or cause.__context__
-        if not _LEAST_LINE < len(line) < _MOST_LINE:
+        if not _MIN_LINE < len(line) < _MAX_LINE:
             return "failed", f"a message of {len(line)} characters: {line[:200]}"
         return "refused", line
     except BaseException:

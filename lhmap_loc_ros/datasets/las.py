@@ -26,7 +26,7 @@ _LENGTH = re.compile(r'(?<![A-Z])(?:LENGTH)?UNIT\["([^"]*)",\s*([\d.eE+-]+)', re
 _NO_LENGTH = re.compile(r"deg|rad|grad|gon|arc|unity|ppm|second|coefficient", re.IGNORECASE)
 _CHUNK = 1_000_000
 """Points that are read at once: a count that lies asks for no more memory than this."""
-_LEAST_HEADER, _WHOLE_HEADER, _VLR, _EVLR = 227, 375, 54, 60
+_MIN_HEADER, _WHOLE_HEADER, _VLR, _EVLR = 227, 375, 54, 60
 _LASZIP = 22204
 _VARIABLE_CHUNKS = 2**32 - 1
 _LAYERS, _BYTES_IN_LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}, 14
@@ -86,10 +86,10 @@ def check_header(path: Path) -> None:
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(_WHOLE_HEADER)
-        if len(head) < _LEAST_HEADER or head[:4] != b"LASF":
+        if len(head) < _MIN_HEADER or head[:4] != b"LASF":
             raise ValueError(f"{head[:4]!r} and {size} bytes found, expected LASF and a header")
         header_size, offset, records, kind, length, points = struct.unpack_from("<HIIBHI", head, 94)
-        if not _LEAST_HEADER <= header_size <= offset <= size:
+        if not _MIN_HEADER <= header_size <= offset <= size:
             raise ValueError(f"points at byte {offset} of {size} found, behind a header of {header_size}")
         laszip = _check_records(file, header_size, offset, records)
         if head[25] >= 4:

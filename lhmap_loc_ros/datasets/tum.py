@@ -13,7 +13,7 @@ from ..geometry import from_quaternion, make_pose, to_quaternion
 from .trajectory import Trajectory
 
 _FIRST_COLUMN = "stamp", "timestamp", "time", "t"
-_MOST_S = Decimal(2**63 - 1).scaleb(-9)
+_MAX_S = Decimal(2**63 - 1).scaleb(-9)
 """Of the seconds whose nanoseconds are an int64: the year 2262."""
 
 
@@ -34,8 +34,8 @@ def read_tum(path) -> Trajectory:
             raise InputError(f"{path}:{number}: {error}") from None
         # float64 seconds of today resolve some hundred nanoseconds only
         seconds = Decimal(words[0])
-        if abs(seconds) > _MOST_S:
-            raise InputError(f"{path}:{number}: stamp {words[0]} found, expected seconds (of at most {_MOST_S:.0f})")
+        if abs(seconds) > _MAX_S:
+            raise InputError(f"{path}:{number}: stamp {words[0]} found, expected seconds (of at most {_MAX_S:.0f})")
         stamps.append(int(seconds.scaleb(9).to_integral_value()))
     if not poses:
         raise InputError(f"{path}: holds no poses, expected lines of: stamp x y z qx qy qz qw")

@@ -26,7 +26,7 @@ from .model import Network, Shape
 
 MAGIC = b"LHMAPENGINE1"
 _LENGTH = struct.Struct("<I")
-_MOST_HEADER = 1 << 20
+_MAX_HEADER = 1 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -188,7 +188,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     if not content.startswith(MAGIC) or len(content) < start:
         raise ValueError("it is not an engine of this program")
     (length,) = _LENGTH.unpack_from(content, len(MAGIC))
-    if length > min(_MOST_HEADER, len(content) - start):
+    if length > min(_MAX_HEADER, len(content) - start):
         raise ValueError("it is truncated")
     header = json.loads(content[start : start + length])
     engine = content[start + length :]

@@ -25,7 +25,7 @@ from .shards import shrink, write_shard
 
 _TURN_DEG = 5.0
 """An image is also taken when the camera has turned this much on the spot."""
-_LEAST_POINTS, _AROUND_M = 200, 40.0
+_MIN_POINTS, _AROUND_M = 200, 40.0
 """With fewer map points around the camera an image is of no use."""
 
 
@@ -70,7 +70,7 @@ def bag_shard(
         if not views:
             raise InputError(
                 f"{bag}: no image of {inputs.image} among the frames {frames!r} has a pose in {truth} with "
-                f"{_LEAST_POINTS} points of {map_path} around it"
+                f"{_MIN_POINTS} points of {map_path} around it"
             )
         if "PointCloud2" in reader.topics.get(points_topic, ""):
             _add_depth(views, reader, inputs, T_map_base, points_topic)
@@ -102,7 +102,7 @@ def _views(
         pose = poses[0] @ setup.T_base_camera
         if not covered[0] or (views and _near(pose, views[-1].T_map_camera, spacing_m)):
             continue
-        if len(lhmap.crop(pose[:3, 3], _AROUND_M)) < _LEAST_POINTS:
+        if len(lhmap.crop(pose[:3, 3], _AROUND_M)) < _MIN_POINTS:
             continue
         image, camera = shrink(image, setup.camera, width)
         views.append(_View(stamp_ns, image, camera, pose, unknown_depth(camera)))
