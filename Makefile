@@ -10,7 +10,7 @@ PYTHON ?= python3
 ARGS ?=
 # what needs neither PyTorch nor DDS, less what is slow
 FAST = test/geometry test/lhmap test/localization test/test_examples.py test/test_inputs_page.py test/test_packaging.py \
-  test/test_public_interface.py test/test_processes.py --ignore=test/localization/test_device_passes.py
+  test/test_public_interface.py test/test_processes.py --ignore=test/localization/test_device_iterations.py
 
 .PHONY: setup demo test check docs lint clean check-python
 
