@@ -5,16 +5,12 @@ import json
 import os
 import re
 import shutil
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_world
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
-from tiny_bag import HEIGHT, WIDTH, KnowingRefiner, write_bag, write_world
 
 from lhmap_loc_ros import __version__, cli
 from lhmap_loc_ros.console import ProgressBars, cell

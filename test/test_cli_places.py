@@ -2,16 +2,10 @@
 """The commands about places: what works prints, what is wrong is one line."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
-for folder in ("places", "evaluation"):
-    sys.path.insert(0, str(Path(__file__).parent / folder))
-from known_places import (
+from helpers.known_places import (
     CAMERA,
     NOWHERE,
     T_BASE_CAMERA,
@@ -21,6 +15,7 @@ from known_places import (
     on_path,
     write_street,
 )
+from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli
 from lhmap_loc_ros.datasets.bag_writer import BagWriter

@@ -2,17 +2,14 @@
 """The demo reuses what equal runs have made; a live run looks at its files before it starts anything."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from helpers.example_runs import record_of
+from helpers.tiny_bag import START, write_bag, write_truth, write_walls
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
-from example_runs import record_of
-from tiny_bag import START, write_bag, write_truth, write_walls
 
 from lhmap_loc_ros import cli, demo, live
 from lhmap_loc_ros.configuration import load

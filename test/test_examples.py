@@ -4,7 +4,6 @@
 import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -15,9 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 TEST = Path(__file__).parent
-sys.path[:0] = [str(TEST / "evaluation"), str(TEST / "mapping")]
-import box_world
-from tiny_bag import (
+from helpers import box_world
+from helpers.tiny_bag import (
     HEIGHT,
     START,
     T_BASE_CAMERA,

@@ -5,13 +5,10 @@ import json
 import shutil
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
+from helpers import box_world
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
-import box_world
 
 from lhmap_loc_ros import cli
 from lhmap_loc_ros.bench import build_bench, latency, map_bench

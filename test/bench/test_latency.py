@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lhmap bench latency`: real processes over a small bag, and the arithmetic of its report."""
 
-import sys
-from pathlib import Path
-
 import onnx
 import pytest
+from helpers.tiny_bag import write_world
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import write_world
 
 from lhmap_loc_ros import cli
 from lhmap_loc_ros.bench.latency import STEPS, add_ratios, bench_latency, cases, refiners, write_plot

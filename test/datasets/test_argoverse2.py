@@ -2,7 +2,6 @@
 """A tiny Argoverse 2 log keeps its geometry: sweeps and images at their own times, one landmark in both."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("pyarrow", reason="Argoverse 2 logs need pyarrow")
 
-sys.path.insert(0, str(Path(__file__).parent))
-from drive_samples import (
+from helpers.drive_samples import (
     HEIGHT,
     LATE_NS,
     PICTURE_NS,

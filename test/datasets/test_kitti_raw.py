@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny drive in the KITTI raw layout keeps its geometry, from the GPS/IMU packet to the pixel."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parent))
-from drive_samples import (
+from helpers.drive_samples import (
     DATE,
     DRIVE,
     P2,
@@ -21,6 +17,7 @@ from drive_samples import (
     wall,
     write_raw,
 )
+from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli
 from lhmap_loc_ros.datasets.bag import BagReader

@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sweeps that hold the distortion by the car's motion are told from those that do not, and freed of it."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from drive_samples import skewed
+from helpers.drive_samples import skewed
 
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.velodyne import are_skewed, deskewed, twist_at

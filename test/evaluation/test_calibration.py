@@ -6,8 +6,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-import tiny_bag
 import yaml
+from helpers import tiny_bag
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 

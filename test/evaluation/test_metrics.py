@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from evo.core import metrics as evo
 from evo.core.trajectory import PoseTrajectory3D
-from example_runs import SECOND, SIGMA, START, drive, odometry_of, record_of
+from helpers.example_runs import SECOND, SIGMA, START, drive, odometry_of, record_of
 from scipy.spatial import cKDTree
 
 from lhmap_loc_ros.datasets.trajectory import Trajectory

@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
+from helpers.tiny_bag import START, truth_at, write_bag, write_truth, write_walls
 from PIL import Image
-from tiny_bag import START, truth_at, write_bag, write_truth, write_walls
 from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_bag import T_BASE_CAMERA, truth_at, write_bag, write_truth, write_walls
+from helpers.tiny_bag import T_BASE_CAMERA, truth_at, write_bag, write_truth, write_walls
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.evaluation import protocol

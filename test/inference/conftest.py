@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs for networks that resemble real ones: two views of one textured street."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from shipped_models import SHIPPED
+from helpers.shipped_models import SHIPPED
 
 from lhmap_loc_ros.geometry import Camera
 from lhmap_loc_ros.inference import load_model

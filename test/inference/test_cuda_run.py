@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from fake_cuda import OTHERS_STREAM, FakeContext, FakeCuda, Status
+from helpers.fake_cuda import OTHERS_STREAM, FakeContext, FakeCuda, Status
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference.cuda_run import CudaRun

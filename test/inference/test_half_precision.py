@@ -4,7 +4,7 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
-from shipped_models import SHIPPED
+from helpers.shipped_models import SHIPPED
 
 onnx = pytest.importorskip("onnx")
 

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from shipped_models import SHIPPED
+from helpers.shipped_models import SHIPPED
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import find_model, load_model

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from shipped_models import SHIPPED
+from helpers.shipped_models import SHIPPED
 
 from lhmap_loc_ros.bench.latency_worker import REFERENCE
 from lhmap_loc_ros.errors import ModelError

@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from shipped_models import SHIPPED
+from helpers.shipped_models import SHIPPED
 from typer.testing import CliRunner
 
 trt = pytest.importorskip("tensorrt_rtx")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_cuda import FakeContext, FakeCuda
+from helpers.fake_cuda import FakeContext, FakeCuda
 
 onnx = pytest.importorskip("onnx")
 

@@ -4,16 +4,22 @@
 test/nodes has the same for the live node.
 """
 
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from raw_bag import NAN, Bag, header, make, mount, parts
-from tiny_bag import HEIGHT, SECOND, START, T_BASE_CAMERA, WIDTH, K, KnowingRefiner, truth_at, write_truth, write_walls
+from helpers.raw_bag import NAN, Bag, header, make, mount, parts
+from helpers.tiny_bag import (
+    HEIGHT,
+    SECOND,
+    START,
+    T_BASE_CAMERA,
+    WIDTH,
+    K,
+    KnowingRefiner,
+    truth_at,
+    write_truth,
+    write_walls,
+)
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.tum import read_tum

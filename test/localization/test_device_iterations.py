@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from wall_world import CAMERA, IMAGE, TRUTH, wall
+from helpers.wall_world import CAMERA, IMAGE, TRUTH, wall
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.geometry import Camera, Rig, inverse, perturb, pose_error, project, se3_exp

@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of several cameras: images of one stamp give one pose, and no camera is needed at every moment."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import HEIGHT, START, T_BASE_CAMERA, WIDTH, K, KnowingRefiner, truth_at, write_walls
+from helpers.tiny_bag import HEIGHT, START, T_BASE_CAMERA, WIDTH, K, KnowingRefiner, truth_at, write_walls
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.bag import BagReader

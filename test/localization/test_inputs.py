@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Awkward drives: what can be used is, what cannot is left out and counted, and nothing is lost with it."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
+from helpers.tiny_bag import HEIGHT, START, T_BASE_CAMERA, WIDTH, K, write_bag
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import HEIGHT, START, T_BASE_CAMERA, WIDTH, K, write_bag
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.bag import BagReader

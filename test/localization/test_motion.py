@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from fake_world import SECOND, truth
+from helpers.fake_world import SECOND, truth
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import inverse, pose_error, se3_exp

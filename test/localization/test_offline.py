@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Localization of a bag: the same bag gives the same poses, and nothing is left behind when it fails."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import SECOND, START, KnowingRefiner, NearRefiner, truth_at, write_bag, write_world
+from helpers.tiny_bag import SECOND, START, KnowingRefiner, NearRefiner, truth_at, write_bag, write_world
 
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.datasets.tum import read_tum

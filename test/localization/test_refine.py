@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import yaml
-from wall_world import CAMERA, IMAGE, ORIGIN, TRUTH, wall
+from helpers.wall_world import CAMERA, IMAGE, ORIGIN, TRUTH, wall
 
 from lhmap_loc_ros.configuration import dump, validate
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
+from helpers.fake_world import CAMERA, IMAGE, MOUNTED, T_BASE_CAMERA, EmptyMap, Refined
 
 from lhmap_loc_ros.errors import MapFormatError, ModelError
 from lhmap_loc_ros.geometry import Rig, inverse, make_pose, perturb, pose_error

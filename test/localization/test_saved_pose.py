@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny_map import tiny_map
+from helpers.tiny_map import tiny_map
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import make_pose, se3_exp

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from fake_world import CAMERA, IMAGE, MOUNTED, SECOND, T_BASE_CAMERA, Drive, EmptyMap, FakeRefiner, error, truth
+from helpers.fake_world import CAMERA, IMAGE, MOUNTED, SECOND, T_BASE_CAMERA, Drive, EmptyMap, FakeRefiner, error, truth
 from scipy.stats import chi2
 
 from lhmap_loc_ros.configuration import dump, load, validate

@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets the tests of this folder import the modules that lie beside them (pytest's importlib mode does not)."""
-
-import sys
-from pathlib import Path
+"""What the tests of this folder share."""
 
 import pytest
 
 from lhmap_loc_ros.mapping import builder, from_cloud
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True, scope="session")

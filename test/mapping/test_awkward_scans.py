@@ -2,15 +2,10 @@
 """A mapping drive with many awkward things at once: a map as good as without, and the report counts what was left out.
 """
 
-import sys
-from pathlib import Path
-
-import box_world as world
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from raw_bag import NAN, Bag, header, make, mount
+from helpers import box_world as world
+from helpers.raw_bag import NAN, Bag, header, make, mount
 
 from lhmap_loc_ros.geometry import se3_exp
 from lhmap_loc_ros.mapping import moving

@@ -4,9 +4,9 @@
 import re
 import shutil
 
-import box_world as world
 import numpy as np
 import pytest
+from helpers import box_world as world
 from scipy.spatial import cKDTree
 
 from lhmap_loc_ros.configuration import load, validate

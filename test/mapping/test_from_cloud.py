@@ -2,16 +2,12 @@
 """Maps and point clouds turn into one another."""
 
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny_bag import write_truth, write_walls
 from scipy.spatial import cKDTree
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny_bag import write_truth, write_walls
 
 from lhmap_loc_ros import cli
 from lhmap_loc_ros.datasets.clouds import Cloud, write_cloud

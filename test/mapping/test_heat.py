@@ -3,9 +3,9 @@
 
 import json
 
-import box_world as world
 import numpy as np
 import pytest
+from helpers import box_world as world
 
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import load_model

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps are built with what their places look like."""
 
-import box_world as world
 import numpy as np
 import pytest
+from helpers import box_world as world
 
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping import builder

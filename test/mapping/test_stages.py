@@ -9,9 +9,9 @@ import sys
 import time
 import weakref
 
-import box_world as world
 import numpy as np
 import pytest
+from helpers import box_world as world
 from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli

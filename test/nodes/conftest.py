@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets the tests of this folder import the modules beside them and the small bag of the evaluation's tests."""
-
-import sys
-from pathlib import Path
+"""What the tests of this folder share."""
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "evaluation")]
-
-from ros_side import RosSide
-from tiny_bag import write_bag, write_walls
+from helpers.ros_side import RosSide
+from helpers.tiny_bag import write_bag, write_walls
 
 
 @pytest.fixture(scope="session")

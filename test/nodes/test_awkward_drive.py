@@ -7,13 +7,12 @@ from array import array
 import cv2
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from helpers.robot import RATE, SECOND, STAND_IN, Robot, calibration, picture, write_street
+from helpers.ros_side import Process, ros_parameters, wait_until
+from helpers.tiny_bag import T_BASE_CAMERA
 from nav_msgs.msg import Odometry
-from robot import RATE, SECOND, Robot, calibration, picture, write_street
-from ros_side import Process, ros_parameters, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage
-from test_localizer_faults import STAND_IN
 from tf2_msgs.msg import TFMessage
-from tiny_bag import T_BASE_CAMERA
 
 from lhmap_loc_ros.geometry import make_pose
 from lhmap_loc_ros.nodes import conversions as convert

@@ -4,12 +4,12 @@
 import numpy as np
 import pytest
 import yaml
-from one_session import SureRefiner, at, one_session
-from robot import START, calibration, image_message, picture, write_street
-from ros_side import wait_until
+from helpers.one_session import SureRefiner, at, one_session
+from helpers.robot import START, calibration, image_message, picture, write_street
+from helpers.ros_side import wait_until
+from helpers.tiny_bag import T_BASE_CAMERA
 from scipy.spatial.transform import Rotation
 from tf2_ros import StaticTransformBroadcaster
-from tiny_bag import T_BASE_CAMERA
 
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import make_pose, to_quaternion

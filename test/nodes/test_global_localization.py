@@ -5,9 +5,9 @@ import threading
 
 import numpy as np
 import pytest
-from one_session import SureRefiner, at, one_session
-from robot import write_street
-from ros_side import RosSide, wait_until
+from helpers.one_session import SureRefiner, at, one_session
+from helpers.robot import write_street
+from helpers.ros_side import RosSide, wait_until
 from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import Empty, Trigger
 

@@ -2,13 +2,13 @@
 """The launch files, run by the real launch where ROS has it: what they start, and that nothing is left behind."""
 
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from ros_side import ROOT, Process
+from helpers import FOLDER
+from helpers.ros_side import ROOT, Process
 
-RUN = Path(__file__).with_name("launch_file.py")
+RUN = FOLDER / "launch_file.py"
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 
 import numpy as np
 import pytest
+from helpers.one_session import SureRefiner, one_session
+from helpers.robot import write_street
+from helpers.ros_side import RosSide, wait_until
 from nav_msgs.msg import Path
-from one_session import SureRefiner, one_session
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
-from robot import write_street
-from ros_side import RosSide, wait_until
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 from tf2_ros import Buffer, TransformListener

@@ -4,19 +4,16 @@
 import signal
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.robot import RATE, SECOND, STAND_IN, START, Robot, picture, truth_at, write_street
+from helpers.ros_side import Process, change, ros_parameters, wait_until
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import ReliabilityPolicy
-from robot import RATE, SECOND, START, Robot, picture, truth_at, write_street
-from ros_side import Process, change, ros_parameters, wait_until
 
 from lhmap_loc_ros.geometry import make_pose
 from lhmap_loc_ros.lhmap import LHMap
-
-STAND_IN = Path(__file__).with_name("localizer_that_reads_images.py")
 
 
 @pytest.fixture(scope="module")

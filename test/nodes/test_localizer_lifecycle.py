@@ -7,13 +7,13 @@ import signal
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from helpers.localizer_runs import LATCHED, localizer, near_start, player
+from helpers.ros_side import change, grows, is_silent, set_parameter, wait_until
+from helpers.tiny_bag import START, truth_at
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
-from ros_side import change, grows, is_silent, set_parameter, wait_until
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from test_localizer_node import LATCHED, localizer, near_start, player
-from tiny_bag import START, truth_at
 
 from lhmap_loc_ros.nodes import conversions as convert
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from helpers import FOLDER
+from helpers.localizer_runs import LATCHED, LOCALIZER, TOPICS, localizer, near_start, player, stamp_of
+from helpers.ros_side import Process, ros_parameters, wait_until
+from helpers.tiny_bag import START, truth_at
 from nav_msgs.msg import Path as PathMessage
 from rclpy.duration import Duration
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
-from ros_side import Process, ros_parameters, wait_until
 from sensor_msgs.msg import Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from tf2_ros import Buffer, TransformListener
-from tiny_bag import START, truth_at
 
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.localization.record import RunRecord
@@ -25,35 +26,11 @@ from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes import localizer_node
 from lhmap_loc_ros.nodes.recorder import read_recording
 
-LOCALIZER = Path(__file__).with_name("localizer_with_truth.py")
-TOPICS = [
-    *("-r", "image:=/camera/image_raw"),
-    *("-r", "camera_info:=/camera/camera_info"),
-    *("-r", "odometry:=/odom"),
-]
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-def localizer(world, **parameters):
-    """The node with a refiner that knows the truth."""
-    arguments = ros_parameters(map_path=world / "walls.lhmap", **parameters)
-    return Process(LOCALIZER, world / "bag", *arguments, *TOPICS)
-
-
-def player(world, *options):
-    return Process("-m", "lhmap_loc_ros.nodes.player_node", world / "bag", "--wait", "60", *options)
-
-
-def near_start():
-    """Half a metre beside the truth."""
-    place = {"x": 1000.3, "y": 2000.4, "z": 5.0, "yaw": 0.017}
-    return {"set_initial_pose": "true", **{f"initial_pose.{name}": value for name, value in place.items()}}
-
 
 @pytest.fixture(scope="module")
 def drive(world, tmp_path_factory):
     """One bag played to one localizer, all of its topics listened to."""
-    from ros_side import RosSide
+    from helpers.ros_side import RosSide
 
     recording = tmp_path_factory.mktemp("drive") / "poses.jsonl"
     with RosSide() as ros, localizer(world, **near_start()) as node:
@@ -80,10 +57,6 @@ def drive(world, tmp_path_factory):
             assert recorder.end(signal.SIGTERM, 30)[0] == 0
         ended = node.end(signal.SIGINT, 30)
     return {**heard, "tf": buffer, "ended": ended, "played": played, "recording": recording}
-
-
-def stamp_of(message):
-    return convert.to_ns(message.header.stamp)
 
 
 def test_poses_are_those_of_the_truth(drive):
@@ -256,7 +229,7 @@ def test_the_networks_themselves_run_in_the_node(world, ros, tmp_path, monkeypat
     status = ros.collect(DiagnosticArray, "status")
     # an iteration each: with more, networks that know nothing walk out of the map
     arguments = ros_parameters(map_path=world / "walls.lhmap", **near_start(), **{"refiner.max_iterations": 1})
-    node = Process(Path(__file__).with_name("localizer_of_one_iteration.py"), *arguments, *TOPICS)
+    node = Process(FOLDER / "localizer_of_one_iteration.py", *arguments, *TOPICS)
     with node, player(world, "--loop"):
         assert wait_until(lambda: len(status) > 9, 120)
         assert node.end(seconds=30)[0] == 0

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from helpers.localizer_runs import LATCHED, localizer, near_start, player, stamp_of
+from helpers.ros_side import RosSide, grows, is_silent, set_parameter, wait_until
+from helpers.tiny_bag import truth_at
 from nav_msgs.msg import Odometry
-from ros_side import RosSide, grows, is_silent, set_parameter, wait_until
 from std_msgs.msg import Float32, String
 from std_srvs.srv import SetBool, Trigger
-from test_localizer_node import LATCHED, localizer, near_start, player, stamp_of
-from tiny_bag import truth_at
 
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.nodes import conversions as convert

@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from helpers.ros_side import Process, ros_parameters, wait_until
+from helpers.tiny_bag import START
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_side import Process, ros_parameters, wait_until
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
-from tiny_bag import START
 
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.geometry import inverse, make_pose, transform

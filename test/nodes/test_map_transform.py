@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from one_session import SureRefiner, at, one_session
+from helpers.one_session import SureRefiner, at, one_session
+from helpers.robot import SECOND, calibration, image_message, picture, write_street
+from helpers.ros_side import RosSide, wait_until
+from helpers.tiny_bag import T_BASE_CAMERA
 from rclpy.serialization import serialize_message
 from rclpy.time import Time
-from robot import SECOND, calibration, image_message, picture, write_street
-from ros_side import RosSide, wait_until
 from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformListener
-from tiny_bag import T_BASE_CAMERA
 
 from lhmap_loc_ros.geometry import Rig, pose_error
 from lhmap_loc_ros.localization.states import TrackState

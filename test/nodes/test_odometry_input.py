@@ -6,14 +6,14 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from helpers.one_session import SureRefiner, at, one_session
+from helpers.robot import SECOND, image_message, picture, write_street
+from helpers.ros_side import RosSide, wait_until
 from nav_msgs.msg import Odometry
-from one_session import SureRefiner, at, one_session
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.time import Time
-from robot import SECOND, image_message, picture, write_street
-from ros_side import RosSide, wait_until
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformListener
 
 from lhmap_loc_ros.errors import InputError

@@ -4,13 +4,13 @@
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from helpers.ros_side import Process, wait_until
+from helpers.tiny_bag import START
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_side import Process, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
-from tiny_bag import START
 
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from cv_bridge import CvBridge, CvBridgeError
 from geometry_msgs.msg import TransformStamped
+from helpers.ros_side import RosSide, wait_until
 from rclpy.duration import Duration
 from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.time import Time
-from ros_side import RosSide, wait_until
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, PointField
 from sensor_msgs_py import point_cloud2

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from ros_side import Process
+from helpers.ros_side import Process
 
 STARTS = "from lhmap_loc_ros.nodes import start; print('here', flush=True); start.localizer_node()"
 

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from one_session import SureRefiner, at, initial_pose, one_session
-from robot import write_street
-from ros_side import wait_until
+from helpers.one_session import SureRefiner, at, initial_pose, one_session
+from helpers.robot import write_street
+from helpers.ros_side import wait_until
 
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState

@@ -2,13 +2,12 @@
 """What the localizer says to whoever sets it up: on /diagnostics, in the log, in answers of services."""
 
 import pytest
-from one_session import SureRefiner, at, one_session
+from helpers.one_session import SureRefiner, at, one_session
+from helpers.robot import STAND_IN, Robot, calibration, write_street
+from helpers.ros_side import Process, ros_parameters, wait_until
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from robot import Robot, calibration, write_street
-from ros_side import Process, ros_parameters, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_srvs.srv import SetBool
-from test_localizer_faults import STAND_IN
 
 from lhmap_loc_ros.nodes.diagnostics import OK, session_statuses
 from lhmap_loc_ros.nodes.localizer_session import Session

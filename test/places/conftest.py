@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets the tests of this folder import the modules that lie beside them (pytest's importlib mode does not)."""
-
-import sys
-from pathlib import Path
+"""What the tests of this folder share."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from known_places import KnowingDescriber, write_street
+from helpers.known_places import KnowingDescriber, write_street
 
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.places.build import add_places

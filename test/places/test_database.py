@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.known_places import MOUNTED, ORIGIN, T_BASE_CAMERA, KnowingDescriber, image_at, on_path, write_street
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_places import MOUNTED, ORIGIN, T_BASE_CAMERA, KnowingDescriber, image_at, on_path, write_street
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error

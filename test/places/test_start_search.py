@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from known_places import (
+from helpers.known_places import (
     CAMERA,
     MOUNTED,
     NOWHERE,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from known_places import ORIGIN, write_street
+from helpers.known_places import ORIGIN, write_street
 
 from lhmap_loc_ros.geometry import Camera, inverse, make_pose, pose_error
 from lhmap_loc_ros.localization.covariance import StartCovariances

@@ -1,16 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets the tests of this folder import the modules that lie beside them (pytest's importlib mode does not)."""
-
-import sys
-from pathlib import Path
+"""What the tests of this folder share."""
 
 import pytest
-
-for folder in (Path(__file__).parent, Path(__file__).parents[1] / "places"):
-    sys.path.insert(0, str(folder))
-
-from known_places import write_street
-from known_scene import KnowingEncoder, street_material
+from helpers.known_places import write_street
+from helpers.known_scene import KnowingEncoder, street_material
 
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.lhmap.writer import write_with_section

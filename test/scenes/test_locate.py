@@ -5,8 +5,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from known_places import KnowingRefiner, on_path, write_street
-from known_scene import MOUNTED, KnowingEncoder, image_at
+from helpers.known_places import KnowingRefiner, on_path, write_street
+from helpers.known_scene import MOUNTED, KnowingEncoder, image_at
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error

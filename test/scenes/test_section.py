@@ -7,9 +7,9 @@ import struct
 
 import numpy as np
 import pytest
+from helpers.known_places import ORIGIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_places import ORIGIN
 
 from lhmap_loc_ros.errors import MapFormatError
 from lhmap_loc_ros.lhmap import LHMap, SectionData

@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
-from known_places import KnowingDescriber, KnowingRefiner, on_path, write_street
-from known_scene import MOUNTED, KnowingEncoder, image_at
+from helpers.known_places import KnowingDescriber, KnowingRefiner, on_path, write_street
+from helpers.known_scene import MOUNTED, KnowingEncoder, image_at
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error

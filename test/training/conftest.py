@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets the tests of this folder import the small bag of the evaluation's tests."""
-
-import sys
-from pathlib import Path
+"""What the tests of this folder share."""
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
 from lhmap_loc_ros.geometry import Camera, inverse, perturb, project, se3_exp
 

@@ -2,15 +2,12 @@
 """Drives of every kind become shards in which image, map and own scan agree."""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "datasets"))
-from drive_samples import DRIVE, city_wall, spot, wall, write_argoverse2, write_raw
+from helpers.drive_samples import DRIVE, city_wall, spot, wall, write_argoverse2, write_raw
 
 from lhmap_loc_ros.datasets.camera_lidar import Calibration
 from lhmap_loc_ros.datasets.trajectory import Trajectory

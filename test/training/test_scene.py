@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heads that learn a stretch of the path: alignment, stretches, steps, and what is kept of an interrupted run."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-for _folder in ("places", "scenes"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / _folder))
-
-from known_places import write_street
-from known_scene import street_material
+from helpers.known_places import write_street
+from helpers.known_scene import street_material
 
 from lhmap_loc_ros.geometry import perturb, pose_error
 from lhmap_loc_ros.networks.scene import SceneHead, aligned

@@ -4,41 +4,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.mean_task import MeanTask
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
-from torch import nn
 
 from lhmap_loc_ros.training.trainer import TrainConfig, fit
-
-
-class Mean(nn.Module):
-    """Two weights that meet the mean brightness of an image, and one that nothing asks for."""
-
-    def __init__(self):
-        super().__init__()
-        self.settings = {}
-        self.used, self.unused = nn.Linear(1, 1), nn.Linear(1, 1)
-
-
-class MeanTask:
-    def __init__(self):
-        self.net = Mean()
-
-    def sample(self, frame, rng, grid):
-        return (frame.image.mean(keepdims=True).reshape(1) / 255,)
-
-    def loss(self, net, batch):
-        (brightness,) = batch
-        # in the precision of the network, whatever it was moved to
-        loss = (net.used(torch.ones_like(brightness, dtype=net.used.weight.dtype)) - brightness).square().mean()
-        return loss, {}
-
-    def method(self, net):
-        return None
 
 
 @pytest.fixture
@@ -66,11 +39,11 @@ def test_two_devices_train_a_network_of_which_the_loss_asks_but_a_part(config, t
     # a file, which the second process runs too
     program, two = tmp_path / "two.py", config.model_copy(update={"devices": 2})
     program.write_text(
-        f"import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_trainer import MeanTask, TrainConfig, fit\n"
+        "from pathlib import Path\nfrom helpers.mean_task import MeanTask\n"
+        "from lhmap_loc_ros.training.trainer import TrainConfig, fit\n"
         f"fit(MeanTask(), TrainConfig(**{two.model_dump()!r}), Path({str(tmp_path)!r}))\n"
     )
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "last.safetensors").exists()

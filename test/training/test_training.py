@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_bag import write_bag, write_truth, write_walls
+from helpers.tiny_bag import write_bag, write_truth, write_walls
 
 from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.evaluation.methods import make_method

@@ -2,8 +2,8 @@
 """A street whose images hold their pose, and an encoder whose features tell where each cell lies."""
 
 import numpy as np
-from known_places import ORIGIN, T_BASE_CAMERA, on_path, pose_in
 
+from helpers.known_places import ORIGIN, T_BASE_CAMERA, on_path, pose_in
 from lhmap_loc_ros.geometry import Camera
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.scenes.encoder import COARSE, cell_rays

@@ -113,7 +113,7 @@ class Process:
         self._command = [sys.executable, "-X", "faulthandler", *map(str, command)]
 
     def __enter__(self) -> Process:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'test'}:{os.environ.get('PYTHONPATH', '')}"}
         self._process = subprocess.Popen(
             self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )

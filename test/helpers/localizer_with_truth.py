@@ -2,13 +2,10 @@
 """localizer_node with a refiner that knows the true pose of each image of a bag: python THIS BAG [ROS arguments]."""
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
 import numpy as np
-from tiny_bag import T_BASE_CAMERA, truth_at
 
+from helpers.tiny_bag import T_BASE_CAMERA, truth_at
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.geometry import se3_exp
 from lhmap_loc_ros.localization.refine import Refinement

@@ -3,14 +3,11 @@
 
 import sys
 import time
-from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "evaluation")]
 
 import numpy as np
-from robot import place_in
-from tiny_bag import T_BASE_CAMERA
 
+from helpers.robot import place_in
+from helpers.tiny_bag import T_BASE_CAMERA
 from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.geometry import perturb, pose_error, se3_exp
 from lhmap_loc_ros.localization import localizer, submap_cache

@@ -9,10 +9,10 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.serialization import serialize_message
-from robot import SECOND, START, calibration, image_message, picture
-from ros_side import wait_until
-from tiny_bag import T_BASE_CAMERA
 
+from helpers.robot import SECOND, START, calibration, image_message, picture
+from helpers.ros_side import wait_until
+from helpers.tiny_bag import T_BASE_CAMERA
 from lhmap_loc_ros.geometry import make_pose, to_quaternion
 from lhmap_loc_ros.localization.refine import Refinement
 from lhmap_loc_ros.nodes import conversions as convert

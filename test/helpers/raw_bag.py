@@ -3,8 +3,8 @@
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from tiny_bag import SECOND, START
 
+from helpers.tiny_bag import SECOND, START
 from lhmap_loc_ros.geometry import to_quaternion
 
 STORE = get_typestore(Stores.ROS2_JAZZY)

@@ -11,16 +11,19 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_side import RosSide, wait_until
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
-from tiny_bag import T_BASE_CAMERA, K
 
+from helpers import FOLDER
+from helpers.ros_side import RosSide, wait_until
+from helpers.tiny_bag import T_BASE_CAMERA, K
 from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata, MapPoints, write_map
 from lhmap_loc_ros.nodes import conversions as convert
 
+STAND_IN = FOLDER / "localizer_that_reads_images.py"
+"""The node with a refiner that reads from an image where it was taken."""
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 SPEED, LENGTH, RATE = 3.0, 200.0, 10

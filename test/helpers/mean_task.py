@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task of a few weights, for the loop of every method."""
+
+import torch
+from torch import nn
+
+
+class Mean(nn.Module):
+    """Two weights that meet the mean brightness of an image, and one that nothing asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.settings = {}
+        self.used, self.unused = nn.Linear(1, 1), nn.Linear(1, 1)
+
+
+class MeanTask:
+    def __init__(self):
+        self.net = Mean()
+
+    def sample(self, frame, rng, grid):
+        return (frame.image.mean(keepdims=True).reshape(1) / 255,)
+
+    def loss(self, net, batch):
+        (brightness,) = batch
+        # in the precision of the network, whatever it was moved to
+        loss = (net.used(torch.ones_like(brightness, dtype=net.used.weight.dtype)) - brightness).square().mean()
+        return loss, {}
+
+    def method(self, net):
+        return None
