@@ -43,16 +43,16 @@ def check_pose(translation: ArrayLike, quaternion: ArrayLike) -> tuple[np.ndarra
 
     Raises InputError for values that are not finite, a place that is none on the earth or a quaternion of norm zero.
     """
-    translation, quaternion = np.asarray(translation, dtype=float), np.asarray(quaternion, dtype=float)
-    if not (np.isfinite(translation).all() and np.isfinite(quaternion).all()):
-        raise InputError(f"pose is not finite: translation {translation}, quaternion {quaternion}")
-    if np.abs(translation).max() > _FARTHEST_M:
-        raise InputError(f"translation {translation} found, expected metres of at most {_FARTHEST_M:g}")
-    if np.linalg.norm(quaternion) < 1e-9:
-        raise InputError(f"quaternion {quaternion} has norm zero, expected a unit quaternion (x, y, z, w)")
-    if np.isinf(np.linalg.norm(quaternion)):
-        quaternion = quaternion / np.abs(quaternion).max()
-    return translation, quaternion
+    position, rotation = np.asarray(translation, dtype=float), np.asarray(quaternion, dtype=float)
+    if not (np.isfinite(position).all() and np.isfinite(rotation).all()):
+        raise InputError(f"pose is not finite: translation {position}, quaternion {rotation}")
+    if np.abs(position).max() > _FARTHEST_M:
+        raise InputError(f"translation {position} found, expected metres of at most {_FARTHEST_M:g}")
+    if np.linalg.norm(rotation) < 1e-9:
+        raise InputError(f"quaternion {rotation} has norm zero, expected a unit quaternion (x, y, z, w)")
+    if np.isinf(np.linalg.norm(rotation)):
+        rotation = rotation / np.abs(rotation).max()
+    return position, rotation
 
 
 def to_quaternion(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
