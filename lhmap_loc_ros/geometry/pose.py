@@ -17,6 +17,7 @@ from ..errors import InputError
 
 STANDING_M = 0.2
 """A vehicle that came no further than this stands."""
+_HUGE = 1e100
 _FARTHEST_M = 1e9
 """No frame of a robot is further from another."""
 
@@ -48,11 +49,11 @@ def check_pose(translation: ArrayLike, quaternion: ArrayLike) -> tuple[np.ndarra
         raise InputError(f"pose is not finite: translation {position}, quaternion {rotation}")
     if np.abs(position).max() > _FARTHEST_M:
         raise InputError(f"translation {position} found, expected metres of at most {_FARTHEST_M:g}")
-    if np.linalg.norm(rotation) < 1e-9:
+    largest = np.abs(rotation).max()
+    if largest < 1e-9:
         raise InputError(f"quaternion {rotation} has norm zero, expected a unit quaternion (x, y, z, w)")
-    if np.isinf(np.linalg.norm(rotation)):
-        rotation = rotation / np.abs(rotation).max()
-    return position, rotation
+    # the norm of huge numbers is no number
+    return position, rotation / largest if largest > _HUGE else rotation
 
 
 def to_quaternion(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -61,7 +61,7 @@ class Schedule(Config):
     @property
     def cells(self) -> list[int]:
         """Cell size of each iteration."""
-        return [COARSE_CELL] * self.coarse + [FINE_CELL] * self.fine
+        return [COARSE_CELL] * self.coarse + [FINE_CELL] * (self.fine or 0)
 
     @property
     def convergence(self) -> tuple[float, float]:
