@@ -37,7 +37,6 @@ _COLOURS = {
     "mono8": cv2.COLOR_GRAY2RGB,
     "8uc1": cv2.COLOR_GRAY2RGB,
     "mono16": cv2.COLOR_GRAY2RGB,
-    "16uc1": cv2.COLOR_GRAY2RGB,
     "rgb16": None,
     "bgr16": cv2.COLOR_BGR2RGB,
     "16uc3": cv2.COLOR_BGR2RGB,
