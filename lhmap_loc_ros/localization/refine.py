@@ -41,7 +41,7 @@ class Refinement:
     """The pose after each iteration, where asked for."""
     timings_ms: dict[str, float] = field(default_factory=dict)
     """Time spent per step: encode (the image; what is left of it once the map is drawn and encoded), project, network,
-    solve [ms]. On a device all of a iteration is network."""
+    solve [ms]. On a device all of an iteration is network."""
     iterations: int = 0
     """How often the map was drawn and matched."""
 

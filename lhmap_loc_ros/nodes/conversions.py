@@ -86,7 +86,7 @@ def image_to_array(message: Image | CompressedImage) -> np.ndarray:
     """
     if isinstance(message, CompressedImage):
         return decode_compressed_image(message)
-    known = message.encoding.lower() in ENCODINGS or find_spec("cv_bridge") is None
+    known = message.encoding.strip().lower() in ENCODINGS or find_spec("cv_bridge") is None
     return decode_image(message) if known else _by_cv_bridge(message)
 
 
