@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..lhmap import LHMap
 from ..localization import start
+from ..localization.motion import UNKNOWN_SPEED
 from ..localization.saved_pose import load_pose, save_pose
 from ..outputs import check_file
 from .initial_pose import InitialPose, height_at
@@ -66,7 +67,7 @@ class KnownStarts:
         if self._good is None:
             return None
         pose, covariance = self._good
-        driven_m = min(self.config.tracker.motion.unknown_speed * seconds, MAX_DRIVEN_M)
+        driven_m = min(UNKNOWN_SPEED * seconds, MAX_DRIVEN_M)
         driven = np.diag([driven_m**2] * 3 + [np.radians(10.0) ** 2] * 3)
         return InitialPose(0, pose, covariance + driven, "last good pose")
 

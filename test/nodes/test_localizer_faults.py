@@ -30,7 +30,7 @@ def robot(street):
         yield robot
         assert robot.never_confidently_wrong()
         code, _, err = node.end(signal.SIGTERM, 10)
-        assert (code, "Traceback" in err) == (0, False)
+        assert (code, "Traceback" in err) == (0, False), err[-3000:]
 
 
 def test_a_silent_camera_shows_and_the_track_goes_on_with_odometry(robot):
