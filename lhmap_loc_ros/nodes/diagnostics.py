@@ -31,7 +31,7 @@ _LEVELS = {
 _WINDOW_S = 5.0
 _ODOMETRY_S = 3.0
 """Without odometry for so long it is said that there is no transform to its frame."""
-LEFT_OUT = {"camera": ("image", "camera_info"), "localization": ("odometry", "transform")}
+LEFT_OUT = {"camera": ("image", "camera_info"), "localization": ("odometry", "transform", "fix")}
 """What is left out and counted, and on which status."""
 WAITING = "waiting for initialpose"
 SEARCHING = "looking for the place in the whole map"
