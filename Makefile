@@ -34,6 +34,7 @@ docs: check-python
 lint: check-python
 	@$(PYTHON) tools/set_up.py --extras test,lint
 	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check -q .
 	@.venv/bin/mypy
 
 check-python:

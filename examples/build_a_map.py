@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds a map of a bag with LiDAR scans and the vehicle's poses (TF or odometry).
 
-    examples/build_a_map.py street/mapping campus.lhmap
+examples/build_a_map.py street/mapping campus.lhmap
 """
 
 import sys

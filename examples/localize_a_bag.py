@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Localizes the images of a bag in a map: from a start pose that may be a metre wrong, or from anywhere.
 
-    examples/localize_a_bag.py campus.lhmap street/query [X Y Z YAW_DEG]
+examples/localize_a_bag.py campus.lhmap street/query [X Y Z YAW_DEG]
 """
 
 import sys

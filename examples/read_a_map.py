@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a map: what it says of itself, and the points around a place.
 
-    examples/read_a_map.py campus.lhmap
+examples/read_a_map.py campus.lhmap
 """
 
 import sys

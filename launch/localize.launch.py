@@ -48,9 +48,7 @@ def generate_launch_description():
             DeclareLaunchArgument("camera_info", default_value="camera/camera_info", description="their calibration"),
             DeclareLaunchArgument("odometry", default_value="odom", description="topic of the odometry"),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="true while a bag is played"),
-            DeclareLaunchArgument(
-                "lifecycle", default_value="false", description="true: nav2 starts it"
-            ),
+            DeclareLaunchArgument("lifecycle", default_value="false", description="true: nav2 starts it"),
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
             DeclareLaunchArgument(
                 "dds_profiles",

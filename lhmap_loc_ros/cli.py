@@ -98,7 +98,13 @@ def simulate(
 
     first, *more = map(camera_named, camera or ["default"])
     settings = Settings(
-        first, lidar_named(lidar), robot, light, wet, more_cameras=tuple(more), character=world,
+        first,
+        lidar_named(lidar),
+        robot,
+        light,
+        wet,
+        more_cameras=tuple(more),
+        character=world,
         mapping_camera=mapping_camera,
     )
     with ProgressBars() as report:
@@ -469,9 +475,7 @@ def evaluate(
     disturbances = tuple(Disturbance.parse(text) for text in disturb or ())
     chosen = make_method(method, model, settings.refiner, settings.plan)
     with LHMap.open(map_path) as lhmap, ProgressBars() as report:
-        figures, _ = evaluate_bag(
-            chosen, lhmap, bag, level, truth, frames, settings.inputs, disturbances, grey, report
-        )
+        figures, _ = evaluate_bag(chosen, lhmap, bag, level, truth, frames, settings.inputs, disturbances, grey, report)
     if as_json:
         typer.echo(json.dumps({"method": method, "level": level, **figures}, indent=2))
         return

@@ -74,9 +74,7 @@ def list_engines(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
         typer.echo(f"{cache.folder}: no engines")
         return
     names = ("network", "precision", "target", "tensorrt", "built")
-    print_table(
-        str(cache.folder), [*names, "MB"], [[*(r[n] for n in names), f"{r['bytes'] / 1e6:.1f}"] for r in rows]
-    )
+    print_table(str(cache.folder), [*names, "MB"], [[*(r[n] for n in names), f"{r['bytes'] / 1e6:.1f}"] for r in rows])
 
 
 @engine.command("clean")

@@ -24,10 +24,28 @@ from ..geometry import to_quaternion
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")])
 _FIELD_TYPES = {"f4": 7, "u2": 4, "u1": 2}
 _FOREVER = QosTime(2147483647, 4294967295)
-_LATCHED = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, _FOREVER, _FOREVER,
-               QosLiveliness.AUTOMATIC, _FOREVER, False)
-_VOLATILE = Qos(QosHistory.KEEP_LAST, 100, QosReliability.RELIABLE, QosDurability.VOLATILE, _FOREVER, _FOREVER,
-                QosLiveliness.AUTOMATIC, _FOREVER, False)
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    _FOREVER,
+    _FOREVER,
+    QosLiveliness.AUTOMATIC,
+    _FOREVER,
+    False,
+)
+_VOLATILE = Qos(
+    QosHistory.KEEP_LAST,
+    100,
+    QosReliability.RELIABLE,
+    QosDurability.VOLATILE,
+    _FOREVER,
+    _FOREVER,
+    QosLiveliness.AUTOMATIC,
+    _FOREVER,
+    False,
+)
 
 
 class BagWriter:
@@ -55,9 +73,17 @@ class BagWriter:
     def __exit__(self, *error) -> None:
         self._writer.__exit__(*error)
 
-    def points(self, topic: str, stamp_ns: int, frame: str, xyz: np.ndarray, intensity: np.ndarray | None = None,
-               ring: np.ndarray | None = None, time: np.ndarray | None = None,
-               intensity_field: str = "intensity") -> None:
+    def points(
+        self,
+        topic: str,
+        stamp_ns: int,
+        frame: str,
+        xyz: np.ndarray,
+        intensity: np.ndarray | None = None,
+        ring: np.ndarray | None = None,
+        time: np.ndarray | None = None,
+        intensity_field: str = "intensity",
+    ) -> None:
         """A cloud: ``xyz`` (n, 3) metres, ``intensity`` (n,), ``ring`` (n,), ``time`` (n,) seconds after the stamp.
 
         Fields that are None are left out of the message. ``intensity`` is written as ``intensity_field``, as uint8 or
@@ -76,8 +102,16 @@ class BagWriter:
         field = self._types["sensor_msgs/msg/PointField"]
         fields = [field(name, dtype.fields[name][1], _FIELD_TYPES[dtype[name].str[1:]], 1) for name in names]
         message = self._types["sensor_msgs/msg/PointCloud2"](
-            self._header(stamp_ns, frame), 1, len(cloud), fields, False, dtype.itemsize, dtype.itemsize * len(cloud),
-            cloud.view(np.uint8).reshape(-1), True)
+            self._header(stamp_ns, frame),
+            1,
+            len(cloud),
+            fields,
+            False,
+            dtype.itemsize,
+            dtype.itemsize * len(cloud),
+            cloud.view(np.uint8).reshape(-1),
+            True,
+        )
         self._write(topic, stamp_ns, message)
 
     def image(self, topic: str, stamp_ns: int, frame: str, image: np.ndarray) -> None:
@@ -85,23 +119,57 @@ class BagWriter:
         image = np.ascontiguousarray(image, np.uint8)
         height, width = image.shape[:2]
         message = self._types["sensor_msgs/msg/Image"](
-            self._header(stamp_ns, frame), height, width, "mono8" if image.ndim == 2 else "rgb8", 0,
-            image.size // height, image.reshape(-1))
+            self._header(stamp_ns, frame),
+            height,
+            width,
+            "mono8" if image.ndim == 2 else "rgb8",
+            0,
+            image.size // height,
+            image.reshape(-1),
+        )
         self._write(topic, stamp_ns, message)
 
-    def camera_info(self, topic: str, stamp_ns: int, frame: str, width: int, height: int, matrix: np.ndarray,
-                    distortion=(0.0, 0.0, 0.0, 0.0, 0.0), model: str = "plumb_bob") -> None:
+    def camera_info(
+        self,
+        topic: str,
+        stamp_ns: int,
+        frame: str,
+        width: int,
+        height: int,
+        matrix: np.ndarray,
+        distortion=(0.0, 0.0, 0.0, 0.0, 0.0),
+        model: str = "plumb_bob",
+    ) -> None:
         """A calibration: ``matrix`` K (3, 3) in pixels; the projection matrix repeats it, without a baseline."""
         matrix = np.asarray(matrix, float)
         projection = np.hstack([matrix, np.zeros((3, 1))])
         region = self._types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
         message = self._types["sensor_msgs/msg/CameraInfo"](
-            self._header(stamp_ns, frame), height, width, model, np.asarray(distortion, float), matrix.reshape(-1),
-            np.eye(3).reshape(-1), projection.reshape(-1), 0, 0, region)
+            self._header(stamp_ns, frame),
+            height,
+            width,
+            model,
+            np.asarray(distortion, float),
+            matrix.reshape(-1),
+            np.eye(3).reshape(-1),
+            projection.reshape(-1),
+            0,
+            0,
+            region,
+        )
         self._write(topic, stamp_ns, message)
 
-    def odometry(self, topic: str, stamp_ns: int, frame: str, child: str, T_frame_child: np.ndarray,
-                 linear=(0.0, 0.0, 0.0), angular=(0.0, 0.0, 0.0), pose_covariance: np.ndarray | None = None) -> None:
+    def odometry(
+        self,
+        topic: str,
+        stamp_ns: int,
+        frame: str,
+        child: str,
+        T_frame_child: np.ndarray,
+        linear=(0.0, 0.0, 0.0),
+        angular=(0.0, 0.0, 0.0),
+        pose_covariance: np.ndarray | None = None,
+    ) -> None:
         """Odometry: pose of ``child`` in ``frame``, twist in the child frame (m/s, rad/s), covariance (6, 6)."""
         t = self._types
         vector = t["geometry_msgs/msg/Vector3"]
@@ -110,8 +178,11 @@ class BagWriter:
         covariance = np.zeros(36) if pose_covariance is None else np.asarray(pose_covariance, float).reshape(-1)
         twist = t["geometry_msgs/msg/Twist"](vector(*map(float, linear)), vector(*map(float, angular)))
         message = t["nav_msgs/msg/Odometry"](
-            self._header(stamp_ns, frame), child, t["geometry_msgs/msg/PoseWithCovariance"](pose, covariance),
-            t["geometry_msgs/msg/TwistWithCovariance"](twist, np.zeros(36)))
+            self._header(stamp_ns, frame),
+            child,
+            t["geometry_msgs/msg/PoseWithCovariance"](pose, covariance),
+            t["geometry_msgs/msg/TwistWithCovariance"](twist, np.zeros(36)),
+        )
         self._write(topic, stamp_ns, message)
 
     def fix(self, topic: str, stamp_ns: int, frame: str, geodetic: np.ndarray, sigma_m: float | None = None) -> None:
@@ -122,8 +193,12 @@ class BagWriter:
         t = self._types
         covariance = np.zeros(9) if sigma_m is None else (sigma_m**2 * np.eye(3)).reshape(-1)
         message = t["sensor_msgs/msg/NavSatFix"](
-            self._header(stamp_ns, frame), t["sensor_msgs/msg/NavSatStatus"](0, 1), *map(float, geodetic),
-            covariance, 0 if sigma_m is None else 2)
+            self._header(stamp_ns, frame),
+            t["sensor_msgs/msg/NavSatStatus"](0, 1),
+            *map(float, geodetic),
+            covariance,
+            0 if sigma_m is None else 2,
+        )
         self._write(topic, stamp_ns, message)
 
     def tf(self, stamp_ns: int, transforms: Mapping[tuple[str, str], np.ndarray], topic: str = "/tf") -> None:
@@ -154,6 +229,7 @@ class BagWriter:
         if topic not in self._connections:
             qos = _LATCHED if topic == "/tf_static" else _VOLATILE
             self._connections[topic] = self._writer.add_connection(
-                topic, message.__msgtype__, typestore=self._store, offered_qos_profiles=[qos])
+                topic, message.__msgtype__, typestore=self._store, offered_qos_profiles=[qos]
+            )
         data = self._store.serialize_cdr(message, message.__msgtype__)
         self._writer.write(self._connections[topic], int(stamp_ns), data)

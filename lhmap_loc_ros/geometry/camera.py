@@ -46,9 +46,7 @@ class Camera:
         """The camera of the same view, re-sampled to other pixels."""
         sx, sy = width / self.width, height / self.height
         # pixel centres are integers, so the image starts half a pixel before zero
-        return Camera(
-            width, height, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
-        )
+        return Camera(width, height, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5)
 
     def cropped(self, left: int, top: int, width: int, height: int) -> Camera:
         """The camera of a window of the image; the window may reach outside."""

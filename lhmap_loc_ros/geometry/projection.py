@@ -104,9 +104,7 @@ def project(
 
 
 @numba.njit(cache=True, nogil=True)
-def _within(
-    points: np.ndarray, T: np.ndarray, sine: float, cosine: float, reach: float, keep: np.ndarray
-) -> None:
+def _within(points: np.ndarray, T: np.ndarray, sine: float, cosine: float, reach: float, keep: np.ndarray) -> None:
     for i in range(points.shape[0]):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         right = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]

@@ -85,9 +85,7 @@ class TensorRtModel(Model):
         device = torch.device(self.tensor_device or "cuda")
         given = {name: value.contiguous() for name, value in inputs.items()}
         results = {name: torch.empty(shape, device=device) for name, shape in self._output_shapes.items()}
-        sources, targets = (
-            {name: value.data_ptr() for name, value in tensors.items()} for tensors in (given, results)
-        )
+        sources, targets = ({name: value.data_ptr() for name, value in tensors.items()} for tensors in (given, results))
         self._compute.on_device(sources, targets, torch.cuda.current_stream(device).cuda_stream)
         return results
 

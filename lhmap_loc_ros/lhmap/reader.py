@@ -150,9 +150,7 @@ class LHMap:
 
         return to_open3d(self.all_points())
 
-    def pieces(
-        self, low: ArrayLike = (-np.inf, -np.inf), high: ArrayLike = (np.inf, np.inf)
-    ) -> Iterator[MapPoints]:
+    def pieces(self, low: ArrayLike = (-np.inf, -np.inf), high: ArrayLike = (np.inf, np.inf)) -> Iterator[MapPoints]:
         """The points of each tile that meets the rectangle from `low` to `high` (2,), map frame, around its origin."""
         corner = self._corners(np.arange(len(self.index))) + self.metadata.origin[:2]
         # as in `_distance2`, rounded outwards

@@ -53,7 +53,10 @@ class SectionData:
 
 
 def write_tiles(
-    path: str | os.PathLike[str], metadata: MapMetadata, records: np.ndarray, tiles: Iterable[bytes],
+    path: str | os.PathLike[str],
+    metadata: MapMetadata,
+    records: np.ndarray,
+    tiles: Iterable[bytes],
     sections: Sequence[SectionData] = (),
 ) -> None:
     """Writes encoded tiles, taken one by one, as an LHMap named `path`.

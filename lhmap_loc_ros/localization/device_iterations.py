@@ -193,7 +193,7 @@ def cell_points(uv, depth, index, cell: int) -> torch.Tensor:
     point = index.clamp(min=0)
     # a splat may own pixels of a neighbouring cell; a point stands only for the cell it lies in
     column, row = (x[point] // cell for x in _pixel(uv))
-    inside = (index != NO_POINT)
+    inside = index != NO_POINT
     inside &= column == torch.arange(columns * cell, device=index.device) // cell
     inside &= row == (torch.arange(rows * cell, device=index.device) // cell)[:, None]
     ranked = torch.where(inside, _ranked(depth)[point], _FAR)

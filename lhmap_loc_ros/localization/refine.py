@@ -173,9 +173,7 @@ class Refiner:
                 done = cell
         return replace(fit, trace=tuple(trace))
 
-    def _multi_start(
-        self, fit: Fit, iterations: Iterations, start: np.ndarray, schedule: Schedule
-    ) -> tuple[Fit, bool]:
+    def _multi_start(self, fit: Fit, iterations: Iterations, start: np.ndarray, schedule: Schedule) -> tuple[Fit, bool]:
         """The best of `fit` and of what the hypotheses lead to, and whether that is one of them.
 
         Those that are best after a few iterations go on to the end.

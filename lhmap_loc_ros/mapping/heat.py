@@ -143,7 +143,10 @@ def _collect(index, members, heat, best, stamp, view):
 
 
 def best_of_views(
-    points: np.ndarray, intensity: np.ndarray, views: Sequence[VirtualView], model: Model,
+    points: np.ndarray,
+    intensity: np.ndarray,
+    views: Sequence[VirtualView],
+    model: Model,
     sampling: ViewSampling = VIEW_SAMPLING,
 ) -> np.ndarray:
     """The `top_views` best scores (N, top) of points (N, 3) among some views, -1 where fewer views see them.

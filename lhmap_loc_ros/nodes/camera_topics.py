@@ -55,9 +55,7 @@ class CameraTopics:
         kind = Image if self._config.image_transport == "raw" else CompressedImage
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible) if may_change else None
         # raw, as bytes: most images of a fast camera are never looked at
-        return self._node.create_subscription(
-            kind, self._topic, self._on_image, qos, raw=True, event_callbacks=events
-        )
+        return self._node.create_subscription(kind, self._topic, self._on_image, qos, raw=True, event_callbacks=events)
 
     def _on_incompatible(self, event) -> None:
         # not here: the event belongs to the subscription that would have to go

@@ -69,8 +69,7 @@ def serialized_header(data: bytes) -> tuple[int, str]:
 
 
 def read_image(data: bytes, kind: type[Image] | type[CompressedImage]) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 RGB of a serialized message; raises InputError as `image_to_array`, and if it is none.
-    """
+    """The pixels (H, W, 3) uint8 RGB of a serialized message; InputError as of `image_to_array`, or if it is none."""
     try:
         message = deserialize_message(data, kind)
     except Exception as error:  # of a type that is the middleware's own

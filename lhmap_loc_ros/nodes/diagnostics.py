@@ -222,9 +222,7 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         "images_late": health.late, "images_refused": health.refused,
         "rate_hz": rate, "latency_ms": latency_ms, "age_s": age_s,
     }  # fmt: skip
-    return DiagnosticStatus(
-        level=level, name="camera", message=message, values=key_values(values)
-    )
+    return DiagnosticStatus(level=level, name="camera", message=message, values=key_values(values))
 
 
 def network_status(config: RefinerConfig, networks: Sequence[Model]) -> DiagnosticStatus:
@@ -238,9 +236,7 @@ def network_status(config: RefinerConfig, networks: Sequence[Model]) -> Diagnost
         "precision": "; ".join(dict.fromkeys(network.precision for network in networks)),
         "asked_for": f"{config.backend.value}, {config.precision.value}, device {config.device}",
     }
-    return DiagnosticStatus(
-        level=level, name="network", message="; ".join(told), values=key_values(values)
-    )
+    return DiagnosticStatus(level=level, name="network", message="; ".join(told), values=key_values(values))
 
 
 def _map(lhmap: LHMap, last: PoseEstimate | None) -> DiagnosticStatus:

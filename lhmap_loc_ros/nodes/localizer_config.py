@@ -105,9 +105,7 @@ class LocalizerConfig(Config):
     save_pose_path: str = Field(
         "", description="file that the last TRACKING pose is saved in, to start from it the next time; empty: none"
     )
-    save_pose_rate: float = Field(
-        0.5, gt=0, le=100, description="how often the pose is saved in save_pose_path [1/s]"
-    )
+    save_pose_rate: float = Field(0.5, gt=0, le=100, description="how often the pose is saved in save_pose_path [1/s]")
 
     image_transport: Literal["raw", "compressed"] = Field(
         "raw", description="raw: sensor_msgs/Image on `image`; compressed: CompressedImage on `image/compressed`"

@@ -41,7 +41,5 @@ def _nodes_in(values: dict, above: str = "") -> Iterator[str]:
 
 
 def _is_for(key: str, name: str) -> bool:
-    parts = (
-        {"**": r"(/\w+)*", "*": r"/\w+"}.get(part, f"/{re.escape(part)}") for part in key.strip("/").split("/")
-    )
+    parts = ({"**": r"(/\w+)*", "*": r"/\w+"}.get(part, f"/{re.escape(part)}") for part in key.strip("/").split("/"))
     return re.fullmatch("".join(parts), name) is not None

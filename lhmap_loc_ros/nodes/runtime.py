@@ -100,9 +100,7 @@ def _check_arguments(argv: list[str], name: str, about: str) -> None:
     parser.parse_args(rest)
 
 
-def run(
-    make_node: Callable[[], Node], argv: list[str] | None = None, name: str = "", about: str = ""
-) -> int:
+def run(make_node: Callable[[], Node], argv: list[str] | None = None, name: str = "", about: str = "") -> int:
     """Runs a node until SIGINT, SIGTERM or shutdown; returns the exit code: 0, or 2 for bad input.
 
     A node with a `name` takes no arguments but those of ROS, and --help, which tells what it is `about`.

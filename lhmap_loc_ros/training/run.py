@@ -89,9 +89,7 @@ def make_data(config: DataConfig, out: Path) -> None:
         path = out / f"{config.synthetic_name}_{seed}.npz"
         if not path.exists():
             logging.info("world %d", seed)
-            synthetic_shard(
-                seed, path, config.length, config.images, character=character, width=config.synthetic_width
-            )
+            synthetic_shard(seed, path, config.length, config.images, character=character, width=config.synthetic_width)
     for drive in config.drives:
         for name, write in drive.shards().items():
             path = out / f"{name}.npz"

@@ -112,9 +112,7 @@ def _fabric(config: TrainConfig) -> Fabric:
     """What runs the loop on its devices."""
     # a loss need not ask for every weight: that of matching alone has nothing to say to the heads
     strategy = "auto" if config.devices == 1 else "ddp_find_unused_parameters_true"
-    return Fabric(
-        accelerator=config.accelerator, devices=config.devices, precision=config.precision, strategy=strategy
-    )
+    return Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision, strategy=strategy)
 
 
 def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path:

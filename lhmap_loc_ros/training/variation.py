@@ -55,9 +55,7 @@ def reframed(frame: Frame, width: int, height: int, rng, vary: bool = True) -> F
     Without `vary` the whole image, as the localizer takes it.
     """
     camera = frame.camera
-    target, turn = (
-        _another_camera(camera, width, height, rng) if vary else (camera.resized(width, height), np.eye(3))
-    )
+    target, turn = _another_camera(camera, width, height, rng) if vary else (camera.resized(width, height), np.eye(3))
     # pixel in the new image = K' R^T K^-1 pixel in the old one
     warp = target.matrix @ turn.T @ np.linalg.inv(camera.matrix)
     source, smaller = frame.image, camera.fx / target.fx

@@ -111,8 +111,9 @@ def test_scan_points_lie_on_surfaces_though_the_sensor_moves(world):
     middle = 0.5 * (start[:3, 3] + end[:3, 3])
     direction = points - middle
     distance = np.linalg.norm(direction, axis=1)
-    hits = world.caster.cast(np.tile(middle, (len(points), 1)).astype(np.float32),
-                             (direction / distance[:, None]).astype(np.float32))
+    hits = world.caster.cast(
+        np.tile(middle, (len(points), 1)).astype(np.float32), (direction / distance[:, None]).astype(np.float32)
+    )
     assert np.mean(np.abs(hits.range - distance) < 0.1) > 0.9
     assert (np.diff(scan.time) >= 0).all() and 0 < scan.time[-1] < 0.1
     assert scan.ring.max() == 63 and scan.intensity.min() >= 0 and scan.intensity.max() <= 1

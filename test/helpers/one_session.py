@@ -97,4 +97,3 @@ def one_session(node, map_path, refiner, proposing=None, search=None, **settings
     finally:
         session.close()
     assert not faults
-

@@ -227,5 +227,3 @@ def test_an_image_too_few_is_refused(monkeypatch, crop):
     refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop, {}))
     with pytest.raises(InputError, match="expected one of each of 2 cameras"):
         refiner.refine((IMAGE,), Rig(CAMERAS, (LEFT, RIGHT)), crop, TRUTH)
-
-

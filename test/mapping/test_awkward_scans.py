@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mapping drive with many awkward things at once: a map as good as without, and the report counts what was left out.
-"""
+"""A mapping drive with many awkward things at once: a map as good as without, and a report that counts them."""
 
 import numpy as np
 import pytest

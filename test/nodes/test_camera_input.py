@@ -100,8 +100,9 @@ def test_the_calibration_comes_from_a_file(ros, street, tmp_path):
     (camera,) = cameras_by(ros, street, [calibrated()], camera_info_url=f"file://{tmp_path}/front.yaml")
     assert (camera.fx, camera.width) == (77, 160)
     for url in (f"{tmp_path}/rear.yaml", "package://no_such_package/front.yaml"):
-        with pytest.raises(InputError, match=url), one_session(
-            ros.node, street, SureRefiner(at(50.0)), camera_info_url=url
+        with (
+            pytest.raises(InputError, match=url),
+            one_session(ros.node, street, SureRefiner(at(50.0)), camera_info_url=url),
         ):
             pass
 

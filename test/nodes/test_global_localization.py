@@ -130,7 +130,7 @@ def test_who_asks_for_the_place_is_answered_once_it_is_found_while_images_go_on(
         while not answers:
             fed.image()
         asking.join()
-        (place, problem), = answers
+        ((place, problem),) = answers
         assert place.T_map_base[0, 3] == pytest.approx(60.2) and not problem
         # nobody is kept waiting for ever, and whoever waits is told why nothing came
         place, problem = fed.session.search(0.05)

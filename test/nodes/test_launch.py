@@ -50,9 +50,7 @@ def test_a_replay_ends_when_the_localizer_does(launched, world):
 
 
 def test_the_localizer_of_a_namespace_has_its_topics_and_its_parameters(launched, world):
-    code, out, err = launched(
-        "replay", f"bag:={world / 'bag'}", f"map:={world / 'nowhere.lhmap'}", "namespace:=robot1"
-    )
+    code, out, err = launched("replay", f"bag:={world / 'bag'}", f"map:={world / 'nowhere.lhmap'}", "namespace:=robot1")
     (command,) = [line for line in out.splitlines() if line.startswith("started localizer_node")]
     assert "__ns:=/robot1" in command and "/tf:=tf" in command and "image:=camera/image_raw" in command
     assert "nowhere.lhmap" in out + err

@@ -135,11 +135,26 @@ def _build_site(rng, table, mesh, line, terrain, style, sides, character):
     leaves = [plants.leaf_surface(table, rng, autumn=0.1) for _ in range(4)]
     barks = [plants.bark_surface(table, rng) for _ in range(2)]
     height = rng.uniform(5, 12)
-    trees = [plants.tree_mesh(table, rng, height * rng.uniform(0.7, 1.3), rng.choice(leaves), rng.choice(barks))
-             for _ in range(6)]
-    site = layout.Site(line, terrain, style, occupancy, mesh, table, rng, trees, leaves,
-                       furniture.furniture_surfaces(table, rng), height, rng.uniform(7, 20), rng.uniform(0.5, 7),
-                       (1, int(rng.integers(2, 5))))
+    trees = [
+        plants.tree_mesh(table, rng, height * rng.uniform(0.7, 1.3), rng.choice(leaves), rng.choice(barks))
+        for _ in range(6)
+    ]
+    site = layout.Site(
+        line,
+        terrain,
+        style,
+        occupancy,
+        mesh,
+        table,
+        rng,
+        trees,
+        leaves,
+        furniture.furniture_surfaces(table, rng),
+        height,
+        rng.uniform(7, 20),
+        rng.uniform(0.5, 7),
+        (1, int(rng.integers(2, 5))),
+    )
     if style.walkway:
         grounds.furnish(site)
     else:
@@ -151,7 +166,18 @@ def _pack(line, terrain, style, mesh, fleet, table, decals, vehicles, permanent,
     xyz, uv, surface = mesh.arrays()
     parts = [body.arrays() for body, _ in fleet]
     kinds, rows = table.arrays()
-    return Geometry(line, terrain, style, xyz, [p[0] for p in parts],
-                    np.concatenate([uv] + [p[1] for p in parts]).astype(np.float32),
-                    np.concatenate([surface] + [p[2] for p in parts]).astype(np.int32),
-                    kinds, rows, *decals, vehicles, permanent, lamps)
+    return Geometry(
+        line,
+        terrain,
+        style,
+        xyz,
+        [p[0] for p in parts],
+        np.concatenate([uv] + [p[1] for p in parts]).astype(np.float32),
+        np.concatenate([surface] + [p[2] for p in parts]).astype(np.int32),
+        kinds,
+        rows,
+        *decals,
+        vehicles,
+        permanent,
+        lamps,
+    )

@@ -8,10 +8,20 @@ import numpy as np
 from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
 from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
 
-CAR_COLORS = np.array([
-    [0.7, 0.7, 0.7], [0.4, 0.41, 0.43], [0.2, 0.2, 0.21], [0.02, 0.02, 0.022], [0.03, 0.06, 0.2],
-    [0.35, 0.03, 0.03], [0.1, 0.13, 0.15], [0.05, 0.15, 0.1], [0.5, 0.42, 0.28], [0.6, 0.3, 0.02],
-])
+CAR_COLORS = np.array(
+    [
+        [0.7, 0.7, 0.7],
+        [0.4, 0.41, 0.43],
+        [0.2, 0.2, 0.21],
+        [0.02, 0.02, 0.022],
+        [0.03, 0.06, 0.2],
+        [0.35, 0.03, 0.03],
+        [0.1, 0.13, 0.15],
+        [0.05, 0.15, 0.1],
+        [0.5, 0.42, 0.28],
+        [0.6, 0.3, 0.02],
+    ]
+)
 COLOR_ODDS = np.array([0.2, 0.19, 0.14, 0.16, 0.09, 0.07, 0.06, 0.03, 0.04, 0.02])
 
 
@@ -67,13 +77,25 @@ def car_mesh(rng, surf) -> tuple[MeshBuilder, float]:
     at = lambda f: (f - 0.5) * length  # noqa: E731  fraction from the tail to metres
     hood_z = belt * rng.uniform(0.88, 0.96)
     sill, w = 0.22, width / 2
-    profile = [(at(0.0), sill + 0.12), (at(0.005), belt * 0.95), (at(shape.tail + 0.03), belt),
-               (at(1 - shape.hood), belt),
-               (at(0.985), hood_z * 0.82), (at(1.0), sill + 0.2), (at(0.985), sill), (at(0.01), sill)]
+    profile = [
+        (at(0.0), sill + 0.12),
+        (at(0.005), belt * 0.95),
+        (at(shape.tail + 0.03), belt),
+        (at(1 - shape.hood), belt),
+        (at(0.985), hood_z * 0.82),
+        (at(1.0), sill + 0.2),
+        (at(0.985), sill),
+        (at(0.01), sill),
+    ]
     _extrude(mesh, profile, w, surf["paint"])
-    cabin = [(at(shape.tail + 0.01), belt), (at(shape.roof), height - 0.03), (at(shape.roof + 0.12), height),
-             (at(1 - shape.screen - 0.05), height - 0.01), (at(1 - shape.screen), height - 0.06),
-             (at(1 - shape.hood + 0.02), belt)]
+    cabin = [
+        (at(shape.tail + 0.01), belt),
+        (at(shape.roof), height - 0.03),
+        (at(shape.roof + 0.12), height),
+        (at(1 - shape.screen - 0.05), height - 0.01),
+        (at(1 - shape.screen), height - 0.06),
+        (at(1 - shape.hood + 0.02), belt),
+    ]
     _cabin(mesh, cabin, w * 0.95, w * 0.76, surf)
     _wheels(mesh, rng, length, w, surf)
     _ends(mesh, length, w, belt, hood_z, surf)
@@ -135,8 +157,13 @@ def _wheels(mesh, rng, length, w, surf):
     for x in (-0.31 * length, 0.32 * length):
         for sign in (1, -1):
             for scale, out, name in ((1.18, 0.012, "dark"), (1.0, 0.03, "tyre"), (0.62, 0.036, "rim")):
-                rim = np.column_stack([x + scale * radius * np.cos(angle), np.full(14, sign * (w + out)),
-                                       radius + scale * radius * np.sin(angle)])
+                rim = np.column_stack(
+                    [
+                        x + scale * radius * np.cos(angle),
+                        np.full(14, sign * (w + out)),
+                        radius + scale * radius * np.sin(angle),
+                    ]
+                )
                 mesh.fan((x, sign * (w + out), radius), rim, surf[name])
             tread = [(x, sign * (w + 0.03), radius), (x, sign * (w - 0.2), radius)]
             mesh.tube(tread, [radius, radius], surf["tyre"], 12)

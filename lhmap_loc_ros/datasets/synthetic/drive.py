@@ -33,16 +33,21 @@ class Rig:
         return (self.T_base_camera, *self.T_base_more)
 
     @staticmethod
-    def generate(rng: np.random.Generator, robot: Robot = ROBOTS["car"], camera_height: float | None = None,
-                 lidar_height: float | None = None) -> Rig:
+    def generate(
+        rng: np.random.Generator,
+        robot: Robot = ROBOTS["car"],
+        camera_height: float | None = None,
+        lidar_height: float | None = None,
+    ) -> Rig:
         """Draw a rig: the camera tilted by up to two degrees; heights [m] that are None as the robot has them."""
         camera = _camera(rng, robot, camera_height)
         level = Rotation.from_euler("zyx", rng.uniform(-0.5, 0.5, 3), degrees=True)
         lidar = make_pose(level, _mounted(rng.uniform(*robot.lidar), lidar_height))
         return Rig(camera, lidar)
 
-    def with_cameras(self, yaws_deg: Sequence[float], heights: Sequence[float | None], robot: Robot,
-                     rng: np.random.Generator) -> Rig:
+    def with_cameras(
+        self, yaws_deg: Sequence[float], heights: Sequence[float | None], robot: Robot, rng: np.random.Generator
+    ) -> Rig:
         """The rig with its camera turned about the vertical axis by the first yaw, and a camera more for each other."""
         poses = [self.T_base_camera, *(_camera(rng, robot, height) for height in heights[1:])]
         first, *more = (_turned(pose, yaw) for pose, yaw in zip(poses, yaws_deg, strict=True))

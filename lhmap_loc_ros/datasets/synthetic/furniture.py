@@ -28,8 +28,13 @@ def furniture_surfaces(table, rng) -> dict[str, int]:
     bins = [0.05, 0.12, 0.05], [0.03, 0.05, 0.15], [0.25, 0.2, 0.05], [0.12] * 3, [0.3, 0.28, 0.25]
     for k, color in enumerate(bins):
         out[f"bin{k}"] = table.add(Kind.PLAIN, color, nir=rng.uniform(0.15, 0.5), params=(0.12,), seed=seed + k)
-    faces = [([0.55, 0.03, 0.03], [0.85] * 3), ([0.03, 0.1, 0.45], [0.85] * 3), ([0.55, 0.03, 0.03], [0.85] * 3),
-             ([0.03, 0.12, 0.4], [0.8] * 3), ([0.7, 0.5, 0.02], [0.85] * 3)]
+    faces = [
+        ([0.55, 0.03, 0.03], [0.85] * 3),
+        ([0.03, 0.1, 0.45], [0.85] * 3),
+        ([0.55, 0.03, 0.03], [0.85] * 3),
+        ([0.03, 0.12, 0.4], [0.8] * 3),
+        ([0.7, 0.5, 0.02], [0.85] * 3),
+    ]
     for k, (a, b) in enumerate(faces):
         out[f"sign{k}"] = table.add(Kind.SIGN, a, b, 0.85, 1.0, (min(k, 3),), seed=seed + k)
     return out
@@ -40,8 +45,12 @@ def lamp_mesh(rng, surf, height, arm) -> MeshBuilder:
     mesh = MeshBuilder()
     mesh.tube([(0, 0, -0.3), (0, 0, 1.0)], [0.11, 0.1], surf["metal"])
     if arm > 0.2:
-        mesh.tube([(0, 0, 1.0), (0, 0, height - 0.4), (arm * 0.3, 0, height), (arm, 0, height + 0.1)],
-                  [0.08, 0.055, 0.045, 0.035], surf["metal"], sides=6)
+        mesh.tube(
+            [(0, 0, 1.0), (0, 0, height - 0.4), (arm * 0.3, 0, height), (arm, 0, height + 0.1)],
+            [0.08, 0.055, 0.045, 0.035],
+            surf["metal"],
+            sides=6,
+        )
         mesh.box((arm - 0.1, -0.14, height), (arm + 0.6, 0.14, height + 0.13), surf["lamp"])
     else:
         mesh.tube([(0, 0, 1.0), (0, 0, height)], [0.07, 0.045], surf["metal"], sides=6)

@@ -36,8 +36,9 @@ def path_surface(table, rng) -> int:
     if rng.random() < 0.6:
         slab = (rng.uniform(0.15, 0.8), rng.uniform(0.15, 0.6), float(rng.random() < 0.5))
         return table.add(Kind.PAVING, grey, 0.55 * grey, 0.12 + 0.7 * grey.mean(), 0.15, slab, seed=seed)
-    return table.add(Kind.ROAD, 0.6 * grey, 0.35 * grey, rng.uniform(0.1, 0.25), 0.08, (rng.uniform(0.15, 0.45),),
-                     seed=seed)
+    return table.add(
+        Kind.ROAD, 0.6 * grey, 0.35 * grey, rng.uniform(0.1, 0.25), 0.08, (rng.uniform(0.15, 0.45),), seed=seed
+    )
 
 
 def _surfaces(table, rng) -> dict[str, int]:
@@ -46,8 +47,9 @@ def _surfaces(table, rng) -> dict[str, int]:
     slab = (rng.uniform(0.3, 1.5), rng.uniform(0.3, 1.0), float(rng.random() < 0.4))
     dark = rng.uniform(0.08, 0.2)
     return {
-        "square": table.add(Kind.PAVING, grey * tint, 0.55 * grey * tint, 0.12 + 0.7 * grey.mean(), 0.15, slab,
-                            seed=seed),
+        "square": table.add(
+            Kind.PAVING, grey * tint, 0.55 * grey * tint, 0.12 + 0.7 * grey.mean(), 0.15, slab, seed=seed
+        ),
         "asphalt": table.add(Kind.ROAD, [dark] * 3, [0.6 * dark] * 3, 0.16, 0.08, (0.2,), seed=seed + 1),
     }
 
@@ -189,6 +191,10 @@ def _bicycle_stand(rng, surf) -> MeshBuilder:
                 angle = np.linspace(0, 2 * np.pi, 13)
                 wheel = np.stack([np.full(13, x + 0.15), y + 0.33 * np.cos(angle), 0.34 + 0.33 * np.sin(angle)], 1)
                 mesh.tube(wheel, [0.025] * 13, surf["metal"], sides=4)
-            mesh.tube([(x + 0.15, -0.55, 0.34), (x + 0.15, -0.2, 0.85), (x + 0.15, 0.4, 0.85), (x + 0.15, 0.55, 0.34)],
-                      [0.025] * 4, tone, sides=5)
+            mesh.tube(
+                [(x + 0.15, -0.55, 0.34), (x + 0.15, -0.2, 0.85), (x + 0.15, 0.4, 0.85), (x + 0.15, 0.55, 0.34)],
+                [0.025] * 4,
+                tone,
+                sides=5,
+            )
     return mesh

@@ -8,10 +8,21 @@ import numpy as np
 from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
 from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
 
-WALL_COLORS = np.array([
-    [0.62, 0.58, 0.5], [0.66, 0.6, 0.42], [0.55, 0.55, 0.55], [0.7, 0.68, 0.66], [0.5, 0.36, 0.26],
-    [0.42, 0.46, 0.5], [0.6, 0.42, 0.34], [0.45, 0.5, 0.4], [0.3, 0.3, 0.31], [0.68, 0.52, 0.3], [0.78, 0.77, 0.74],
-])
+WALL_COLORS = np.array(
+    [
+        [0.62, 0.58, 0.5],
+        [0.66, 0.6, 0.42],
+        [0.55, 0.55, 0.55],
+        [0.7, 0.68, 0.66],
+        [0.5, 0.36, 0.26],
+        [0.42, 0.46, 0.5],
+        [0.6, 0.42, 0.34],
+        [0.45, 0.5, 0.4],
+        [0.3, 0.3, 0.31],
+        [0.68, 0.52, 0.3],
+        [0.78, 0.77, 0.74],
+    ]
+)
 BRICK_COLORS = np.array([[0.3, 0.12, 0.08], [0.36, 0.2, 0.13], [0.42, 0.32, 0.22], [0.2, 0.1, 0.08], [0.5, 0.42, 0.33]])
 ROOF_COLORS = np.array([[0.26, 0.1, 0.07], [0.15, 0.1, 0.08], [0.1, 0.1, 0.11], [0.3, 0.16, 0.1], [0.2, 0.2, 0.2]])
 
@@ -56,12 +67,22 @@ def draw_house(table, rng, width, depth, floors) -> HouseStyle:
     look = rng.random()
     if look < 0.4:
         color = BRICK_COLORS[rng.integers(len(BRICK_COLORS))] * vary
-        wall = table.add(Kind.BRICK, color, [0.38, 0.36, 0.33], 0.2 + 0.5 * color.mean(), 0.35,
-                         (rng.uniform(0.2, 0.3), rng.uniform(0.065, 0.1)), seed=seed)
+        wall = table.add(
+            Kind.BRICK,
+            color,
+            [0.38, 0.36, 0.33],
+            0.2 + 0.5 * color.mean(),
+            0.35,
+            (rng.uniform(0.2, 0.3), rng.uniform(0.065, 0.1)),
+            seed=seed,
+        )
     elif look < 0.88:
         color = np.clip(WALL_COLORS[rng.integers(len(WALL_COLORS))] * vary, 0.05, 0.85)
-        panel = (rng.uniform(0.0, 0.7), rng.uniform(1.2, 3), rng.uniform(1.2, 3)) if rng.random() < 0.25 else (
-            rng.uniform(0, 0.9) * (rng.random() < 0.6),)
+        panel = (
+            (rng.uniform(0.0, 0.7), rng.uniform(1.2, 3), rng.uniform(1.2, 3))
+            if rng.random() < 0.25
+            else (rng.uniform(0, 0.9) * (rng.random() < 0.6),)
+        )
         wall = table.add(Kind.PLASTER, color, color * rng.uniform(0.35, 0.8), params=panel, seed=seed)
     else:
         color = np.array([0.35, 0.24, 0.15]) * vary
@@ -71,20 +92,34 @@ def draw_house(table, rng, width, depth, floors) -> HouseStyle:
     panes = (float(rng.choice([1, 2, 2, 3])), float(rng.choice([1, 1, 2])))
     blinds = tuple(
         table.add(Kind.WINDOW, frame_color, nir=0.5, params=(*win, *panes, b), seed=seed + k, gloss=1.0)
-        for k, b in enumerate((0.0, 0.0, 0.0, 0.35, 0.6, 1.0)))
+        for k, b in enumerate((0.0, 0.0, 0.0, 0.35, 0.6, 1.0))
+    )
     roof_color = ROOF_COLORS[rng.integers(len(ROOF_COLORS))] * vary
     bay = max(win[0] + 0.6, rng.uniform(1.9, 3.6))
     return HouseStyle(
-        width, depth, floors, float(rng.uniform(2.6, 3.5)), float(rng.uniform(0.1, 0.9)), bay, win,
-        float(rng.uniform(0.08, 0.28)), bool(rng.random() < (0.25 if floors < 4 else 0.6)),
-        float(rng.uniform(0.45, 1.0)), bool(rng.random() < 0.7), float(rng.uniform(0.2, 0.7)),
-        bool(rng.random() < 0.25 and floors > 1), int(rng.integers(0, max(1, int(width / bay)))),
-        bool(rng.random() < 0.2), wall,
-        table.add(Kind.STONE, color * 0.6, color * 0.3, params=(0.5,), seed=seed + 7), table.add(
-            Kind.PLAIN, frame_color, nir=0.5, params=(0.05,), seed=seed),
-        blinds, table.add(Kind.PLANKS, rng.uniform(0.03, 0.4, 3), [0.03] * 3, 0.35, 0.1, (0.18,), seed=seed),
+        width,
+        depth,
+        floors,
+        float(rng.uniform(2.6, 3.5)),
+        float(rng.uniform(0.1, 0.9)),
+        bay,
+        win,
+        float(rng.uniform(0.08, 0.28)),
+        bool(rng.random() < (0.25 if floors < 4 else 0.6)),
+        float(rng.uniform(0.45, 1.0)),
+        bool(rng.random() < 0.7),
+        float(rng.uniform(0.2, 0.7)),
+        bool(rng.random() < 0.25 and floors > 1),
+        int(rng.integers(0, max(1, int(width / bay)))),
+        bool(rng.random() < 0.2),
+        wall,
+        table.add(Kind.STONE, color * 0.6, color * 0.3, params=(0.5,), seed=seed + 7),
+        table.add(Kind.PLAIN, frame_color, nir=0.5, params=(0.05,), seed=seed),
+        blinds,
+        table.add(Kind.PLANKS, rng.uniform(0.03, 0.4, 3), [0.03] * 3, 0.35, 0.1, (0.18,), seed=seed),
         table.add(Kind.ROOF, roof_color, roof_color * 0.35, 0.3, 0.15, (0.24, 0.33), seed=seed),
-        table.add(Kind.PLAIN, [0.5, 0.49, 0.46], nir=0.4, params=(0.1,), seed=seed + 8))
+        table.add(Kind.PLAIN, [0.5, 0.49, 0.46], nir=0.4, params=(0.1,), seed=seed + 8),
+    )
 
 
 def house_mesh(style: HouseStyle, rng) -> MeshBuilder:
@@ -147,8 +182,9 @@ def _opening(mesh, style, frame, rect, surface, depth, sill=False):
     corners = np.array([(u0, depth, z0), (u1, depth, z0), (u1, depth, z1), (u0, depth, z1)])
     mesh.quads(corners @ frame[:3, :3].T + frame[:3, 3], surface, [(0, 0), (sx, 0), (sx, sz), (0, sz)])
     ring = [(u0, z0), (u1, z0), (u1, z1), (u0, z1)]
-    reveals = [[(a, 0, b), (c, 0, d), (c, depth, d), (a, depth, b)]
-               for (a, b), (c, d) in zip(ring, ring[1:] + ring[:1])]
+    reveals = [
+        [(a, 0, b), (c, 0, d), (c, depth, d), (a, depth, b)] for (a, b), (c, d) in zip(ring, ring[1:] + ring[:1])
+    ]
     mesh.quads(np.array(reveals) @ frame[:3, :3].T + frame[:3, 3], style.trim)
     if sill:
         mesh.box((u0 - 0.06, -0.08, z0 - 0.07), (u1 + 0.06, 0.02, z0), style.trim, frame)

@@ -72,8 +72,28 @@ def irradiance(lamp, x, y, z, nx, ny, nz):
 
 
 @njit(**JIT)
-def add_lamps(color, origins, directions, reach, triangle, bary, normal, opened, pixel, tri_uv, tri_surface, kinds,
-              rows, decals, starts, order, origin, light, lamps, fixed):
+def add_lamps(
+    color,
+    origins,
+    directions,
+    reach,
+    triangle,
+    bary,
+    normal,
+    opened,
+    pixel,
+    tri_uv,
+    tri_surface,
+    kinds,
+    rows,
+    decals,
+    starts,
+    order,
+    origin,
+    light,
+    lamps,
+    fixed,
+):
     """Light of ``lamps`` (m, COLUMNS) and what glows, added to linear colours (n, 3) in place; the sky drawn anew.
 
     The first ``fixed`` triangles do not move: the lights of parked cars are off.
@@ -145,8 +165,11 @@ def lit_window(row, x, y, z, u, v, nx, ny):
     """How bright the room behind a window is: its corner draws the lot, which all its points share."""
     length = np.sqrt(nx * nx + ny * ny) + 1e-9
     px, py, pz = x + u * ny / length, y - u * nx / length, z - v
-    luck = lattice(np.int64(np.round(px * 2.0)) + 7 * np.int64(np.round(pz * 2.0)), np.int64(np.round(py * 2.0)),
-                   np.int64(row[SEED]))
+    luck = lattice(
+        np.int64(np.round(px * 2.0)) + 7 * np.int64(np.round(pz * 2.0)),
+        np.int64(np.round(py * 2.0)),
+        np.int64(row[SEED]),
+    )
     if luck > 0.22:
         return 0.0
     middle = 1.0 - 0.4 * abs(u / row[P0] - 0.5) - 0.3 * abs(v / row[P1] - 0.6)
@@ -165,6 +188,8 @@ def dark_sky(x, y, z, light):
     far = 0.15 if z < skyline else 1.0
     k = 1.0 / (max(z, 0.0) + 0.15)
     veil = 1.0 + 0.25 * fbm(x * k, y * k, seed + 1, 2.6, 5, 0.55, 0.01 * k) * min(1.0, max(z, 0.0) * 6.0)
-    return (far * veil * (light[9] + (light[12] - light[9]) * (0.3 * (1.0 - t) + 0.7 * glow)),
-            far * veil * (light[10] + (light[13] - light[10]) * (0.3 * (1.0 - t) + 0.7 * glow)),
-            far * veil * (light[11] + (light[14] - light[11]) * (0.3 * (1.0 - t) + 0.7 * glow)))
+    return (
+        far * veil * (light[9] + (light[12] - light[9]) * (0.3 * (1.0 - t) + 0.7 * glow)),
+        far * veil * (light[10] + (light[13] - light[10]) * (0.3 * (1.0 - t) + 0.7 * glow)),
+        far * veil * (light[11] + (light[14] - light[11]) * (0.3 * (1.0 - t) + 0.7 * glow)),
+    )

@@ -31,8 +31,9 @@ class Occupancy:
     def _cells(self, x, y, yaw, size, centre):
         """Grid indices under a rectangle of ``size`` (length, width) centred at ``centre`` of the frame."""
         n = np.maximum(2, np.ceil(np.asarray(size) / self._cell * 1.5).astype(int))
-        u, v = np.meshgrid(np.linspace(-0.5, 0.5, n[0]) * size[0] + centre[0],
-                           np.linspace(-0.5, 0.5, n[1]) * size[1] + centre[1])
+        u, v = np.meshgrid(
+            np.linspace(-0.5, 0.5, n[0]) * size[0] + centre[0], np.linspace(-0.5, 0.5, n[1]) * size[1] + centre[1]
+        )
         c, s = np.cos(yaw), np.sin(yaw)
         p = np.stack([x + c * u - s * v, y + s * u + c * v], -1).reshape(-1, 2)
         i = ((p - self._low) / self._cell).astype(int)
@@ -200,8 +201,16 @@ def _wood(site, side, s, end):
         site.place(bush, rng.uniform(s, end), side, site.near(side, 0.4 + rng.exponential(3.0)), 0, (0.9, 0.9))
 
 
-_ZONE_MAKERS = {"row": row, "detached": _detached, "park": _park, "wall": _wall, "lot": _lot, "field": _field,
-                "blocks": blocks, "wood": _wood}
+_ZONE_MAKERS = {
+    "row": row,
+    "detached": _detached,
+    "park": _park,
+    "wall": _wall,
+    "lot": _lot,
+    "field": _field,
+    "blocks": blocks,
+    "wood": _wood,
+}
 
 
 def put_tree(site, side, s, d, scale=1.0):
@@ -268,8 +277,14 @@ def _street_things(site):
             face = rng.choice([0.0, np.pi]) + rng.uniform(-0.2, 0.2)
             site.place(furniture.sign_mesh(rng, site.surf), s + rng.uniform(-5, 5), side, curb + 0.4, face, (0.3, 0.3))
         for s in np.arange(site.line.start, site.line.end, rng.uniform(12, 45)):
-            site.place(furniture.cabinet_mesh(rng, site.surf), s + rng.uniform(-5, 5), side,
-                       site.near(side, -0.35), np.pi / 2, (0.5, 0.5))
+            site.place(
+                furniture.cabinet_mesh(rng, site.surf),
+                s + rng.uniform(-5, 5),
+                side,
+                site.near(side, -0.35),
+                np.pi / 2,
+                (0.5, 0.5),
+            )
 
 
 def lamp_place(site, s, side, d, x, _, z):

@@ -108,8 +108,10 @@ def _distort(x, y, d):
     """The plumb_bob and rational_polynomial model of CameraInfo at z = 1."""
     r = x * x + y * y
     radial = (1.0 + r * (d[0] + r * (d[1] + r * d[4]))) / (1.0 + r * (d[5] + r * (d[6] + r * d[7])))
-    return (x * radial + 2.0 * d[2] * x * y + d[3] * (r + 2.0 * x * x),
-            y * radial + d[2] * (r + 2.0 * y * y) + 2.0 * d[3] * x * y)
+    return (
+        x * radial + 2.0 * d[2] * x * y + d[3] * (r + 2.0 * x * x),
+        y * radial + d[2] * (r + 2.0 * y * y) + 2.0 * d[3] * x * y,
+    )
 
 
 @njit(**JIT)

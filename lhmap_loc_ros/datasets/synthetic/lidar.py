@@ -27,8 +27,15 @@ class LidarScan:
     time: np.ndarray  # (n,) float32, seconds from the start of the sweep
 
 
-def sample_lidar_scan(world, T_map_lidar_start: np.ndarray, T_map_lidar_end: np.ndarray, time: float = 0.0,
-                      azimuths: int = 1024, beams: int = BEAMS, period: float = 0.1) -> LidarScan:
+def sample_lidar_scan(
+    world,
+    T_map_lidar_start: np.ndarray,
+    T_map_lidar_end: np.ndarray,
+    time: float = 0.0,
+    azimuths: int = 1024,
+    beams: int = BEAMS,
+    period: float = 0.1,
+) -> LidarScan:
     """Sweep once from ``time`` to ``time + period`` seconds, beams spread evenly from -24.8 to +2 degrees.
 
     The sensor moves from one 4x4 pose to the other (x forward, y left, z up).
@@ -52,8 +59,9 @@ def sweep(world, T_map_lidar: np.ndarray, time: float, spec: LidarSpec) -> Lidar
     distance, intensity = world.scan_rays(position, directions, time + offset, spec.max_range, spec.range_noise)
     seen = np.isfinite(distance)
     xyz = local[seen] * distance[seen, None]
-    return LidarScan(xyz.astype(np.float32), intensity[seen], None if ring is None else ring[seen],
-                     offset[seen].astype(np.float32))
+    return LidarScan(
+        xyz.astype(np.float32), intensity[seen], None if ring is None else ring[seen], offset[seen].astype(np.float32)
+    )
 
 
 def as_recorded(scan: LidarScan, spec: LidarSpec, resolution: float) -> LidarScan:
@@ -76,8 +84,12 @@ def _turn(spec: LidarSpec):
     elevation = np.radians(np.array(spec.elevations_deg))
     # a small fixed stagger between beams, as in real sensors
     angle = azimuth[:, None] + 2 * np.pi / spec.azimuths * 0.5 * (np.arange(beams) % 2)[None]
-    local = np.stack(np.broadcast_arrays(np.cos(elevation) * np.cos(angle), np.cos(elevation) * np.sin(angle),
-                                         np.sin(elevation)[None]), -1)
+    local = np.stack(
+        np.broadcast_arrays(
+            np.cos(elevation) * np.cos(angle), np.cos(elevation) * np.sin(angle), np.sin(elevation)[None]
+        ),
+        -1,
+    )
     ring = np.tile(np.arange(beams, dtype=np.uint16), spec.azimuths)
     return local.reshape(-1, 3), np.repeat(share, beams), ring
 

@@ -55,10 +55,21 @@ class Light:
             blue = np.array([0.96, 0.99, 1.03])
         zenith = np.array([0.16, 0.3, 0.62]) * rng.uniform(0.7, 1.2) * (1 - cloud) + 0.75 * cloud
         horizon = np.array([0.72, 0.8, 0.9]) * (1 - cloud) + np.array([0.85, 0.87, 0.9]) * cloud
-        return Light(sun, strength * tint, sky * blue, zenith, horizon, float(cloud),
-                     float(np.exp(rng.uniform(np.log(1e-4), np.log(2.5e-3)))), float(rng.uniform(0.34, 0.52)),
-                     1 + rng.uniform(-0.09, 0.09, 3), float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.5, 3.0)),
-                     float(rng.uniform(0.0, 0.25)), int(rng.integers(1 << 20)))
+        return Light(
+            sun,
+            strength * tint,
+            sky * blue,
+            zenith,
+            horizon,
+            float(cloud),
+            float(np.exp(rng.uniform(np.log(1e-4), np.log(2.5e-3)))),
+            float(rng.uniform(0.34, 0.52)),
+            1 + rng.uniform(-0.09, 0.09, 3),
+            float(rng.uniform(0.1, 0.9)),
+            float(rng.uniform(0.5, 3.0)),
+            float(rng.uniform(0.0, 0.25)),
+            int(rng.integers(1 << 20)),
+        )
 
     def _after_sunset(self, rng: np.random.Generator, when: str) -> "Light":
         """The same camera when the sun is down and the lamps are on; a hundredth of the light by night."""
@@ -72,13 +83,23 @@ class Light:
             zenith, horizon = level * np.array([0.5, 0.6, 0.9]), level * np.array([1.9, 1.6, 1.3])
             target, noise = rng.uniform(0.2, 0.3), rng.uniform(4.0, 9.0)
         # a cloud share below zero: the clouds of the day are lit by the sun
-        return replace(self, sun_color=np.zeros(3), sky_color=level * tint, zenith=zenith, horizon=horizon,
-                       cloud=-2.0, exposure=float(target), noise=float(noise), lamps=True)
+        return replace(
+            self,
+            sun_color=np.zeros(3),
+            sky_color=level * tint,
+            zenith=zenith,
+            horizon=horizon,
+            cloud=-2.0,
+            exposure=float(target),
+            noise=float(noise),
+            lamps=True,
+        )
 
     def pack(self) -> np.ndarray:
         """Everything the compiled shader needs, as one float64 vector."""
-        return np.concatenate([self.sun, self.sun_color, self.sky_color, self.zenith, self.horizon,
-                               [self.cloud, self.haze, self.seed]])
+        return np.concatenate(
+            [self.sun, self.sun_color, self.sky_color, self.zenith, self.horizon, [self.cloud, self.haze, self.seed]]
+        )
 
 
 @njit(**JIT)
@@ -101,7 +122,7 @@ def sky(x, y, z, light, clouds):
         g += (lit - g) * cover * 0.9
         b += (lit * 1.02 - b) * cover * 0.9
     glow = max(0.0, x * light[0] + y * light[1] + z * light[2])
-    glow = glow ** 24 * 0.6 + glow ** 400 * 4.0
+    glow = glow**24 * 0.6 + glow**400 * 4.0
     r += glow * light[3]
     g += glow * light[4]
     b += glow * light[5]

@@ -52,23 +52,53 @@ def _wear(rng, decals, line, style):
     span = line.end - line.start
     for _ in range(int(span / rng.uniform(9, 30))):
         size = rng.uniform(0.4, 6), rng.uniform(0.3, 1.6)
-        _add(decals, PATCH, rng.uniform(line.start, line.end), rng.uniform(-right, left), *size,
-             rng.uniform(-0.4, 0.35))
+        _add(
+            decals, PATCH, rng.uniform(line.start, line.end), rng.uniform(-right, left), *size, rng.uniform(-0.4, 0.35)
+        )
     for _ in range(int(span / rng.uniform(4, 14))):
-        _add(decals, CRACK, rng.uniform(line.start, line.end), rng.uniform(-right, left),
-             rng.uniform(1, 7), rng.uniform(0.02, 0.05), rng.uniform(0.4, 0.8), rng.choice([-1, 1]))
+        _add(
+            decals,
+            CRACK,
+            rng.uniform(line.start, line.end),
+            rng.uniform(-right, left),
+            rng.uniform(1, 7),
+            rng.uniform(0.02, 0.05),
+            rng.uniform(0.4, 0.8),
+            rng.choice([-1, 1]),
+        )
     for _ in range(int(span / rng.uniform(2.5, 9))):  # cracks and joints across the road
-        _add(decals, PATCH, rng.uniform(line.start, line.end), rng.uniform(-right, left),
-             rng.uniform(0.015, 0.04), rng.uniform(0.5, 2.5), -0.5)
+        _add(
+            decals,
+            PATCH,
+            rng.uniform(line.start, line.end),
+            rng.uniform(-right, left),
+            rng.uniform(0.015, 0.04),
+            rng.uniform(0.5, 2.5),
+            -0.5,
+        )
     for _ in range(int(span / rng.uniform(12, 40))):
         _add(decals, DISC, rng.uniform(line.start, line.end), rng.uniform(-right, left), 0.33, 0.33, 1.0)
     for _ in range(int(span / rng.uniform(1.5, 5))):
-        _add(decals, STAIN, rng.uniform(line.start, line.end), rng.uniform(-right, left), rng.uniform(0.3, 3.5),
-             rng.uniform(0.2, 1.0), rng.uniform(-0.6, 0.45))
+        _add(
+            decals,
+            STAIN,
+            rng.uniform(line.start, line.end),
+            rng.uniform(-right, left),
+            rng.uniform(0.3, 3.5),
+            rng.uniform(0.2, 1.0),
+            rng.uniform(-0.6, 0.45),
+        )
     for s in np.arange(line.start, line.end, 4.0):  # dirt gathers at the curb
         for edge in (left, -right):
-            _add(decals, STAIN, s + rng.uniform(-2, 2), edge, rng.uniform(1, 5), rng.uniform(0.25, 0.8),
-                 rng.uniform(-0.5, 0.3))
+            _add(
+                decals,
+                STAIN,
+                s + rng.uniform(-2, 2),
+                edge,
+                rng.uniform(1, 5),
+                rng.uniform(0.25, 0.8),
+                rng.uniform(-0.5, 0.3),
+            )
     for s in np.arange(line.start + 5, line.end, rng.uniform(18, 30)):  # gullies at the curb
         _add(decals, PATCH, s, left - 0.28, 0.25, 0.2, -0.8)
         _add(decals, PATCH, s + 1, -right + 0.28, 0.25, 0.2, -0.8)
@@ -109,7 +139,7 @@ def _lines(rng, decals, line, style, blocked):
                 _add(decals, PAINT, s, d, dash / 2, half, 1.0, sign)
 
     if style.centre_line:
-        for d in ((-0.12, 0.12) if solid and rng.random() < 0.5 else (0.0,)):
+        for d in (-0.12, 0.12) if solid and rng.random() < 0.5 else (0.0,):
             run(d, *((2.0, 0.0) if solid else (dash, gap)), sign)
     for lane in range(1, style.lanes):
         run(lane * style.lane_width, dash, gap)

@@ -65,8 +65,14 @@ class MeshBuilder:
         for i in range(len(points) - 1):
             for j in range(sides):
                 quads.append([corner(i, j), corner(i, j + 1), corner(i + 1, j + 1), corner(i + 1, j)])
-                uvs.append([(around[j], along[i]), (around[j + 1], along[i]),
-                            (around[j + 1], along[i + 1]), (around[j], along[i + 1])])
+                uvs.append(
+                    [
+                        (around[j], along[i]),
+                        (around[j + 1], along[i]),
+                        (around[j + 1], along[i + 1]),
+                        (around[j], along[i + 1]),
+                    ]
+                )
         self.quads(quads, surface, uvs)
 
     def fan(self, center, rim, surface, uv_center=(0, 0), uv_rim=None) -> None:

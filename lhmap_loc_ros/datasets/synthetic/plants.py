@@ -59,17 +59,25 @@ def tree_mesh(table, rng, height, leaf, bark) -> MeshBuilder:
         return mesh
     fork = height * rng.uniform(0.22, 0.42)
     lean = rng.normal(0, 0.03, 2) * height
-    mesh.tube([(0, 0, -0.5), (0, 0, 0.2), (*lean * 0.5, fork), (*lean, height * 0.75)],
-              [radius * 1.3, radius, radius * 0.8, radius * 0.25], bark)
+    mesh.tube(
+        [(0, 0, -0.5), (0, 0, 0.2), (*lean * 0.5, fork), (*lean, height * 0.75)],
+        [radius * 1.3, radius, radius * 0.8, radius * 0.25],
+        bark,
+    )
     spread = height * rng.uniform(0.2, 0.36)
     blobs = int(rng.integers(5, 12))
     for _ in range(blobs):
         angle, out = rng.uniform(0, 2 * np.pi), spread * np.sqrt(rng.random())
-        center = np.array([lean[0] + out * np.cos(angle), lean[1] + out * np.sin(angle),
-                           rng.uniform(fork + 0.2 * height, height * 0.9)])
+        center = np.array(
+            [
+                lean[0] + out * np.cos(angle),
+                lean[1] + out * np.sin(angle),
+                rng.uniform(fork + 0.2 * height, height * 0.9),
+            ]
+        )
         size = height * rng.uniform(0.1, 0.19) * np.array([1.1, 1.1, 0.8])
         mesh.tube([(*lean * 0.5, fork), tuple(center)], [radius * 0.45, radius * 0.12], bark, sides=5)
-        scatter_leaves(mesh, rng, _blob(rng, center, size, int(1900 / blobs)), 0.03 * height ** 0.8 + 0.08, leaf)
+        scatter_leaves(mesh, rng, _blob(rng, center, size, int(1900 / blobs)), 0.03 * height**0.8 + 0.08, leaf)
     return mesh
 
 

@@ -48,8 +48,9 @@ class CentreLine:
     end: float
 
     @staticmethod
-    def generate(rng: np.random.Generator, length: float, before: float, after: float,
-                 corner_radius: float) -> "CentreLine":
+    def generate(
+        rng: np.random.Generator, length: float, before: float, after: float, corner_radius: float
+    ) -> "CentreLine":
         """Draw a street that never meets itself: headings stay within a quarter turn of +x."""
         pieces, s, x, y, heading = [], -before, -before, 0.0, 0.0
         straight = before + rng.uniform(25, 80)

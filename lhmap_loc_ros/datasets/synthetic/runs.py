@@ -89,8 +89,18 @@ def plan_run(name: str, seed: int, length: float, settings: Settings) -> Run:
     rig = Rig.generate(rng, robot, settings.camera.mount_height, settings.lidar.mount_height)
     heights = [camera.mount_height for camera in settings.cameras]
     rig = rig.with_cameras(settings.yaws_deg, heights, robot, np.random.default_rng([seed, 9, day]))
-    return Run(name, seed, day, length, settings, drive, rig, OdometryError.generate(rng, quality),
-               np.round(odometry_times, 6), np.round(sensor_times, 6))
+    return Run(
+        name,
+        seed,
+        day,
+        length,
+        settings,
+        drive,
+        rig,
+        OdometryError.generate(rng, quality),
+        np.round(odometry_times, 6),
+        np.round(sensor_times, 6),
+    )
 
 
 def _way(course: Course, seed: int, name: str, robot: str) -> Path:

@@ -56,8 +56,25 @@ def shadow_rays(origins, directions, reach, triangle, normal, sun):
 
 
 @njit(**JIT)
-def shade(directions, reach, triangle, bary, normal, lit, opened, pixel, tri_uv, tri_surface, kinds, rows,
-          decals, starts, order, origin, light):
+def shade(
+    directions,
+    reach,
+    triangle,
+    bary,
+    normal,
+    lit,
+    opened,
+    pixel,
+    tri_uv,
+    tri_surface,
+    kinds,
+    rows,
+    decals,
+    starts,
+    order,
+    origin,
+    light,
+):
     """Linear RGB (n, 3) of each ray. ``lit`` (n,): share of the sun, ``opened`` (n,): share of the sky seen."""
     out = np.empty((len(reach), 3), np.float32)
     for i in range(len(reach)):
@@ -119,8 +136,24 @@ def reflected(x, y, z, light):
 
 
 @njit(**JIT)
-def returns(directions, reach, triangle, bary, normal, seed, tri_uv, tri_surface, kinds, rows,
-            decals, starts, order, origin, max_range, noise):
+def returns(
+    directions,
+    reach,
+    triangle,
+    bary,
+    normal,
+    seed,
+    tri_uv,
+    tri_surface,
+    kinds,
+    rows,
+    decals,
+    starts,
+    order,
+    origin,
+    max_range,
+    noise,
+):
     """LiDAR range and intensity of each ray, with ``noise`` [m] of the range and lost returns."""
     distance = np.full(len(reach), np.inf, np.float32)
     intensity = np.zeros(len(reach), np.float32)
@@ -130,15 +163,16 @@ def returns(directions, reach, triangle, bary, normal, seed, tri_uv, tri_surface
             continue
         surface = tri_surface[t]
         kind = kinds[surface]
-        cosine = max(0.02, -(normal[i, 0] * directions[i, 0] + normal[i, 1] * directions[i, 1]
-                             + normal[i, 2] * directions[i, 2]))
+        cosine = max(
+            0.02, -(normal[i, 0] * directions[i, 0] + normal[i, 1] * directions[i, 1] + normal[i, 2] * directions[i, 2])
+        )
         u, v = surface_point(tri_uv, t, bary[i, 0], bary[i, 1])
         _, _, _, nir, gloss = texture(kind, rows[surface], u, v, 0.003 * reach[i] + 0.01, decals, starts, order, origin)
         luck = lattice(i, 1, seed)
         if (kind == WINDOW or kind == GLASS) and gloss > 0.5:
             if luck > 0.12 + 0.5 * (cosine > 0.985):
                 continue
-        value = nir * (0.45 + 0.55 * cosine ** 0.7)
+        value = nir * (0.45 + 0.55 * cosine**0.7)
         if kind == RETRO or kind == SIGN:
             value = nir * (0.6 + 0.4 * min(1.0, cosine * 2.0))
         # Weak echoes from afar are lost.
@@ -160,8 +194,12 @@ def edges(surface, reach, width):
     for i in range(n):
         col = i % width
         found = surface[i] == -2
-        for j in (i - 1 if col > 0 else i, i + 1 if col < width - 1 else i, i - width if i >= width else i,
-                  i + width if i + width < n else i):
+        for j in (
+            i - 1 if col > 0 else i,
+            i + 1 if col < width - 1 else i,
+            i - width if i >= width else i,
+            i + width if i + width < n else i,
+        ):
             if surface[j] != surface[i] or abs(reach[j] - reach[i]) > 0.3 * min(reach[i], reach[j]):
                 found = True
         if found:
@@ -179,7 +217,7 @@ def develop(linear, width, height, exposure, target, balance, contrast, noise, v
         total += min(1.2, 0.3 * linear[i, 0] + 0.6 * linear[i, 1] + 0.1 * linear[i, 2])
     mean = max(1e-3, total / len(linear))
     # The camera adapts to the scene, but not fully: dark streets stay darker.
-    gain = exposure * target / (mean ** 0.7 * 0.35 ** 0.3)
+    gain = exposure * target / (mean**0.7 * 0.35**0.3)
     for i in range(len(linear)):
         row = i // width
         col = i - row * width

@@ -87,22 +87,37 @@ def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Repo
     kinds = ("scan", "image") if run.settings.mapping_camera else ("scan",)
     jobs = [FrameJob(kind, k, t) for k, t in enumerate(run.sensor_times) for kind in kinds]
     with BagWriter(path) as bag:
-        bag.tf_static(clock(0), {("base_link", "lidar"): run.rig.T_base_lidar,
-                                 ("base_link", "camera_optical_frame"): run.rig.T_base_camera})
+        bag.tf_static(
+            clock(0),
+            {
+                ("base_link", "lidar"): run.rig.T_base_lidar,
+                ("base_link", "camera_optical_frame"): run.rig.T_base_camera,
+            },
+        )
         for time, index, seen in _events(run, _together(maker.frames(run, jobs), len(kinds))):
             stamp = clock(time)
             if seen is not None:
                 scan, *images = seen
-                bag.points("/points", stamp, "lidar", scan.xyz, scan.intensity, scan.ring, scan.time,
-                           run.settings.lidar.intensity_field)
+                bag.points(
+                    "/points",
+                    stamp,
+                    "lidar",
+                    scan.xyz,
+                    scan.intensity,
+                    scan.ring,
+                    scan.time,
+                    run.settings.lidar.intensity_field,
+                )
                 for image in images:
                     _write_image(bag, stamp, camera_name(0), run.settings.camera, image)
                 report("mapping run: scans", index + 1, len(run.sensor_times))
                 continue
             _write_odometry(bag, stamp, run, index, believed)
             gps.write(bag, stamp, index)
-            bag.tf(stamp, {("map", "odom"): surveyed[index] @ inverse(believed[index]),
-                           ("odom", "base_link"): believed[index]})
+            bag.tf(
+                stamp,
+                {("map", "odom"): surveyed[index] @ inverse(believed[index]), ("odom", "base_link"): believed[index]},
+            )
     return Trajectory(np.array([clock(t) for t in times]), np.array(surveyed))
 
 
@@ -115,8 +130,9 @@ def _write_query(path, run: Run, clock: Clock, maker: FrameMaker, report: Report
     jobs = [FrameJob("image", k, t, camera) for k, t in enumerate(run.sensor_times) for camera in range(count)]
     names = [camera_name(k) for k in range(count)]
     with BagWriter(path) as bag:
-        bag.tf_static(clock(0), {("base_link", _optical(name)): T
-                                 for name, T in zip(names, run.rig.T_base_cameras, strict=True)})
+        bag.tf_static(
+            clock(0), {("base_link", _optical(name)): T for name, T in zip(names, run.rig.T_base_cameras, strict=True)}
+        )
         for time, index, images in _events(run, _together(maker.frames(run, jobs), count)):
             stamp = clock(time)
             if images is not None:
@@ -146,8 +162,16 @@ def _together(frames: Iterator, count: int) -> Iterator[tuple]:
 
 
 def _write_image(bag: BagWriter, stamp: int, name: str, camera: CameraSpec, image: np.ndarray) -> None:
-    bag.camera_info(f"/{name}/camera_info", stamp, _optical(name), camera.width, camera.height, camera.matrix,
-                    camera.d or (0.0,) * 5, camera.distortion_model)
+    bag.camera_info(
+        f"/{name}/camera_info",
+        stamp,
+        _optical(name),
+        camera.width,
+        camera.height,
+        camera.matrix,
+        camera.d or (0.0,) * 5,
+        camera.distortion_model,
+    )
     bag.image(f"/{name}/image_raw", stamp, _optical(name), image)
 
 

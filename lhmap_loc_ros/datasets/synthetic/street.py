@@ -33,16 +33,36 @@ class StreetStyle:
         parking = tuple(float(rng.uniform(1.9, 2.4)) if rng.random() < 0.6 else 0.0 for _ in range(2))
         verge = tuple(float(rng.uniform(0.8, 3.0)) if rng.random() < 0.4 else 0.0 for _ in range(2))
         walk = tuple(float(rng.uniform(1.3, 3.6)) for _ in range(2))
-        return StreetStyle(lanes, float(rng.uniform(2.7, 3.6)), parking, verge, walk,
-                           float(rng.uniform(0.06, 0.16)), float(rng.uniform(0.1, 0.3)),
-                           bool(rng.random() < 0.8), bool(rng.random() < 0.6), bool(rng.random() < 0.2))
+        return StreetStyle(
+            lanes,
+            float(rng.uniform(2.7, 3.6)),
+            parking,
+            verge,
+            walk,
+            float(rng.uniform(0.06, 0.16)),
+            float(rng.uniform(0.1, 0.3)),
+            bool(rng.random() < 0.8),
+            bool(rng.random() < 0.6),
+            bool(rng.random() < 0.2),
+        )
 
     @staticmethod
     def generate_walkway(rng: np.random.Generator) -> "StreetStyle":
         """Draw a path 3 to 6 m wide, flush with the lawn."""
         edge = float(rng.uniform(0.15, 0.4))
-        return StreetStyle(1, float(rng.uniform(1.3, 2.8)), (0.0, 0.0), (0.0, 0.0), (edge, edge), 0.02, 0.08,
-                           False, False, False, walkway=True)
+        return StreetStyle(
+            1,
+            float(rng.uniform(1.3, 2.8)),
+            (0.0, 0.0),
+            (0.0, 0.0),
+            (edge, edge),
+            0.02,
+            0.08,
+            False,
+            False,
+            False,
+            walkway=True,
+        )
 
     @property
     def half_lanes(self) -> float:
@@ -89,11 +109,19 @@ def street_surfaces(table, rng) -> dict[str, int]:
     slab = (rng.uniform(0.2, 1.2), rng.uniform(0.2, 0.8), float(rng.random() < 0.6))
     seed = int(rng.integers(1 << 20))
     return {
-        "road": table.add(Kind.ROAD, grey * tint, 0.6 * grey * tint, nir=rng.uniform(0.1, 0.22), nir2=0.08,
-                          params=(rng.uniform(0.12, 0.3),), seed=seed),
+        "road": table.add(
+            Kind.ROAD,
+            grey * tint,
+            0.6 * grey * tint,
+            nir=rng.uniform(0.1, 0.22),
+            nir2=0.08,
+            params=(rng.uniform(0.12, 0.3),),
+            seed=seed,
+        ),
         "curb": table.add(Kind.PAVING, [0.3, 0.29, 0.27], [0.14] * 3, 0.34, 0.2, (1.0, 9.0, 0), seed=seed + 1),
-        "walk": table.add(Kind.PAVING, walk * walk_tint, 0.5 * walk * walk_tint, 0.12 + 0.7 * walk, 0.15, slab,
-                          seed=seed + 2),
+        "walk": table.add(
+            Kind.PAVING, walk * walk_tint, 0.5 * walk * walk_tint, 0.12 + 0.7 * walk, 0.15, slab, seed=seed + 2
+        ),
         "verge": table.add(Kind.GRASS, green, dry, 0.5, 0.34, seed=seed + 3),
         "ground": table.add(Kind.GRASS, green * 0.9, dry, 0.48, 0.33, (float(rng.uniform(-0.4, 0.5)),), seed=seed + 4),
     }

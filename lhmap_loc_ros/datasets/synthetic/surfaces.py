@@ -42,8 +42,7 @@ class SurfaceTable:
         self._kinds: list[int] = []
         self._rows: list[np.ndarray] = []
 
-    def add(self, kind, color, color2=None, nir=None, nir2=None, params=(), gloss=0.0, seed=0,
-            glow=0.0) -> int:
+    def add(self, kind, color, color2=None, nir=None, nir2=None, params=(), gloss=0.0, seed=0, glow=0.0) -> int:
         """Add a surface and return its row.
 
         `color`, `color2`: linear RGB albedo in [0, 1]; `nir`, `nir2`:

@@ -92,7 +92,7 @@ def _road(row, s, d, fp, decals, starts, order, origin):
         elif kind == 1:
             gain = 1.0 + q[5] * cover
             if fp < 0.08:  # darker sealed rim
-                rim = max(band(abs(ds) - hs, 0.03, fp) , band(abs(dd) - hd, 0.03, fp)) * cover
+                rim = max(band(abs(ds) - hs, 0.03, fp), band(abs(dd) - hd, 0.03, fp)) * cover
                 gain *= 1.0 - 0.35 * rim
             r *= gain
             g *= gain

@@ -85,8 +85,14 @@ def draw_vehicles(rng, line, style, fleet) -> list[Vehicle]:
         lane = (rng.integers(style.lanes) + 0.5) * style.lane_width
         oncoming = rng.random() < 0.85
         speed = rng.uniform(5, 10)
-        out.append(Vehicle(int(rng.integers(len(fleet))), float(rng.uniform(0, span)),
-                           -speed if oncoming else speed + 3.0, float(lane if oncoming else -lane)))
+        out.append(
+            Vehicle(
+                int(rng.integers(len(fleet))),
+                float(rng.uniform(0, span)),
+                -speed if oncoming else speed + 3.0,
+                float(lane if oncoming else -lane),
+            )
+        )
     return out
 
 
@@ -103,8 +109,9 @@ def draw_people(table, rng, count=6) -> list[tuple[MeshBuilder, float]]:
     """Different people, as (mesh, length) like `draw_fleet`: legs, a body and a head."""
     out = []
     for _ in range(count):
-        cloth, legs, skin = (table.add(Kind.PLAIN, rng.uniform(0.03, 0.5, 3), nir=rng.uniform(0.2, 0.6), params=(0.1,))
-                             for _ in range(3))
+        cloth, legs, skin = (
+            table.add(Kind.PLAIN, rng.uniform(0.03, 0.5, 3), nir=rng.uniform(0.2, 0.6), params=(0.1,)) for _ in range(3)
+        )
         height, wide = rng.uniform(1.55, 1.9), rng.uniform(0.19, 0.26)
         mesh = MeshBuilder()
         for x, y in ((0.12, 0.09), (-0.12, -0.09)):

@@ -49,8 +49,9 @@ def soaked(kind, up):
 
 
 @njit(**JIT)
-def wet_ground(color, index, start, towards, mirrored, facing, tri_surface, kinds, rows, normal, reach, light, lamps,
-               fixed, seed):
+def wet_ground(
+    color, index, start, towards, mirrored, facing, tri_surface, kinds, rows, normal, reach, light, lamps, fixed, seed
+):
     """Darken the wet pixels ``index`` of linear colours (n, 3) and let them mirror what is there, in place.
 
     ``mirrored``, ``facing``: the triangle (m,) each mirrored ray meets and its normal (m, 3); the sky where that is -1.

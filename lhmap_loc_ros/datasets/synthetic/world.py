@@ -38,8 +38,14 @@ class World:
     character: str | None = None
 
     @staticmethod
-    def generate(seed: int, length: float = 300.0, day: int = 0, character: str | None = None, light: str = "day",
-                 wet: bool = False) -> "World":
+    def generate(
+        seed: int,
+        length: float = 300.0,
+        day: int = 0,
+        character: str | None = None,
+        light: str = "day",
+        wet: bool = False,
+    ) -> "World":
         """Build a world. The same seed gives the same town; ``day`` changes light, cars and small things.
 
         ``character`` overrides what kind of town it is: one of ``build.CHARACTERS``. ``light`` is one of
@@ -69,8 +75,9 @@ class World:
         """See :meth:`Course.route`."""
         return self.course.route(offset, wander_amplitude, seed, reverse)
 
-    def render_image(self, T_map_camera: np.ndarray, K, width: int, height: int, time: float = 0.0,
-                     extra_samples: int = 2) -> np.ndarray:
+    def render_image(
+        self, T_map_camera: np.ndarray, K, width: int, height: int, time: float = 0.0, extra_samples: int = 2
+    ) -> np.ndarray:
         """Photograph the world: uint8 RGB (height, width, 3).
 
         ``T_map_camera``: 4x4, camera optical frame. ``K``: (fx, fy, cx, cy) in
@@ -79,8 +86,14 @@ class World:
         """
         return self.photograph(T_map_camera, Pinhole(tuple(K), width, height), time, extra_samples)
 
-    def photograph(self, T_map_camera: np.ndarray, lens: Lens, time: float = 0.0, extra_samples: int = 2,
-                   headlights: np.ndarray | None = None) -> np.ndarray:
+    def photograph(
+        self,
+        T_map_camera: np.ndarray,
+        lens: Lens,
+        time: float = 0.0,
+        extra_samples: int = 2,
+        headlights: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Photograph the world through any ``lens``: uint8 RGB (height, width, 3); see :meth:`render_image`.
 
         ``headlights``: rows of lamps (see `lamps`) that the robot itself brings; they are on when the street's are.
@@ -97,8 +110,18 @@ class World:
             self._antialias(color, view[2], opened, T, lens, movers, shine, extra_samples)
         if len(shine):
             lamps.add_glare(color, view[1], T[:3, 3], self._in_sight(T[:3, 3], shine, movers))
-        picture = shading.develop(color, lens.width, lens.height, 1.0, light.exposure, light.balance, light.contrast,
-                                  light.noise, light.vignette, exposure_seed)
+        picture = shading.develop(
+            color,
+            lens.width,
+            lens.height,
+            1.0,
+            light.exposure,
+            light.balance,
+            light.contrast,
+            light.noise,
+            light.vignette,
+            exposure_seed,
+        )
         if lens.dark is not None:
             picture[lens.dark.reshape(picture.shape[:2])] = 0
         return picture
@@ -110,8 +133,14 @@ class World:
         _, directions, hits = self._look(*rays, self._movers(T[:3, 3], time))
         return (hits.range * (directions @ T[:3, 2].astype(np.float32))).reshape(height, width)
 
-    def scan_rays(self, origins: np.ndarray, directions: np.ndarray, time, max_range: float = MAX_LIDAR_RANGE,
-                  range_noise: float = RANGE_NOISE) -> tuple[np.ndarray, np.ndarray]:
+    def scan_rays(
+        self,
+        origins: np.ndarray,
+        directions: np.ndarray,
+        time,
+        max_range: float = MAX_LIDAR_RANGE,
+        range_noise: float = RANGE_NOISE,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """LiDAR returns of rays in the map frame.
 
         ``origins``, ``directions``: (n, 3), directions of unit length. ``time``:
@@ -126,8 +155,19 @@ class World:
         hits = self.caster.cast(origins, directions, self._movers(origins[0].astype(float), stamp), ages)
         seed = (self.seed * 1009 + self.day * 9176 + int(stamp * 1e4)) % (1 << 31)
         g = self.geometry
-        distance, intensity = shading.returns(directions, hits.range, hits.triangle, hits.bary, hits.normal, seed, g.uv,
-                                              g.surface, *self._tables(), max_range, range_noise)
+        distance, intensity = shading.returns(
+            directions,
+            hits.range,
+            hits.triangle,
+            hits.bary,
+            hits.normal,
+            seed,
+            g.uv,
+            g.surface,
+            *self._tables(),
+            max_range,
+            range_noise,
+        )
         if self.wet:
             wet.wet_returns(distance, intensity, directions, hits.triangle, hits.normal, g.surface, g.kinds, seed)
         return distance, intensity
@@ -174,11 +214,27 @@ class World:
         if self.light.lamps:
             lamps.add_lamps(color, origins, directions, *seen, opened, pixel_angle, *tables, light, shine, len(g.fixed))
         if self.wet:
-            start, towards, index = wet.mirror_rays(origins, directions, hits.range, hits.triangle, hits.normal,
-                                                    g.surface, g.kinds, self.light.seed)
+            start, towards, index = wet.mirror_rays(
+                origins, directions, hits.range, hits.triangle, hits.normal, g.surface, g.kinds, self.light.seed
+            )
             mirrored = self.caster.cast(start, towards, movers)
-            wet.wet_ground(color, index, start, towards, mirrored.triangle, mirrored.normal, g.surface, g.kinds,
-                           g.rows, hits.normal, hits.range, light, shine, len(g.fixed), self.light.seed)
+            wet.wet_ground(
+                color,
+                index,
+                start,
+                towards,
+                mirrored.triangle,
+                mirrored.normal,
+                g.surface,
+                g.kinds,
+                g.rows,
+                hits.normal,
+                hits.range,
+                light,
+                shine,
+                len(g.fixed),
+                self.light.seed,
+            )
         return color
 
     def _sun_share(self, origins, directions, hits, movers):
@@ -195,8 +251,9 @@ class World:
     def _sky_share(self, view, movers, width, seed):
         """Share of the sky (n,) that each pixel's hit sees."""
         origins, directions, hits = view
-        start, towards, pixel = skylight.sky_rays(directions, origins, hits.range, hits.triangle, hits.normal, width,
-                                                  seed)
+        start, towards, pixel = skylight.sky_rays(
+            directions, origins, hits.range, hits.triangle, hits.normal, width, seed
+        )
         seen = np.full(len(directions), np.nan, np.float32)
         seen[pixel] = ~self.caster.occluded(start, towards, movers)
         return skylight.spread(seen, hits.range, hits.triangle, hits.normal, width, 6)

@@ -126,9 +126,7 @@ class Plan:
                 jobs[out] = ScoreViewsJob(some, near, c.tile_m, c.heat_model, model.sha256, out)
         return list(jobs.values())
 
-    def heat(
-        self, points: dict[Tile, Path], views: Sequence[ScoreViewsJob], full_scale: float
-    ) -> dict[Tile, HeatJob]:
+    def heat(self, points: dict[Tile, Path], views: Sequence[ScoreViewsJob], full_scale: float) -> dict[Tile, HeatJob]:
         """One job for each tile; `full_scale` is the mean score that is heat 1."""
         seen: dict[Tile, list[Path]] = defaultdict(list)
         for job in views:
