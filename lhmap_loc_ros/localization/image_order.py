@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-SECOND_NS = 10**9
+from .motion import SECOND_NS
+
 _NONE = -(2**62)
 """Before the first image: stamps by a clock that is late may be negative."""
 TIME_JUMP_S = 1.0
