@@ -15,7 +15,7 @@ from ..localization.image_sets import BagCameras
 from ..localization.inputs import BagInputs
 from ..localization.submap_cache import SUBMAP_RADIUS_M
 from .check import known_poses
-from .metrics import sample
+from .metrics import pose_at
 from .protocol import Query
 
 CROP_RADIUS_M = SUBMAP_RADIUS_M
@@ -73,14 +73,14 @@ class BagQueries:
                 return
             if number not in wanted:
                 continue
-            pose, covered = sample(self._truth, np.array([seen.stamp_ns]), max_gap_s=1.0)
-            if not covered[0]:
+            pose = pose_at(self._truth, seen.stamp_ns)
+            if pose is None:
                 raise InputError(
                     f"{self._reader.path}: the truth does not cover image {number} at {seen.stamp_ns / 1e9:.3f} s; "
                     "every frame counts, so leave it out by its number if it has to be"
                 )
             T_base_camera = seen.camera.T_base_camera
-            yield Query(number, seen.image, seen.camera.camera, pose[0] @ T_base_camera, self._crop), T_base_camera
+            yield Query(number, seen.image, seen.camera.camera, pose @ T_base_camera, self._crop), T_base_camera
 
     def _crop(self, T_map_camera: np.ndarray):
         return self._map.crop(T_map_camera[:3, 3], CROP_RADIUS_M)

@@ -25,7 +25,7 @@ from ..scenes.inputs import CellInputs
 from ..scenes.locate import START_COVARIANCE, Proposal
 from ..scenes.pnp import solve_pose
 from .check import known_poses
-from .metrics import sample
+from .metrics import pose_at
 
 FEATURES, RATIO = 1000, 0.8
 """Of an image; a match is kept where the second best is this much worse (Lowe, 2004)."""
@@ -59,13 +59,13 @@ class LocalFeatures:
             total, last = reader.count(inputs.image), None
             for number, (stamp_ns, image) in enumerate(images(reader, inputs, setup)):
                 report("local features", number + 1, total)
-                found, covered = sample(poses, np.array([stamp_ns]), max_gap_s=1.0)
-                if not covered[0] or (last is not None and pose_error(found[0], last)[0] < SPACING_M):
+                pose = pose_at(poses, stamp_ns)
+                if pose is None or (last is not None and pose_error(pose, last)[0] < SPACING_M):
                     continue
-                known = self._known(lhmap, image, setup.camera, found[0], setup.T_base_camera)
+                known = self._known(lhmap, image, setup.camera, pose, setup.T_base_camera)
                 if known is not None:
                     self._images.append(known)
-                    last = found[0]
+                    last = pose
         if not self._images:
             raise InputError(f"{mapping_bag}: no image of {inputs.image} has a known pose in {lhmap.path}")
         self._inputs = CellInputs.of(np.array([one.features for one in self._images]), encoder.coarse, encoder.view)

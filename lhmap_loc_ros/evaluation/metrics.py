@@ -32,6 +32,12 @@ def sample(trajectory: Trajectory, stamps_ns: np.ndarray, max_gap_s: float = 0.5
     return out, covered
 
 
+def pose_at(trajectory: Trajectory, stamp_ns: int) -> np.ndarray | None:
+    """The known pose (4, 4) of an image; None where the trajectory, gaps of a second apart, does not cover it."""
+    poses, covered = sample(trajectory, np.array([stamp_ns]), max_gap_s=1.0)
+    return poses[0] if covered[0] else None
+
+
 def differences(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Errors (N, 6) of poses (N, 4, 4): along and about the axes of the true body [m, rad]."""
     turned = np.swapaxes(truth[:, :3, :3], 1, 2)

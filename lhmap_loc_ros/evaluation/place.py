@@ -27,7 +27,7 @@ from ..places.describer import Describer
 from ..places.locate import PlaceFinder
 from ..places.start_search import StartSearch
 from .check import known_poses
-from .metrics import sample
+from .metrics import pose_at
 from .place_baseline import PlainDescriber
 
 IMAGES = 10
@@ -106,8 +106,7 @@ def _trials(bag, lhmap, finder: PlaceFinder, plain, frames, inputs, report, trut
         for number, (stamp_ns, image) in enumerate(images(reader, inputs, setup)):
             pose = None
             if known is not None:
-                poses, covered = sample(known, np.array([stamp_ns]), max_gap_s=1.0)
-                pose = poses[0] if covered[0] else None
+                pose = pose_at(known, stamp_ns)
                 if number in numbers and pose is None:
                     raise InputError(f"{reader.path}: the truth does not cover image {number}; every frame counts")
             if number in numbers:

@@ -19,7 +19,7 @@ from ..datasets.frames import frame_numbers
 from ..datasets.trajectory import Trajectory
 from ..errors import InputError
 from ..evaluation.check import known_poses
-from ..evaluation.metrics import sample
+from ..evaluation.metrics import pose_at
 from ..geometry import Camera, inverse, pose_error, project, z_buffer
 from ..lhmap import LHMap
 from ..lhmap.atomic import replacing
@@ -81,7 +81,7 @@ def gather(
         wanted, chosen = set(frame_numbers(frames, reader.count(inputs.image))), []
         for number, (stamp_ns, image) in enumerate(images(reader, inputs, setup)):
             report("features", min(number + 1, len(wanted)), len(wanted))
-            pose = _pose_at(poses, stamp_ns)
+            pose = pose_at(poses, stamp_ns)
             if number not in wanted or pose is None:
                 continue
             pose = pose @ setup.T_base_camera
@@ -137,11 +137,6 @@ def _scans(reader: BagReader, inputs: BagInputs, poses: Trajectory, points_topic
     )
     source = ScanSource(reader, config, lidar_trajectory(poses, lidar_extrinsics(reader, config)))
     return (scan for scan in source if scan is not None)
-
-
-def _pose_at(poses: Trajectory, stamp_ns: int) -> np.ndarray | None:
-    found, covered = sample(poses, np.array([stamp_ns]), max_gap_s=1.0)
-    return found[0] if covered[0] else None
 
 
 def _near(pose: np.ndarray, last: np.ndarray, spacing_m: float) -> bool:
