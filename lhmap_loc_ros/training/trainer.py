@@ -40,7 +40,9 @@ class TrainConfig(BaseModel):
     )
     validation_frames: int = Field(24, ge=1, description="frames of each validation shard")
     levels: tuple[int, ...] = Field((1, 2), description="levels of the protocol to validate on")
-    init: Path | None = Field(None, description="checkpoint whose weights a new run begins with")
+    init: Path | None = Field(
+        None, description="checkpoint whose weights a new run begins with; batch normalisation keeps its statistics"
+    )
     width: int = Field(320, multiple_of=16, description="network input width [pixels]")
     height: int = Field(96, multiple_of=16, description="network input height [pixels]")
     shapes: list[tuple[int, int]] = Field(
@@ -128,6 +130,7 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     fabric.launch()
     if config.init is not None:
         load_checkpoint(config.init, task.net)
+    _set_training(task.net, config)
     step, last, best = 0, out / "last.safetensors", out / "best.safetensors"
     optimizer = torch.optim.AdamW(
         task.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -174,6 +177,19 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     return best if best.exists() else last
 
 
+def _set_training(net: nn.Module, config: TrainConfig) -> None:
+    """Training mode, where batch normalisation of weights that are trained on stays in evaluation mode.
+
+    Statistics of a few samples, some of which show maps without intensity, are far from those the weights know: the
+    first hundreds of steps would go into getting used to them, for a network that is run with the running ones.
+    """
+    net.train()
+    if config.init is not None:
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
 def _validate(task: Task, config: TrainConfig, validation, watch: _Watch, step: int) -> float:
     """Score of the present weights, less is better: mean log of the medians over data sets and levels."""
     method = task.method(task.net)
@@ -185,7 +201,7 @@ def _validate(task: Task, config: TrainConfig, validation, watch: _Watch, step: 
         log.info("step %d  validation %s: %s", step, name, summary(figures))
         watch.write(step, {k: v for k, v in figures.items() if isinstance(v, float)}, f"validation {name}/")
         logs += [math.log(figures["translation_median_m"] + 1e-3), math.log(figures["rotation_median_deg"] + 1e-3)]
-    task.net.train()
+    _set_training(task.net, config)
     return float(np.mean(logs))
 
 

@@ -6,12 +6,12 @@ from torch import nn
 
 
 class Mean(nn.Module):
-    """Two weights that meet the mean brightness of an image, and one that nothing asks for."""
+    """A layer that meets the mean brightness of an image, normalised before it, and one that nothing asks for."""
 
     def __init__(self):
         super().__init__()
         self.settings = {}
-        self.used, self.unused = nn.Linear(1, 1), nn.Linear(1, 1)
+        self.normal, self.used, self.unused = nn.BatchNorm1d(1), nn.Linear(1, 1), nn.Linear(1, 1)
 
 
 class MeanTask:
@@ -24,7 +24,8 @@ class MeanTask:
     def loss(self, net, batch):
         (brightness,) = batch
         # in the precision of the network, whatever it was moved to
-        loss = (net.used(torch.ones_like(brightness, dtype=net.used.weight.dtype)) - brightness).square().mean()
+        brightness = brightness.to(net.used.weight.dtype)
+        loss = (net.used(net.normal(brightness)) - brightness).square().mean()
         return loss, {}
 
     def method(self, net):

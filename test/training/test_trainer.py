@@ -56,3 +56,13 @@ def test_samples_prepared_beside_the_network_leave_it_its_threads(config, tmp_pa
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+def test_weights_that_are_trained_on_keep_the_statistics_of_their_normalisation(config, tmp_path):
+    first = fit(MeanTask(), config, tmp_path / "first")
+    again = fit(MeanTask(), config.model_copy(update={"init": first}), tmp_path / "again")
+    before, after = load_file(first), load_file(again)
+    statistics = [name for name in before if name.endswith("running_mean")]
+    assert statistics
+    assert all((before[name] == after[name]).all() for name in statistics)
+    assert any((before[name] != after[name]).any() for name in before if name.endswith("weight"))
