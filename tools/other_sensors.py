@@ -105,14 +105,15 @@ def table(results: dict[str, dict[str, dict[str, dict]]]) -> str:
     """By checkout, data and condition."""
     first = next(iter(results.values()))
     lines = [
-        "| data | as | " + " | ".join(results) + " | signed medians: right, down, forward |",
-        "|---" * (len(results) + 3) + "|",
+        "| data | as | " + " | ".join(results) + " | signed medians: right, down, forward | wrong and sure |",
+        "|---" * (len(results) + 4) + "|",
     ]
     for data, conditions in first.items():
         for condition in conditions:
             columns = [by_data[data][condition] for by_data in results.values()]
             images = columns[0]["frames"]
-            words = [f"{data} ({images} images)", condition, *map(cell, columns), signed(columns[-1])]
+            sure = f"{100 * columns[-1]['wrong_and_sure']:.0f} %"
+            words = [f"{data} ({images} images)", condition, *map(cell, columns), signed(columns[-1]), sure]
             lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines)
 

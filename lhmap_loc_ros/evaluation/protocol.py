@@ -27,6 +27,8 @@ GREY = 128
 """The control: an image of this value everywhere tells nothing."""
 LEAK = 0.9
 """Where the median forward error with a grey image falls below this share of the start's, the input tells the pose."""
+WRONG_M, SURE_SIGMAS = 1.0, 6.0
+"""Sure and wrong is a pose further off than this whose error is so many of its standard deviations on an axis."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def figures(outcome: Outcome, grey: Outcome | None = None) -> dict:
         "latency_ms_p50": float(np.percentile(outcome.latency_ms, 50)),
         "latency_ms_p99": float(np.percentile(outcome.latency_ms, 99)),
         "within_sigmas": within_sigmas(outcome.sigmas),
+        "wrong_and_sure": float(np.mean((metres > WRONG_M) & (np.abs(outcome.sigmas) > SURE_SIGMAS).any(axis=1))),
     }
     if grey is not None:
         out |= _control(out, grey)

@@ -162,6 +162,12 @@ def test_errors_are_measured_in_standard_deviations():
     assert f["within_sigmas"]["1"] == [1, 1, 0, 1, 1, 1] and f["within_sigmas"]["2"] == [1] * 6
 
 
+@pytest.mark.parametrize(("error_m", "sigma_m", "share"), [(1.5, 0.2, 1.0), (1.5, 0.3, 0.0), (0.9, 0.1, 0.0)])
+def test_a_pose_far_off_is_wrong_and_sure_where_its_covariance_denies_it(error_m, sigma_m, share):
+    covariance = np.diag([sigma_m**2] * 3 + [1.0] * 3)
+    assert figures(run(queries(), Oracle(((0, 0, error_m), (0, 0, 0)), covariance), 1))["wrong_and_sure"] == share
+
+
 @pytest.fixture
 def files(tmp_path):
     write_bag(tmp_path / "query")

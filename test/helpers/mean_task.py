@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A task of a few weights, for the loop of every method."""
 
-import torch
 from torch import nn
 
 

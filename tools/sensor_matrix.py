@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Localizes single images of simulated robots: cameras by LiDARs, each pair on a robot, by day and some by night.
+
+    tools/sensor_matrix.py WORK [--level 1] [--length 80] [--only CAMERA] [--write]
+
+WORK keeps bags, maps and results; what is there is not made again. Every pair has a world of its own, which trained
+nothing. --write puts the table into docs/accuracy.md.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from accuracy import NO_GREY, PAGE, Bench, cell
+from marked_part import with_part
+
+CAMERAS = ("kitti", "realsense", "realsense-vga", "action", "phone")
+LIDARS = ("16", "32", "128", "solid-state")
+ROBOTS = ("car", "cart", "dog")
+FIRST_SEED = 9600
+NIGHT_LIDAR = "32"
+"""With this one each camera sees a night as well."""
+FRAMES = 16
+"""Images of each query run, evenly spread."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A robot with a camera in a map of a LiDAR."""
+
+    camera: str
+    lidar: str
+    robot: str
+    light: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.camera}.{self.lidar}.{self.robot}.{self.light}"
+
+
+def pairs() -> Iterator[Pair]:
+    """All of them; robots take turns, so that each carries every camera and every LiDAR."""
+    for row, camera in enumerate(CAMERAS):
+        for column, lidar in enumerate(LIDARS):
+            robot, seed = ROBOTS[(row + column) % len(ROBOTS)], FIRST_SEED + row * len(LIDARS) + column
+            yield Pair(camera, lidar, robot, "day", seed)
+            if lidar == NIGHT_LIDAR:
+                yield Pair(camera, lidar, robot, "night", seed)
+
+
+def made(bench: Bench, pair: Pair, length: float) -> dict:
+    """The map and the query run of a pair."""
+    sensors = ("--camera", pair.camera, "--lidar", pair.lidar, "--robot", pair.robot, "--light", pair.light)
+    world = bench.make(pair.name, "simulate", pair.name, "--seed", pair.seed, "--length", length, *sensors)
+    path = f"{pair.name}.lhmap"
+    built = bench.make(path, "build", f"{world}/mapping", "-o", path, "--work", f"{pair.name}.work", "--no-places")
+    # ten images a second: a walking robot has five times as many as a car
+    return {"map": built, "bag": f"{world}/query", "frames": f"0-99999/{step(pair.robot, length)}"}
+
+
+def step(robot: str, length: float) -> int:
+    """Every how many images one is looked at."""
+    metres_per_second = {"car": 7.0, "cart": 1.5, "dog": 1.2}[robot]
+    return max(1, round(10 * length / metres_per_second / FRAMES))
+
+
+def table(found: dict[Pair, dict]) -> str:
+    """Cameras by LiDARs: medians and the share within 0.5 m and 5 degrees."""
+    lines = ["| camera | light | " + " | ".join(f"LiDAR {lidar}" for lidar in LIDARS) + " |", "|---" * 6 + "|"]
+    for camera in dict.fromkeys(pair.camera for pair in found):
+        for light in ("day", "night"):
+            row = {pair.lidar: (pair, f) for pair, f in found.items() if (pair.camera, pair.light) == (camera, light)}
+            cells = [f"{cell(row[name][1])} ({row[name][0].robot})" if name in row else "" for name in LIDARS]
+            if row:
+                lines.append(f"| {camera} | {light} | " + " | ".join(cells) + " |")
+    images = np.array([f["frames"] for f in found.values()])
+    sure = [f["wrong_and_sure"] for f in found.values()] @ images / images.sum()
+    within = np.average([np.mean(f["within_sigmas"]["1"]) for f in found.values()], weights=images)
+    of_all = f"{100 * sure:.1f} % wrong and sure, {100 * within:.0f} % of the errors within one sigma"
+    return "\n".join([*lines, "", f"{images.sum()} images; {of_all}."])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--level", type=int, default=1)
+    parser.add_argument("--length", type=float, default=80, help="of each run [m]")
+    parser.add_argument("--only", choices=CAMERAS, help="one camera")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/accuracy.md")
+    words = parser.parse_args()
+    words.work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(words.work.resolve())
+    asked = [pair for pair in pairs() if words.only in (None, pair.camera)]
+    cases = [(made(bench, pair, words.length), words.level, NO_GREY) for pair in asked]
+    text = table(dict(zip(asked, bench.evaluate(cases), strict=True)))
+    print(text)
+    if words.write:
+        PAGE.write_text(with_part(PAGE, "sensor matrix", text))
+
+
+if __name__ == "__main__":
+    main()
