@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The place network: do an image and a view of the map show the same place?
 
-Two small heads without shared weights on the flow network's encoders, which stay as they are: those bring image and map
+Two small heads without shared weights on frozen encoders, those of an earlier flow network: these bring image and map
 view into one space cell by cell, a head pools the cells to one descriptor. After LIP-Loc (arXiv 2312.16648): symmetric
 contrastive loss, learned temperature.
 """

@@ -22,7 +22,7 @@ CELLS = HEIGHT // CELL, WIDTH // CELL
 
 
 class PlaceEncoder:
-    """The flow network's encoders on the place camera's grid: features of cells, alike where image and map match."""
+    """The frozen encoders on the place camera's grid: features of cells, alike where image and map match."""
 
     def __init__(
         self,
@@ -30,9 +30,9 @@ class PlaceEncoder:
         precision: Precision | str = Precision.AUTO,
         device: str = "auto",
         threads: int = 0,
-        encoders: str = "flow",
+        encoders: str = "encoder",
     ):
-        """`encoders`: name or path prefix of the flow network's files; the rest as in `load_model`.
+        """`encoders`: name or path prefix of their files; the rest as in `load_model`.
 
         Raises ModelError.
         """
@@ -66,7 +66,7 @@ class PlaceDescriber:
         precision: Precision | str = Precision.AUTO,
         device: str = "auto",
         threads: int = 0,
-        encoders: str = "flow",
+        encoders: str = "encoder",
         heads: str = "place",
     ):
         """`heads`: name or path prefix of the place network's files; the rest as `PlaceEncoder`. Raises ModelError."""

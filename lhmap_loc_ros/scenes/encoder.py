@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What relocalizers learned from images see of an image: features of cells, by the flow network's frozen encoder.
+"""What relocalizers learned from images see of an image: features of cells, by the frozen image encoder.
 
 Images of any camera are brought to the mapping robot's, at the size that the encoder takes.
 """
@@ -80,11 +80,11 @@ def _pixels_of(columns: np.ndarray, rows: np.ndarray, view: Camera, camera: Came
 
 
 class SceneEncoder:
-    """Features of cells of 8 pixels: those at 1/8 of the flow network's image encoder, and the mean of those at 1/4."""
+    """Features of cells of 8 pixels: those at 1/8 of the frozen image encoder, and the mean of those at 1/4."""
 
     def __init__(
         self, view: Camera, backend: Backend | str = Backend.AUTO, precision: Precision | str = Precision.FP32,
-        device: str = "auto", threads: int = 0, network: str = "flow_image",
+        device: str = "auto", threads: int = 0, network: str = "encoder_image",
     ):  # fmt: skip
         """`view`: the camera of its images, see `view_camera`; the rest as in `load_model`. Raises ModelError."""
         self.view = view

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training the place network: heads on the matching network's frozen encoders, by a symmetric contrastive loss."""
+"""Training the place network: heads on frozen encoders, by a symmetric contrastive loss."""
 
 from __future__ import annotations
 

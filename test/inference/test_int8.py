@@ -11,7 +11,7 @@ from lhmap_loc_ros.errors import ModelError
 from lhmap_loc_ros.inference import find_model, load_model
 from lhmap_loc_ros.inference.models import int8_file
 
-FLOW = [name for name in SHIPPED if name.startswith("flow")]
+FLOW = [name for name in SHIPPED if name.startswith(("flow", "encoder"))]
 
 
 @pytest.mark.parametrize("name", FLOW)
