@@ -184,7 +184,7 @@ class Session:
         """Publishes that the pose is not to be trusted any more where no image has been localized for long."""
         if self.health.last is None or not self.active:
             return
-        state = self._localizer.after_silence(self.health.age_s, self._config.diagnostics.max_age_s)
+        state = self._localizer.after_silence(self.health.age_s)
         if state is not None:
             self._output.publish_state(state)
 
