@@ -150,8 +150,8 @@ def build(
     from .memory import give_back_large_arrays
 
     give_back_large_arrays()
-    source = None if poses is None else "file"  # whatever the settings say of poses
-    asked = {"poses": source, "poses_file": poses, "voxel_m": voxel, "budget_mb_per_km": budget, "places": places}
+    source = None if poses is None else str(poses)
+    asked = {"poses": source, "voxel_m": voxel, "budget_mb_per_km": budget, "places": places}
     values = {**(read_yaml(config) if config else {}), **{k: v for k, v in asked.items() if v is not None}}
     with ProgressBars() as report:
         lhmap = build_map(bags, out, validate(BuildConfig, values, str(config or "options")), report, work, scheduler)
