@@ -9,14 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import __version__
-from .cli_bench import benching
-from .cli_engine import engine
-from .cli_import import importing
-from .cli_learn import learn
-from .cli_movie import movie
-from .cli_places import places
-from .console import (
+from .. import __version__
+from ..console import (
     BagArgument,
     ConfigOption,
     ProgressBars,
@@ -26,6 +20,7 @@ from .console import (
     show_logs,
     tell_left_out,
 )
+from . import bench, engine, importing, learn, movie, places
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,12 +31,12 @@ app = typer.Typer(
     help="Build compact LiDAR heat maps and localize a camera in them.\n\n"
     "A first tour: `lhmap demo OUT` simulates a street, maps it and localizes a camera in it over ROS 2.",
 )
-app.add_typer(importing, name="import")
-app.add_typer(engine, name="engine")
-app.add_typer(benching, name="bench")
-app.command("places")(places)
-app.command("learn")(learn)
-app.command("movie")(movie)
+app.add_typer(importing.importing, name="import")
+app.add_typer(engine.engine, name="engine")
+app.add_typer(bench.benching, name="bench")
+app.command("places")(places.places)
+app.command("learn")(learn.learn)
+app.command("movie")(movie.movie)
 
 MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
 
@@ -92,9 +87,9 @@ def simulate(
     ] = False,
 ) -> None:
     """Simulate a street: a mapping run with a LiDAR, and another day a query run with a camera."""
-    from .datasets.synthetic.runs import Settings
-    from .datasets.synthetic.sensors import camera_named, lidar_named
-    from .datasets.synthetic.simulate import simulate as run
+    from ..datasets.synthetic.runs import Settings
+    from ..datasets.synthetic.sensors import camera_named, lidar_named
+    from ..datasets.synthetic.simulate import simulate as run
 
     first, *more = map(camera_named, camera or ["default"])
     settings = Settings(
@@ -144,10 +139,10 @@ def build(
     Poses come from --poses, else from the TF or odometry in the bag, else kiss-icp computes them. An interrupted build
     is resumed when it is run again. The settings of --config are listed in docs/map-format.md.
     """
-    from .configuration import read_yaml, validate
-    from .mapping.builder import build_map
-    from .mapping.config import BuildConfig
-    from .memory import give_back_large_arrays
+    from ..configuration import read_yaml, validate
+    from ..mapping.builder import build_map
+    from ..mapping.config import BuildConfig
+    from ..memory import give_back_large_arrays
 
     give_back_large_arrays()
     source = None if poses is None else str(poses)
@@ -169,7 +164,7 @@ def info(
     """Describe a map: frame, extent, size, how it was built."""
     import json
 
-    from .lhmap import LHMap
+    from ..lhmap import LHMap
 
     with LHMap.open(path) as lhmap:
         facts = lhmap.info()
@@ -194,8 +189,8 @@ def export_map(
     ] = False,
 ) -> None:
     """Write the points of a map for CloudCompare, QGIS or Autoware, with intensity and heat."""
-    from .lhmap import LHMap
-    from .mapping.from_cloud import cloud_from_map
+    from ..lhmap import LHMap
+    from ..mapping.from_cloud import cloud_from_map
 
     with LHMap.open(map_path) as lhmap:
         cloud_from_map(lhmap, out, around_origin)
@@ -220,12 +215,12 @@ def view(
     """Look at a map, coloured by heat, in a browser or a window."""
     import webbrowser
 
-    from .evaluation.map_view import write_view
-    from .evaluation.map_window import show_window
-    from .lhmap import LHMap
+    from ..evaluation.map_view import write_view
+    from ..evaluation.map_window import show_window
+    from ..lhmap import LHMap
 
     if window:
-        from .errors import InputError
+        from ..errors import InputError
 
         if out is not None:
             raise InputError("--window and --out found, expected one: a window writes no page")
@@ -254,10 +249,10 @@ def check(
     config: ConfigOption = None,
 ) -> None:
     """Draw the map over a camera image at its known pose: tells at once if calibration, poses and map agree."""
-    from .configuration import load
-    from .evaluation.check import check as run
-    from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig
+    from ..configuration import load
+    from ..evaluation.check import check as run
+    from ..lhmap import LHMap
+    from ..localization.offline import LocalizeConfig
 
     with LHMap.open(map_path) as lhmap:
         seen = run(bag, lhmap, out, frame, poses, load(LocalizeConfig, config).inputs)
@@ -286,13 +281,13 @@ def calibrate(
     It looks in two ways that know nothing of each other: by the networks' matches, and by the mutual information of
     LiDAR intensity and image brightness. It changes nothing: it prints the transform to use.
     """
-    from .configuration import load
-    from .evaluation.calibration.calibrate import calibrate as run
-    from .evaluation.calibration.calibrate import write
-    from .evaluation.calibration.told import HEADER, lines, rows
-    from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig
-    from .outputs import check_folder
+    from ..configuration import load
+    from ..evaluation.calibration.calibrate import calibrate as run
+    from ..evaluation.calibration.calibrate import write
+    from ..evaluation.calibration.told import HEADER, lines, rows
+    from ..lhmap import LHMap
+    from ..localization.offline import LocalizeConfig
+    from ..outputs import check_folder
 
     if out is not None:
         check_folder(out)
@@ -338,11 +333,11 @@ def localize(
     over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth, near which it
     starts in a map without places, unless told where).
     """
-    from .configuration import load
-    from .datasets.tum import read_tum
-    from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig, localize_bag, write_run
-    from .outputs import check_folder
+    from ..configuration import load
+    from ..datasets.tum import read_tum
+    from ..lhmap import LHMap
+    from ..localization.offline import LocalizeConfig, localize_bag, write_run
+    from ..outputs import check_folder
 
     check_folder(out)
     settings, true_poses = load(LocalizeConfig, config), None if truth is None else read_tum(truth)
@@ -355,7 +350,7 @@ def localize(
             record = localize_bag(bag, lhmap, start, settings, report)
         write_run(out, record, settings)
         if true_poses is not None:
-            from .evaluation.results import evaluate
+            from ..evaluation.results import evaluate
 
             _print_summary(evaluate(record, true_poses, bag, lhmap, out, "Localization", settings.inputs), out)
     states = ", ".join(f"{state} {count}" for state, count in Counter(record.states.tolist()).most_common())
@@ -367,9 +362,9 @@ def localize(
 
 def _start(init, init_tum, seed: int):
     """What `localize_bag` takes as start."""
-    from .datasets.tum import read_tum
-    from .errors import InputError
-    from .localization.start import given, near_truth
+    from ..datasets.tum import read_tum
+    from ..errors import InputError
+    from ..localization.start import given, near_truth
 
     if (init is None) == (init_tum is None):
         raise InputError("two start poses found, expected one of --init X Y Z YAW and --init-tum FILE")
@@ -380,15 +375,15 @@ def _start(init, init_tum, seed: int):
 
 
 def _localize_live(bag, map_path, out, init, init_tum, truth, seed: int, settings) -> None:
-    from .errors import InputError
+    from ..errors import InputError
 
     if truth is None:
         raise InputError("--live needs --truth FILE, which the result is compared with")
     told = init is not None or init_tum is not None
     start = _start(init, init_tum, seed) if told else None
-    from .lhmap import LHMap
-    from .live import run_live
-    from .places.database import has_places
+    from ..lhmap import LHMap
+    from ..live import run_live
+    from ..places.database import has_places
 
     with LHMap.open(map_path) as lhmap:
         anywhere = not told and has_places(lhmap)
@@ -398,7 +393,7 @@ def _localize_live(bag, map_path, out, init, init_tum, truth, seed: int, setting
 
 
 def _print_summary(summary, out) -> None:
-    from .evaluation.report import rows
+    from ..evaluation.report import rows
 
     print_table("", ["", "localized in the map", "odometry alone"], rows(summary))
     typer.echo(f"report: {out / 'report.html'}")
@@ -451,25 +446,21 @@ def evaluate(
     import json
 
     if what not in ("pose", "place", "relocalizers"):
-        from .errors import InputError
+        from ..errors import InputError
 
         raise InputError(f"evaluate {what!r} found, expected pose, place or relocalizers")
     if what == "relocalizers":
-        from .cli_places import evaluate_relocalizers
-
-        evaluate_relocalizers(bag, map_path, truth, frames, mapping_bag, config, as_json)
+        places.evaluate_relocalizers(bag, map_path, truth, frames, mapping_bag, config, as_json)
         return
     if what == "place":
-        from .cli_places import evaluate_place
-
-        evaluate_place(bag, map_path, truth, frames, outside or [], config, as_json)
+        places.evaluate_place(bag, map_path, truth, frames, outside or [], config, as_json)
         return
 
-    from .configuration import load
-    from .evaluation.disturb import Disturbance
-    from .evaluation.evaluate import evaluate_bag, rows
-    from .evaluation.methods import EvaluateConfig, make_method
-    from .lhmap import LHMap
+    from ..configuration import load
+    from ..evaluation.disturb import Disturbance
+    from ..evaluation.evaluate import evaluate_bag, rows
+    from ..evaluation.methods import EvaluateConfig, make_method
+    from ..lhmap import LHMap
 
     settings = load(EvaluateConfig, config)
     disturbances = tuple(Disturbance.parse(text) for text in disturb or ())
@@ -503,7 +494,7 @@ def play(
 
     Begins when somebody listens to the images, or after a while.
     """
-    from .nodes.player_node import play as run
+    from ..nodes.player_node import play as run
 
     with ProgressBars() as report:
         played = run(bag, report=report, rate=rate, clock=clock, topics=tuple(topic or ()), wait_s=wait)
@@ -522,7 +513,7 @@ def demo(
     length: Annotated[float, typer.Option(help="Distance driven in each run [m].")] = 320.0,
 ) -> None:
     """The whole path: simulate a street, map it, localize a camera in it over ROS 2, report."""
-    from .demo import run_demo
+    from ..demo import run_demo
 
     with ProgressBars() as report:
         summary = run_demo(out, seed, length, report)
@@ -544,13 +535,13 @@ def train(
     data makes training shards of synthetic worlds and real drives; flow, heat and place, and the reference method's
     regress and reference_heat, train a network on them; export writes the ONNX files a localizer uses.
     """
-    from .errors import InputError
+    from ..errors import InputError
 
     try:
         import torch  # noqa: F401
     except ImportError:
         raise InputError("PyTorch is not installed: pip install 'lhmap_loc_ros[train]'") from None
-    from .training.run import train as run
+    from ..training.run import train as run
 
     run(stage, config, out, resume)
 
@@ -559,7 +550,3 @@ def main() -> None:
     """Entry point of the command."""
     show_logs()
     app(prog_name="lhmap")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .console import BagArgument, ConfigOption, ProgressBars, fails_in_one_line
+from ..console import BagArgument, ConfigOption, ProgressBars, fails_in_one_line
 
 
 @fails_in_one_line
@@ -23,11 +23,11 @@ def movie(
     config: ConfigOption = None,
 ) -> None:
     """Make a moving picture of a run: the map over the images, and the way driven from above."""
-    from .configuration import load
-    from .evaluation.movie import write_movie
-    from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig
-    from .outputs import check_file
+    from ..configuration import load
+    from ..evaluation.movie import write_movie
+    from ..lhmap import LHMap
+    from ..localization.offline import LocalizeConfig
+    from ..outputs import check_file
 
     check_file(out)
     with LHMap.open(map_path) as lhmap, ProgressBars() as report:
