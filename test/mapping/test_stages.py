@@ -96,6 +96,7 @@ def tile_bytes(path):
 
 
 def test_another_bag_leaves_the_bytes_of_tiles_it_does_not_touch(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "CHUNK_S", 10.0)
     monkeypatch.setattr("lhmap_loc_ros.mapping.config.TILE_M", 5.0)
     monkeypatch.setattr("lhmap_loc_ros.mapping.moving.RADIUS_M", 8.0)
     monkeypatch.setattr("lhmap_loc_ros.mapping.stages.tiles.RADIUS_M", 8.0)
