@@ -220,9 +220,10 @@ class Tracker:
     ) -> PoseEstimate:  # fmt: skip
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
-        covariance = self._filter.covariance
+        covariance = self._filter.honest
         if decision.state is not TrackState.TRACKING:
-            covariance = inflate_to(covariance, transport_covariance(self._reported, seen.motion.delta))
+            before = transport_covariance(self._reported, seen.motion.delta)
+            covariance = inflate_to(self._filter.covariance, before)
         self._reported = covariance
         return PoseEstimate(
             self._stamp_ns, decision.state, self._filter.pose.copy(), covariance, T_map_odom, decision.accepted,

@@ -33,7 +33,9 @@ class Monitor(HealthMonitor):
     def image(self, innovation=1.0, inlier_ratio=0.5, x=0.0, after_s=0.1, measured=True, **posterior):
         """What follows from an image that measures a place at `x`."""
         self.stamp_ns += round(after_s * SECOND_NS)
-        measurement = Measurement(make_pose(np.eye(3), (x, 0, 0)), 1e-2 * np.eye(6), inlier_ratio) if measured else None
+        covariance = 1e-2 * np.eye(6)
+        pose = make_pose(np.eye(3), (x, 0, 0))
+        measurement = Measurement(pose, covariance, covariance, inlier_ratio) if measured else None
         seen = Observation(
             self.stamp_ns, self.stamp_ns / SECOND_NS, STILL, measurement, np.zeros(6) if measured else None,
             innovation if measured else math.nan,

@@ -67,16 +67,32 @@ def test_filter_beats_single_measurements(honest):
     assert np.mean([error(r) for r in results[10:]]) < 0.7 * np.mean(measured)
 
 
-def test_covariance_is_consistent(honest):
-    """NEES of the posterior: chi-square with 6 degrees of freedom, averaged over runs and images."""
-    nees = []
-    for seed in range(25):
-        for result in Drive(noise=honest, seed=seed).run(30)[::6]:
-            xi = se3_log(inverse(result.T_map_base) @ truth(result.stamp_ns))
-            nees.append(xi @ np.linalg.solve(result.covariance, xi))
+def nees(result):
+    """Squared error in standard deviations: of an honest covariance chi-square with 6 degrees of freedom."""
+    xi = se3_log(inverse(result.T_map_base) @ truth(result.stamp_ns))
+    return xi @ np.linalg.solve(result.covariance, xi)
+
+
+def test_errors_that_each_image_has_by_itself_are_never_larger_than_told(honest):
+    found = [np.mean([nees(r) for r in Drive(noise=honest, seed=seed).run(30)[::6]]) for seed in range(25)]
     # images of one run are correlated: take the runs as the independent samples
+    assert np.mean(found) < chi2.ppf(0.999, 6 * 25) / 25
+
+
+def test_an_error_that_all_images_share_is_told_however_many_came():
+    found = []
+    for seed in range(25):
+        drive = Drive(seed=seed)
+        shared = se3_exp(FakeRefiner.SIGMA * np.random.default_rng(seed).standard_normal(6))
+
+        def alike(result, drive=drive, shared=shared):
+            result.T_map_camera = truth(drive.refiner.stamp_ns) @ T_BASE_CAMERA @ shared
+            return result
+
+        drive.refiner.fault = alike
+        found.append(nees(drive.run(40)[-1]))
     low, high = chi2.ppf([0.001, 0.999], 6 * 25) / 25
-    assert low < np.mean(nees) < high
+    assert low < np.mean(found) < high
 
 
 def test_jump_of_the_measurement_is_rejected():
@@ -432,7 +448,7 @@ def test_covariance_does_not_shrink_before_the_track_is_confirmed_again():
     unconfirmed = [r for r in results if r.state is not TrackState.TRACKING]
     assert any(r.accepted for r in unconfirmed)
     assert np.all(np.diff([np.trace(r.covariance[:3, :3]) for r in unconfirmed]) > -1e-6)
-    assert np.trace(results[-1].covariance[:3, :3]) < 0.5 * np.trace(unconfirmed[-1].covariance[:3, :3])
+    assert np.trace(results[-1].covariance[:3, :3]) < 0.7 * np.trace(unconfirmed[-1].covariance[:3, :3])
 
 
 def test_other_settings_hold_from_the_next_image_on():
