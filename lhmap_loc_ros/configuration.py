@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -109,15 +110,31 @@ def _field(location: tuple) -> str:
     return ".".join(str(part) for part in location) or "value"
 
 
-def _not_a_field(model, parents: list, name: Any) -> str:
-    """What is wrong with a field `name` of the part that `parents` lead to, where these are names of configurations."""
+def became(model: type[BaseModel], name: str) -> str | None:
+    """A sentence about a field of an earlier version, by its full name, and what to do; None for one that never was."""
+    sentence = about(name)
+    if sentence is not None:
+        return f"{name} {sentence}"
+    *parents, last = name.split(".")
+    advice = getattr(_part(model, parents), "removed", {}).get(last)
+    return None if advice is None else f"{name}: {advice}"
+
+
+def _part(model: Any, parents: Sequence[Any]) -> Any:
+    """The part of a configuration that names of fields lead to; None if they do not lead to one."""
     for part in parents:
         field = getattr(model, "model_fields", {}).get(part)
         model = None if field is None else field.annotation
-    if name in getattr(model, "removed", {}):
-        return model.removed[name]
+    return model
+
+
+def _not_a_field(model: type[BaseModel], parents: list, name: Any) -> str:
+    """What is wrong with a field `name` of the part that `parents` lead to, where these are names of configurations."""
+    part = _part(model, parents)
+    if name in getattr(part, "removed", {}):
+        return part.removed[name]
     hint = "a file of ROS parameters is for nodes; " if str(name).endswith("_node") else ""
-    fields = getattr(model, "model_fields", {})
+    fields = getattr(part, "model_fields", {})
     return f"{hint}no such field" + (f", expected {', '.join(fields)}" if fields else "")
 
 

@@ -25,6 +25,8 @@ INTERRUPTED = 130
 
 ConfigOption = Annotated[Optional[Path], typer.Option("--config", "-c", help="YAML file of settings.")]  # noqa: UP045
 """An option that many commands have."""
+MapOption = Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")]
+"""Another."""
 BagArgument = Annotated[
     Path, typer.Argument(metavar="BAG", help="Bag: a rosbag2 folder (MCAP or sqlite3) or a ROS 1 .bag file.")
 ]

@@ -170,7 +170,7 @@ def test_node_gets_the_configuration_of_the_offline_run(tmp_path):
     """Every parameter written is one the node's model has, with the same value."""
     plan = live.Plan(0, 1, 1.0, ("/img",), "/wheels", False)
     config = LocalizeConfig.model_validate(
-        {"inputs": {"image": "/img"}, "tracker": {"motion": {"turn_walk_deg": [1, 1, 2]}}, "refiner": {"threads": 1}}
+        {"inputs": {"image": "/img"}, "tracker": {"motion": {"rotation_per_radian_deg": 2}}, "refiner": {"threads": 1}}
     )
     values = yaml.safe_load(live._parameters(config, "m.lhmap", plan))["/**"]["ros__parameters"]
     localizer_config = pytest.importorskip("lhmap_loc_ros.nodes.localizer_config")

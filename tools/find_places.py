@@ -25,7 +25,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
 from lhmap_loc_ros.localization.refine import Refinement, Refiner, RefinerConfig
-from lhmap_loc_ros.localization.relocalize import AlongPath, RelocalizeConfig, find_place
+from lhmap_loc_ros.localization.relocalize import AlongPath, find_place
 from lhmap_loc_ros.localization.submap_cache import SUBMAP_RADIUS_M
 
 RIGHT_M = 1.0
@@ -66,17 +66,16 @@ class Search:
 
     def __init__(self, lhmap: LHMap, refiner, metres: float):
         self.lhmap, self.refiner, self.metres = lhmap, refiner, metres
-        self.config = RelocalizeConfig()
 
     def found(self, image: np.ndarray, camera: PosedCamera, near: np.ndarray, seed: int, without=None):
         """The place believed of a robot last seen around `near` (4, 4), or None; tried are not those by `without`."""
-        along, rng = AlongPath(self.lhmap, self.config), np.random.default_rng(seed)
+        along, rng = AlongPath(self.lhmap), np.random.default_rng(seed)
         along.around = near[:3, 3] + np.r_[rng.uniform(-self.metres, self.metres, 2), 0.0]
         places = along.candidates(image, camera.camera)
         if without is not None:
             places = [p for p in places if pose_error(p.T_map_base, without)[0] > ELSEWHERE_M]
         radius = SUBMAP_RADIUS_M
-        return find_place(places, self.refiner, self.lhmap, image, camera, radius, self.config)
+        return find_place(places, self.refiner, self.lhmap, image, camera, radius)
 
 
 def verdict(found, truth: np.ndarray | None) -> str:

@@ -13,13 +13,13 @@ import numpy as np
 from .manifold import lengths
 from .measurement import Measurement, MeasurementConfig
 from .motion import Motion
-from .reconvergence import ReconvergenceMonitor
+from .reconvergence import RECONVERGE_DEG, RECONVERGE_M, ReconvergenceMonitor
 from .relocalize import RelocalizeConfig
 from .states import Evidence, Search, Signals, StateConfig, TrackState
 from .transitions import Event, Situation, Transition, next_transition
 
-RECONVERGE_DEG = 20.0
-"""Measurements that agree with each other are not believed turned by more than this: those of another street are."""
+SEARCH_PERIOD_S = 5.0
+"""Time from one search nearby of a lost track to the next: a search takes a second or two, and holds images up."""
 DOUBT_S = 30.0
 """A track that images neither confirm nor refute for so long is looked for, and then as often."""
 
@@ -137,18 +137,21 @@ class HealthMonitor:
         """A search nearby has ended: the time until the next begins, as the search itself may take longer."""
         self._searched_s = now_s
 
-    def after_silence(self, age_s: float, max_age_s: float) -> Transition | None:
-        """What to tell others of a pose so old [s], which is too old to be TRACKING after `max_age_s`.
+    def after_silence(self, age_s: float) -> Transition | None:
+        """What to tell others of a pose so old [s]; None: nothing new.
 
-        None: nothing new. The state itself stays, for the next image to go on from.
+        The state itself stays, for the next image to go on from.
         """
-        return next_transition(Event.SILENCE, self.state, Situation(self._states, self._evidence, age_s, max_age_s))
+        return next_transition(Event.SILENCE, self.state, self._situation(age_s))
 
     def _step(self, event: Event) -> Transition | None:
-        row = next_transition(event, self.state, Situation(self._states, self._evidence))
+        row = next_transition(event, self.state, self._situation())
         if row is not None:
             self.state = row.target
         return row
+
+    def _situation(self, silent_s: float = 0.0) -> Situation:
+        return Situation(self._states, self._evidence, self._measurement.min_inlier_ratio, silent_s)
 
     def _admit(self, seen: Observation) -> Admission:
         """Whether the measurement is believed."""
@@ -180,7 +183,7 @@ class HealthMonitor:
 
     def _within_reach(self, difference: np.ndarray) -> bool:
         metres, degrees = lengths(difference)
-        return metres <= self._measurement.reconverge_m and degrees <= RECONVERGE_DEG
+        return metres <= RECONVERGE_M and degrees <= RECONVERGE_DEG
 
     def _signals(self, seen: Observation, admission: Admission, posterior: Posterior) -> Signals:
         accepted = admission is not Admission.REJECTED
@@ -199,12 +202,12 @@ class HealthMonitor:
 
     def _search(self, now_s: float) -> Search:
         """Where to look now, if anywhere."""
-        c, lost = self._relocalize, self.state is TrackState.LOST
+        lost = self.state is TrackState.LOST
         if self.state is TrackState.TRACKING or self._confirmed_s is None:
             self._confirmed_s = now_s
-        due_s = self._searched_s + c.period_s
+        due_s = self._searched_s + SEARCH_PERIOD_S
         if not lost:
             # images that pass, and yet never confirm the pose, may be those of another place
             due_s = max(due_s, self._confirmed_s + DOUBT_S, self._searched_s + DOUBT_S)
-        nearby = Search.NEARBY if c.enabled and now_s >= due_s else Search.NONE
+        nearby = Search.NEARBY if self._relocalize.enabled and now_s >= due_s else Search.NONE
         return nearby | Search.EVERYWHERE if lost else nearby

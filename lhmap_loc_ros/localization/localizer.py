@@ -78,7 +78,7 @@ class Localizer:
             self.close()
             raise
         self._tracker = Tracker(config.tracker, self.refiner, self.map, config.relocalize)
-        self._recovery = Recovery(self.map, self.refiner, config.relocalize, relocalizer)
+        self._recovery = Recovery(self.map, self.refiner, relocalizer)
         self._clock = clock
         self._search, self._searches = search, search is not None or _can_be_found_in(self.map)
         self._area = SearchArea()
@@ -104,12 +104,12 @@ class Localizer:
         """The state after the last image; INITIALIZING before the first."""
         return self._tracker.state
 
-    def after_silence(self, age_s: float, max_age_s: float) -> TrackState | None:
-        """What to tell others where the last image is so old [s]: a pose is not TRACKING after `max_age_s`.
+    def after_silence(self, age_s: float) -> TrackState | None:
+        """What to tell others where the last image is so old [s]; None: nothing new.
 
-        None: nothing new. The state itself stays, for the next image to go on from.
+        The state itself stays, for the next image to go on from.
         """
-        row = self._tracker.health.after_silence(age_s, max_age_s)
+        row = self._tracker.health.after_silence(age_s)
         return None if row is None else row.target
 
     @property
@@ -282,7 +282,6 @@ class Localizer:
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes other settings from the next image on; what was learned so far stays. Networks are not loaded anew."""
         self._tracker.reconfigure(config.tracker, config.relocalize)
-        self._recovery.reconfigure(config.relocalize)
 
 
 def _can_be_found_in(lhmap: LHMap) -> bool:

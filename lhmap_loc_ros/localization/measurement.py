@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -13,73 +14,70 @@ from ..configuration import Config
 from ..geometry import inverse
 from .manifold import is_covariance, transport_covariance
 
+if TYPE_CHECKING:
+    from .refine import Refinement
+
 UNCONFIRMED_SCALE = 4.0
 """Further factor on the covariance while no image has confirmed the pose: refinements from far away err more."""
 FLOOR_M, FLOOR_DEG = 0.05, 0.1
 """Least standard deviation of a measurement along each axis: map points and calibration are no more exact."""
+LEAST_VARIANCE = 1e-8
+"""Added to that of the matches [m^2, rad^2], so that it can be inverted."""
 MIN_MATCHES = 30
 """Fewer matched points give no measurement, however well they fit: six unknowns, and every other match may be wrong."""
 
 
 class MeasurementConfig(Config):
-    """How far a refinement is trusted, and which is believed against the prediction.
+    """Which refinements count: at all, and against the prediction."""
 
-    The covariance of a refinement takes the matches as independent; their errors are not, within an image or from
-    one image to the next, so it is scaled, given a floor, and a share is never averaged away.
-    """
-
-    covariance_scale: float = Field(
-        4.0,
-        gt=0,
-        le=1000,
-        description="factor on the covariance that the matches of an image give its pose; larger: images pass the gate "
-        "more easily and count less",
-    )
-    bias_m: tuple[float, float, float] = Field(
-        (0.12, 0.06, 0.06),
-        description="standard deviation of the error that consecutive images share, so that no number of them averages "
-        "it away, along x, y, z of base_link [m]",
-    )
-    bias_deg: float = Field(
-        0.12,
-        ge=0,
-        le=10,
-        description="standard deviation of the rotation error that consecutive images share, so that no number of them "
-        "averages it away [deg]",
-    )
     min_inlier_ratio: float = Field(
-        0.05, ge=0, le=1, description="an image with a smaller share of matches that fit its pose is not used"
-    )
+        0.05, ge=0, le=1,
+        description="an image with a smaller share of matches that fit its pose is not used, and TRACKING becomes "
+        "DEGRADED where the mean falls below twice that; lower where the map is poor in structure",
+    )  # fmt: skip
     gate_probability: float = Field(
-        0.999,
-        gt=0.5,
-        lt=1,
+        0.999, gt=0.5, lt=1,
         description="share of true measurements that pass the gate (chi-square, 6 degrees of freedom); smaller: more "
         "are rejected",
-    )
-    reconverge_after: int = Field(
-        5,
-        ge=2,
-        le=1000,
-        description="rejected measurements in a row that, agreeing with each other, are believed against the "
-        "prediction; more: later, and surer",
-    )
-    reconverge_m: float = Field(
-        4.0,
-        gt=0,
-        description="rejected measurements that agree with each other further than this from the pose are not believed "
-        "[m]",
-    )
+    )  # fmt: skip
 
     @property
     def gate(self) -> float:
         """The largest squared Mahalanobis distance (6 degrees of freedom) that passes."""
         return float(chdtri(6, 1 - self.gate_probability))
 
-    @property
-    def bias(self) -> np.ndarray:
-        """Covariance (6, 6) of the error shared by consecutive measurements."""
-        return np.diag([*np.square(self.bias_m), *np.square(np.radians([self.bias_deg] * 3))])
+
+@dataclass(frozen=True)
+class MeasurementNoise:
+    """How much refinements err.
+
+    The covariance of a refinement takes the matches as independent; their errors are not, within an image or from
+    one image to the next, so it is scaled, given a floor, and a share is never averaged away. Where the values were
+    measured: docs/tuning.md, "What is not a parameter"; others are for measuring again.
+    """
+
+    covariance_scale: float = 4.0
+    """Factor on the covariance that the matches give."""
+    bias_along_m: float = 0.12
+    """Standard deviation of the error that consecutive images share, along the way the camera looks [m]."""
+    bias_across_m: float = 0.06
+    """The same across it, to the side and upwards [m]."""
+    bias_deg: float = 0.12
+    """The same of the rotation, about each axis [deg]."""
+
+    def bias(self, T_base_camera: np.ndarray | None = None) -> np.ndarray:
+        """Covariance (6, 6) of the error shared by consecutive measurements, body frame of base_link.
+
+        None: a camera that looks ahead or back. One that looks to the side, more than ahead, errs along y instead.
+        """
+        sigma_m = np.full(3, self.bias_across_m)
+        looks_aside = T_base_camera is not None and abs(T_base_camera[1, 2]) > abs(T_base_camera[0, 2])
+        sigma_m[1 if looks_aside else 0] = self.bias_along_m
+        return np.diag([*np.square(sigma_m), *np.square(np.radians([self.bias_deg] * 3))])
+
+
+NOISE = MeasurementNoise()
+"""That of the shipped networks."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +88,21 @@ class Measurement:
     """(4, 4)."""
     covariance: np.ndarray
     """(6, 6), body frame of base_link, scaled and floored."""
+    alone: np.ndarray
+    """(6, 6), likewise, as the refinement has it: honest for this one image."""
     inlier_ratio: float
     """Of the refinement."""
 
     def unconfirmed(self) -> Measurement:
         """The same, less sure: from a pose that no image has confirmed."""
-        return replace(self, covariance=UNCONFIRMED_SCALE * self.covariance)
+        scale = UNCONFIRMED_SCALE
+        return replace(self, covariance=scale * self.covariance, alone=scale * self.alone)
 
 
 def as_measurement(
-    refinement, T_base_camera: np.ndarray, config: MeasurementConfig, confirmed: bool = True
-) -> Measurement | None:
+    refinement: Refinement | None, T_base_camera: np.ndarray, config: MeasurementConfig, confirmed: bool = True,
+    noise: MeasurementNoise = NOISE,
+) -> Measurement | None:  # fmt: skip
     """The measurement of base_link in a refinement of the camera; None if the refinement is not usable.
 
     `confirmed`: the refinement started from a pose that earlier images have confirmed.
@@ -113,8 +115,10 @@ def as_measurement(
         return None
     T_camera_base = inverse(T_base_camera)
     floor = np.diag([FLOOR_M**2] * 3 + [np.radians(FLOOR_DEG) ** 2] * 3)
-    covariance = transport_covariance(config.covariance_scale * refinement.covariance, T_camera_base) + floor
-    measurement = Measurement(refinement.T_map_camera @ T_camera_base, covariance, float(refinement.inlier_ratio))
+    alone = transport_covariance(refinement.covariance, T_camera_base) + LEAST_VARIANCE * np.eye(6)
+    covariance = noise.covariance_scale * alone + floor
+    pose, inlier_ratio = refinement.T_map_camera @ T_camera_base, float(refinement.inlier_ratio)
+    measurement = Measurement(pose, covariance, alone, inlier_ratio)
     return measurement if confirmed else measurement.unconfirmed()
 
 

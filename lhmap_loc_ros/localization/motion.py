@@ -18,6 +18,11 @@ from .manifold import transport_covariance
 SECOND_NS = 1_000_000_000
 TRANSLATION_PER_SECOND, ROTATION_PER_SECOND_DEG = 0.01, 0.05
 """What odometry errs after 1 s at rest [m, deg]: a standing robot must not become sure of its error."""
+TRANSLATION_PER_RADIAN, ROTATION_PER_METRE = 1.0, 0.1
+"""What odometry errs in position after turning by 1 rad, as a share of `translation_per_metre`, and in rotation after
+1 m, as a share of `rotation_per_radian_deg`: few know these of their odometry, and they are the smaller part."""
+VELOCITY_WALK, TURN_WALK_DEG = (0.6, 0.15, 0.1), (1.0, 1.0, 3.0)
+"""What constant velocity errs after 1 s along, and about, x, y, z of base_link [m, deg]."""
 UNKNOWN_SPEED = 8.0
 """Forward speed to reckon with while none is known [m/s]: that of a street."""
 MAX_SPEED, MAX_ACCELERATION = 70.0, 20.0
@@ -34,37 +39,19 @@ MIN_JUMP_RAD, MAX_TURN_RAD_S2 = 0.25, 10.0
 
 
 class MotionConfig(Config):
-    """How far odometry and the assumption of constant velocity are trusted.
+    """How far odometry is trusted.
 
     Errors are random walks: variance grows with distance, angle and time, so the rate of images does not matter.
     """
 
     translation_per_metre: float = Field(
-        0.05, gt=0, le=1, description="standard deviation of the position, each axis, from odometry after "
-        "1 m driven [m/sqrt(m)]",
-    )  # fmt: skip
-    translation_per_radian: float = Field(
-        0.05, ge=0, le=5, description="standard deviation of the position, each axis, from odometry after "
-        "turning by 1 rad [m/sqrt(rad)]",
-    )  # fmt: skip
-    rotation_per_metre_deg: float = Field(
-        0.1, ge=0, le=20, description="standard deviation of the rotation, each axis, from odometry after "
-        "1 m driven [deg/sqrt(m)]",
+        0.05, gt=0, le=1, description="standard deviation of the position, each axis, from odometry after 1 m driven, "
+        "and after turning by 1 rad [m/sqrt(m)]",
     )  # fmt: skip
     rotation_per_radian_deg: float = Field(
-        1.0, ge=0, le=30, description="standard deviation of the rotation, each axis, from odometry after "
-        "turning by 1 rad [deg/sqrt(rad)]",
+        1.0, ge=0, le=30, description="standard deviation of the rotation, each axis, from odometry after turning by "
+        "1 rad, and a tenth of it after 1 m driven [deg/sqrt(rad)]",
     )  # fmt: skip
-    velocity_walk: tuple[float, float, float] = Field(
-        (0.6, 0.15, 0.1),
-        description="without odometry: standard deviation of the position along x, y, z of base_link after 1 s at "
-        "constant velocity [m/sqrt(s)]",
-    )
-    turn_walk_deg: tuple[float, float, float] = Field(
-        (1.0, 1.0, 3.0),
-        description="without odometry: standard deviation of the rotation about x, y, z of base_link after 1 s at "
-        "constant velocity [deg/sqrt(s)]",
-    )
 
 
 class OdometryBuffer:
@@ -250,18 +237,18 @@ class MotionModel:
         metres, radians = np.linalg.norm(xi[:3]), np.linalg.norm(xi[3:])
         translation = (
             c.translation_per_metre**2 * metres
-            + c.translation_per_radian**2 * radians
+            + (TRANSLATION_PER_RADIAN * c.translation_per_metre) ** 2 * radians
             + TRANSLATION_PER_SECOND**2 * seconds
         )
         rotation_deg = (
-            c.rotation_per_metre_deg**2 * metres
+            (ROTATION_PER_METRE * c.rotation_per_radian_deg) ** 2 * metres
             + c.rotation_per_radian_deg**2 * radians
             + ROTATION_PER_SECOND_DEG**2 * seconds
         )
         return np.diag([translation] * 3 + [np.radians(1) ** 2 * rotation_deg] * 3)
 
     def _velocity_noise(self, seconds: float) -> np.ndarray:
-        sigma = np.concatenate([self._config.velocity_walk, np.radians(self._config.turn_walk_deg)])
+        sigma = np.concatenate([VELOCITY_WALK, np.radians(TURN_WALK_DEG)])
         return np.diag(sigma**2 * seconds)
 
 

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An error-state Kalman filter of one pose on SE(3): ``T = T_hat exp(xi)``, xi ~ N(0, covariance)."""
+"""An error-state Kalman filter of one pose on SE(3): ``T = T_hat exp(xi)``, xi ~ N(0, covariance).
+
+Of two covariances it keeps one decides, the other is told. Errors of consecutive images are alike, by an amount nobody
+knows: `covariance` reckons with a fixed share of it, and is careful; `honest` joins prediction and image by covariance
+intersection, which holds for any correlation, and is about what errors are.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..geometry import inverse, se3_exp, se3_log
-from .manifold import right_jacobian, symmetric, transport_covariance
+from .manifold import covariance_intersection, right_jacobian, symmetric, transport_covariance
 from .measurement import Measurement, mahalanobis
 from .motion import Motion
 
@@ -17,18 +22,21 @@ class PoseFilter:
     def __init__(self, pose: np.ndarray, covariance: np.ndarray, bias: np.ndarray):
         self.pose = np.array(pose, dtype=float)
         self._own = np.array(covariance, dtype=float)
+        self.honest = np.array(covariance, dtype=float)
+        """(6, 6), of the pose against the map: a standard deviation holds about 68 % of the errors."""
         self.bias = bias
         """(6, 6), covariance of an error that all measurements share, so none of them reduces it."""
 
     @property
     def covariance(self) -> np.ndarray:
-        """(6, 6), of the pose against the map, with the shared error of the measurements."""
+        """(6, 6), of the pose against the map, with the shared error of the measurements: rather too large."""
         return self._own + self.bias
 
     def predict(self, motion: Motion) -> None:
         """Move along; the covariance is carried to the new frame and grows by that of the motion."""
         self.pose = self.pose @ motion.delta
         self._own = transport_covariance(self._own, motion.delta) + motion.covariance
+        self.honest = transport_covariance(self.honest, motion.delta) + motion.covariance
 
     def innovation(self, measurement: Measurement) -> tuple[np.ndarray, float]:
         """The measurement seen from the prediction (6) and its squared Mahalanobis distance."""
@@ -41,10 +49,12 @@ class PoseFilter:
         In any: what led the pose astray along one axis spared the others by chance.
         """
         metres, radians = difference[:3] @ difference[:3], difference[3:] @ difference[3:]
-        self._own = self._own + np.diag([metres] * 3 + [radians] * 3)
+        opened = np.diag([metres] * 3 + [radians] * 3)
+        self._own, self.honest = self._own + opened, self.honest + opened
 
     def update(self, measurement: Measurement) -> None:
         """The Kalman update, in Joseph's form; the pose moves along the manifold."""
+        self.honest = covariance_intersection(self.honest, measurement.alone)
         difference, _ = self.innovation(measurement)
         gain = np.linalg.solve(self._own + measurement.covariance, self._own).T
         step, keep = gain @ difference, np.eye(6) - gain

@@ -11,6 +11,10 @@ from .motion import Motion
 SCATTER_M, SCATTER_DEG = 0.6, 2.0
 """Measurements that agree lie no further from each other, besides what odometry errs: at wrong places they scatter, and
 with covariances so large that a test by these alone would pass."""
+MIN_AGREEING = 5
+"""So many in a row are believed against the prediction: more would be surer, and later."""
+RECONVERGE_M, RECONVERGE_DEG = 4.0, 20.0
+"""They are not believed further from the prediction than this, or turned by more: those of another street are."""
 INLIER_SHARE = 0.7
 """Of the inlier ratio that is usual: on the neighbouring lane fewer matches fit, and yet measurements agree."""
 
@@ -44,7 +48,7 @@ class ReconvergenceMonitor:
             self.reset()
         self._last = measurement
         self.count += 1
-        return self.count >= self.config.reconverge_after
+        return self.count >= MIN_AGREEING
 
     def _agrees(self, measurement: Measurement, motion: Motion) -> bool:
         expected = self._last.T_map_base @ motion.delta

@@ -33,6 +33,10 @@ SAME_POSE = 0.5, 2.0
 """Refinements that end closer together than this have found the same pose [m, deg]."""
 SUPPORT = 0.7
 """And none of them fits less well than this share of the best."""
+RADIUS_M = 30.0
+"""A lost track is looked for this far around the last good pose, which odometry carries on."""
+MIN_INLIER_RATIO = 0.28
+"""Share of matches that must fit at a place for it to count as found (docs/interface.md, "States")."""
 SPACING_M = 3.0
 """Distance between the places tried along the path: refinements converge from 2 m away."""
 MAX_CANDIDATES = 24
@@ -76,18 +80,9 @@ class Relocalizer(Protocol):
 
 
 class RelocalizeConfig(Config):
-    """Whether, where and how often a lost track is looked for nearby, and when it counts as found."""
+    """Whether a lost track is looked for nearby."""
 
     enabled: bool = Field(True, description="look for a lost track around the last good pose, along the mapped path")
-    radius_m: float = Field(
-        30.0, gt=0, le=1000, description="a lost track is looked for this far around the last good pose [m]"
-    )
-    period_s: float = Field(
-        5.0, gt=0, description="time from one attempt to find a lost track around the last good pose to the next [s]"
-    )
-    min_inlier_ratio: float = Field(
-        0.28, ge=0, le=1, description="share of matches that must fit at a place for it to count as found"
-    )
 
 
 class AlongPath:
@@ -96,8 +91,7 @@ class AlongPath:
     The nearest first, and of the others those first that have not had their turn.
     """
 
-    def __init__(self, lhmap: LHMap, config: RelocalizeConfig):
-        self.config = config
+    def __init__(self, lhmap: LHMap):
         self._path = lhmap.metadata.path
         self.around: np.ndarray | None = None
         """(3,) the last believed position, map frame [m]; None: the whole path."""
@@ -110,7 +104,7 @@ class AlongPath:
         if self.around is not None:
             distance = np.linalg.norm(path[:, :2] - self.around[:2], axis=1)
             order = np.argsort(distance, kind="stable")
-            path = path[order[distance[order] <= self.config.radius_m]]
+            path = path[order[distance[order] <= RADIUS_M]]
         # the refiner starts from up to 2 m and 10 degrees away
         covariance = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
         out = []
@@ -137,7 +131,6 @@ def find_place(
     image: Images,
     camera: PosedCamera,
     crop_radius_m: float,
-    config: RelocalizeConfig,
     should_continue: Callable[[], bool] = lambda: True,
 ) -> PoseHypothesis | None:
     """The pose at which the image fits the map, refined; None where it fits nowhere, or at several places alike.
@@ -165,7 +158,7 @@ def find_place(
     best = max(found, key=lambda place: place.inlier_ratio)
     apart = [(place, *pose_error(place.T_map_base, best.T_map_base)) for place in found]
     rival = max((place.inlier_ratio for place, metres, _ in apart if metres > APART_M), default=0.0)
-    if best.inlier_ratio < max(config.min_inlier_ratio, MARGIN * rival):
+    if best.inlier_ratio < max(MIN_INLIER_RATIO, MARGIN * rival):
         return None
     support = sum(
         place.inlier_ratio >= SUPPORT * best.inlier_ratio and metres < SAME_POSE[0] and degrees < SAME_POSE[1]
@@ -177,18 +170,12 @@ def find_place(
 class Recovery:
     """Hears of every image, and looks for the place nearby where `HealthMonitor` says that it is time."""
 
-    def __init__(
-        self, lhmap: LHMap, refiner: Refiner, config: RelocalizeConfig, relocalizer: Relocalizer | None = None
-    ):  # fmt: skip
+    def __init__(self, lhmap: LHMap, refiner: Refiner, relocalizer: Relocalizer | None = None):
         """Without a `relocalizer` the mapping drive's poses are tried."""
         self._map, self._refiner = lhmap, refiner
-        self._along = AlongPath(lhmap, config)
+        self._along = AlongPath(lhmap)
         self._relocalizer = relocalizer or self._along
         self._around: np.ndarray | None = None
-
-    def reconfigure(self, config: RelocalizeConfig) -> None:
-        """Takes other settings from the next attempt on."""
-        self._along.config = config
 
     def reset(self, T_map_base: np.ndarray) -> None:
         """A start pose (4, 4) for the next image."""
@@ -202,9 +189,9 @@ class Recovery:
         self._follow(result)
         if Search.NEARBY not in result.search:
             return None
-        config, ahead = self._along.config, front_view(image, camera.camera)
+        ahead = front_view(image, camera.camera)
         places = self._relocalizer.candidates(ahead.image, ahead.camera)
-        found = find_place(places, self._refiner, self._map, image, camera, crop_radius_m, config, should_continue)
+        found = find_place(places, self._refiner, self._map, image, camera, crop_radius_m, should_continue)
         self._along.go_on()
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, Flag
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ..configuration import Config
 
@@ -16,6 +16,13 @@ MAX_SCATTER = 1.0, 4.0
 """A measurement further from the pose counts as that far [m, deg]."""
 LOST_SIGMA = 4.0, 20.0
 """Above this standard deviation a pose is LOST [m, deg]: refinements converge from about half as far."""
+DEGRADED_SIGMA = 1.6, 1.5
+"""TRACKING ends at so many times the standard deviations of position and rotation at which it may begin: hysteresis."""
+TRACKING_SCATTER = 0.5, 0.4
+"""TRACKING begins where measurements lie closer to the pose, on average, than this share of those standard deviations:
+at a wrong place they pass the gate and scatter (docs/interface.md, "States")."""
+OLD_SHARE = 0.2
+"""A pose is too old for TRACKING after this share of the time until it is LOST."""
 
 
 class TrackState(str, Enum):
@@ -56,66 +63,40 @@ class StateConfig(Config):
         3, ge=1, le=100, description="accepted images in a row that make the state TRACKING; more: later, and surer"
     )
     tracking_sigma_m: float = Field(
-        0.5, gt=0, description="standard deviation of the position below which the state may become TRACKING [m]"
-    )
+        0.5, gt=0, le=LOST_SIGMA[0] / DEGRADED_SIGMA[0],
+        description="standard deviation of the position below which the state may become TRACKING, where measurements "
+        "scatter by less than half of it; larger where camera or map are coarser [m]",
+    )  # fmt: skip
     tracking_sigma_deg: float = Field(
-        2.0, gt=0, description="standard deviation of the rotation below which the state may become TRACKING [deg]"
-    )
-    tracking_scatter_m: float = Field(
-        0.25,
-        gt=0,
-        description="mean distance of measurements from the pose below which the state may become TRACKING, and at "
-        "twice which it becomes DEGRADED; larger where camera or map are coarser [m]",
-    )
-    tracking_scatter_deg: float = Field(
-        0.8,
-        gt=0,
-        description="mean rotation of measurements from the pose below which the state may become TRACKING, and at "
-        "twice which it becomes DEGRADED; larger where camera or map are coarser [deg]",
-    )
-    degraded_sigma_m: float = Field(
-        0.8,
-        gt=0,
-        le=LOST_SIGMA[0],
-        description="standard deviation of the position above which TRACKING becomes DEGRADED [m]",
-    )
-    degraded_sigma_deg: float = Field(
-        3.0,
-        gt=0,
-        le=LOST_SIGMA[1],
-        description="standard deviation of the rotation above which TRACKING becomes DEGRADED [deg]",
-    )
-    degraded_inlier_ratio: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="mean share of matches that fit the pose below which TRACKING becomes DEGRADED; lower where the "
-        "map is poor in structure",
-    )
+        2.0, gt=0, le=LOST_SIGMA[1] / DEGRADED_SIGMA[1],
+        description="standard deviation of the rotation below which the state may become TRACKING, where measurements "
+        "scatter by less than 0.4 of it; larger where camera or map are coarser [deg]",
+    )  # fmt: skip
     lost_rejections: int = Field(
-        12,
-        ge=1,
-        le=1000,
+        12, ge=1, le=1000,
         description="measurements that contradict the pose until the state becomes LOST; an accepted one makes up for "
         "two",
-    )
+    )  # fmt: skip
     lost_after_s: float = Field(
-        10.0,
-        gt=0,
+        10.0, gt=0,
         description="time without an accepted image, or of a start that images do not confirm, until the state "
-        "becomes LOST [s]",
-    )
+        "becomes LOST; without any image TRACKING becomes DEGRADED after a fifth of it [s]",
+    )  # fmt: skip
 
-    @model_validator(mode="after")
-    def _better_states_need_more(self):
-        for signal in ("sigma_m", "sigma_deg"):
-            enter, leave = getattr(self, f"tracking_{signal}"), getattr(self, f"degraded_{signal}")
-            if enter > leave:
-                raise ValueError(
-                    f"tracking_{signal} is {enter:g}, expected at most degraded_{signal}, {leave:g}: or TRACKING would "
-                    "end as soon as it began"
-                )
-        return self
+    @property
+    def degraded_sigma(self) -> tuple[float, float]:
+        """Standard deviation of the pose above which TRACKING becomes DEGRADED [m, deg]."""
+        return DEGRADED_SIGMA[0] * self.tracking_sigma_m, DEGRADED_SIGMA[1] * self.tracking_sigma_deg
+
+    @property
+    def tracking_scatter(self) -> tuple[float, float]:
+        """Mean distance of measurements from the pose below which the state may become TRACKING [m, deg]."""
+        return TRACKING_SCATTER[0] * self.tracking_sigma_m, TRACKING_SCATTER[1] * self.tracking_sigma_deg
+
+    @property
+    def old_after_s(self) -> float:
+        """An older pose is not TRACKING [s]."""
+        return OLD_SHARE * self.lost_after_s
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..geometry import Camera, Images, Rig, inverse, pose_error
 from .estimate import PosedCamera, PoseEstimate
 from .health import Admission, Decision, HealthMonitor, Observation, Posterior
 from .manifold import inflate_to, max_std, transport_covariance
-from .measurement import MeasurementConfig, as_measurement
+from .measurement import NOISE, MeasurementConfig, MeasurementNoise, as_measurement
 from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
 from .pose_filter import PoseFilter
 from .refine_plan import RefineMode
@@ -52,9 +52,14 @@ class Tracker:
     """Feed odometry and images in order of their stamps; each image, of whichever camera, gives a `PoseEstimate`."""
 
     def __init__(
-        self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap, relocalize: RelocalizeConfig | None = None
+        self, config: TrackerConfig, refiner: Refiner, lhmap: LHMap, relocalize: RelocalizeConfig | None = None,
+        noise: MeasurementNoise = NOISE,
     ):  # fmt: skip
-        """`relocalize` says how often to look for a lost place: see `PoseEstimate.search`."""
+        """`relocalize` says whether to look for a lost place: see `PoseEstimate.search`.
+
+        `noise` is that of the refiner's networks.
+        """
+        self._noise = noise
         self.config, self._relocalize = config, relocalize or RelocalizeConfig()
         self._refiner, self._submaps = refiner, SubmapCache(lhmap)
         self._motion = MotionModel(config.motion)
@@ -70,8 +75,6 @@ class Tracker:
         self.config, self._relocalize = config, relocalize or self._relocalize
         self._motion.reconfigure(config.motion)
         self.health.reconfigure(config.states, config.measurement, self._relocalize)
-        if self._filter is not None:
-            self._filter.bias = config.measurement.bias
 
     @property
     def initialized(self) -> bool:
@@ -90,7 +93,7 @@ class Tracker:
         pose that is not finite or a matrix that is not a covariance.
         """
         start = StartPose(T_map_base, covariance)
-        self._filter = PoseFilter(start.T_map_base, start.covariance, self.config.measurement.bias)
+        self._filter = PoseFilter(start.T_map_base, start.covariance, self._noise.bias())
         self._stamp_ns = stamp_ns
         self._motion.reset()
         self.health.start()
@@ -146,7 +149,10 @@ class Tracker:
         refinement, problem = self._refine(image, camera.camera, submap, T_map_camera, self._mode(motion))
         clock.lap("refine")
         # 4. The same as a measurement of base_link, seen from the prediction.
-        measurement = as_measurement(refinement, camera.T_base_camera, self.config.measurement, self.state.confirmed)
+        self._filter.bias = self._noise.bias(camera.T_base_camera)
+        measurement = as_measurement(
+            refinement, camera.T_base_camera, self.config.measurement, self.state.confirmed, self._noise
+        )
         difference, innovation = None, math.nan
         if measurement is not None:
             difference, innovation = self._filter.innovation(measurement)
@@ -214,9 +220,10 @@ class Tracker:
     ) -> PoseEstimate:  # fmt: skip
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
-        covariance = self._filter.covariance
+        covariance = self._filter.honest
         if decision.state is not TrackState.TRACKING:
-            covariance = inflate_to(covariance, transport_covariance(self._reported, seen.motion.delta))
+            before = transport_covariance(self._reported, seen.motion.delta)
+            covariance = inflate_to(self._filter.covariance, before)
         self._reported = covariance
         return PoseEstimate(
             self._stamp_ns, decision.state, self._filter.pose.copy(), covariance, T_map_odom, decision.accepted,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .motion import SECOND_NS
-from .states import LOST_SIGMA, Evidence, StateConfig, TrackState
+from .reconvergence import MIN_AGREEING, RECONVERGE_M
+from .states import DEGRADED_SIGMA, LOST_SIGMA, TRACKING_SCATTER, Evidence, StateConfig, TrackState
 
 _INITIALIZING, _TRACKING, _DEGRADED, _LOST = TrackState
 
@@ -23,6 +24,8 @@ USUAL_SHARE = 0.5
 """Of the inlier ratio that is usual here: seasons and light change it by less, wrong places by more."""
 MAX_INNOVATION = 6.0
 """A chi-square of six degrees of freedom is 6 on average; covariances are on the large side, so 1 is usual."""
+MORE_INLIERS_THAN_USED = 2.0
+"""Images fit too little for TRACKING at so many times the inlier ratio below which one is not used at all."""
 MORE_SCATTER = 2.0
 """TRACKING ends at so many times the scatter at which it may begin: hysteresis."""
 MORE_INLIERS, LESS_INNOVATION = 1.3, 0.7
@@ -48,10 +51,10 @@ class Situation:
 
     config: StateConfig
     evidence: Evidence
+    min_inlier_ratio: float
+    """An image with a smaller one is not used."""
     silent_s: float = 0.0
     """How long ago the last image was localized."""
-    max_age_s: float = 0.0
-    """From when on a pose is too old to be called TRACKING."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def images_do_not_fit(s: Situation) -> bool:
 
 
 def unsure(s: Situation) -> bool:
-    last = s.evidence.last
-    return last.sigma_m > s.config.degraded_sigma_m or last.sigma_deg > s.config.degraded_sigma_deg
+    last, (metres, degrees) = s.evidence.last, s.config.degraded_sigma
+    return last.sigma_m > metres or last.sigma_deg > degrees
 
 
 def few_inliers(s: Situation) -> bool:
@@ -119,8 +122,8 @@ def innovation_stays_large(s: Situation) -> bool:
 
 
 def measurements_scatter(s: Situation) -> bool:
-    c = s.config
-    return not s.evidence.scatters_less(MORE_SCATTER * c.tracking_scatter_m, MORE_SCATTER * c.tracking_scatter_deg)
+    metres, degrees = s.config.tracking_scatter
+    return not s.evidence.scatters_less(MORE_SCATTER * metres, MORE_SCATTER * degrees)
 
 
 def confirmed(s: Situation) -> bool:
@@ -131,7 +134,7 @@ def confirmed(s: Situation) -> bool:
         and evidence.last.sigma_deg < c.tracking_sigma_deg
         and evidence.inlier_ratio >= MORE_INLIERS * _min_inliers(s)
         and evidence.innovation < LESS_INNOVATION * MAX_INNOVATION
-        and evidence.scatters_less(c.tracking_scatter_m, c.tracking_scatter_deg)
+        and evidence.scatters_less(*c.tracking_scatter)
     )
 
 
@@ -140,28 +143,28 @@ def silent(s: Situation) -> bool:
 
 
 def pose_is_old(s: Situation) -> bool:
-    return s.silent_s > s.max_age_s
+    return s.silent_s > s.config.old_after_s
 
 
 def _min_inliers(s: Situation) -> float:
     """The mean inlier ratio below which images do not confirm the pose."""
-    return max(s.config.degraded_inlier_ratio, USUAL_SHARE * s.evidence.last.usual_inliers)
+    return max(MORE_INLIERS_THAN_USED * s.min_inlier_ratio, USUAL_SHARE * s.evidence.last.usual_inliers)
 
 
 # -- the table
 
 _CONFIRM = (
-    "`confirmations` in a row are accepted, and agree: they scatter less than `tracking_scatter_m` and "
-    "`tracking_scatter_deg` about the pose, which is surer than `tracking_sigma_m` and `tracking_sigma_deg`; inlier "
-    "ratio and innovation are good"
+    "`confirmations` in a row are accepted, and agree: the pose is surer than `tracking_sigma_m` and "
+    f"`tracking_sigma_deg`, and they scatter about it by less than {TRACKING_SCATTER[0]:g} and {TRACKING_SCATTER[1]:g} "
+    "of that; inlier ratio and innovation are good"
 )
 
 TRANSITIONS = (
     Transition(Event.START, tuple(TrackState), _INITIALIZING, always,
                "a start pose is given: by a user, a parameter, the saved pose, or a search that found the place"),
     Transition(Event.RECONVERGENCE, (_LOST,), _INITIALIZING, always,
-               "`reconverge_after` rejected measurements in a row agree with each other, no further than "
-               "`reconverge_m` from the pose"),
+               f"{MIN_AGREEING} rejected measurements in a row agree with each other, no further than "
+               f"{RECONVERGE_M:g} m from the pose"),
     Transition(Event.IMAGE, (_INITIALIZING, _TRACKING, _DEGRADED), _LOST, contradicted,
                "`lost_rejections` measurements contradict the pose; an accepted one makes up for two"),
     Transition(Event.IMAGE, (_INITIALIZING, _TRACKING, _DEGRADED), _LOST, starved,
@@ -174,19 +177,20 @@ TRANSITIONS = (
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, images_do_not_fit,
                f"{DEGRADED_AFTER} images in a row are not accepted"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, unsure,
-               "the pose is less sure than `degraded_sigma_m` or `degraded_sigma_deg`"),
+               f"the pose is less sure than {DEGRADED_SIGMA[0]:g} times `tracking_sigma_m` or {DEGRADED_SIGMA[1]:g} "
+               "times `tracking_sigma_deg`"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, few_inliers,
-               "the mean inlier ratio falls below `degraded_inlier_ratio`, or below half of what is usual"),
+               "the mean inlier ratio falls below twice `min_inlier_ratio`, or below half of what is usual"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, innovation_stays_large,
                f"the mean innovation exceeds {MAX_INNOVATION:g}, where 1 is usual: the track slides away from the map"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, measurements_scatter,
-               "measurements scatter about the pose by more than twice `tracking_scatter_m` or `tracking_scatter_deg`"),
+               "measurements scatter about the pose by more than twice as much as where TRACKING begins"),
     Transition(Event.IMAGE, (_INITIALIZING,), _TRACKING, confirmed,
                f"the next images confirm the start, also one that a search found: {_CONFIRM}"),
     Transition(Event.IMAGE, (_DEGRADED,), _TRACKING, confirmed, f"images confirm the pose again: {_CONFIRM}"),
     Transition(Event.SILENCE, (_INITIALIZING, _TRACKING, _DEGRADED), _LOST, silent,
                "no image is localized for `lost_after_s`"),
     Transition(Event.SILENCE, (_TRACKING,), _DEGRADED, pose_is_old,
-               "no image is localized for `diagnostics.max_age_s`"),
+               "no image is localized for a fifth of `lost_after_s`"),
 )  # fmt: skip
 """In order: the first row that holds counts."""

@@ -28,7 +28,7 @@ from .datum import find_datum
 from .heat import full_scale_of, load_heat_model
 from .intensity import ranks_of_bag
 from .poses import find_poses
-from .scans import lidar_extrinsics, lidar_trajectory
+from .scans import MAX_GAP_S, lidar_extrinsics, lidar_trajectory
 from .stages.accumulate import AccumulateJob
 from .stages.plan import POSES, Plan, Recording, Tile, results
 from .stages.schedule import Report, Workers, dask_workers, local_workers
@@ -224,7 +224,7 @@ def _check_scans(chunks: Sequence[AccumulateJob], config: BuildConfig, bags: lis
     if left_out:
         _log.warning(
             "%d of %d scans are left out: no point in range, before or after the poses, or where poses jump or are "
-            "more than max_gap_s (%g s) apart", left_out, placed + left_out, config.max_gap_s,
+            "more than %g s apart", left_out, placed + left_out, MAX_GAP_S,
         )  # fmt: skip
 
 
@@ -233,8 +233,7 @@ def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -
     topics = (config.points_topic, config.tf_topic, config.odometry_topic, config.map_frame, config.base_frame)
     settings = (*topics, config.min_range_m, config.max_range_m, T_base_lidar)
     kept = work / "icp" / f"{key_of('icp', fingerprint, *settings)}.npz"
-    asked = config.poses == "icp" or (config.poses == "auto" and config.poses_file is None)
-    if asked and kept.exists():
+    if config.poses in ("icp", "auto") and kept.exists():
         data = load(kept)
         return Trajectory(data["stamps"], data["poses"]), "icp"
     trajectory, origin = find_poses(reader, config, T_base_lidar, report)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -27,10 +26,11 @@ class BuildConfig(Config):
     removed: ClassVar[dict[str, str]] = {
         "moving": "no longer a part: `remove_moving: false` keeps what moved; its other settings were measured",
         "heat_views": "no longer a part: `heat: NAME` is a heat network of your own; its other settings were measured",
+        "poses_file": "no longer a setting: `poses` is the path of the file",
         "intensity_scale": "no longer a setting: intensities are ranks; delete the line",
         **dict.fromkeys(
             ("tile_m", "intensity_levels", "heat_levels", "isolation_m", "min_neighbours", "stretch_m", "beyond_m",
-             "heat_power", "company_power", "fair_share"),
+             "heat_power", "company_power", "fair_share", "max_gap_s", "chunk_s"),
             _MEASURED,
         ),
     }  # fmt: skip
@@ -56,14 +56,9 @@ class BuildConfig(Config):
     """Unit of the time field of points, used to compensate scans for motion. auto: found from the duration of a sweep,
     and ignored where surfaces are sharper without compensation. ignore: scans are not compensated."""
 
-    poses: Literal["auto", "file", "tf", "odometry", "icp"] = "auto"
-    """Source of the poses of `base_frame`: a file, TF, odometry, or LiDAR odometry on the scans (icp, by kiss-icp).
-    auto: the first there is, in this order."""
-    poses_file: Path | None = None
-    """TUM or KITTI file of the poses of `base_frame` in `map_frame`, read when `poses` is auto or file; unset: none."""
-    max_gap_s: float = Field(2.0, gt=0)
-    """Longest time between two poses to interpolate over, seconds; scans in longer gaps are left out, unless the
-    vehicle stood still."""
+    poses: str = "auto"
+    """Source of the poses of `base_frame` in `map_frame`: the path of a TUM or KITTI file, or tf, odometry, or icp (by
+    kiss-icp, LiDAR odometry on the scans). auto: the first there is of these three."""
 
     min_range_m: float = Field(2.0, ge=0)
     """Least distance of a point from the LiDAR, metres; nearer points are returns from the vehicle itself."""
@@ -86,11 +81,8 @@ class BuildConfig(Config):
     places: bool = True
     """Store descriptors of places along the path, so that a robot localizes without a start pose."""
 
-    chunk_s: float = Field(10.0, gt=0)
-    """Duration of the chunks that a bag is read in, seconds; each core holds one chunk, so less takes less memory."""
-
     _lidar_in_base_is_a_pose = field_validator("lidar_in_base")(check_pose)
-    _heat_may_begin_at_home = field_validator("heat")(os.path.expanduser)
+    _paths_may_begin_at_home = field_validator("heat", "poses")(os.path.expanduser)
 
     @property
     def heat_model(self) -> str | None:
@@ -115,12 +107,6 @@ class BuildConfig(Config):
         """Edge of a tile, metres: a whole number of blocks of voxels, so that none lies across the border of two."""
         block_m = BLOCK_CELLS * self.edge_m
         return round(max(1, round(TILE_M / block_m)) * block_m, 9)
-
-    @model_validator(mode="after")
-    def _poses_have_one_source(self) -> BuildConfig:
-        if self.poses_file is not None and self.poses not in ("auto", "file"):
-            raise ValueError(f"poses_file: {self.poses_file} found with poses: {self.poses}, expected auto or file")
-        return self
 
     @model_validator(mode="after")
     def _tiles_can_be_stored(self) -> BuildConfig:

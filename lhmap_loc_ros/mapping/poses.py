@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from ..datasets.bag import BagReader
@@ -14,6 +16,8 @@ from ..geometry import inverse
 from .config import BuildConfig
 from .scans import in_range
 
+SOURCES = ("auto", "tf", "odometry", "icp")
+"""Of poses; all else is the path of a file."""
 _MIN_POINTS = 100
 """Points of a scan that LiDAR odometry needs."""
 _MIN_ICP_RANGE_M = 80.0
@@ -23,13 +27,12 @@ _MIN_ICP_RANGE_M = 80.0
 def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> tuple[Trajectory, str]:
     """The trajectory T_map_base of a bag, and its source: file, tf, odometry or icp.
 
-    Raises BagError or InputError if the source that is asked for does not exist or has poses that are not finite.
+    Raises BagError, ConfigError or InputError if the source that is asked for does not exist or has poses that are not
+    finite.
     """
     source = config.poses
-    if source == "auto" and config.poses_file is not None:
-        source = "file"
-    if source == "file":
-        return _from_file(bag, config), source
+    if source not in SOURCES:
+        return _from_file(bag, config), "file"
     if source == "tf" or (source == "auto" and config.tf_topic in bag.topics):
         trajectory = trajectory_from_tf(
             bag, config.tf_topic, config.map_frame, config.base_frame, config.tf_static_topic
@@ -49,18 +52,18 @@ def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, re
 
 def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
     """The poses around the bag's scans: the bag may be a part of the run that the file has poses of."""
-    if config.poses_file is None:
-        raise ConfigError("poses_file: not given, but poses is 'file'")
+    if not Path(config.poses).is_file():
+        raise ConfigError(f"poses: found {config.poses!r}, expected {', '.join(SOURCES)}, or a TUM or KITTI file")
     stamps, bounds = [], []
     for scan in bag.messages([config.points_topic]):
         stamps.append(scan.stamp_ns)
         bounds += scan.span_ns
     if not stamps:
         raise BagError(f"{bag.path}: {config.points_topic} holds no message, expected scans")
-    trajectory = read_trajectory(config.poses_file, stamps)
+    trajectory = read_trajectory(config.poses, stamps)
     if not trajectory.covers(np.array(stamps, dtype=np.int64)).any():
         raise InputError(
-            f"{config.poses_file}: poses from {trajectory.stamps_ns[0]} to {trajectory.stamps_ns[-1]} ns do not "
+            f"{config.poses}: poses from {trajectory.stamps_ns[0]} to {trajectory.stamps_ns[-1]} ns do not "
             f"cover the scans of {bag.path}, {stamps[0]} to {stamps[-1]} ns"
         )
     return trajectory.between(min(bounds), max(bounds))

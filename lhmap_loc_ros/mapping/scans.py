@@ -16,6 +16,8 @@ from ..datasets.trajectory import Trajectory
 from ..geometry import from_quaternion
 from .config import BuildConfig
 
+MAX_GAP_S = 2.0
+"""Poses further apart in time are not interpolated between, unless the vehicle stood still."""
 _KNOTS = 33
 _SLACK_NS = 150_000_000
 _STANDSTILL_M, _STANDSTILL_RAD = 1.0, 0.35
@@ -85,7 +87,7 @@ class ScanSource:
     ):  # fmt: skip
         """`start_ns` and `stop_ns` are bounds of the time of recording."""
         self._bag, self._config, self._bounds = bag, config, (start_ns, stop_ns)
-        self._gaps = np.concatenate([gaps(T_map_lidar, config.max_gap_s), jumps(T_map_lidar)])
+        self._gaps = np.concatenate([gaps(T_map_lidar, MAX_GAP_S), jumps(T_map_lidar)])
         self.trajectory = T_map_lidar
         """Poses of the LiDAR in the map frame."""
 

@@ -10,8 +10,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from .camera_images import image_topic, topic_of
 from .localizer_config import LocalizerConfig
-from .localizer_session import Session, image_topic, topic_of
+from .localizer_session import Session
 
 _SILENT = SubscriptionEventCallbacks(use_default_callbacks=False)
 """For a subscription beside another, which is meant for other publishers."""

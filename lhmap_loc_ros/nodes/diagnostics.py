@@ -31,6 +31,8 @@ _LEVELS = {
 _WINDOW_S = 5.0
 _ODOMETRY_S = 3.0
 """Without odometry for so long it is said that there is no transform to its frame."""
+MAX_DROPPED_SHARE = 0.5
+"""/diagnostics warns when a greater share of the images is not used."""
 LEFT_OUT = {"camera": ("image", "camera_info"), "localization": ("odometry", "transform", "fix")}
 """What is left out and counted, and on which status."""
 WAITING = "waiting for initialpose"
@@ -179,7 +181,7 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
     status = track_status(last, latencies[-1] if latencies else math.nan)
     if health.problem:
         status.level, status.message = ERROR, health.problem
-    elif age_s > config.diagnostics.max_age_s:
+    elif age_s > config.tracker.states.old_after_s:
         status.level, status.message = ERROR, f"the pose is {age_s:.1f} s old"
     elif status.level == OK and health.complaint:
         status.level, status.message = WARN, health.complaint
@@ -193,7 +195,7 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
 
 
 def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
-    limits, (rate, latencies, age_s) = config.diagnostics, health.recent
+    limits, old_s, (rate, latencies, age_s) = config.diagnostics, config.tracker.states.old_after_s, health.recent
     latency_ms = float(np.median(latencies)) if latencies else math.nan
     dropped = health.dropped_share(images["received"], images["dropped"])
     level, message = OK, "images come"
@@ -201,13 +203,13 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         message = "inactive"
     elif math.isinf(age_s) and not images["received"]:
         level, message = ERROR, health.problem
-    elif images["came_s"] > limits.max_age_s:
+    elif images["came_s"] > old_s:
         level, message = ERROR, f"last image came {images['came_s']:.1f} s ago"
     elif health.problem.startswith((WAITING, SEARCHING)):
         message = f"images come; {WAITING if health.problem.startswith(WAITING) else SEARCHING}"
     elif math.isinf(age_s):
         level, message = WARN, f"images come, but none was localized yet: {health.problem}"
-    elif age_s > limits.max_age_s:
+    elif age_s > old_s:
         level, message = ERROR, f"images come, but the last one was localized {age_s:.1f} s ago"
     elif health.doubt and health.last.state is not TrackState.TRACKING:
         level, message = WARN, health.doubt
@@ -215,7 +217,7 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"
     elif rate < limits.min_rate_hz:
         level, message = WARN, f"{rate:.1f} images a second, limit {limits.min_rate_hz:.1f}"
-    elif dropped > limits.max_dropped_share:
+    elif dropped > MAX_DROPPED_SHARE:
         level, message = WARN, f"{100 * dropped:.0f} % of the images dropped: they come faster than they are localized"
     values = {
         "images_received": images["received"], "images_localized": health.used, "images_dropped": images["dropped"],

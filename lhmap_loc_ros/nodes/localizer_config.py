@@ -38,12 +38,6 @@ class DiagnosticsConfig(Config):
     max_latency_s: float = Field(
         0.5, gt=0, description="/diagnostics warns when images take longer from their arrival to the pose [s]"
     )
-    max_age_s: float = Field(
-        2.0, gt=0, description="/diagnostics has an error, and the state gets worse, when the last image is older [s]"
-    )
-    max_dropped_share: float = Field(
-        0.5, gt=0, le=1, description="/diagnostics warns when a greater share of the images is not used [0 to 1]"
-    )
 
 
 class LocalizerConfig(Config):
@@ -128,9 +122,6 @@ class LocalizerConfig(Config):
         0.1, ge=0, le=5,
         description="how far ahead of now the transform on /tf is stamped, at most 0.1 where tf_child is base_link [s]",
     )  # fmt: skip
-    overlay_period_s: float = Field(
-        0.5, ge=0, description="least time between two pictures on `overlay`, drawn while somebody looks [s]"
-    )
     map_cloud_points: int = Field(
         300_000, ge=0, description="`map_cloud` has at most so many points, those of most heat; 0: none [points]"
     )
@@ -171,7 +162,6 @@ class LocalizerConfig(Config):
 
 LIVE = (
     "set_initial_pose", "initial_pose.", "initial_sigma", "always_reset_initial_pose", "save_pose_rate",
-    "odometry_wait_s", "tf_broadcast", "transform_tolerance", "overlay_period_s", "diagnostics.", "tracker.",
-    "relocalize.",
+    "odometry_wait_s", "tf_broadcast", "transform_tolerance", "diagnostics.", "tracker.", "relocalize.",
 )  # fmt: skip
 """Beginnings of the names of parameters that may change while the node runs."""

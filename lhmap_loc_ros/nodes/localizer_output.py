@@ -38,6 +38,8 @@ from .map_transform import MapTransform
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PATH_STEP_M, PATH_POSES = 0.5, 2000
 """Distance between the poses of `path`, and how many of them it keeps."""
+OVERLAY_PERIOD_S = 0.5
+"""Least time between two pictures on `overlay`, drawn while somebody looks [s]."""
 _UNKNOWN_VARIANCE = 1e6
 _TWIST_VARIANCE = np.array([0.5**2] * 3 + [0.05**2] * 3)
 """Of the velocity, a running mean [m/s, rad/s]."""
@@ -117,7 +119,7 @@ class LocalizerOutput:
     def publish_overlay(self, image: Images, camera: PosedCamera, frame: str, result: PoseEstimate) -> None:
         """The map drawn over the undistorted image, if anyone looks, and not too often."""
         now = time.monotonic()
-        if not self._overlay.get_subscription_count() or now < self._last_overlay + self._config.overlay_period_s:
+        if not self._overlay.get_subscription_count() or now < self._last_overlay + OVERLAY_PERIOD_S:
             return
         self._last_overlay = now
         seen = front_view(image, camera.camera)

@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from copy import copy
+from typing import ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pydantic import Field, field_validator
@@ -28,17 +29,21 @@ from .parameters import declare
 from .runtime import run
 
 NAME = "map_builder_node"
+MAP_CLOUD_POINTS = 300_000
+"""`map_cloud` has at most so many, of a larger map those of the greatest heat: as that of localizer_node by default."""
 
 
 class MapBuilderConfig(Config):
     """Parameters of map_builder_node."""
 
+    removed: ClassVar[dict[str, str]] = {
+        "map_cloud_points": f"no longer a setting: at most {MAP_CLOUD_POINTS} points; delete the line"
+    }
+    """Parameters of earlier versions, and what to do about each."""
+
     bag_path: str = Field(min_length=1, description="Path of the bag of the mapping run.")
     map_path: str = Field(min_length=1, description="Path of the map to write, once it is complete.")
     exit_when_done: bool = Field(False, description="End with the build; else the node stays and publishes map_cloud.")
-    map_cloud_points: int = Field(
-        300_000, ge=0, description="Largest number of points on map_cloud; of a larger map those of the greatest heat."
-    )
     build: BuildConfig = BuildConfig()
 
     @field_validator("bag_path", "map_path")
@@ -84,7 +89,7 @@ class MapBuilderNode(Node):
         with build_map(c.bag_path, c.map_path, c.build, self._report) as lhmap:
             stamp_ns, local = self.get_clock().now().nanoseconds, LocalFrame.of(lhmap.metadata.frame, lhmap.metadata)
             local.broadcast(self)
-            points = lhmap.hottest(c.map_cloud_points)
+            points = lhmap.hottest(MAP_CLOUD_POINTS)
             self._cloud.publish(map_to_cloud(points, header(stamp_ns, local.drawn), local.origin))
             done = f"{c.map_path}: {lhmap.metadata.points} points"
         self._status = _status(DiagnosticStatus.OK, "done", {"map": c.map_path, "points": lhmap.metadata.points})

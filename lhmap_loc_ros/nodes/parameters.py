@@ -22,9 +22,8 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ..configuration import validate
+from ..configuration import became, validate
 from ..errors import ConfigError
-from ..removed_settings import about
 from .parameter_files import check_files
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
@@ -117,8 +116,8 @@ class Parameters(Generic[Model]):
         given = getattr(self._node, "_parameter_overrides", {})
         unknown = [n for n in given if not self._node.has_parameter(n) and not n.startswith(_ROS_OWN)]
         if unknown:
-            never = [name for name in sorted(unknown) if about(name) is None]
-            told = [f"{name} {about(name)}" for name in sorted(unknown) if name not in never]
+            never = [name for name in sorted(unknown) if became(self._model, name) is None]
+            told = [str(became(self._model, name)) for name in sorted(unknown) if name not in never]
             if never:
                 told.insert(0, f"no such parameter: {', '.join(never)}")
             raise ConfigError(f"{self._source}: {'; '.join(told)}")

@@ -18,7 +18,7 @@ from lhmap_loc_ros.errors import LhmapError
 def test_builds_of_a_drive_and_of_two_on_end_by_cores_and_by_workers(tmp_path):
     pytest.importorskip("distributed")
     bag, config = box_world.write_bag(tmp_path / "drive", 6), tmp_path / "build.yaml"
-    config.write_text("heat: none\nchunk_s: 0.5\n")
+    config.write_text("heat: none\n")
     words = ["bench", "build", bag, "--times", 1, "--times", 2, "--dask-workers", 2, "-c", config, "--json"]
     result = CliRunner().invoke(cli.app, list(map(str, words)))
     assert result.exit_code == 0, result.output

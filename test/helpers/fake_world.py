@@ -8,6 +8,8 @@ import numpy as np
 
 from lhmap_loc_ros.geometry import Camera, inverse, make_pose, se3_exp
 from lhmap_loc_ros.localization.estimate import PosedCamera
+from lhmap_loc_ros.localization.measurement import NOISE
+from lhmap_loc_ros.localization.states import StateConfig
 from lhmap_loc_ros.localization.tracker import Tracker, TrackerConfig
 
 SECOND = 1_000_000_000
@@ -66,19 +68,27 @@ class FakeRefiner:
         return result if self.fault is None else self.fault(result)
 
 
+class CoarseStates(StateConfig):
+    """For measurements that scatter several times as much as those of the shipped networks."""
+
+    @property
+    def tracking_scatter(self):
+        return 0.6, 1.6
+
+
 def of_coarse_measurements(config):
-    """The same settings, for measurements that scatter several times as much as those of the shipped networks."""
-    states = config.states.model_copy(update={"tracking_scatter_m": 0.6, "tracking_scatter_deg": 1.6})
-    return config.model_copy(update={"states": states})
+    """The same settings, for such measurements."""
+    return config.model_copy(update={"states": CoarseStates(**config.states.model_dump())})
 
 
 class Drive:
     """Runs a tracker along the path at 10 Hz of images and 50 Hz of odometry (with drift)."""
 
-    def __init__(self, config=None, seed=0, odometry=True, start=None, lhmap=None):
+    def __init__(self, config=None, seed=0, odometry=True, start=None, lhmap=None, noise=NOISE):
         self.refiner = FakeRefiner(seed)
         self.random = np.random.default_rng(seed + 1000)
-        self.tracker = Tracker(of_coarse_measurements(config or TrackerConfig()), self.refiner, lhmap or EmptyMap())
+        config = of_coarse_measurements(config or TrackerConfig())
+        self.tracker = Tracker(config, self.refiner, lhmap or EmptyMap(), noise=noise)
         self.odometry = odometry
         self.stamp_ns = 0
         self.odom, self.odom_stamp = np.eye(4), -SECOND // 50

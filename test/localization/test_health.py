@@ -33,7 +33,9 @@ class Monitor(HealthMonitor):
     def image(self, innovation=1.0, inlier_ratio=0.5, x=0.0, after_s=0.1, measured=True, **posterior):
         """What follows from an image that measures a place at `x`."""
         self.stamp_ns += round(after_s * SECOND_NS)
-        measurement = Measurement(make_pose(np.eye(3), (x, 0, 0)), 1e-2 * np.eye(6), inlier_ratio) if measured else None
+        covariance = 1e-2 * np.eye(6)
+        pose = make_pose(np.eye(3), (x, 0, 0))
+        measurement = Measurement(pose, covariance, covariance, inlier_ratio) if measured else None
         seen = Observation(
             self.stamp_ns, self.stamp_ns / SECOND_NS, STILL, measurement, np.zeros(6) if measured else None,
             innovation if measured else math.nan,
@@ -103,10 +105,10 @@ ROWS = [
     (Event.IMAGE, INITIALIZING, "confirmed", TRACKING, lambda m: m.images(3), {}),
     (Event.IMAGE, DEGRADED, "confirmed", TRACKING, lambda m: m.images(3), {}),
     *(
-        (Event.SILENCE, state, "silent", LOST, lambda m: m.fired.append(m.after_silence(10.1, 2.0)), {})
+        (Event.SILENCE, state, "silent", LOST, lambda m: m.fired.append(m.after_silence(10.1)), {})
         for state in (INITIALIZING, TRACKING, DEGRADED)
     ),
-    (Event.SILENCE, TRACKING, "pose_is_old", DEGRADED, lambda m: m.fired.append(m.after_silence(2.1, 2.0)), {}),
+    (Event.SILENCE, TRACKING, "pose_is_old", DEGRADED, lambda m: m.fired.append(m.after_silence(2.1)), {}),
 ]  # fmt: skip
 
 
@@ -147,7 +149,7 @@ def test_only_images_after_it_confirm_a_start_or_a_place_found_whatever_came_bef
 def test_without_a_reason_the_state_stays():
     for state in TrackState:
         monitor = monitor_in(state)
-        assert monitor.after_silence(1.0, 2.0) is None
+        assert monitor.after_silence(1.0) is None
         monitor.fired.clear()
         assert monitor.image(measured=False).state is state and not monitor.fired
 
@@ -209,10 +211,20 @@ def test_measurements_that_pass_while_not_tracking_hardly_teach_what_is_usual():
     assert degraded.usual_inliers > 0.8 * 0.5
 
 
-@pytest.mark.parametrize("signal", ["sigma_m", "sigma_deg"])
-def test_a_state_that_would_end_as_soon_as_it_began_is_refused(signal):
-    with pytest.raises(ConfigError, match=f"tracking_{signal} is 9, expected at most degraded_{signal}"):
-        validate(StateConfig, {f"tracking_{signal}": 9.0})
+@pytest.mark.parametrize("signal, limit", [("sigma_m", 2.5), ("sigma_deg", 13.3)])
+def test_a_state_that_would_still_hold_where_the_pose_is_lost_is_refused(signal, limit):
+    validate(StateConfig, {f"tracking_{signal}": limit})
+    with pytest.raises(ConfigError, match=f"tracking_{signal}: found 13.5, .* less than or equal to {limit}"):
+        validate(StateConfig, {f"tracking_{signal}": 13.5})
+
+
+def test_where_camera_or_map_are_coarser_one_setting_takes_all_that_depends_on_it_along():
+    coarse = StateConfig(tracking_sigma_m=1.0)
+    monitor = Monitor(coarse)
+    assert monitor.images(10, sigma_m=0.9, scatter_m=0.4) is TRACKING
+    assert monitor.images(30, sigma_m=1.5, scatter_m=0.9) is TRACKING
+    assert monitor.image(sigma_m=1.7).state is DEGRADED
+    assert Monitor().images(10, sigma_m=0.9, scatter_m=0.4) is INITIALIZING
 
 
 def test_measurements_that_scatter_confirm_no_start_however_well_they_pass():

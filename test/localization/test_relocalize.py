@@ -10,7 +10,7 @@ from lhmap_loc_ros.geometry import Rig, inverse, make_pose, perturb, pose_error
 from lhmap_loc_ros.lhmap import MapMetadata
 from lhmap_loc_ros.localization import relocalize
 from lhmap_loc_ros.localization.estimate import PosedCamera
-from lhmap_loc_ros.localization.relocalize import AlongPath, PoseHypothesis, Recovery, RelocalizeConfig, find_place
+from lhmap_loc_ros.localization.relocalize import AlongPath, PoseHypothesis, Recovery, find_place
 from lhmap_loc_ros.localization.states import Search, TrackState
 
 PATH = tuple((float(x), 0.0, 1.0, 3.1 if x % 10 else -3.1) for x in range(0, 100, 5))
@@ -36,12 +36,11 @@ class PlaceRefiner:
         return Refined(T_map_camera, np.eye(6), 0.1)
 
 
-def find(refiner, around=(60.0, 0.0, 1.0), **config):
-    config = RelocalizeConfig(**config)
-    along = AlongPath(Map(), config)
+def find(refiner, around=(60.0, 0.0, 1.0)):
+    along = AlongPath(Map())
     along.around = None if around is None else np.array(around)
     candidates = along.candidates(IMAGE, CAMERA)
-    return find_place(candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config)
+    return find_place(candidates, refiner, Map(), IMAGE, MOUNTED, 60.0)
 
 
 def test_the_place_is_found_along_the_path():
@@ -80,7 +79,8 @@ def test_starts_that_lead_to_the_same_place_but_fit_far_less_well_do_not_support
 
 def test_only_places_near_the_last_pose_are_tried_and_not_too_many(monkeypatch):
     refiner = PlaceRefiner((TRUTH, 0.6))
-    assert find(refiner, around=(95.0, 0, 0), radius_m=20) is None
+    monkeypatch.setattr(relocalize, "RADIUS_M", 20.0)
+    assert find(refiner, around=(95.0, 0, 0)) is None
     assert 0 < refiner.looked <= 24
     refiner = PlaceRefiner((TRUTH, 0.6))
     monkeypatch.setattr(relocalize, "MAX_CANDIDATES", 5)
@@ -89,7 +89,7 @@ def test_only_places_near_the_last_pose_are_tried_and_not_too_many(monkeypatch):
 
 
 def test_the_nearest_come_first_and_headings_do_not_turn_the_long_way_round():
-    along = AlongPath(Map(), RelocalizeConfig())
+    along = AlongPath(Map())
     along.around = np.array([50.0, 0, 0])
     candidates = along.candidates(IMAGE, CAMERA)
     distance = [abs(c.T_map_base[0, 3] - 50) for c in candidates]
@@ -111,17 +111,16 @@ def test_a_network_that_fails_at_one_place_does_not_hide_the_others():
 
 
 def test_without_candidates_or_map_there_is_no_place():
-    config = RelocalizeConfig()
-    assert find_place([], PlaceRefiner(), Map(), IMAGE, MOUNTED, 60.0, config) is None
+    assert find_place([], PlaceRefiner(), Map(), IMAGE, MOUNTED, 60.0) is None
     nowhere = [PoseHypothesis(np.eye(4), np.eye(6))]
-    assert find_place(nowhere, PlaceRefiner(), EmptyMap(0), IMAGE, MOUNTED, 60.0, config) is None
+    assert find_place(nowhere, PlaceRefiner(), EmptyMap(0), IMAGE, MOUNTED, 60.0) is None
 
 
 def test_a_search_ends_when_it_is_told():
-    refiner, config = PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig()
-    candidates = AlongPath(Map(), config).candidates(IMAGE, CAMERA)
+    refiner = PlaceRefiner((TRUTH, 0.6))
+    candidates = AlongPath(Map()).candidates(IMAGE, CAMERA)
     found = find_place(
-        candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, config, should_continue=lambda: refiner.looked < 3
+        candidates, refiner, Map(), IMAGE, MOUNTED, 60.0, should_continue=lambda: refiner.looked < 3
     )  # fmt: skip
     assert found is None and refiner.looked == 3
 
@@ -136,10 +135,10 @@ class Lost:
         self.motion = "odometry" if odometry else "velocity"
 
 
-def recovered(*results, start=None, **config):
+def recovered(*results, start=None):
     """What comes of some images, the place being that of the last one's truth."""
     refiner = PlaceRefiner((TRUTH, 0.6))
-    recovery = Recovery(Map(), refiner, RelocalizeConfig(**config))
+    recovery = Recovery(Map(), refiner)
     if start is not None:
         recovery.reset(start)
     return list(looked_for(recovery, results))
@@ -157,25 +156,28 @@ def at(x):
 
 
 def test_a_lost_robot_is_looked_for_where_odometry_has_taken_it(monkeypatch):
+    monkeypatch.setattr(relocalize, "RADIUS_M", 15.0)
     for images in ((Lost(at(95.0), believed=at(95.0)), Lost(at(55.0))), (Lost(at(95.0)), Lost(at(55.0)))):
-        found = recovered(*images, start=at(95.0), radius_m=15)
+        found = recovered(*images, start=at(95.0))
         assert found[0] is None
         assert pose_error(found[1].T_map_base, TRUTH) == pytest.approx((0, 0), abs=1e-6)
         # images to come shall confirm it
         assert np.sqrt(np.linalg.eigvalsh(found[1].covariance[:3, :3])[0]) >= 0.5
     blind = [Lost(at(95.0), believed=at(95.0), odometry=False), Lost(at(55.0), odometry=False)]
-    assert recovered(*blind, radius_m=15) == [None, None]
+    assert recovered(*blind) == [None, None]
     monkeypatch.setattr(relocalize, "MAX_CANDIDATES", 99)
-    assert recovered(*blind, radius_m=45)[1] is not None
+    monkeypatch.setattr(relocalize, "RADIUS_M", 45.0)
+    assert recovered(*blind)[1] is not None
 
 
-def test_attempts_go_on_to_places_further_away_and_look_at_the_nearest_again():
+def test_attempts_go_on_to_places_further_away_and_look_at_the_nearest_again(monkeypatch):
+    monkeypatch.setattr(relocalize, "RADIUS_M", 60.0)
     lost = [Lost(at(95.0), odometry=False)] * 8
     # 43 m from where it was believed: half of the poses of each attempt are new
-    found = recovered(*lost, start=at(95.0), radius_m=60)
+    found = recovered(*lost, start=at(95.0))
     assert found[0] is None and any(found)
 
-    along = AlongPath(Map(), RelocalizeConfig(radius_m=60))
+    along = AlongPath(Map())
     along.around = np.array([95.0, 0, 0])
     first = [pose.T_map_base[0, 3] for pose in along.candidates(IMAGE, CAMERA)[:24]]
     along.go_on()
@@ -191,14 +193,15 @@ def test_a_damaged_tile_hides_no_other_place():
             damaged.append(MapFormatError("a tile is damaged"))
             return super().crop(center, radius, damaged)
 
-    recovery = Recovery(Damaged(), PlaceRefiner((TRUTH, 0.6)), RelocalizeConfig())
+    recovery = Recovery(Damaged(), PlaceRefiner((TRUTH, 0.6)))
     recovery.reset(at(55.0))
     assert next(looked_for(recovery, [Lost(at(55.0))])) is not None
 
 
-def test_it_is_looked_for_only_when_it_is_time():
+def test_it_is_looked_for_only_when_it_is_time(monkeypatch):
+    monkeypatch.setattr(relocalize, "RADIUS_M", 15.0)
     lost = [Lost(at(95.0)), Lost(at(55.0), search=Search.EVERYWHERE), Lost(at(55.0))]
-    assert [place is not None for place in recovered(*lost, start=at(95.0), radius_m=15)] == [False, False, True]
+    assert [place is not None for place in recovered(*lost, start=at(95.0))] == [False, False, True]
     doubtful = Lost(at(55.0), state=TrackState.DEGRADED, search=Search.NEARBY)
     assert recovered(doubtful, start=at(55.0))[0] is not None
 
@@ -218,7 +221,7 @@ def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_
             camera.check_image(image)
             return super().refine(image, camera, submap, T_map_camera)
 
-    recovery = Recovery(Map(), RigRefiner((TRUTH, 0.6)), RelocalizeConfig(), Looks())
+    recovery = Recovery(Map(), RigRefiner((TRUTH, 0.6)), Looks())
     lost = Lost(at(55.0))
     lost.delta = np.eye(4)
     assert recovery.update(lost, images, rig, 60.0) is not None

@@ -17,7 +17,7 @@ from lhmap_loc_ros.datasets.tum import write_kitti_poses, write_tum
 from lhmap_loc_ros.errors import BagError, ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import pose_error, se3_exp, to_quaternion, transform
 from lhmap_loc_ros.lhmap import LHMap
-from lhmap_loc_ros.mapping import moving, noise
+from lhmap_loc_ros.mapping import moving, noise, scans
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.poses import find_poses
@@ -144,7 +144,7 @@ def test_poses_from_every_source(tmp_path):
     write_tum(tmp_path / "t.tum", truth)
     write_kitti_poses(tmp_path / "k.txt", truth.at(stamps))
     cases = {
-        "file": BuildConfig(poses_file=tmp_path / "t.tum"),
+        "file": BuildConfig(poses=str(tmp_path / "t.tum")),
         "tf": BuildConfig(),
         "odometry": BuildConfig(tf_topic="/none"),
     }
@@ -154,7 +154,7 @@ def test_poses_from_every_source(tmp_path):
             assert origin == source
             for stamp in stamps:
                 assert pose_error(found.at(stamp), world.pose_at(stamp))[0] < 0.01
-        kitti, _ = find_poses(reader, BuildConfig(poses_file=tmp_path / "k.txt"), world.T_BASE_LIDAR)
+        kitti, _ = find_poses(reader, BuildConfig(poses=str(tmp_path / "k.txt")), world.T_BASE_LIDAR)
     np.testing.assert_array_equal(kitti.stamps_ns, stamps)
 
 
@@ -222,14 +222,15 @@ def test_poses_from_the_scans_alone(tmp_path):
     assert distance < 0.5 and angle < 2.5
 
 
-@pytest.mark.parametrize("settings, left_out", [({"max_gap_s": 0.3}, 4), ({}, 0)])
-def test_scans_where_the_poses_are_far_apart_are_left_out(bag, tmp_path, caplog, settings, left_out):
+@pytest.mark.parametrize("max_gap_s, left_out", [(0.3, 4), (2.0, 0)])
+def test_scans_where_the_poses_are_far_apart_are_left_out(bag, tmp_path, caplog, monkeypatch, max_gap_s, left_out):
     """Poses of 1 Hz are few, those of a vehicle that drove on without any for longer are gone."""
     drive = world.trajectory(SCANS)
     start, stop = world.START + np.array([12, 16]) * world.SWEEP_NS
     known = (drive.stamps_ns <= start) | (drive.stamps_ns >= stop)
     write_tum(tmp_path / "t.tum", Trajectory(drive.stamps_ns[known], drive.poses[known]))
-    config = PLAIN.model_copy(update={"poses_file": tmp_path / "t.tum", **settings})
+    monkeypatch.setattr(scans, "MAX_GAP_S", max_gap_s)
+    config = PLAIN.model_copy(update={"poses": str(tmp_path / "t.tum")})
     build_map(bag, tmp_path / "m", config)
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [words.split(" are left out")[0] for words in said] == [f"{left_out} of 20 scans"] * bool(left_out)
@@ -256,14 +257,14 @@ def test_two_bags_make_one_map(bag, tmp_path):
 def test_bags_of_one_run_take_their_parts_of_its_file_of_poses(tmp_path):
     parts = [world.write_bag(tmp_path / str(k), 5, with_car=False, tf=False, first=5 * k) for k in range(2)]
     write_tum(tmp_path / "run.tum", world.trajectory(10))
-    lhmap = build_map(parts, tmp_path / "m", PLAIN.model_copy(update={"poses_file": tmp_path / "run.tum"}))
+    lhmap = build_map(parts, tmp_path / "m", PLAIN.model_copy(update={"poses": str(tmp_path / "run.tum")}))
     stamps = np.linspace(world.START, world.START + 10 * world.SWEEP_NS, 101).astype(np.int64)
     whole = Trajectory(stamps, world.pose_at(stamps))
     assert lhmap.metadata.path_length_m == pytest.approx(whole.length_m, abs=0.1)
     drives = []
     for part in parts:
         with BagReader(part) as reader:
-            drives.append(find_poses(reader, BuildConfig(poses_file=tmp_path / "run.tum"), world.T_BASE_LIDAR)[0])
+            drives.append(find_poses(reader, BuildConfig(poses=str(tmp_path / "run.tum")), world.T_BASE_LIDAR)[0])
     # from the last pose before the first point to the first one after the last point
     borders = world.START + np.array([[0, 5], [5, 10]]) * world.SWEEP_NS
     np.testing.assert_array_equal([[d.stamps_ns[0], d.stamps_ns[-1]] for d in drives], borders)
@@ -362,14 +363,6 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "m"]
 
 
-@pytest.mark.parametrize("source", ("tf", "odometry", "icp"))
-def test_a_file_of_poses_that_would_not_be_read_is_refused(source):
-    with pytest.raises(ConfigError, match=f"poses_file: a.tum found with poses: {source}, expected auto or file"):
-        validate(BuildConfig, {"poses": source, "poses_file": "a.tum"})
-    for source in ("auto", "file"):
-        assert validate(BuildConfig, {"poses": source, "poses_file": "a.tum"}).poses == source
-
-
 def test_bags_that_cannot_be_mapped(bag, tmp_path):
     with pytest.raises(BagError, match=r"no topic /velodyne; the bag has: .*/points"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
@@ -379,13 +372,15 @@ def test_bags_that_cannot_be_mapped(bag, tmp_path):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", base_frame="chassis"))
     with pytest.raises(BagError, match="no scan on /points has points in range"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", min_range_m=90, max_range_m=95))
-    with pytest.raises(ConfigError, match="poses_file: not given"):
-        build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses="file"))
+    with pytest.raises(
+        ConfigError, match="poses: found 'gps', expected auto, tf, odometry, icp, or a TUM or KITTI file"
+    ):
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses="gps"))
     with pytest.raises(ConfigError, match="needs poses in one map frame"):
         build_map([bag, bag], tmp_path / "m", BuildConfig(heat="none", poses="odometry"))
     (tmp_path / "early.tum").write_text("1 0 0 0 0 0 0 1\n2 0 0 0 0 0 0 1\n")
     with pytest.raises(InputError, match="early.tum: poses from 1000000000 to 2000000000 ns do not cover"):
-        build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses_file=tmp_path / "early.tum"))
+        build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses=str(tmp_path / "early.tum")))
     assert not (tmp_path / "m").exists() and not (tmp_path / "m.work").exists()
 
 
@@ -394,7 +389,7 @@ def test_bags_that_cannot_be_mapped(bag, tmp_path):
     [
         ({"voxel_m": -1}, "voxel_m: found -1"),
         ({"voxels": 0.1}, "voxels"),
-        ({"poses": "gps"}, "poses: found 'gps'"),
+        ({"poses_file": "a.tum"}, "poses_file: no longer a setting: `poses` is the path of the file"),
         ({"resolution_m": 0.0003}, "resolution_m: 0.0003 found, expected at least 0.00039: a tile of 25.6 m"),
         ({"voxel_m": 0.003}, "voxel_m: 0.003 found, expected at least 0.0031: a tile of 25.608 m"),
     ],
@@ -467,7 +462,7 @@ def test_scans_where_the_poses_jump_are_left_out(tmp_path, caplog, jump):
     middle = np.searchsorted(drive.stamps_ns, world.START + 5 * world.SWEEP_NS + world.SWEEP_NS // 2)
     poses[middle] = poses[middle] @ se3_exp(jump)
     write_tum(tmp_path / "t.tum", Trajectory(drive.stamps_ns, poses))
-    build_map(bag, tmp_path / "m", PLAIN.model_copy(update={"poses_file": tmp_path / "t.tum"}))
+    build_map(bag, tmp_path / "m", PLAIN.model_copy(update={"poses": str(tmp_path / "t.tum")}))
     assert "1 of 10 scans are left out" in caplog.text and "jump" in caplog.text
 
 
@@ -490,7 +485,7 @@ def test_the_place_of_the_lidar_from_the_settings(tmp_path):
             writer.points("/points", scan.stamp_ns, "lidar", scan.points, scan.intensity, time=time)
     write_tum(tmp_path / "t.tum", world.trajectory(4))
     bag = tmp_path / "without"
-    points = map_points(build_map(bag, tmp_path / "m", config.model_copy(update={"poses_file": tmp_path / "t.tum"})))
+    points = map_points(build_map(bag, tmp_path / "m", config.model_copy(update={"poses": str(tmp_path / "t.tum")})))
     assert np.quantile(world.surface_distance(points), 0.99) < 0.03
     with pytest.raises(BagError, match="no topic /tf_static"):
-        build_map(bag, tmp_path / "n", PLAIN.model_copy(update={"poses_file": tmp_path / "t.tum"}))
+        build_map(bag, tmp_path / "n", PLAIN.model_copy(update={"poses": str(tmp_path / "t.tum")}))

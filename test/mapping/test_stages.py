@@ -20,13 +20,21 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.moving import RangeImage, observing_chunks
-from lhmap_loc_ros.mapping.stages import accumulate, select
+from lhmap_loc_ros.mapping.stages import accumulate, plan, select
 from lhmap_loc_ros.mapping.stages.schedule import local_workers
 from lhmap_loc_ros.mapping.stages.select import SelectJob
 from lhmap_loc_ros.mapping.stages.store import key_of, load, save
 from lhmap_loc_ros.mapping.stages.tiles import sampling_blocks
 
-CONFIG = BuildConfig(heat="none", chunk_s=0.5, budget_mb_per_km=30.0, resolution_m=0.02, places=False)
+CONFIG = BuildConfig(heat="none", budget_mb_per_km=30.0, resolution_m=0.02, places=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_chunks():
+    """Of a short drive, several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "CHUNK_S", 0.5)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +78,9 @@ def test_what_was_done_is_not_done_again(bag, expected, tmp_path):
     assert {"accumulate", "clean"} <= steps.repeated() and (tmp_path / "touched").read_bytes() == expected
 
 
-def test_size_of_the_pieces_does_not_change_the_map(bag, expected, tmp_path):
-    whole = build_map(bag, tmp_path / "m", CONFIG.model_copy(update={"chunk_s": 100.0}))
+def test_size_of_the_pieces_does_not_change_the_map(bag, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "CHUNK_S", 100.0)
+    whole = build_map(bag, tmp_path / "m", CONFIG)
     with LHMap.open(bag.parent / "expected.lhmap") as pieces:
         a, b = (x.all_points() for x in (whole, pieces))
     assert abs(len(a) - len(b)) < 0.02 * len(a)
@@ -87,6 +96,7 @@ def tile_bytes(path):
 
 
 def test_another_bag_leaves_the_bytes_of_tiles_it_does_not_touch(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "CHUNK_S", 10.0)
     monkeypatch.setattr("lhmap_loc_ros.mapping.config.TILE_M", 5.0)
     monkeypatch.setattr("lhmap_loc_ros.mapping.moving.RADIUS_M", 8.0)
     monkeypatch.setattr("lhmap_loc_ros.mapping.stages.tiles.RADIUS_M", 8.0)
@@ -117,7 +127,10 @@ def test_killed_build_is_finished_by_the_next(bag, expected, tmp_path, share):
     (tmp_path / "c.yaml").write_text(CONFIG.model_dump_json())
     out = tmp_path / "m.lhmap"
     build = ("build", bag, "-o", out, "-c", tmp_path / "c.yaml")
-    command = [sys.executable, "-m", "lhmap_loc_ros", *map(str, build)]
+    short = (
+        "from lhmap_loc_ros.mapping.stages import plan; plan.CHUNK_S = 0.5; from lhmap_loc_ros.cli import main; main()"
+    )
+    command = [sys.executable, "-c", short, *map(str, build)]
     work, jobs = tmp_path / "m.lhmap.work", 34
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.time() + 120
@@ -161,7 +174,8 @@ def test_a_tile_holds_the_range_images_of_one_piece_at_a_time(bag, tmp_path, mon
     monkeypatch.setattr("lhmap_loc_ros.mapping.builder._workers", lambda _: local_workers(1))
     # pieces of one scan each
     monkeypatch.setattr("lhmap_loc_ros.mapping.moving.KEYFRAME_SPACING_S", 0.05)
-    build_map(bag, tmp_path / "m", CONFIG.model_copy(update={"chunk_s": 0.1}))
+    monkeypatch.setattr(plan, "CHUNK_S", 0.1)
+    build_map(bag, tmp_path / "m", CONFIG)
     assert len(most) > 50 and max(most) <= 3
 
 

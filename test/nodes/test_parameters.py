@@ -20,20 +20,16 @@ from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.live import Plan
 from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.offline import LocalizeConfig
+from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 from lhmap_loc_ros.nodes.map_builder_node import MapBuilderConfig
 from lhmap_loc_ros.nodes.parameter_files import check_files
 from lhmap_loc_ros.nodes.parameters import Parameters, declare, fields_of
+from lhmap_loc_ros.removed_settings import about
 
 CONFIG = Path(__file__).parents[2] / "config"
-WITHOUT_UNIT = {
-    "tracker.measurement.covariance_scale", "tracker.measurement.unconfirmed_scale",
-    "tracker.measurement.gate_probability", "tracker.measurement.min_inlier_ratio",
-    "tracker.measurement.reconverge_inliers", "tracker.states.degraded_inlier_ratio",
-    "tracker.states.degraded_inlier_share", "tracker.states.degraded_innovation", "relocalize.min_inlier_ratio",
-    "relocalize.margin",
-}  # fmt: skip
-"""Factors and shares."""
+WITHOUT_UNIT = {"tracker.measurement.gate_probability", "tracker.measurement.min_inlier_ratio"}
+"""Shares."""
 
 
 @pytest.fixture
@@ -215,6 +211,9 @@ def test_a_builders_dump_starts_the_same_builder(started, tmp_path):
         ("refiner.near_passes", "refiner.near_passes is now refiner.max_iterations$"),
         ("tracker.crop_radius_m", "tracker.crop_radius_m is no setting any more, measurement decided it: 60 m"),
         ("path_poses", "path_poses is no setting any more"),
+        ("tracker.measurement.bias_m", "tracker.measurement.bias_m is no setting any more, measurement decided it"),
+        ("tracker.states.degraded_sigma_m", "tracker.states.degraded_sigma_m is 1.6 times tracker.states.tracking_s"),
+        ("diagnostics.max_age_s", "diagnostics.max_age_s is a fifth of tracker.states.lost_after_s$"),
     ],
 )
 def test_a_parameter_of_an_earlier_version_is_refused_with_what_became_of_it(read, name, words):
@@ -223,9 +222,29 @@ def test_a_parameter_of_an_earlier_version_is_refused_with_what_became_of_it(rea
     assert "\n" not in str(refused.value) and "no such" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("build.chunk_s", "build.chunk_s: no longer a setting: measurement decided it"),
+        ("build.poses_file", "build.poses_file: no longer a setting: `poses` is the path of the file"),
+        ("map_cloud_points", "map_cloud_points: no longer a setting: at most 300000 points"),
+    ],
+)
+def test_a_parameter_of_an_earlier_builder_is_refused_alike(read, name, words):
+    with pytest.raises(ConfigError, match=words) as refused:
+        read(MapBuilderConfig, bag_path="b", map_path="m", **{name.replace(".", "__"): 1})
+    assert "no such" not in str(refused.value)
+
+
 def test_a_setting_of_an_earlier_version_in_a_file_of_settings_is_refused_alike():
     with pytest.raises(ConfigError, match="mine.yaml: refiner.near_passes: is now refiner.max_iterations$"):
         validate(LocalizeConfig, {"refiner": {"near_passes": 3}}, "mine.yaml")
+
+
+def test_no_name_that_is_gone_is_a_parameter():
+    names = {name for model in (LocalizerConfig, MapBuilderConfig) for name, _ in fields_of(model)}
+    assert {name for name in names if about(name) is not None} == set()
+    assert not set(BuildConfig.removed) & set(BuildConfig.model_fields)
 
 
 def test_every_description_stands_by_itself():

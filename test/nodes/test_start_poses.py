@@ -8,10 +8,11 @@ from helpers.one_session import SureRefiner, at, initial_pose, one_session
 from helpers.robot import write_street
 from helpers.ros_side import wait_until
 
+from lhmap_loc_ros.localization import health
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes import conversions as convert
-from lhmap_loc_ros.nodes import localizer_session
+from lhmap_loc_ros.nodes import start_poses
 from lhmap_loc_ros.nodes.initial_pose import InitialPose, NextStart
 
 WIDE = np.diag([1.0] * 3 + [0.01] * 3)
@@ -44,7 +45,8 @@ class Sees:
 def test_a_users_pose_that_comes_while_a_place_is_being_found_counts(ros, street, monkeypatch):
     looks_like, says = at(150.0), at(20.0)
     poses = ros.collect(PoseWithCovarianceStamped, "pose")
-    quick = {"tracker": {"states": {"lost_rejections": 3}}, "relocalize": {"period_s": 0.001}}
+    quick = {"tracker": {"states": {"lost_rejections": 3}}}
+    monkeypatch.setattr(health, "SEARCH_PERIOD_S", 0.001)
     with one_session(ros.node, street, SureRefiner(looks_like), Sees(looks_like), **quick) as fed:
         fed.initialpose(at(100.0))
 
@@ -53,7 +55,7 @@ def test_a_users_pose_that_comes_while_a_place_is_being_found_counts(ros, street
             fed.session.on_initial_pose(initial_pose(says))
             return InitialPose(*given)
 
-        monkeypatch.setattr(localizer_session, "InitialPose", comes_in_the_same_moment)
+        monkeypatch.setattr(start_poses, "InitialPose", comes_in_the_same_moment)
         for _ in range(20):
             fed.image()
             if fed.session.health.last.state is TrackState.LOST:

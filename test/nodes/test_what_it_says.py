@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_srvs.srv import SetBool
 
 from lhmap_loc_ros.nodes.diagnostics import OK, session_statuses
-from lhmap_loc_ros.nodes.localizer_session import Session
+from lhmap_loc_ros.nodes.reports import Reports
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def camera_status(session):
 def told(monkeypatch):
     """What is logged as a warning."""
     lines = []
-    monkeypatch.setattr(Session, "_log", lambda self, subject, text: lines.append(text))
+    monkeypatch.setattr(Reports, "log", lambda self, subject, text: lines.append(text))
     return lines
 
 

@@ -28,6 +28,8 @@ from .select import SelectJob
 from .store import key_of, load, save
 from .tiles import observation_reach
 
+CHUNK_S = 10.0
+"""Duration of the chunks that a bag is read in: each core holds one."""
 Tile = tuple[int, int]
 
 POSES = "poses"
@@ -71,17 +73,17 @@ class Plan:
         return get
 
     def accumulate(self, recording: Recording) -> list[AccumulateJob]:
-        """One job for each `chunk_s` seconds of a bag."""
+        """One job for each chunk of a bag."""
         c = self.config.model_copy(update={"point_times": recording.point_times})
         drive = {"stamps": recording.T_map_lidar.stamps_ns, "poses": recording.T_map_lidar.poses}
         trajectory = self.out(POSES, drive)
         if not trajectory.exists():
             save(trajectory, **drive)
         first, last = recording.span_ns
-        step = round(c.chunk_s * 1e9)
+        step = round(CHUNK_S * 1e9)
         starts = list(range(first, last + 1, step))
         curve = recording.intensity.values, recording.intensity.ranks
-        read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.max_gap_s, c.point_times)
+        read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.point_times)
         settings = (*read, c.voxel_m, c.tile_m, c.remove_moving)
         jobs = []
         for number, start in enumerate(starts):

@@ -65,8 +65,7 @@ def write_file(
         path=np.concatenate([np.empty((0, 4)), *map(_path_poses, drives)]),
         heat_model=HeatModel(name=config.heat_model, sha256=model.sha256) if model else None,
         intensity=intensity,
-        # where a file lies on this machine says nothing about the map
-        build=config.model_dump(mode="json", exclude={"poses_file"}),
+        build=config.model_dump(mode="json"),
         sources=tuple(in_full(source).name for source in sources),
     )
     make_folder_of(path)

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from .console import BagArgument, ConfigOption, ProgressBars, fails_in_one_line
+from ..console import BagArgument, ConfigOption, MapOption, ProgressBars, fails_in_one_line
 
 
 @fails_in_one_line
 def movie(
     bag: BagArgument,
-    map_path: Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file.")],
+    map_path: MapOption,
     poses: Annotated[Path, typer.Option(help="poses.tum of the run: what localizing the bag wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The moving picture to write, .webp or .gif.")],
     begin: Annotated[float, typer.Option(min=0, help="Seconds after the first pose.")] = 0.0,
@@ -23,11 +23,11 @@ def movie(
     config: ConfigOption = None,
 ) -> None:
     """Make a moving picture of a run: the map over the images, and the way driven from above."""
-    from .configuration import load
-    from .evaluation.movie import write_movie
-    from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig
-    from .outputs import check_file
+    from ..configuration import load
+    from ..evaluation.movie import write_movie
+    from ..lhmap import LHMap
+    from ..localization.offline import LocalizeConfig
+    from ..outputs import check_file
 
     check_file(out)
     with LHMap.open(map_path) as lhmap, ProgressBars() as report:

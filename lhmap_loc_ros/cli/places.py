@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .console import ProgressBars, fails_in_one_line, print_table
+from ..console import ProgressBars, fails_in_one_line, print_table
 
 
 @fails_in_one_line
@@ -19,9 +19,9 @@ def places(map_path: Annotated[Path, typer.Argument(metavar="MAP", help="The map
 
     The map alone tells; what it held of places before is replaced. The file changes whole or not at all.
     """
-    from .lhmap import LHMap
-    from .places.build import add_places
-    from .places.describe import PlaceDescriber
+    from ..lhmap import LHMap
+    from ..places.build import add_places
+    from ..places.describe import PlaceDescriber
 
     describer = PlaceDescriber()
     with ProgressBars() as report:
@@ -36,12 +36,12 @@ def evaluate_place(
     as_json: bool,
 ) -> None:  # fmt: skip
     """`lhmap evaluate place`."""
-    from .configuration import load
-    from .evaluation.place import evaluate_places, rows
-    from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig
-    from .localization.refine import Refiner
-    from .places.describe import PlaceDescriber
+    from ..configuration import load
+    from ..evaluation.place import evaluate_places, rows
+    from ..lhmap import LHMap
+    from ..localization.offline import LocalizeConfig
+    from ..localization.refine import Refiner
+    from ..places.describe import PlaceDescriber
 
     settings = load(LocalizeConfig, config)
     refiner, describer = Refiner(settings.refiner), PlaceDescriber()
@@ -61,11 +61,11 @@ def evaluate_relocalizers(
     as_json: bool,
 ) -> None:  # fmt: skip
     """`lhmap evaluate relocalizers`."""
-    from .configuration import load
-    from .evaluation.relocalizers import COLUMNS, LIMITS, compare, proposers, rows
-    from .lhmap import LHMap
-    from .localization.offline import LocalizeConfig
-    from .localization.refine import Refiner
+    from ..configuration import load
+    from ..evaluation.relocalizers import COLUMNS, LIMITS, compare, proposers, rows
+    from ..lhmap import LHMap
+    from ..localization.offline import LocalizeConfig
+    from ..localization.refine import Refiner
 
     settings = load(LocalizeConfig, config)
     refiner = Refiner(settings.refiner)
@@ -82,10 +82,10 @@ def evaluate_relocalizers(
 
 
 def _local_features(lhmap, mapping_bag: Path, inputs, report):
-    from .datasets.bag import BagReader
-    from .evaluation.local_features import LocalFeatures
-    from .localization.inputs import read_setup
-    from .scenes.encoder import SceneEncoder, view_camera
+    from ..datasets.bag import BagReader
+    from ..evaluation.local_features import LocalFeatures
+    from ..localization.inputs import read_setup
+    from ..scenes.encoder import SceneEncoder, view_camera
 
     with BagReader(mapping_bag) as reader:
         view = view_camera(read_setup(reader, inputs).camera)

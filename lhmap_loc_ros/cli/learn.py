@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .console import ConfigOption, ProgressBars, fails_in_one_line
+from ..console import ConfigOption, ProgressBars, fails_in_one_line
 
 
 @fails_in_one_line
@@ -36,17 +36,17 @@ def learn(
     The map tells where each pixel lies. What was learned of the method before is replaced; the file changes whole or
     not at all. An interrupted run goes on where it was: run it again. Takes minutes; needs the extra `train`.
     """
-    from .configuration import load
-    from .errors import InputError
-    from .lhmap import LHMap
-    from .lhmap.writer import write_with_section
-    from .localization.offline import LocalizeConfig
-    from .scenes.section import METHODS
+    from ..configuration import load
+    from ..errors import InputError
+    from ..lhmap import LHMap
+    from ..lhmap.writer import write_with_section
+    from ..localization.offline import LocalizeConfig
+    from ..scenes.section import METHODS
 
     if method not in METHODS:
         raise InputError(f"method {method!r} found, expected one of {', '.join(METHODS)}")
-    from .training.scene import learn as run
-    from .training.scene_material import gather
+    from ..training.scene import learn as run
+    from ..training.scene_material import gather
 
     began, folder = time.monotonic(), work or map_path.with_suffix(".learn")
     inputs = load(LocalizeConfig, config).inputs

@@ -10,8 +10,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table
-from .errors import InputError
+from ..console import BagArgument, ConfigOption, ProgressBars, cell, fails_in_one_line, print_table
+from ..errors import InputError
 
 benching = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 
@@ -29,7 +29,7 @@ def bench_map(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
     """Opening, cropping and memory of a localizer in maps of several lengths, side by side."""
-    from .bench.map_bench import bench_map as run
+    from ..bench.map_bench import bench_map as run
 
     with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
         rows = run(source or _simulated_street(Path(folder), report)[0][0], km or [1.0, 100.0], drive, report)
@@ -55,7 +55,7 @@ def bench_build(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time and memory of building maps of drives of several lengths, side by side."""
-    from .bench.build_bench import bench_build as run
+    from ..bench.build_bench import bench_build as run
 
     with ProgressBars() as report:
         rows = run(bag, times or [1, 20], config, dask_workers or (), report)
@@ -97,9 +97,9 @@ def bench_latency(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """From image message to pose, step by step, beside the reference method in the same run."""
-    from .bench.latency import bench_latency as run
-    from .bench.latency import cases, refiners, write_plot
-    from .datasets.importing import truth_path
+    from ..bench.latency import bench_latency as run
+    from ..bench.latency import cases, refiners, write_plot
+    from ..datasets.importing import truth_path
 
     if (maps is None) != (bag is None):
         raise InputError("--map and --bag belong together, and one of them is missing")
@@ -143,9 +143,9 @@ def _latency_cells(row: dict) -> list[str]:
 
 def _simulated_street(folder: Path, report, budgets: tuple[float | None, ...] = (None,)) -> tuple[list[Path], Path]:
     """Maps of a simulated street, one a budget [MB/km], None for the usual, and the bag of images of a drive there."""
-    from .datasets.synthetic.simulate import simulate
-    from .mapping.builder import build_map
-    from .mapping.config import BuildConfig
+    from ..datasets.synthetic.simulate import simulate
+    from ..mapping.builder import build_map
+    from ..mapping.config import BuildConfig
 
     simulate(folder / "street", seed=0, length=160.0, report=report)
     maps = [folder / f"street_{budget or 'usual'}.lhmap" for budget in budgets]

@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .console import ConfigOption, ProgressBars, fails_in_one_line
+from ..console import ConfigOption, ProgressBars, fails_in_one_line
 
 importing = typer.Typer(no_args_is_help=True, help="Turn data sets into bags, and point clouds into maps.")
 
@@ -30,7 +30,7 @@ FramesOption = Annotated[Frames, typer.Option(help="Even frames make a map, odd 
 
 def _import(drive, out: Path, frames: Frames) -> None:
     """Writes the bag of a drive."""
-    from .datasets.importing import import_drive
+    from ..datasets.importing import import_drive
 
     with ProgressBars() as report:
         bag = import_drive(drive, out, frames.value, report=report)
@@ -52,7 +52,7 @@ def import_kitti(
     ] = None,
 ) -> None:
     """Turn a KITTI sequence into a bag."""
-    from .datasets.kitti import Sequence
+    from ..datasets.kitti import Sequence
 
     source = Sequence(root, sequence, deskew)
     _import(source, out, frames)
@@ -73,7 +73,7 @@ def import_kitti_raw(
     ] = None,
 ) -> None:
     """Turn a KITTI raw drive into a bag."""
-    from .datasets.kitti_raw import RawDrive
+    from ..datasets.kitti_raw import RawDrive
 
     source = RawDrive(root, drive, poses)
     _import(source, out, frames)
@@ -90,7 +90,7 @@ def import_argoverse2(
     camera: Annotated[str, typer.Option(help="Camera, as in LOG/sensors/cameras/NAME.")] = "ring_front_center",
 ) -> None:
     """Turn an Argoverse 2 log into a bag (needs pyarrow: pip install 'lhmap_loc_ros[argoverse]')."""
-    from .datasets.argoverse2 import SensorLog
+    from ..datasets.argoverse2 import SensorLog
 
     _import(SensorLog(log, camera), out, frames)
 
@@ -114,12 +114,12 @@ def import_cloud(
     config: ConfigOption = None,
 ) -> None:
     """Turn a point cloud map into an LHMap."""
-    from .configuration import read_yaml, validate
-    from .datasets.tum import read_tum
-    from .errors import InputError
-    from .mapping.config import BuildConfig
-    from .mapping.from_cloud import map_from_cloud
-    from .memory import give_back_large_arrays
+    from ..configuration import read_yaml, validate
+    from ..datasets.tum import read_tum
+    from ..errors import InputError
+    from ..mapping.config import BuildConfig
+    from ..mapping.from_cloud import map_from_cloud
+    from ..memory import give_back_large_arrays
 
     give_back_large_arrays()
     if budget is not None and path is None:

@@ -245,13 +245,13 @@ def test_simulate_and_import_refuse_nonsense(tmp_path):
 
 def test_poses_that_are_given_count_whatever_the_settings_say(tmp_path, monkeypatch):
     def stopped(bags, out, config, *_):
-        raise InputError(f"poses: {config.poses}, poses_file: {config.poses_file}")
+        raise InputError(f"poses: {config.poses}")
 
     monkeypatch.setattr(builder, "build_map", stopped)
     (tmp_path / "c.yaml").write_text("{poses: tf, budget_mb_per_km: 2}")
     run = ("build", tmp_path / "bag", "-o", tmp_path / "m.lhmap", "--config", tmp_path / "c.yaml")
-    fails(lhmap(*run), "poses: tf, poses_file: None")
-    fails(lhmap(*run, "--poses", "a.tum"), "poses: file, poses_file: a.tum")
+    fails(lhmap(*run), "poses: tf")
+    fails(lhmap(*run, "--poses", "a.tum"), "poses: a.tum")
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(world, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .console import ProgressBars, fails_in_one_line, print_table
+from ..console import ProgressBars, fails_in_one_line, print_table
 
 engine = typer.Typer(no_args_is_help=True, help="TensorRT engines of the networks, kept in a cache (LHMAP_CACHE).")
 
@@ -28,11 +28,11 @@ def build_engines(
     ] = None,
 ) -> None:
     """Build engines, so that a localizer need not (minutes with tensorrt, seconds with tensorrt_rtx)."""
-    from .inference import find_model, models_dir
-    from .inference.engine_cache import EngineCache
-    from .inference.engines import Engines, checked_precision, sm_to_build_for
-    from .inference.model import read_network
-    from .inference.tensorrt_package import import_tensorrt
+    from ..inference import find_model, models_dir
+    from ..inference.engine_cache import EngineCache
+    from ..inference.engines import Engines, checked_precision, sm_to_build_for
+    from ..inference.model import read_network
+    from ..inference.tensorrt_package import import_tensorrt
 
     trt, cache, checked = import_tensorrt(), EngineCache(), checked_precision(precision)
     engines = Engines(trt, sm_to_build_for(trt, sm), cache)
@@ -56,7 +56,7 @@ def list_engines(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     import json
     from datetime import datetime
 
-    from .inference.engine_cache import EngineCache
+    from ..inference.engine_cache import EngineCache
 
     cache = EngineCache()
     rows = [
@@ -86,7 +86,7 @@ def clean_engines(
     ] = None,
 ) -> None:
     """Delete engines; they are built again when they are needed."""
-    from .inference.engine_cache import EngineCache
+    from ..inference.engine_cache import EngineCache
 
     cache = EngineCache()
     typer.echo(f"{cache.folder}: {cache.clean(models)} engines deleted")
