@@ -99,13 +99,13 @@ def test_poses_are_as_good_as_without_and_what_was_left_out_is_counted(tmp_path)
         assert wait_until(lambda: len(robot.poses) > start + 20)
         middle = len(robot.poses)
         robot.awkward = True
-        for drives in range(1, 6):
+        drives, found = 0, dict.fromkeys(EXPECTED, 0)
+        # some images are dropped unseen, as always, and more of them where the machine is busy
+        while drives < 5 and any(found[what] < min(expected, 3) for what, expected in EXPECTED.items()):
             robot.drive(6)
+            drives += 1
             wait_until(lambda: False, 1.2)  # /diagnostics come once a second
             found = {what: left_out(robot, what) for what in EXPECTED}
-            # some images are dropped unseen, as always, and more of them where the machine is busy
-            if all(found[what] >= min(expected, 3) for what, expected in EXPECTED.items()):
-                break
         usual, awkward = errors(robot, start)[: middle - start], errors(robot, middle)
         assert len(awkward) > 0.5 * 6 * RATE and robot.state == "TRACKING"
         assert np.median(awkward) < 1.5 * np.median(usual) + 0.02 and awkward.max() < 0.5
