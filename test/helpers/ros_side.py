@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import rclpy
@@ -107,7 +108,7 @@ def is_silent(received, seconds=1.0):
 
 
 class Process:
-    """A process under test; a context manager that leaves none behind."""
+    """A process under test; a context manager that leaves none behind, nor any that it started."""
 
     def __init__(self, *command: str):
         self._command = [sys.executable, "-X", "faulthandler", *map(str, command)]
@@ -115,18 +116,23 @@ class Process:
     def __enter__(self) -> Process:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'test'}:{os.environ.get('PYTHONPATH', '')}"}
         self._process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
         return self
 
     def __exit__(self, *_):
-        if self._process.poll() is None:
-            self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
     @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as a terminal sends it: to the process and to those that it started."""
+        os.killpg(self._process.pid, signal.SIGINT)
 
     def end(self, sig: signal.Signals | None = signal.SIGINT, seconds: float = 15.0) -> tuple[int, str, str]:
         """Sends the signal, if any, and waits; the exit code and what the process printed."""

@@ -75,7 +75,7 @@ def test_topics_of_types_that_are_not_installed_are_left_out(tmp_path, capfd):
 def test_the_clock_does_not_go_back_where_a_sleep_takes_too_long(world, monkeypatch):
     sleep, ticks = time.sleep, []
     monkeypatch.setattr("lhmap_loc_ros.nodes.player_node.time.sleep", lambda seconds: sleep(seconds + 0.01))
-    monkeypatch.setattr("lhmap_loc_ros.nodes.player_node._Player._tick", lambda player, stamp_ns: ticks.append(stamp_ns))
+    monkeypatch.setattr("lhmap_loc_ros.nodes.player_node._Player._tick", lambda player, ns: ticks.append(ns))
     play(world / "bag", rate=4.0, topics=("/odom",), wait_s=0.0)
     assert len(ticks) > 50 and (np.diff(ticks) >= 0).all()
 
