@@ -16,7 +16,7 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -32,17 +32,21 @@ class RosSide:
         self.node = Node("test_side", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
+        self._ends = threading.Event()
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
         return self
 
     def _spin(self):
         try:
-            self._executor.spin()
-        except ExternalShutdownException:
+            # not spin(): on a busy machine it may miss that it is shut down, and wait for ever
+            while not self._ends.is_set():
+                self._executor.spin_once(timeout_sec=0.2)
+        except (ExternalShutdownException, ShutdownException):
             pass
 
     def __exit__(self, *_):
+        self._ends.set()
         self._executor.shutdown()
         self._thread.join()
         self.node.destroy_node()
