@@ -224,15 +224,15 @@ class Worker:
             self.process.wait()
 
 
-def fuzz(folder: Path, kinds: list[str], runs: int, seed: int = 0) -> dict[str, Counter]:
-    """How many of each outcome by kind; failures are kept in `folder`/failed."""
+def fuzz(folder: Path, runs: dict[str, int], seed: int = 0) -> dict[str, Counter]:
+    """How many of each outcome by kind, of so many `runs` by kind; failures are kept in `folder`/failed."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "failed").mkdir(exist_ok=True)
-    worker, found = Worker(folder), {kind: Counter() for kind in kinds}
+    worker, found = Worker(folder), {kind: Counter() for kind in runs}
     try:
-        for kind in kinds:
+        for kind, count in runs.items():
             began = time.monotonic()
-            for number in range(runs):
+            for number in range(count):
                 outcome, said = worker.ask(kind, number, seed)
                 found[kind][outcome] += 1
                 if outcome == "failed":
@@ -268,7 +268,7 @@ def main() -> None:
         return
     from fuzz_kinds import KINDS
 
-    found = fuzz(args.work, args.kind or list(KINDS), args.runs, args.seed)
+    found = fuzz(args.work, dict.fromkeys(args.kind or KINDS, args.runs), args.seed)
     print(table(found))
     sys.exit(1 if any(counts["failed"] for counts in found.values()) else 0)
 

@@ -6,17 +6,30 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import storage_mcap
 from rosbags.typesys import Stores, get_typestore
 
 from ..errors import BagError
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 _STORAGES = (".mcap", ".db3")
+_PACKED = ".zstd"
+"""Of files that were compressed as a whole, which metadata.yaml tells the library."""
+_ABOUT = "metadata.yaml"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+"""How compressed bytes begin, and no serialized message does."""
+_LARGEST_MESSAGE = 1 << 28
 _log = logging.getLogger(__name__)
 _msgdef_of_ros = storage_mcap.get_msgdef
 
@@ -51,6 +64,22 @@ class _BagPath(type(Path())):
         return _Bounded(self) if mode == "rb" else super().open(mode, *args, **kwargs)
 
 
+class _Reader(AnyReader):
+    """Reads messages that were compressed one by one where no metadata.yaml tells of it, too."""
+
+    def messages(self, *args, **kwargs) -> Iterator[tuple[Connection, int, bytes]]:
+        for connection, stamp, data in super().messages(*args, **kwargs):
+            yield connection, stamp, _unpacked(data) if bytes(data[:4]) == _ZSTD else data
+
+
+def _unpacked(data: bytes) -> bytes:
+    """The message in a compressed one; of a damaged one the same, which nothing can be made of."""
+    try:
+        return zstd.ZstdDecompressor().decompress(data, max_length=_LARGEST_MESSAGE)
+    except zstd.ZstdError:
+        return data
+
+
 def open_bag(path: Path) -> tuple[AnyReader, dict[str, str]]:
     """An open reader of a rosbag2 folder, an .mcap, .db3 or .bag file, and why topics of it cannot be read, by name.
 
@@ -76,7 +105,7 @@ def open_bag(path: Path) -> tuple[AnyReader, dict[str, str]]:
 
 
 def _opened(files: list[Path]) -> AnyReader:
-    reader = AnyReader([_BagPath(file) for file in files], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+    reader = _Reader([_BagPath(file) for file in files], default_typestore=get_typestore(Stores.ROS2_JAZZY))
     reader.open()
     return reader
 
@@ -97,22 +126,39 @@ def _sound(path: Path) -> list[Path]:
     return sound
 
 
+def _of_folder(file: Path) -> list[Path]:
+    """A file of a bag, or its folder where that is what is meant or needed."""
+    folder = file.parent
+    if file.name == _ABOUT:
+        return _files(folder)
+    if file.suffix != _PACKED:
+        return [file]
+    if not (folder / _ABOUT).exists() or len(list(folder.glob("*" + _PACKED))) > 1:
+        raise BagError(f"{file}: {_UNPACK}")
+    return [folder]
+
+
+_UNPACK = "compressed as a whole, expected its folder with metadata.yaml, or a file after unzstd"
+
+
 def _files(path: Path) -> list[Path]:
     """What the library is to read: the folder, or its files where that would be refused."""
     if path.suffix == ".lhmap":
         raise BagError(f"{path}: an LHMap found, expected a bag")
     if not path.is_dir():
-        return [path]
+        return _of_folder(path)
     there = sorted(file for file in path.iterdir() if file.suffix in _STORAGES)
-    if not (path / "metadata.yaml").exists():
+    if not (path / _ABOUT).exists():
         if there:
             _log.warning("%s: no metadata.yaml found; %s read", path, ", ".join(file.name for file in there))
             return there
+        if packed := sorted(path.glob("*" + _PACKED)):
+            raise BagError(f"{packed[0]}: {_UNPACK}")
         inside = sorted(found.parent.name for found in path.glob("*/metadata.yaml"))
         bags = f"; bags in it: {', '.join(inside)}" if inside else ""
         raise BagError(f"{path}: a folder without metadata.yaml found, expected a rosbag2{bags}")
     try:
-        about = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+        about = yaml.safe_load((path / _ABOUT).read_text())["rosbag2_bagfile_information"]
         named = [Path(name).name for name in about["relative_file_paths"]]
         formats = {t["topic_metadata"]["serialization_format"] for t in about["topics_with_message_count"]}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -12,33 +15,45 @@ from ..errors import InputError
 from ..geometry import from_quaternion, make_pose, to_quaternion
 from .trajectory import Trajectory
 
-_FIRST_COLUMN = "stamp", "timestamp", "time", "t"
-_MAX_S = Decimal(2**63 - 1).scaleb(-9)
-"""Of the seconds whose nanoseconds are an int64: the year 2262."""
+_log = logging.getLogger(__name__)
+_COLUMNS = "stamp", "x", "y", "z", "qx", "qy", "qz", "qw"
+_QUATERNION = re.compile(r"(q|rot|orient)\S*[wxyz]", re.IGNORECASE)
+"""Names of the columns of the rotation: qw, q_RS_w, orientation.w."""
+_COMMENT = re.compile(r"\s*(#|%|//)")
+_MAX_NS = Decimal(2**63 - 1)
+_UNITS = (
+    ("nanoseconds", 0, Decimal("1e17")),
+    ("microseconds", 3, Decimal("1e14")),
+    ("milliseconds", 6, Decimal("1e11")),
+)
+"""A unit, how many digits of nanoseconds it has, and the least stamp in it: since 1973, no time in a larger unit."""
 
 
 def read_tum(path) -> Trajectory:
-    """Reads a TUM trajectory; lines that start with # are skipped.
+    """Reads a TUM trajectory; lines that start with #, % or // are skipped.
 
-    Raises InputError, with the line, for a file that is missing or not of this form, a pose that is NaN, or stamps
-    that are no seconds.
+    A heading that names the columns tells their order, where the quaternion begins with w, too. Stamps may be whole
+    milli-, micro- or nanoseconds since 1970 instead of seconds, which is logged. Raises InputError, with the line, for
+    a file that is missing or not of this form, a pose that is NaN, or stamps of no time.
     """
-    stamps, poses = [], []
+    stamps, poses, digits, order = [], [], 9, _order(path)
     for number, words in _lines(path):
         if len(words) != 8:
-            raise InputError(f"{path}:{number}: {len(words)} values found, expected 8: stamp x y z qx qy qz qw")
-        values = _floats(path, number, words)
+            raise InputError(f"{path}:{number}: {len(words)} values found, expected 8: {' '.join(_COLUMNS)}")
+        values = _floats(path, number, words)[order]
         try:
             poses.append(from_quaternion(values[1:4], values[4:]))
         except InputError as error:
             raise InputError(f"{path}:{number}: {error}") from None
         # float64 seconds of today resolve some hundred nanoseconds only
-        seconds = Decimal(words[0])
-        if abs(seconds) > _MAX_S:
-            raise InputError(f"{path}:{number}: stamp {words[0]} found, expected seconds (of at most {_MAX_S:.0f})")
-        stamps.append(int(seconds.scaleb(9).to_integral_value()))
+        stamp = Decimal(words[0])
+        if not stamps:
+            digits = _digits(path, stamp)
+        if abs(stamp) > (limit := _MAX_NS.scaleb(-digits)):
+            raise InputError(f"{path}:{number}: stamp {words[0]} found, expected seconds (of at most {limit:.0f})")
+        stamps.append(int(stamp.scaleb(digits).to_integral_value()))
     if not poses:
-        raise InputError(f"{path}: holds no poses, expected lines of: stamp x y z qx qy qz qw")
+        raise InputError(f"{path}: holds no poses, expected lines of: {' '.join(_COLUMNS)}")
     return Trajectory.sorted(stamps, poses)
 
 
@@ -89,24 +104,68 @@ def read_trajectory(path, stamps_ns=None) -> Trajectory:
     return Trajectory.sorted(stamps_ns, poses)
 
 
-def _lines(path):
-    """Line numbers and words of the lines that hold any but names of columns; commas may separate them."""
+def _digits(path, stamp: Decimal) -> int:
+    """How many decimal digits of nanoseconds the unit of a file's first stamp has: 9 of seconds."""
+    for unit, digits, above in _UNITS:
+        if above <= stamp <= _MAX_NS:
+            _log.warning("%s: stamps such as %s are taken to be %s", path, stamp, unit)
+            return digits
+    return 9
+
+
+def _order(path) -> list[int]:
+    """The places of stamp, position and quaternion among eight columns, as a heading names them."""
+    for line in _text(path).splitlines():
+        names = _words(re.sub(r"\[[^]]*\]|[#%/]", " ", line))
+        if not _is_heading(line) and not _COMMENT.match(line) and names:
+            break
+        turned = {name[-1].lower(): k for k, name in enumerate(names) if _QUATERNION.fullmatch(name)}
+        if len(names) == len(_COLUMNS) and set(turned) == set("wxyz") and 0 not in turned.values():
+            position = [k for k in range(1, 8) if k not in turned.values()]
+            return [0, *position, *(turned[axis] for axis in "xyzw")]
+    return list(range(8))
+
+
+def _lines(path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and words of the lines that hold any but a heading; commas or semicolons may separate them."""
+    first = True
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        words = [] if _COMMENT.match(line) else _words(line.split("#")[0])
+        if words and not (first and _is_heading(line)):
+            yield number, words
+        first = first and not words
+
+
+def _text(path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # Windows' programs begin with a mark
+        return Path(path).read_text(encoding="utf-8-sig")  # Windows' programs begin with a mark
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}, expected a trajectory") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text, expected a trajectory") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#")[0].replace(",", " ").split()
-        if words and not (number == 1 and words[0].lower() in _FIRST_COLUMN):
-            yield number, words
 
 
-def _floats(path, number: int, words: list[str]) -> list[float]:
+def _words(line: str) -> list[str]:
+    return line.replace(",", " ").replace(";", " ").split()
+
+
+def _is_heading(line: str) -> bool:
+    """Whether a line names columns: no number is in it."""
+    return not any(_is_number(word) for word in _words(line))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _floats(path, number: int, words: list[str]) -> np.ndarray:
     try:
         if not Decimal(words[0]).is_finite():
             raise InputError(f"{path}:{number}: {words[0]} found, expected finite numbers")
-        return [float(word) for word in words]
+        return np.array([float(word) for word in words])
     except (ValueError, InvalidOperation):
         raise InputError(f"{path}:{number}: {' '.join(words)!r} found, expected {len(words)} numbers") from None

@@ -101,9 +101,18 @@ class _Player:
         self._connections = [c for c in known if not (options.clock and c.topic == "/clock")]
         self._publishers = {}
         for connection in self._connections:
-            if connection.topic not in self._publishers:
-                kind = _message_class(bag, connection)
+            if connection.topic in self._publishers:
+                continue
+            if (kind := _message_class(connection)) is not None:
                 self._publishers[connection.topic] = node.create_publisher(kind, connection.topic, _qos(connection))
+                continue
+            told = f"{bag.path}: {connection.topic} is of type {connection.msgtype}, which is not installed"
+            if options.topics:
+                raise BagError(told)
+            node.get_logger().warning(f"{told}: not played")
+        self._connections = [c for c in self._connections if c.topic in self._publishers]
+        if not self._connections:
+            raise BagError(f"{bag.path}: no topic that can be played found")
         self._sent = dict.fromkeys(self._publishers, 0)
         self._clock = node.create_publisher(Clock, "/clock", 10) if options.clock else None
         self._clock_sent = -1.0
@@ -127,7 +136,7 @@ class _Player:
         for connection, stamp_ns, data in self._bag.messages(self._connections):
             first_ns = stamp_ns if first_ns is None else first_ns
             due = began + (stamp_ns - first_ns) / 1e9 / self._options.rate
-            late = max(late, self._sleep_until(due, began, first_ns))
+            late = max(late, self._sleep_until(due, began, first_ns, stamp_ns))
             if not self._going():
                 break
             self._tick(stamp_ns)
@@ -153,11 +162,12 @@ class _Player:
             time.sleep(0.02)
         return ()
 
-    def _sleep_until(self, due: float, began: float, first_ns: int) -> float:
-        """Sleeps, with /clock ticking on; how much too late it is already [s]."""
+    def _sleep_until(self, due: float, began: float, first_ns: int, next_ns: int) -> float:
+        """Sleeps, with /clock ticking on to the stamp of the next message; how much too late it is already [s]."""
         while (rest := due - time.monotonic()) > 0 and self._going():
             time.sleep(min(rest, _CLOCK_S))
-            self._tick(first_ns + round((time.monotonic() - began) * self._options.rate * 1e9))
+            # a busy machine sleeps too long, and a clock that goes back empties the buffers of tf2
+            self._tick(min(first_ns + round((time.monotonic() - began) * self._options.rate * 1e9), next_ns))
         return max(-rest, 0.0)
 
     def _tick(self, stamp_ns: int) -> None:
@@ -173,15 +183,13 @@ class _Player:
                 publisher.wait_for_all_acked(Duration(seconds=2))
 
 
-def _message_class(bag: RecordedBag, connection: Connection):
+def _message_class(connection: Connection) -> type | None:
+    """The class of the messages, None where their package is not installed."""
     package, _, name = connection.msgtype.split("/")
     try:
         return getattr(importlib.import_module(f"{package}.msg"), name)
     except (ImportError, AttributeError):
-        raise BagError(
-            f"{bag.path}: {connection.topic} is of type {connection.msgtype}, which is not installed; "
-            "play other topics with --topics"
-        ) from None
+        return None
 
 
 def _qos(connection: Connection) -> QoSProfile:

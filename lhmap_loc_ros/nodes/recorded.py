@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
-from rosbags.typesys import Stores, get_typestore
 
+from ..datasets.bag_files import open_bag
 from ..errors import BagError
 
 
@@ -23,8 +22,9 @@ class RecordedBag:
         if self.path.suffix == ".bag":
             raise BagError(f"{path}: is a ROS 1 bag, expected rosbag2; `rosbags-convert` makes one of it")
         try:
-            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-            self._reader.open()
+            self._reader, self._foreign = open_bag(self.path)
+        except BagError:
+            raise
         except Exception as error:  # a damaged file makes the reader fail in many ways
             raise BagError(f"{path}: not a readable bag (truncated or damaged?): {error}") from error
 
@@ -36,11 +36,12 @@ class RecordedBag:
 
     def connections(self, topics=()) -> list[Connection]:
         """Those of some topics, or all; raises BagError for a topic that is not there."""
-        known = {c.topic for c in self._reader.connections}
+        readable = [c for c in self._reader.connections if c.topic not in self._foreign]
+        known = {c.topic for c in readable}
         missing = [topic for topic in topics if topic not in known]
         if missing:
             raise BagError(f"{self.path}: no topic {', '.join(missing)}; the bag has: {', '.join(sorted(known))}")
-        return [c for c in self._reader.connections if not topics or c.topic in topics]
+        return [c for c in readable if not topics or c.topic in topics]
 
     def messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """Connection, time of recording [ns] and serialized message, in order; raises BagError where damaged."""

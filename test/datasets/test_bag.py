@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from lhmap_loc_ros.datasets.bag import BagReader
@@ -99,10 +99,13 @@ def cloud(types, fields, array, stamp_ns=STAMP, big_endian=False, ros1=False):
     )
 
 
-def write_rosbag2(path, topics, plugin=StoragePlugin.SQLITE3):
+def write_rosbag2(path, topics, plugin=StoragePlugin.SQLITE3, packed=None):
     """topics: {name: [(stamp, message maker)]}, the maker called with the types."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
+    writer = Writer(path, version=9, storage_plugin=plugin)
+    if packed is not None:
+        writer.set_compression(packed, CompressionFormat.ZSTD)
+    with writer:
         for topic, messages in topics.items():
             made = [(stamp, make(store.types)) for stamp, make in messages]
             connection = writer.add_connection(topic, made[0][1].__msgtype__, typestore=store)
@@ -292,6 +295,23 @@ def test_of_a_recording_that_broke_off_the_sound_files_are_read(bag, caplog, dam
         (bag / "bag_1.mcap").write_bytes(whole.read_bytes()[:500])
     assert only(bag, "/points").stamp_ns == STAMP
     assert "bag.mcap read" in caplog.text and ("bag_1.mcap (" in caplog.text) == (damage == "last file")
+
+
+@pytest.mark.parametrize("plugin", [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
+@pytest.mark.parametrize("packed", [CompressionMode.FILE, CompressionMode.MESSAGE])
+def test_compressed_recordings_are_read_however_they_are_named(tmp_path, plugin, packed):
+    topics = {"/points": [(STAMP, lambda t: cloud(t, OUSTER_FIELDS, OUSTER))]}
+    path = write_rosbag2(tmp_path / "b", topics, plugin, packed)
+    file = next(file for file in path.iterdir() if file.name != "metadata.yaml")
+    for name in (path, file, path / "metadata.yaml"):
+        assert only(name, "/points").stamp_ns == STAMP
+    (path / "metadata.yaml").unlink()
+    for name in (path, file):
+        if packed is CompressionMode.MESSAGE:
+            assert only(name, "/points").stamp_ns == STAMP
+        else:
+            with pytest.raises(BagError, match=f"{file.name}: compressed as a whole, .* unzstd$"):
+                BagReader(name)
 
 
 def test_poses_that_are_not_finite(tmp_path):

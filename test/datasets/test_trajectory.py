@@ -84,6 +84,29 @@ def test_tables_of_other_programs(tmp_path, begin):
     assert read.stamps_ns.tolist() == [1_500_000_000, 2_500_000_000] and read.poses[0, 2, 3] == 3
 
 
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "timestamp,x,y,z,qw,qx,qy,qz\n", "# from a motion capture\n# timestamp tx ty tz qw qx qy qz\n",
+        "#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []\n",
+        "% t; x; y; z; q_w; q_x; q_y; q_z\n",
+    ],
+)  # fmt: skip
+def test_a_heading_tells_that_the_quaternion_begins_with_w(tmp_path, heading):
+    (tmp_path / "t.csv").write_text(heading + "1.5,1,2,3,0,1,0,0\n2.5;2;2;3;1;0;0;0\n")
+    read = read_tum(tmp_path / "t.csv")
+    np.testing.assert_array_equal(np.diagonal(read.poses[0]), [1, -1, -1, 1])
+    np.testing.assert_array_equal(read.poses[1][:3, :3], np.eye(3))
+
+
+@pytest.mark.parametrize("unit", [10**6, 10**3, 1])
+def test_stamps_of_milli_micro_and_nanoseconds_are_told_by_their_size(tmp_path, unit, caplog):
+    stamps = [1_700_000_000_500_000_000, 1_700_000_000_600_000_000]
+    (tmp_path / "t.tum").write_text("".join(f"{stamp // unit} 1 2 3 0 0 0 1\n" for stamp in stamps))
+    assert read_tum(tmp_path / "t.tum").stamps_ns.tolist() == stamps
+    assert caplog.text.count("seconds") == 1
+
+
 def test_covers_and_length():
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[:, 0, 3] = (0, 3, 5)

@@ -9,7 +9,7 @@ from helpers.tiny_bag import T_BASE_CAMERA, truth_at
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.geometry import se3_exp
 from lhmap_loc_ros.localization.refine import Refinement
-from lhmap_loc_ros.nodes import localizer_node
+from lhmap_loc_ros.nodes import localizer_node, start
 
 SIGMA = np.array([0.03, 0.03, 0.05, 0.002, 0.002, 0.002])
 
@@ -34,4 +34,4 @@ class BagRefiner:
 
 bag = sys.argv.pop(1)
 localizer_node.make_refiner = lambda config: BagRefiner(bag)
-localizer_node.main()
+start.localizer_node()

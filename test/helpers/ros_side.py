@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -31,17 +32,21 @@ class RosSide:
         self.node = Node("test_side", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
+        self._ends = threading.Event()
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
         return self
 
     def _spin(self):
         try:
-            self._executor.spin()
-        except ExternalShutdownException:
+            # not spin(): on a busy machine it may miss that it is shut down, and wait for ever
+            while not self._ends.is_set():
+                self._executor.spin_once(timeout_sec=0.2)
+        except (ExternalShutdownException, ShutdownException):
             pass
 
     def __exit__(self, *_):
+        self._ends.set()
         self._executor.shutdown()
         self._thread.join()
         self.node.destroy_node()
@@ -107,7 +112,7 @@ def is_silent(received, seconds=1.0):
 
 
 class Process:
-    """A process under test; a context manager that leaves none behind."""
+    """A process under test; a context manager that leaves none behind, nor any that it started."""
 
     def __init__(self, *command: str):
         self._command = [sys.executable, "-X", "faulthandler", *map(str, command)]
@@ -115,18 +120,23 @@ class Process:
     def __enter__(self) -> Process:
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'test'}:{os.environ.get('PYTHONPATH', '')}"}
         self._process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
         return self
 
     def __exit__(self, *_):
-        if self._process.poll() is None:
-            self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
     @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as a terminal sends it: to the process and to those that it started."""
+        os.killpg(self._process.pid, signal.SIGINT)
 
     def end(self, sig: signal.Signals | None = signal.SIGINT, seconds: float = 15.0) -> tuple[int, str, str]:
         """Sends the signal, if any, and waits; the exit code and what the process printed."""

@@ -73,6 +73,18 @@ class AwkwardRobot(Robot):
         self._info.publish(CameraInfo())
 
 
+EXPECTED = {
+    "images_late": 8, "images_refused": 8, "image_left_out": 8, "camera_info_left_out": 24, "odometry_left_out": 30,
+    "transform_left_out": 2,
+}  # fmt: skip
+"""What is left out of six seconds."""
+
+
+def left_out(robot, what):
+    """How many /diagnostics has counted of something."""
+    return robot.figure("localization" if what.startswith(("odometry", "transform")) else "camera", what)
+
+
 def errors(robot, since):
     return np.array([robot.error(message) for message in robot.poses[since:]])
 
@@ -87,18 +99,17 @@ def test_poses_are_as_good_as_without_and_what_was_left_out_is_counted(tmp_path)
         assert wait_until(lambda: len(robot.poses) > start + 20)
         middle = len(robot.poses)
         robot.awkward = True
-        robot.drive(6)
-        wait_until(lambda: False, 1.2)  # /diagnostics come once a second
+        drives, found = 0, dict.fromkeys(EXPECTED, 0)
+        # some images are dropped unseen, as always, and more of them where the machine is busy
+        while drives < 5 and any(found[what] < min(expected, 3) for what, expected in EXPECTED.items()):
+            robot.drive(6)
+            drives += 1
+            wait_until(lambda: False, 1.2)  # /diagnostics come once a second
+            found = {what: left_out(robot, what) for what in EXPECTED}
         usual, awkward = errors(robot, start)[: middle - start], errors(robot, middle)
         assert len(awkward) > 0.5 * 6 * RATE and robot.state == "TRACKING"
         assert np.median(awkward) < 1.5 * np.median(usual) + 0.02 and awkward.max() < 0.5
-        counted = {
-            "images_late": 8, "images_refused": 8, "image_left_out": 8, "camera_info_left_out": 24,
-            "odometry_left_out": 30, "transform_left_out": 2,
-        }  # fmt: skip
-        for what, expected in counted.items():
-            found = robot.figure("localization" if what.startswith(("odometry", "transform")) else "camera", what)
-            # some images are dropped unseen, as always
-            assert min(expected, 3) <= found <= 2 * expected, (what, found)
+        for what, expected in EXPECTED.items():
+            assert min(expected, 3) <= found[what] <= 2 * drives * expected, (what, found)
         code, _, err = node.end(signal.SIGTERM, 10)
     assert (code, "Traceback" in err) == (0, False)

@@ -43,7 +43,7 @@ def test_it_builds_reports_and_offers_the_map(mapping_bag, tmp_path, ros):
     diagnostics = ros.collect(DiagnosticArray, "/diagnostics")
     parameters = {"bag_path": mapping_bag, "map_path": tmp_path / "walls.lhmap", "build__heat": "none"}
     with Process(*BUILDER, *ros_parameters(**parameters)) as node:
-        assert wait_until(lambda: any(m.status[0].message == "done" for m in diagnostics), 90)
+        assert wait_until(lambda: any(m.status[0].message == "done" for m in diagnostics), 200)
         # latched: it arrives though the subscription comes after it was published
         clouds = ros.collect(PointCloud2, "map_cloud", LATCHED)
         assert wait_until(lambda: clouds, 30)

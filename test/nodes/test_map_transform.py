@@ -70,7 +70,7 @@ def test_a_lookup_at_now_never_fails_between_the_images_of_a_slow_camera(slow_ca
         found = []
         drive(5, lambda: found.append(buffer.can_transform("map", "odom", Time(nanoseconds=time.time_ns()))))
         assert fed.session.health.last.state is TrackState.TRACKING
-        assert len(found) > 50 and all(found), found
+        assert len(found) > 20 and all(found), found
         # and what was published stays true: odometry stands still at its origin, so map -> odom is the pose
         for pose in poses[-4:]:
             then = buffer.lookup_transform("map", "odom", Time.from_msg(pose.header.stamp))
@@ -191,7 +191,7 @@ def test_map_to_base_link_is_continued_between_images_but_not_for_long(ros, stre
             time.sleep(max(0.0, end - time.monotonic()))
         errors = [abs(error) for error in looked if error is not None]
         # a busy machine may leave a gap
-        assert len(looked) > 50 and len(errors) > 0.8 * len(looked), looked
+        assert len(looked) > 20 and len(errors) > 0.8 * len(looked), looked
         assert max(errors) < 0.1
         # and where no image comes any more it ends
         time.sleep(1.5)

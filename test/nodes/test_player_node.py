@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags played over DDS."""
 
+import time
+
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -8,6 +10,9 @@ from helpers.ros_side import Process, wait_until
 from helpers.tiny_bag import START
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosbags.interfaces import Nodetype
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
@@ -49,6 +54,30 @@ def test_a_clock_in_the_bag_gives_way_to_the_one_that_is_played(tmp_path):
             bag.odometry(topic, START, "odom", "base_link", np.eye(4))
     assert play(tmp_path / "bag", wait_s=0.1).messages == {"/odom": 1}
     assert play(tmp_path / "bag", wait_s=0.1, clock=False).messages == {"/clock": 1, "/odom": 1}
+
+
+def test_topics_of_types_that_are_not_installed_are_left_out(tmp_path, capfd):
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.odometry("/odom", START, "odom", "base_link", np.eye(4))
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register({"radar_msgs/msg/Track": ([], [("id", (Nodetype.BASE, ("uint8", 0)))])})
+    with Writer(tmp_path / "radar", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.write(writer.add_connection("/radar", "radar_msgs/msg/Track", typestore=store), START, bytes(5))
+    # without metadata.yaml: all files of the folder are one recording
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    next((tmp_path / "radar").glob("*.mcap")).rename(tmp_path / "bag" / "radar.mcap")
+    assert play(tmp_path / "bag", wait_s=0.1).messages == {"/odom": 1}
+    assert "/radar is of type radar_msgs/msg/Track, which is not installed: not played" in capfd.readouterr().err
+    with pytest.raises(BagError, match="/radar is of type radar_msgs/msg/Track, which is not installed"):
+        play(tmp_path / "bag", wait_s=0.1, topics=("/radar",))
+
+
+def test_the_clock_does_not_go_back_where_a_sleep_takes_too_long(world, monkeypatch):
+    sleep, ticks = time.sleep, []
+    monkeypatch.setattr("lhmap_loc_ros.nodes.player_node.time.sleep", lambda seconds: sleep(seconds + 0.01))
+    monkeypatch.setattr("lhmap_loc_ros.nodes.player_node._Player._tick", lambda player, ns: ticks.append(ns))
+    play(world / "bag", rate=4.0, topics=("/odom",), wait_s=0.0)
+    assert len(ticks) > 50 and (np.diff(ticks) >= 0).all()
 
 
 def test_nobody_listening_is_told_and_does_not_stop_it(world):
