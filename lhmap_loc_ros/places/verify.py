@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,22 +14,31 @@ from ..geometry import inverse, perturb, pose_error
 from ..localization.manifold import max_std, transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
+from .encoded_once import EncodedOnce
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
     from ..localization.estimate import PosedCamera
 
-QUICK = {"coarse": 2, "fine": 1}
-"""Iterations of the first look at a candidate: enough to tell it from wrong ones, not yet its pose."""
+ROUNDS = (
+    ({"coarse": 1, "fine": 0}, 8),
+    ({"coarse": 1, "fine": 0}, 5),
+    ({"coarse": 0, "fine": 1}, 5),
+)
+"""Iterations of a look at a candidate, and how many of the best go on after them: most are told from the right one long
+before they have come to rest."""
 FULL = {"coarse": 3, "fine": 4}
-"""Of the best ones after it."""
-QUICK_AHEAD_M, QUICK_RADIUS_M = 18.0, 26.0
-"""And the piece of map for it: what the camera has before it. Tiles of a place where nobody was before must be decoded,
+"""Iterations of those that are left."""
+AHEAD_M, RADIUS_M = 18.0, 26.0
+"""The piece of map for a look: what the camera has before it. Tiles of a place where nobody was before must be decoded,
 which takes longer than the look."""
-CLEAR_AFTER, CLEAR_RATIO, CLEAR_MARGIN = 4, 0.18, 2.0
-"""After so many looks, one that fits this well, and so many times as well as any elsewhere, ends the looking."""
-FINISHED = 3
-"""So many of the best places are refined to the end."""
+CLEAR_RATIO, CLEAR_MARGIN = 0.15, 2.0
+"""One that fits this well, and so many times as well as any elsewhere, goes on with the next best alone."""
+FINISHED, HOPELESS = 3, 0.4
+"""So many of the best places are refined to the end, but none that fits only this share as well as the best."""
+WEAK, BESIDE, ASIDE_M = 0.2, 2, 3.0
+"""Where nothing fits better than this, so many of the best begin again from so far to the left and right: there are
+other lanes."""
 APART_M = 2.0
 """Poses further apart are different places."""
 SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
@@ -58,43 +67,52 @@ class Verdict:
         return self.place.inlier_ratio / max(self.rival, 1e-3)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """How far the comparison of an image with the map has come from one start."""
+
+    start: np.ndarray
+    """(4, 4) T_map_camera."""
+    crop: MapPoints
+    T_map_camera: np.ndarray
+    inlier_ratio: float = 0.0
+
+
 class Verifier:
     """Refines poses in a map against one image at a time."""
 
     def __init__(self, lhmap: LHMap, refiner: Refiner, crop_radius_m: float):
         self._map, self._radius = lhmap, crop_radius_m
-        self._full = self._quick = refiner
+        self._full, self._rounds = refiner, [(refiner, kept) for _, kept in ROUNDS]
         if isinstance(refiner, Refiner):
-            models = _EncodedOnce(refiner.models)
-            self._quick, self._full = (
-                Refiner(refiner.config, models, refiner.plan.adapted([RefineMode.WIDE], **iterations))
-                for iterations in (QUICK, FULL)
-            )
+            models = EncodedOnce(refiner.models)
+
+            def with_iterations(iterations: dict[str, int]) -> Refiner:
+                plan = refiner.plan.adapted([RefineMode.WIDE], **iterations)
+                return Refiner(refiner.config, models, plan)
+
+            self._full = with_iterations(FULL)
+            self._rounds = [(with_iterations(iterations), kept) for iterations, kept in ROUNDS]
 
     def best(
         self, image: np.ndarray, camera: PosedCamera, candidates: Sequence[np.ndarray],
         should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
         """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
-        # 1. a short look at each
-        looks = self._looks(image, camera, candidates, should_continue)
+        # 1. a look at each; where that shows nothing, at what is beside the best
+        looks = self._looks(image, camera, [pose @ camera.T_base_camera for pose in candidates], should_continue)
+        if looks and looks[0].inlier_ratio < WEAK:
+            beside = [start for look in looks[:BESIDE] for start in _moved_aside(look.start)]
+            looks += self._looks(image, camera, beside, should_continue)
+            looks.sort(key=lambda look: -look.inlier_ratio)
         # 2. the best places to the end
-        found: list[tuple[PoseHypothesis, np.ndarray]] = []
-        for look in sorted(looks, key=lambda look: -look.inlier_ratio):
-            if len(found) == FINISHED or not should_continue():
-                break
-            placed = self._placed(look, camera)
-            if all(_metres(placed, other) > APART_M for other, _ in found):
-                full = self._finish(image, camera, look.T_map_camera)
-                if full is not None:
-                    found.append((self._placed(full, camera), full.T_map_camera))
+        found = self._finished(image, camera, looks, should_continue)
         if not found or not should_continue():
             return None
-        found.sort(key=lambda item: -item[0].inlier_ratio)
         best, T_map_camera = found[0]
-        elsewhere = [placed for placed, _ in found[1:]]
-        elsewhere += [self._placed(look, camera) for look in looks]
-        rival = max((other.inlier_ratio for other in elsewhere if _metres(other, best) > APART_M), default=0.0)
+        elsewhere = [(placed.T_map_base, placed.inlier_ratio) for placed, _ in found[1:]]
+        elsewhere += [(look.T_map_camera @ inverse(camera.T_base_camera), look.inlier_ratio) for look in looks]
+        rival = max((ratio for pose, ratio in elsewhere if _metres(pose, best.T_map_base) > APART_M), default=0.0)
         # 3. wrong places fit by chance, each from one start
         again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
         agrees = False
@@ -103,31 +121,40 @@ class Verifier:
             agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
         return Verdict(best, rival, agrees)
 
-    def _looks(self, image, camera: PosedCamera, candidates, should_continue) -> list[Refinement]:
-        """What looks at the candidates found, until it is clear."""
-        looks: list[Refinement] = []
-        for number, pose in enumerate(candidates):
-            if not should_continue():
-                break
-            look = self._look(image, camera, pose @ camera.T_base_camera)
-            if look is not None:
-                looks.append(look)
-            if number + 1 >= CLEAR_AFTER and looks:
-                best = max(looks, key=lambda look: look.inlier_ratio)
-                others = (
-                    look.inlier_ratio
-                    for look in looks
-                    if np.linalg.norm(look.T_map_camera[:3, 3] - best.T_map_camera[:3, 3]) > APART_M
-                )
-                if best.inlier_ratio >= max(CLEAR_RATIO, CLEAR_MARGIN * max(others, default=0.0)):
-                    break
-        return looks
+    def _looks(self, image, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue) -> list[_Look]:
+        """Looks from camera poses, those that were among the best in each round, the best first."""
+        going = [self._begun(start) for start in starts]
+        for refiner, kept in self._rounds:
+            looks = []
+            for look in going:
+                if not should_continue():
+                    return []
+                refined = self._refined(refiner, image, camera, look.crop, look.T_map_camera)
+                if refined is not None:
+                    looks.append(replace(look, T_map_camera=refined.T_map_camera, inlier_ratio=refined.inlier_ratio))
+            looks.sort(key=lambda look: -look.inlier_ratio)
+            going = _apart(looks)
+            going = going[: 2 if _is_clear(going) else kept]
+        return going
 
-    def _look(self, image, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
-        """A short refinement from a camera pose."""
-        center = start[:3, 3] + QUICK_AHEAD_M * start[:3, 2]
-        crop = self._map.crop(center, QUICK_RADIUS_M, damaged=[])
-        return self._refined(self._quick, image, camera, crop, start)
+    def _begun(self, start: np.ndarray) -> _Look:
+        center = start[:3, 3] + AHEAD_M * start[:3, 2]
+        return _Look(start, self._map.crop(center, RADIUS_M, damaged=[]), start)
+
+    def _finished(
+        self, image, camera: PosedCamera, looks: Sequence[_Look], should_continue
+    ) -> list[tuple[PoseHypothesis, np.ndarray]]:  # fmt: skip
+        """The best places refined to the end, the best first, each with T_map_camera."""
+        found: list[tuple[PoseHypothesis, np.ndarray]] = []
+        for look in looks:
+            if len(found) == FINISHED or look.inlier_ratio < HOPELESS * looks[0].inlier_ratio or not should_continue():
+                break
+            pose = look.T_map_camera @ inverse(camera.T_base_camera)
+            if all(_metres(pose, other.T_map_base) > APART_M for other, _ in found):
+                full = self._finish(image, camera, look.T_map_camera)
+                if full is not None:
+                    found.append((self._placed(full, camera), full.T_map_camera))
+        return sorted(found, key=lambda item: -item[0].inlier_ratio)
 
     def _finish(self, image, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A refinement from a camera pose to the end."""
@@ -166,39 +193,32 @@ class Demands:
         return fits and verdict.margin >= self.margin and verdict.agrees
 
 
-def _metres(a: PoseHypothesis, b: PoseHypothesis) -> float:
-    return float(np.linalg.norm(a.T_map_base[:3, 3] - b.T_map_base[:3, 3]))
+def _metres(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
 
 
-class _EncodedOnce:
-    """The networks of a refiner; the same image is encoded once, however many poses it is compared at."""
-
-    def __init__(self, models):
-        self._models, self._grids = models, {}
-
-    def __getattr__(self, name: str):
-        return getattr(self._models, name)
-
-    def for_grid(self, grid):
-        """As `ModelSet.for_grid`."""
-        models = self._models.for_grid(grid)
-        if grid not in self._grids or self._grids[grid].models is not models:
-            self._grids[grid] = _GridEncodedOnce(models)
-        return self._grids[grid]
+def _apart(looks: Sequence[_Look]) -> list[_Look]:
+    """Those that did not come to where a better one is."""
+    out: list[_Look] = []
+    for look in looks:
+        errors = (pose_error(look.T_map_camera, other.T_map_camera) for other in out)
+        if all(metres > SAME_POSE[0] or degrees > SAME_POSE[1] for metres, degrees in errors):
+            out.append(look)
+    return out
 
 
-class _GridEncodedOnce:
-    def __init__(self, models):
-        self.models, self._image, self._features = models, None, None
+def _is_clear(looks: Sequence[_Look]) -> bool:
+    """Whether the first of some looks, the best first, fits far better than any at another place."""
+    if not looks or looks[0].inlier_ratio < CLEAR_RATIO:
+        return False
+    elsewhere = (look for look in looks if _metres(look.T_map_camera, looks[0].T_map_camera) > APART_M)
+    return looks[0].inlier_ratio >= CLEAR_MARGIN * max((look.inlier_ratio for look in elsewhere), default=0.0)
 
-    def __getattr__(self, name: str):
-        return getattr(self.models, name)
 
-    def image(self, image):
-        """As `GridModels.image`."""
-        if not isinstance(image, np.ndarray):
-            return self.models.image(image)
-        # what fills the image may change, so it is not enough that it is the same array
-        if self._image is None or not np.array_equal(self._image, image):
-            self._image, self._features = image.copy(), self.models.image(image)
-        return self._features
+def _moved_aside(T_map_camera: np.ndarray) -> list[np.ndarray]:
+    """The pose moved to the left and to the right, over the ground."""
+    right = np.array([*T_map_camera[:2, 0], 0.0])
+    out = [T_map_camera.copy(), T_map_camera.copy()]
+    for pose, metres in zip(out, (-ASIDE_M, ASIDE_M), strict=True):
+        pose[:3, 3] += metres * right / max(float(np.linalg.norm(right)), 1e-9)
+    return out

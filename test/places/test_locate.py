@@ -21,7 +21,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.places.build import add_places
 from lhmap_loc_ros.places.database import Heading, Region
 from lhmap_loc_ros.places.locate import CANDIDATES, PlaceFinder, SequencePlaceFinder
-from lhmap_loc_ros.places.verify import FINISHED
+from lhmap_loc_ros.places.verify import BESIDE, FINISHED
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,10 @@ def test_the_work_is_bounded_and_ends_when_it_is_told(streets):
     refiner = KnowingRefiner()
     finder = finder_in(streets, refiner)
     finder.locate(image_at(on_path(50.0)), MOUNTED)
-    assert refiner.looked <= CANDIDATES + FINISHED + 1
+    assert refiner.looked <= CANDIDATES + 8 + 5 + FINISHED + 1
+    refiner.looked = 0
+    finder.locate(NOWHERE, MOUNTED)
+    assert refiner.looked <= CANDIDATES + 8 + 5 + 3 * 2 * BESIDE + FINISHED + 1
     refiner.looked = 0
     assert finder.locate(image_at(on_path(50.0)), MOUNTED, should_continue=lambda: refiner.looked < 3) is None
     assert refiner.looked == 3
