@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 ROUNDS = (
     ({"coarse": 1, "fine": 0}, 8),
-    ({"coarse": 1, "fine": 0}, 5),
-    ({"coarse": 0, "fine": 1}, 5),
+    ({"coarse": 1, "fine": 0}, 4),
+    ({"coarse": 0, "fine": 1}, 4),
 )
 """Iterations of a look at a candidate, and how many of the best go on after them: most are told from the right one long
 before they have come to rest."""
 FULL = {"coarse": 3, "fine": 4}
-"""Iterations of those that are left."""
+"""Most iterations of those that are left."""
 AHEAD_M, RADIUS_M = 18.0, 26.0
 """The piece of map for a look: what the camera has before it. Tiles of a place where nobody was before must be decoded,
 which takes longer than the look."""
 CLEAR_RATIO, CLEAR_MARGIN = 0.15, 2.0
 """One that fits this well, and so many times as well as any elsewhere, goes on with the next best alone."""
-FINISHED, HOPELESS = 3, 0.4
+FINISHED, HOPELESS = 2, 0.5
 """So many of the best places are refined to the end, but none that fits only this share as well as the best."""
-WEAK, BESIDE, ASIDE_M = 0.2, 2, 3.0
-"""Where nothing fits better than this, so many of the best begin again from so far to the left and right: there are
-other lanes."""
+ASIDE, ASIDE_M = 6, 3.0
+"""Where the first round does not tell the place, so many of the best also begin this far to the left and to the right:
+robots drive in other lanes than the mapped one."""
 APART_M = 2.0
 """Poses further apart are different places."""
 SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
@@ -53,7 +53,7 @@ class Verdict:
     rival: float
     """Inlier ratio of the best fitting pose elsewhere; 0 where nothing else fits at all."""
     agrees: bool
-    """Another start nearby led to the same pose."""
+    """Another start nearby led to the same pose; it is not tried where so little fits that nothing is believed."""
 
     @property
     def score(self) -> float:
@@ -65,6 +65,30 @@ class Verdict:
     def margin(self) -> float:
         """How many times better it fits than anything elsewhere."""
         return self.place.inlier_ratio / max(self.rival, 1e-3)
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a verdict must show to be believed."""
+
+    score: float
+    inlier_ratio: float
+    margin: float
+
+    def met_by(self, verdict: Verdict) -> bool:
+        """Whether the verdict shows all of it."""
+        return verdict.agrees and self.met_from_one_start(verdict)
+
+    def met_from_one_start(self, verdict: Verdict) -> bool:
+        """Whether the verdict shows all of it but that another start leads to the same."""
+        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
+        return fits and verdict.margin >= self.margin
+
+
+ALONE = Demands(score=4.0, inlier_ratio=0.35, margin=2.0)
+"""For one image to be believed: at a wrong place one was seen to reach 2.9, 0.30 and 2.0."""
+TOGETHER = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
+"""For each of two images that say the same. What shows less than this is never believed."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +123,8 @@ class Verifier:
         should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
         """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
-        # 1. a look at each; where that shows nothing, at what is beside the best
+        # 1. a look at each
         looks = self._looks(image, camera, [pose @ camera.T_base_camera for pose in candidates], should_continue)
-        if looks and looks[0].inlier_ratio < WEAK:
-            beside = [start for look in looks[:BESIDE] for start in _moved_aside(look.start)]
-            looks += self._looks(image, camera, beside, should_continue)
-            looks.sort(key=lambda look: -look.inlier_ratio)
         # 2. the best places to the end
         found = self._finished(image, camera, looks, should_continue)
         if not found or not should_continue():
@@ -114,28 +134,39 @@ class Verifier:
         elsewhere += [(look.T_map_camera @ inverse(camera.T_base_camera), look.inlier_ratio) for look in looks]
         rival = max((ratio for pose, ratio in elsewhere if _metres(pose, best.T_map_base) > APART_M), default=0.0)
         # 3. wrong places fit by chance, each from one start
-        again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
-        agrees = False
-        if again is not None:
-            metres, degrees = pose_error(self._placed(again, camera).T_map_base, best.T_map_base)
-            agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
-        return Verdict(best, rival, agrees)
+        verdict = Verdict(best, rival, False)
+        if TOGETHER.met_from_one_start(verdict):
+            again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
+            if again is not None:
+                metres, degrees = pose_error(again.T_map_camera, T_map_camera)
+                verdict = replace(verdict, agrees=metres < SAME_POSE[0] and degrees < SAME_POSE[1])
+        return verdict
 
     def _looks(self, image, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue) -> list[_Look]:
         """Looks from camera poses, those that were among the best in each round, the best first."""
-        going = [self._begun(start) for start in starts]
-        for refiner, kept in self._rounds:
-            looks = []
-            for look in going:
-                if not should_continue():
-                    return []
-                refined = self._refined(refiner, image, camera, look.crop, look.T_map_camera)
-                if refined is not None:
-                    looks.append(replace(look, T_map_camera=refined.T_map_camera, inlier_ratio=refined.inlier_ratio))
-            looks.sort(key=lambda look: -look.inlier_ratio)
-            going = _apart(looks)
-            going = going[: 2 if _is_clear(going) else kept]
-        return going
+        looks = [self._begun(start) for start in starts]
+        for number, (refiner, kept) in enumerate(self._rounds):
+
+            def further(some: Sequence[_Look], refiner=refiner) -> list[_Look]:
+                return self._further(refiner, image, camera, some, should_continue)
+
+            looks = _best_apart(further(looks))
+            if number == 0 and not _is_clear(looks):
+                aside = [look for best in looks[:ASIDE] for look in _moved_aside(best)]
+                looks = _best_apart(looks + further(aside))
+            looks = looks[: 2 if _is_clear(looks) else kept]
+        return looks
+
+    def _further(self, refiner, image, camera: PosedCamera, looks: Sequence[_Look], should_continue) -> list[_Look]:
+        """The looks after some more iterations, without those that come to nothing."""
+        out = []
+        for look in looks:
+            if not should_continue():
+                return []
+            refined = self._refined(refiner, image, camera, look.crop, look.T_map_camera)
+            if refined is not None:
+                out.append(replace(look, T_map_camera=refined.T_map_camera, inlier_ratio=refined.inlier_ratio))
+        return out
 
     def _begun(self, start: np.ndarray) -> _Look:
         center = start[:3, 3] + AHEAD_M * start[:3, 2]
@@ -179,28 +210,14 @@ class Verifier:
         return PoseHypothesis(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What a verdict must show to be believed."""
-
-    score: float
-    inlier_ratio: float
-    margin: float
-
-    def met_by(self, verdict: Verdict) -> bool:
-        """Whether the verdict shows all of it."""
-        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
-        return fits and verdict.margin >= self.margin and verdict.agrees
-
-
 def _metres(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
 
 
-def _apart(looks: Sequence[_Look]) -> list[_Look]:
-    """Those that did not come to where a better one is."""
+def _best_apart(looks: Sequence[_Look]) -> list[_Look]:
+    """The best first, without those that came to where a better one is."""
     out: list[_Look] = []
-    for look in looks:
+    for look in sorted(looks, key=lambda look: -look.inlier_ratio):
         errors = (pose_error(look.T_map_camera, other.T_map_camera) for other in out)
         if all(metres > SAME_POSE[0] or degrees > SAME_POSE[1] for metres, degrees in errors):
             out.append(look)
@@ -215,10 +232,13 @@ def _is_clear(looks: Sequence[_Look]) -> bool:
     return looks[0].inlier_ratio >= CLEAR_MARGIN * max((look.inlier_ratio for look in elsewhere), default=0.0)
 
 
-def _moved_aside(T_map_camera: np.ndarray) -> list[np.ndarray]:
-    """The pose moved to the left and to the right, over the ground."""
-    right = np.array([*T_map_camera[:2, 0], 0.0])
-    out = [T_map_camera.copy(), T_map_camera.copy()]
-    for pose, metres in zip(out, (-ASIDE_M, ASIDE_M), strict=True):
-        pose[:3, 3] += metres * right / max(float(np.linalg.norm(right)), 1e-9)
+def _moved_aside(look: _Look) -> list[_Look]:
+    """The same from starts to the left and to the right, over the ground."""
+    right = np.array([*look.start[:2, 0], 0.0])
+    right /= max(float(np.linalg.norm(right)), 1e-9)
+    out = []
+    for metres in (-ASIDE_M, ASIDE_M):
+        start = look.start.copy()
+        start[:3, 3] += metres * right
+        out.append(_Look(start, look.crop, start))
     return out
