@@ -151,10 +151,10 @@ class Verifier:
                 return self._further(refiner, image, camera, some, should_continue)
 
             looks = _best_apart(further(looks))
-            if number == 0 and not _is_clear(looks):
+            if number == 0 and not _if_clear(looks):
                 aside = [look for best in looks[:ASIDE] for look in _moved_aside(best)]
                 looks = _best_apart(looks + further(aside))
-            looks = looks[: 2 if _is_clear(looks) else kept]
+            looks = _if_clear(looks) or looks[:kept]
         return looks
 
     def _further(self, refiner, image, camera: PosedCamera, looks: Sequence[_Look], should_continue) -> list[_Look]:
@@ -224,12 +224,12 @@ def _best_apart(looks: Sequence[_Look]) -> list[_Look]:
     return out
 
 
-def _is_clear(looks: Sequence[_Look]) -> bool:
-    """Whether the first of some looks, the best first, fits far better than any at another place."""
-    if not looks or looks[0].inlier_ratio < CLEAR_RATIO:
-        return False
-    elsewhere = (look for look in looks if _metres(look.T_map_camera, looks[0].T_map_camera) > APART_M)
-    return looks[0].inlier_ratio >= CLEAR_MARGIN * max((look.inlier_ratio for look in elsewhere), default=0.0)
+def _if_clear(looks: Sequence[_Look]) -> list[_Look]:
+    """The first of some looks, the best first, and the next best at another place, if it fits far better; else none."""
+    elsewhere = [look for look in looks if _metres(look.T_map_camera, looks[0].T_map_camera) > APART_M]
+    rival = max((look.inlier_ratio for look in elsewhere), default=0.0)
+    clear = len(looks) > 0 and looks[0].inlier_ratio >= max(CLEAR_RATIO, CLEAR_MARGIN * rival)
+    return [looks[0], *elsewhere[:1]] if clear else []
 
 
 def _moved_aside(look: _Look) -> list[_Look]:
