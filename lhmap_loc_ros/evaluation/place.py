@@ -24,7 +24,7 @@ from ..localization.refine import Refiner
 from ..places.build import describe_map
 from ..places.database import PlaceDatabase, wrapped
 from ..places.describer import Describer
-from ..places.locate import PlaceFinder
+from ..places.locate import CANDIDATES, PlaceFinder
 from ..places.start_search import StartSearch
 from .check import known_poses
 from .metrics import pose_at
@@ -38,7 +38,7 @@ WRONG = 2.0, 10.0
 """One further from it was believed at a wrong place [m, deg]."""
 SAME_HEADING_DEG = 45.0
 """A candidate turned by more does not show what the image does."""
-RANKS, RADII_M = (1, 5), (5, 20)
+RANKS, RADII_M = (1, 5, CANDIDATES), (5, 20)
 
 
 @dataclass

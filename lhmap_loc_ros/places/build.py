@@ -15,13 +15,16 @@ from ..lhmap.writer import write_with_section
 from .codes import Quantizer
 from .database import PlaceDatabase
 from .describer import Describer
-from .virtual_poses import along_path, camera_poses, ground_height
+from .virtual_poses import along_path, beside, camera_poses, ground_height
 
 SPACING_M = 3.0
 """Distance between places along the path: from half of it the refiner finds the pose."""
 HEADINGS = 8
 EYE_M = 1.6
 """Height of the virtual camera over the ground, as that of the views that heat comes from."""
+ASIDE_M = 3.0, -3.0
+"""A place is also looked at from so far to the left of the path, where a robot can be there, and its descriptors are
+the means: what they have in common shows from all lanes."""
 VIEW_M = 60.0
 """So far around a place the map is drawn."""
 Report = Callable[[str, int, int], None]
@@ -47,9 +50,10 @@ def describe_map(
         crop = lhmap.crop(position, VIEW_M)
         eyes[number] = ground_height(crop.points, position - crop.origin) + crop.origin[2] + EYE_M - z
         turns = yaw + np.arange(HEADINGS) * (2 * np.pi / HEADINGS)
-        poses = camera_poses(position + (0, 0, eyes[number]), turns)
+        around = beside(crop.points, np.r_[position - crop.origin, yaw], ASIDE_M) + crop.origin
+        poses = np.array([camera_poses(eye + (0, 0, eyes[number]), turns) for eye in (position, *around)])
         name = _name(describer.sha256, crop, poses)
-        found = keep(name, lambda crop=crop, poses=poses: describer.views(crop, poses))
+        found = keep(name, lambda crop=crop, poses=poses: _mean_views(describer, crop, poses))
         quantizer = quantizer or Quantizer.of(found.shape[1])
         codes.append(quantizer.encode(found))
     if report is not None:
@@ -57,6 +61,12 @@ def describe_map(
     return PlaceDatabase(
         describer.sha256, quantizer, SPACING_M, places[:, :3], eyes, places[:, 3], np.array(codes)
     )  # fmt: skip
+
+
+def _mean_views(describer: Describer, crop: MapPoints, poses: np.ndarray) -> np.ndarray:
+    """Descriptors (H, D) of unit length of places looked at from poses (P, H, 4, 4): the means of those from each."""
+    mean = np.mean([describer.views(crop, of_one) for of_one in poses], axis=0)
+    return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
 
 
 def add_places(

@@ -27,6 +27,10 @@ _PLACE = np.dtype([("x", "<i4"), ("y", "<i4"), ("z", "<i4"), ("eye", "<i2"), ("y
 _CENTIMETRE, _TURN = 0.01, 2 * np.pi / 65536
 APART_M, APART = 8.0, np.pi / 3
 """Views nearer to each other, and turned by less [rad], are of one place."""
+NEIGHBOUR_SIGMA_M = 3.0
+"""Places beside each other show much the same: what each says of an image counts for those around it as well, with a
+weight that falls like this. So the error of one code counts for less."""
+_NEIGHBOURS = 5
 _LOOKED_AT = 4096
 """Of so many best views the peaks are made."""
 
@@ -93,21 +97,18 @@ class PlaceDatabase:
     def scores(
         self, descriptor: np.ndarray, region: Region | None = None, heading: Heading | None = None
     ) -> np.ndarray:
-        """How much each view (P, H) looks like the image with this descriptor: cosines, -inf outside of the region."""
+        """How much each view (P, H) looks like the image with this descriptor; -inf outside of the region.
+
+        Means of cosines over the views of the places around that look the same way, see NEIGHBOUR_SIGMA_M.
+        """
         if descriptor.shape != (self.quantizer.dimension,):
             raise InputError(
                 f"a descriptor of shape {descriptor.shape} found, the map's have {self.quantizer.dimension} components"
             )
-        inside = self._inside(region)
-        rows = self.codes if inside is None else self.codes[inside]
-        flat = np.ascontiguousarray(rows).reshape(-1, self.quantizer.bytes)
-        found = self.quantizer.dots(flat, descriptor).reshape(-1, self.headings)
-        norms = self._norms if inside is None else self._norms[inside]
-        out = found / norms
-        if inside is not None:
-            everywhere = np.full(self._norms.shape, -np.inf, np.float32)
-            everywhere[inside] = out
-            out = everywhere
+        found = self.quantizer.dots(self.codes.reshape(-1, self.quantizer.bytes), descriptor)
+        out = self._smoothed(found.reshape(-1, self.headings) / self._norms)
+        if region is not None:
+            out[np.hypot(*(self.positions[:, :2] - region.center).T) > region.radius_m] = -np.inf
         if heading is not None:
             out[np.abs(wrapped(self.view_yaws() - heading.yaw)) > heading.tolerance] = -np.inf
         return out
@@ -147,6 +148,24 @@ class PlaceDatabase:
         yaw = self.yaws[peak.place] + peak.heading * 2 * np.pi / self.headings + turned
         return base_pose(self.positions[peak.place], yaw, T_base_camera)
 
+    def _smoothed(self, scores: np.ndarray) -> np.ndarray:
+        """The means of scores (P, H) over neighbours."""
+        if not len(scores):
+            return scores
+        places, headings, weights = self._neighbours
+        return np.einsum("pn,pnh->ph", weights, scores[places[:, :, None], headings])
+
+    @cached_property
+    def _neighbours(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each place those nearest to it, itself the first (P, N), which of their headings look as its own do
+        (P, N, H), and their weights (P, N), one in sum."""
+        metres, places = self._tree.query(self.positions, np.arange(1, min(_NEIGHBOURS, len(self)) + 1))
+        weights = np.exp(-0.5 * np.square(metres / NEIGHBOUR_SIGMA_M))
+        turn = 2 * np.pi / self.headings
+        shift = np.round((self.yaws[:, None] - self.yaws[places]) / turn).astype(np.int64)
+        headings = (np.arange(self.headings) + shift[:, :, None]) % self.headings
+        return places, headings, (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
     @cached_property
     def _norms(self) -> np.ndarray:
         return self.quantizer.norms(self.codes)
@@ -154,11 +173,6 @@ class PlaceDatabase:
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.positions)
-
-    def _inside(self, region: Region | None) -> np.ndarray | None:
-        if region is None:
-            return None
-        return np.flatnonzero(np.hypot(*(self.positions[:, :2] - region.center).T) <= region.radius_m)
 
     # -- as a section of the map's file
 

@@ -14,7 +14,7 @@ from ..geometry import front_view, inverse, pose_error
 from ..localization.relocalize import PoseHypothesis
 from .database import Heading, Peak, PlaceDatabase, Region, between_headings, has_places
 from .describer import Describer
-from .verify import Demands, Verdict, Verifier
+from .verify import ALONE, TOGETHER, Verdict, Verifier
 from .votes import IMAGES, PlaceVotes
 
 if TYPE_CHECKING:
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
 
-CANDIDATES = 12
+CANDIDATES = 16
 """At most so many places are looked at, each with one heading."""
-ALONE = Demands(score=4.0, inlier_ratio=0.35, margin=2.0)
-"""For one image to be believed: at a wrong place one was seen to reach 2.9, 0.30 and 2.0."""
-TOGETHER = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
-"""For each of two images that say the same."""
 AGREE = 1.0, 4.0
 """Places that images say are the same within these, carried on by odometry [m, deg]."""
 BETWEEN_M = 1.0

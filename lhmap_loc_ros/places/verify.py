@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,22 +14,31 @@ from ..geometry import inverse, perturb, pose_error
 from ..localization.manifold import max_std, transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
+from .encoded_once import EncodedOnce
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
     from ..localization.estimate import PosedCamera
 
-QUICK = {"coarse": 2, "fine": 1}
-"""Iterations of the first look at a candidate: enough to tell it from wrong ones, not yet its pose."""
+ROUNDS = (
+    ({"coarse": 1, "fine": 0}, 8),
+    ({"coarse": 1, "fine": 0}, 4),
+    ({"coarse": 0, "fine": 1}, 4),
+)
+"""Iterations of a look at a candidate, and how many of the best go on after them: most are told from the right one long
+before they have come to rest."""
 FULL = {"coarse": 3, "fine": 4}
-"""Of the best ones after it."""
-QUICK_AHEAD_M, QUICK_RADIUS_M = 18.0, 26.0
-"""And the piece of map for it: what the camera has before it. Tiles of a place where nobody was before must be decoded,
+"""Most iterations of those that are left."""
+AHEAD_M, RADIUS_M = 18.0, 26.0
+"""The piece of map for a look: what the camera has before it. Tiles of a place where nobody was before must be decoded,
 which takes longer than the look."""
-CLEAR_AFTER, CLEAR_RATIO, CLEAR_MARGIN = 4, 0.18, 2.0
-"""After so many looks, one that fits this well, and so many times as well as any elsewhere, ends the looking."""
-FINISHED = 3
-"""So many of the best places are refined to the end."""
+CLEAR_RATIO, CLEAR_MARGIN = 0.15, 2.0
+"""One that fits this well, and so many times as well as any elsewhere, goes on with the next best alone."""
+FINISHED, HOPELESS = 2, 0.5
+"""So many of the best places are refined to the end, but none that fits only this share as well as the best."""
+ASIDE, ASIDE_M = 6, 3.0
+"""Where the first round does not tell the place, so many of the best also begin this far to the left and to the right:
+robots drive in other lanes than the mapped one."""
 APART_M = 2.0
 """Poses further apart are different places."""
 SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
@@ -44,7 +53,7 @@ class Verdict:
     rival: float
     """Inlier ratio of the best fitting pose elsewhere; 0 where nothing else fits at all."""
     agrees: bool
-    """Another start nearby led to the same pose."""
+    """Another start nearby led to the same pose; it is not tried where so little fits that nothing is believed."""
 
     @property
     def score(self) -> float:
@@ -58,76 +67,125 @@ class Verdict:
         return self.place.inlier_ratio / max(self.rival, 1e-3)
 
 
+@dataclass(frozen=True)
+class Demands:
+    """What a verdict must show to be believed."""
+
+    score: float
+    inlier_ratio: float
+    margin: float
+
+    def met_by(self, verdict: Verdict) -> bool:
+        """Whether the verdict shows all of it."""
+        return verdict.agrees and self.met_from_one_start(verdict)
+
+    def met_from_one_start(self, verdict: Verdict) -> bool:
+        """Whether the verdict shows all of it but that another start leads to the same."""
+        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
+        return fits and verdict.margin >= self.margin
+
+
+ALONE = Demands(score=4.0, inlier_ratio=0.35, margin=2.0)
+"""For one image to be believed: at a wrong place one was seen to reach 2.9, 0.30 and 2.0."""
+TOGETHER = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
+"""For each of two images that say the same. What shows less than this is never believed."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How far the comparison of an image with the map has come from one start."""
+
+    start: np.ndarray
+    """(4, 4) T_map_camera."""
+    crop: MapPoints
+    T_map_camera: np.ndarray
+    inlier_ratio: float = 0.0
+
+
 class Verifier:
     """Refines poses in a map against one image at a time."""
 
     def __init__(self, lhmap: LHMap, refiner: Refiner, crop_radius_m: float):
         self._map, self._radius = lhmap, crop_radius_m
-        self._full = self._quick = refiner
+        self._full, self._rounds = refiner, [(refiner, kept) for _, kept in ROUNDS]
         if isinstance(refiner, Refiner):
-            models = _EncodedOnce(refiner.models)
-            self._quick, self._full = (
-                Refiner(refiner.config, models, refiner.plan.adapted([RefineMode.WIDE], **iterations))
-                for iterations in (QUICK, FULL)
-            )
+            models = EncodedOnce(refiner.models)
+
+            def with_iterations(iterations: dict[str, int]) -> Refiner:
+                plan = refiner.plan.adapted([RefineMode.WIDE], **iterations)
+                return Refiner(refiner.config, models, plan)
+
+            self._full = with_iterations(FULL)
+            self._rounds = [(with_iterations(iterations), kept) for iterations, kept in ROUNDS]
 
     def best(
         self, image: np.ndarray, camera: PosedCamera, candidates: Sequence[np.ndarray],
         should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
         """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
-        # 1. a short look at each
-        looks = self._looks(image, camera, candidates, should_continue)
+        # 1. a look at each
+        looks = self._looks(image, camera, [pose @ camera.T_base_camera for pose in candidates], should_continue)
         # 2. the best places to the end
+        found = self._finished(image, camera, looks, should_continue)
+        if not found or not should_continue():
+            return None
+        best, T_map_camera = found[0]
+        elsewhere = [(placed.T_map_base, placed.inlier_ratio) for placed, _ in found[1:]]
+        elsewhere += [(look.T_map_camera @ inverse(camera.T_base_camera), look.inlier_ratio) for look in looks]
+        rival = max((ratio for pose, ratio in elsewhere if _metres(pose, best.T_map_base) > APART_M), default=0.0)
+        # 3. wrong places fit by chance, each from one start
+        verdict = Verdict(best, rival, False)
+        if TOGETHER.met_from_one_start(verdict):
+            again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
+            if again is not None:
+                metres, degrees = pose_error(again.T_map_camera, T_map_camera)
+                verdict = replace(verdict, agrees=metres < SAME_POSE[0] and degrees < SAME_POSE[1])
+        return verdict
+
+    def _looks(self, image, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue) -> list[_Look]:
+        """Looks from camera poses, those that were among the best in each round, the best first."""
+        looks = [self._begun(start) for start in starts]
+        for number, (refiner, kept) in enumerate(self._rounds):
+
+            def further(some: Sequence[_Look], refiner=refiner) -> list[_Look]:
+                return self._further(refiner, image, camera, some, should_continue)
+
+            looks = _best_apart(further(looks))
+            if number == 0 and not _if_clear(looks):
+                aside = [look for best in looks[:ASIDE] for look in _moved_aside(best)]
+                looks = _best_apart(looks + further(aside))
+            looks = _if_clear(looks) or looks[:kept]
+        return looks
+
+    def _further(self, refiner, image, camera: PosedCamera, looks: Sequence[_Look], should_continue) -> list[_Look]:
+        """The looks after some more iterations, without those that come to nothing."""
+        out = []
+        for look in looks:
+            if not should_continue():
+                return []
+            refined = self._refined(refiner, image, camera, look.crop, look.T_map_camera)
+            if refined is not None:
+                out.append(replace(look, T_map_camera=refined.T_map_camera, inlier_ratio=refined.inlier_ratio))
+        return out
+
+    def _begun(self, start: np.ndarray) -> _Look:
+        center = start[:3, 3] + AHEAD_M * start[:3, 2]
+        return _Look(start, self._map.crop(center, RADIUS_M, damaged=[]), start)
+
+    def _finished(
+        self, image, camera: PosedCamera, looks: Sequence[_Look], should_continue
+    ) -> list[tuple[PoseHypothesis, np.ndarray]]:  # fmt: skip
+        """The best places refined to the end, the best first, each with T_map_camera."""
         found: list[tuple[PoseHypothesis, np.ndarray]] = []
-        for look in sorted(looks, key=lambda look: -look.inlier_ratio):
-            if len(found) == FINISHED or not should_continue():
+        for look in looks:
+            if len(found) == FINISHED or look.inlier_ratio < HOPELESS * looks[0].inlier_ratio or not should_continue():
                 break
-            placed = self._placed(look, camera)
-            if all(_metres(placed, other) > APART_M for other, _ in found):
+            pose = look.T_map_camera @ inverse(camera.T_base_camera)
+            if all(_metres(pose, other.T_map_base) > APART_M for other, _ in found):
                 full = self._finish(image, camera, look.T_map_camera)
                 if full is not None:
                     found.append((self._placed(full, camera), full.T_map_camera))
-        if not found or not should_continue():
-            return None
-        found.sort(key=lambda item: -item[0].inlier_ratio)
-        best, T_map_camera = found[0]
-        elsewhere = [placed for placed, _ in found[1:]]
-        elsewhere += [self._placed(look, camera) for look in looks]
-        rival = max((other.inlier_ratio for other in elsewhere if _metres(other, best) > APART_M), default=0.0)
-        # 3. wrong places fit by chance, each from one start
-        again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
-        agrees = False
-        if again is not None:
-            metres, degrees = pose_error(self._placed(again, camera).T_map_base, best.T_map_base)
-            agrees = metres < SAME_POSE[0] and degrees < SAME_POSE[1]
-        return Verdict(best, rival, agrees)
-
-    def _looks(self, image, camera: PosedCamera, candidates, should_continue) -> list[Refinement]:
-        """What looks at the candidates found, until it is clear."""
-        looks: list[Refinement] = []
-        for number, pose in enumerate(candidates):
-            if not should_continue():
-                break
-            look = self._look(image, camera, pose @ camera.T_base_camera)
-            if look is not None:
-                looks.append(look)
-            if number + 1 >= CLEAR_AFTER and looks:
-                best = max(looks, key=lambda look: look.inlier_ratio)
-                others = (
-                    look.inlier_ratio
-                    for look in looks
-                    if np.linalg.norm(look.T_map_camera[:3, 3] - best.T_map_camera[:3, 3]) > APART_M
-                )
-                if best.inlier_ratio >= max(CLEAR_RATIO, CLEAR_MARGIN * max(others, default=0.0)):
-                    break
-        return looks
-
-    def _look(self, image, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
-        """A short refinement from a camera pose."""
-        center = start[:3, 3] + QUICK_AHEAD_M * start[:3, 2]
-        crop = self._map.crop(center, QUICK_RADIUS_M, damaged=[])
-        return self._refined(self._quick, image, camera, crop, start)
+        return sorted(found, key=lambda item: -item[0].inlier_ratio)
 
     def _finish(self, image, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A refinement from a camera pose to the end."""
@@ -152,53 +210,35 @@ class Verifier:
         return PoseHypothesis(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What a verdict must show to be believed."""
-
-    score: float
-    inlier_ratio: float
-    margin: float
-
-    def met_by(self, verdict: Verdict) -> bool:
-        """Whether the verdict shows all of it."""
-        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
-        return fits and verdict.margin >= self.margin and verdict.agrees
+def _metres(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
 
 
-def _metres(a: PoseHypothesis, b: PoseHypothesis) -> float:
-    return float(np.linalg.norm(a.T_map_base[:3, 3] - b.T_map_base[:3, 3]))
+def _best_apart(looks: Sequence[_Look]) -> list[_Look]:
+    """The best first, without those that came to where a better one is."""
+    out: list[_Look] = []
+    for look in sorted(looks, key=lambda look: -look.inlier_ratio):
+        errors = (pose_error(look.T_map_camera, other.T_map_camera) for other in out)
+        if all(metres > SAME_POSE[0] or degrees > SAME_POSE[1] for metres, degrees in errors):
+            out.append(look)
+    return out
 
 
-class _EncodedOnce:
-    """The networks of a refiner; the same image is encoded once, however many poses it is compared at."""
-
-    def __init__(self, models):
-        self._models, self._grids = models, {}
-
-    def __getattr__(self, name: str):
-        return getattr(self._models, name)
-
-    def for_grid(self, grid):
-        """As `ModelSet.for_grid`."""
-        models = self._models.for_grid(grid)
-        if grid not in self._grids or self._grids[grid].models is not models:
-            self._grids[grid] = _GridEncodedOnce(models)
-        return self._grids[grid]
+def _if_clear(looks: Sequence[_Look]) -> list[_Look]:
+    """The first of some looks, the best first, and the next best at another place, if it fits far better; else none."""
+    elsewhere = [look for look in looks if _metres(look.T_map_camera, looks[0].T_map_camera) > APART_M]
+    rival = max((look.inlier_ratio for look in elsewhere), default=0.0)
+    clear = len(looks) > 0 and looks[0].inlier_ratio >= max(CLEAR_RATIO, CLEAR_MARGIN * rival)
+    return [looks[0], *elsewhere[:1]] if clear else []
 
 
-class _GridEncodedOnce:
-    def __init__(self, models):
-        self.models, self._image, self._features = models, None, None
-
-    def __getattr__(self, name: str):
-        return getattr(self.models, name)
-
-    def image(self, image):
-        """As `GridModels.image`."""
-        if not isinstance(image, np.ndarray):
-            return self.models.image(image)
-        # what fills the image may change, so it is not enough that it is the same array
-        if self._image is None or not np.array_equal(self._image, image):
-            self._image, self._features = image.copy(), self.models.image(image)
-        return self._features
+def _moved_aside(look: _Look) -> list[_Look]:
+    """The same from starts to the left and to the right, over the ground."""
+    right = np.array([*look.start[:2, 0], 0.0])
+    right /= max(float(np.linalg.norm(right)), 1e-9)
+    out = []
+    for metres in (-ASIDE_M, ASIDE_M):
+        start = look.start.copy()
+        start[:3, 3] += metres * right
+        out.append(_Look(start, look.crop, start))
+    return out

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
@@ -16,6 +18,10 @@ _GAP_M = 20.0
 _STOREY_M = 3.0
 """Places above each other by more than this are two: a bridge and what goes under it."""
 GROUND_RADIUS_M = 4.0
+_GROUND_WITHIN_M, _STEP_M = 1.5, 0.5
+"""Ground is known where a point lies this near, and goes on if it is no higher or lower than that."""
+_BODY_RADIUS_M, _BODY_HEIGHT_M = 0.6, 2.0
+"""Room that a robot needs above the ground."""
 
 
 def along_path(path: np.ndarray, spacing_m: float) -> np.ndarray:
@@ -54,6 +60,27 @@ def ground_height(points: np.ndarray, place: np.ndarray) -> float:
     """Height of the ground near a place (3,): a low quantile of the points (N, 3) around; the place's own if none."""
     near = points[np.hypot(points[:, 0] - place[0], points[:, 1] - place[1]) < GROUND_RADIUS_M]
     return float(np.quantile(near[:, 2], 0.1)) if len(near) else float(place[2])
+
+
+def beside(points: np.ndarray, place: np.ndarray, offsets_m: Sequence[float]) -> np.ndarray:
+    """Positions (N, 3) so far to the left of a place (4,) x, y, z, yaw of the path, where a robot can be.
+
+    There the points (M, 3) show ground about as high as the path's, and nothing above it as far as a robot is high: a
+    wall, a hedge, a parked car. Where no point tells, as inside of houses, there is none.
+    """
+    ground = ground_height(points, place)
+    left = np.array([-np.sin(place[3]), np.cos(place[3]), 0.0])
+    near = points[np.hypot(*(points[:, :2] - place[:2]).T) < max(np.abs(offsets_m), default=0.0) + GROUND_RADIUS_M]
+    above = near[:, 2] - ground
+    out = []
+    for offset in offsets_m:
+        position = place[:3] + offset * left
+        metres = np.hypot(*(near[:, :2] - position[:2]).T)
+        has_ground = ((metres < _GROUND_WITHIN_M) & (np.abs(above) < _STEP_M)).any()
+        blocked = (metres < _BODY_RADIUS_M) & (above > _STEP_M) & (above < _BODY_HEIGHT_M)
+        if has_ground and not blocked.any():
+            out.append(position)
+    return np.array(out).reshape(-1, 3)
 
 
 def camera_poses(position: np.ndarray, yaws: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.places.build import add_places
 from lhmap_loc_ros.places.database import Heading, Region
 from lhmap_loc_ros.places.locate import CANDIDATES, PlaceFinder, SequencePlaceFinder
-from lhmap_loc_ros.places.verify import FINISHED
+from lhmap_loc_ros.places.verify import ASIDE, FINISHED, ROUNDS
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,14 @@ def test_a_heading_that_is_known_leaves_out_the_others(streets):
     assert finder.locate(image_at(truth), MOUNTED, heading=Heading(np.pi, 0.5)) is None
 
 
+@pytest.mark.parametrize("side", (-5.5, 5.5))
+def test_a_robot_in_another_lane_is_found_from_a_start_there(streets, side):
+    """The refiner's reach is 4 m."""
+    truth = on_path(50.0, 0.0, side)
+    found = finder_in(streets).locate(image_at(truth), MOUNTED)
+    assert pose_error(found.T_map_base, truth) == pytest.approx((0, 0), abs=1e-5)
+
+
 def test_a_pose_that_one_start_alone_leads_to_is_not_believed(streets):
     class Fickle(KnowingRefiner):
         def refine(self, *arguments):
@@ -88,7 +96,11 @@ def test_the_work_is_bounded_and_ends_when_it_is_told(streets):
     refiner = KnowingRefiner()
     finder = finder_in(streets, refiner)
     finder.locate(image_at(on_path(50.0)), MOUNTED)
-    assert refiner.looked <= CANDIDATES + FINISHED + 1
+    rounds = sum(kept for _, kept in ROUNDS[:-1])
+    assert refiner.looked <= CANDIDATES + rounds + FINISHED + 1
+    refiner.looked = 0
+    finder.locate(NOWHERE, MOUNTED)
+    assert refiner.looked <= CANDIDATES + 2 * ASIDE + rounds + FINISHED
     refiner.looked = 0
     assert finder.locate(image_at(on_path(50.0)), MOUNTED, should_continue=lambda: refiner.looked < 3) is None
     assert refiner.looked == 3

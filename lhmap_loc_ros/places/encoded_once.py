@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks of a refiner, for many refinements of one image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class EncodedOnce:
+    """The networks of a refiner; the same image is encoded once, however many poses it is compared at."""
+
+    def __init__(self, models):
+        self._models, self._grids = models, {}
+
+    def __getattr__(self, name: str):
+        return getattr(self._models, name)
+
+    def for_grid(self, grid):
+        """As `ModelSet.for_grid`."""
+        models = self._models.for_grid(grid)
+        if grid not in self._grids or self._grids[grid].models is not models:
+            self._grids[grid] = _GridEncodedOnce(models)
+        return self._grids[grid]
+
+
+class _GridEncodedOnce:
+    def __init__(self, models):
+        self.models, self._image, self._features = models, None, None
+
+    def __getattr__(self, name: str):
+        return getattr(self.models, name)
+
+    def image(self, image):
+        """As `GridModels.image`."""
+        if not isinstance(image, np.ndarray):
+            return self.models.image(image)
+        # what fills the image may change, so it is not enough that it is the same array
+        if self._image is None or not np.array_equal(self._image, image):
+            self._image, self._features = image.copy(), self.models.image(image)
+        return self._features
