@@ -63,8 +63,8 @@ def _extent(comparison: Comparison, margin: float):
     every = [comparison.truth[:, :2, 3], comparison.record.poses[:, :2, 3]]
     if comparison.odometry is not None:
         every.append(comparison.odometry[np.isfinite(comparison.odometry).all(axis=(1, 2)), :2, 3])
-    every = np.concatenate(every)
-    low, high = every.min(axis=0) - margin, every.max(axis=0) + margin
+    places = np.concatenate(every)
+    low, high = places.min(axis=0) - margin, places.max(axis=0) + margin
     # a straight street would make a ribbon
     short = np.argmin(high - low)
     missing = 0.3 * (high - low).max() - (high - low)[short]

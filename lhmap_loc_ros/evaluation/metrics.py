@@ -60,7 +60,8 @@ def spread(values: np.ndarray, name: str, unit: str) -> dict[str, float]:
 
 def ate(difference: np.ndarray) -> tuple[float, float]:
     """Absolute trajectory error: root mean square of the distances [m] and of the angles [deg]."""
-    return tuple(float(np.sqrt(np.mean(values**2))) for values in norms(difference))
+    metres, degrees = (float(np.sqrt(np.mean(values**2))) for values in norms(difference))
+    return metres, degrees
 
 
 def rpe(estimate: np.ndarray, truth: np.ndarray, step: int) -> tuple[float, float]:
@@ -89,7 +90,7 @@ def ellipsoid_coverage(difference: np.ndarray, covariances: np.ndarray) -> float
     return float(np.mean(distance2 <= chdtri(6, 1 - ONE_SIGMA)))
 
 
-def losses(states: Sequence[str]) -> int:
+def losses(states: Sequence[str] | np.ndarray) -> int:
     """How often the track was lost: entries into LOST."""
     lost = np.array([state == "LOST" for state in states], dtype=int)
     return int((np.diff(lost, prepend=0) == 1).sum())

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from ..lhmap.atomic import replacing
 from ..localization.inputs import BagInputs, images, read_setup
 from .overlay import draw_overlay
 
-FORMATS = {".webp": {"quality": 40, "method": 4}, ".gif": {"optimize": True}}
+FORMATS: dict[str, dict[str, Any]] = {".webp": {"quality": 40, "method": 4}, ".gif": {"optimize": True}}
 HEIGHT_PX, FRAMES_A_SECOND = 240, 10
 PLAN_M, AHEAD_M, FINER = 70.0, 20.0, 2
 """Width of the plan beside the image, how far the robot stands below its middle, how many times finer it is drawn."""
@@ -52,7 +53,12 @@ def write_movie(
     if not frames:
         raise InputError(f"{poses}: no pose is of an image of {bag} from {begin_s:g} to {begin_s + length_s:g} s")
     data = BytesIO()
-    options = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / FRAMES_A_SECOND), "loop": 0}
+    options: dict[str, Any] = {
+        "save_all": True,
+        "append_images": frames[1:],
+        "duration": round(1000 / FRAMES_A_SECOND),
+        "loop": 0,
+    }
     frames[0].save(data, suffix[1:], **options, **FORMATS[suffix])
     with replacing(out) as file:
         file.write(data.getvalue())

@@ -157,7 +157,7 @@ COLUMNS: Sequence[str] = (
 
 def rows(found: dict) -> list[tuple[str, ...]]:
     """A row for each method, see COLUMNS; recalls at LIMITS."""
-    out = []
+    out: list[tuple[str, ...]] = []
     for name, f in found["methods"].items():
         of = f["verified_median_m"], f["verified_median_deg"]
         out.append((

@@ -7,6 +7,7 @@ Pixel convention: the centre of the first pixel is at (0, 0), as in OpenCV and C
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -60,8 +61,10 @@ class Camera:
             camera = Camera(camera.height, camera.width, camera.fy, camera.fx, camera.cy, across)
         return camera
 
-    def check_image(self, image: np.ndarray) -> None:
+    def check_image(self, image: np.ndarray | Sequence[np.ndarray]) -> None:
         """Raises InputError unless the image (H, W, 3) uint8 has this camera's size."""
+        if not isinstance(image, np.ndarray):
+            raise InputError(f"{len(image)} images found, expected that of one camera")
         if image.dtype != np.uint8 or image.shape != (self.height, self.width, 3):
             raise InputError(
                 f"image is {image.dtype} of shape {image.shape}, the calibration expects uint8 of "

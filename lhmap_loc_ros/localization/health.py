@@ -112,7 +112,9 @@ class HealthMonitor:
         self._evidence = Evidence()
         self._confirmed_s: float | None = None
         self._reconvergence.reset()
-        return self._step(Event.START)
+        begun = self._step(Event.START)
+        assert begun is not None  # from every state
+        return begun
 
     def fits_less_than(self, share: float) -> bool:
         """The last measurement fitted less well than this share of the usual."""
@@ -166,7 +168,7 @@ class HealthMonitor:
             self._reconvergence.reset()
             return Admission.ACCEPTED
         agree = self._reconvergence.add(seen.measurement, seen.motion, self.usual_inliers)
-        if not agree or not self._within_reach(seen.difference):
+        if not agree or seen.difference is None or not self._within_reach(seen.difference):
             return Admission.REJECTED
         self._reconvergence.reset()
         return Admission.RESTARTED if lost else Admission.RECONVERGED

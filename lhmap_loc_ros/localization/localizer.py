@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..configuration import Config
-from ..errors import InputError, LhmapError
+from ..errors import InputError, LhmapError, MapFormatError
 from ..geometry import Images
 from ..lhmap import LHMap
 from ..places.area import SearchArea
@@ -131,7 +131,7 @@ class Localizer:
         self._area.clear()
         self._start = start
         if stamp_ns is not None:
-            self._begin(stamp_ns)
+            self._begin(start, stamp_ns)
 
     def search_around(self, T_map_base: np.ndarray, covariance: np.ndarray, stamp_ns: int) -> None:
         """Forget the pose, and `locate` the robot near this one (4, 4): for start poses too rough to `start` from.
@@ -204,7 +204,7 @@ class Localizer:
         """`localize` without looking for a lost place; for callers that publish the pose before they call `recover`."""
         camera.camera.check_image(image)
         if self._start is not None:
-            self._begin(stamp_ns)
+            self._begin(self._start, stamp_ns)
         if not self._tracker.initialized:
             raise LhmapError("no start pose was given: call start(T_map_base) first")
         return self._tracker.process_image(stamp_ns, image, camera, self._now_s(stamp_ns))
@@ -242,13 +242,13 @@ class Localizer:
         """Track on from a place found at an image; unlike `start`, it is not yet believed: see `RelocalizeConfig`."""
         self._tracker.initialize(stamp_ns, place.T_map_base, place.covariance)
 
-    def _begin(self, stamp_ns: int) -> None:
-        start, self._start = self._start, None
+    def _begin(self, start: StartPose, stamp_ns: int) -> None:
+        self._start = None
         self._tracker.initialize(stamp_ns, start.T_map_base, start.covariance)
         self._recovery.reset(start.T_map_base)
 
     def _check_map_around(self, position: np.ndarray) -> None:
-        position, damaged = position.round(2), []
+        position, damaged = position.round(2), list[MapFormatError]()
         found = len(self.map.crop(position, SUBMAP_RADIUS_M, damaged=damaged).points)
         if found < MIN_SUBMAP_POINTS and damaged:
             raise damaged[0]

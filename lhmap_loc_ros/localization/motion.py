@@ -136,7 +136,7 @@ class OdometryBuffer:
         turned = np.linalg.norm(turn - turn_before / before * seconds)
         if turned > MIN_JUMP_RAD + MAX_TURN_RAD_S2 * seconds * (seconds + before) / 2:
             return True
-        return np.linalg.norm(change) > 0.5 + MAX_ACCELERATION * seconds * (seconds + before) / 2
+        return bool(np.linalg.norm(change) > 0.5 + MAX_ACCELERATION * seconds * (seconds + before) / 2)
 
     def _exceeds(self, t0: int, t1: int, limit_s: float) -> bool:
         return t1 - t0 > limit_s * SECOND_NS
@@ -217,7 +217,9 @@ class MotionModel:
             return self._coast((end_ns - start_ns) / SECOND_NS, self._velocity)
         first, last = span
         seconds = (last - first) / SECOND_NS
-        delta = inverse(self.odometry.at(first)) @ self.odometry.at(last)
+        T_odom_first, T_odom_last = self.odometry.at(first), self.odometry.at(last)
+        assert T_odom_first is not None and T_odom_last is not None  # `span` has looked
+        delta = inverse(T_odom_first) @ T_odom_last
         measured = Motion(delta, self._odometry_noise(delta, seconds), "odometry")
         velocity = se3_log(delta) / seconds
         before = self._coast((first - start_ns) / SECOND_NS, velocity)

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..errors import ModelError
 from ..inference import Model, load_model
+from ..inference.model import Grid
 from .covariance import StartCovariances
-from .features import GRIDS, Grid, grid_for
+from .features import GRIDS, grid_for
 
 GRIDS_KEY = "grids"
 """Metadata of files for any grid: width and height of those they were trained for."""
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 class GridModels(Protocol):
     """The networks of the refiner on one pixel grid."""
 
-    tensor_device: str | None
-    """The device whose PyTorch tensors may take the place of all arrays below; None: arrays alone."""
+    @property
+    def tensor_device(self) -> str | None:
+        """The device whose PyTorch tensors may take the place of all arrays below; None: arrays alone."""
+
     at_once: bool
     """`image` and `map` gain from running at the same time, in two threads."""
 
@@ -48,10 +51,14 @@ class ModelSet(Protocol):
     """Width and height of each."""
     covariance: StartCovariances
     """What the solver's covariance is calibrated by."""
-    networks: tuple[Model, ...]
-    """As loaded; empty if they do not come from `inference`."""
-    tensor_device: str | None
-    """As that of `for_grid`."""
+
+    @property
+    def networks(self) -> tuple[Model, ...]:
+        """As loaded; empty if they do not come from `inference`."""
+
+    @property
+    def tensor_device(self) -> str | None:
+        """As that of `for_grid`."""
 
     def for_grid(self, grid: Grid) -> GridModels:
         """Those for one of the grids; may raise ModelError where they are loaded at their first use."""

@@ -23,6 +23,7 @@ from .image_sets import BagCameras
 from .inputs import BagInputs, read_odometry
 from .localizer import Localizer, LocalizerConfig
 from .record import RunRecord
+from .relocalize import PoseHypothesis
 from .start import StartPose
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def localize_bag(
             stamp_ns, image, camera = seen.stamp_ns, seen.image, seen.camera
             feed.until(stamp_ns)
             if not localizer.started:
-                first = start(stamp_ns) if callable(start) else start
+                first: StartPose | PoseHypothesis | None = start(stamp_ns) if callable(start) else start
                 if first is None:
                     first = localizer.locate(image, camera, stamp_ns)
                 if first is None:

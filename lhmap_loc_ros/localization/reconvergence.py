@@ -44,16 +44,16 @@ class ReconvergenceMonitor:
             # matches that fit worse than usual: the wrong street may look alike for a while
             self.reset()
             return False
-        if self._last is not None and not self._agrees(measurement, motion):
+        if self._last is not None and not self._agree(self._last, measurement, motion):
             self.reset()
         self._last = measurement
         self.count += 1
         return self.count >= MIN_AGREEING
 
-    def _agrees(self, measurement: Measurement, motion: Motion) -> bool:
-        expected = self._last.T_map_base @ motion.delta
+    def _agree(self, last: Measurement, measurement: Measurement, motion: Motion) -> bool:
+        expected = last.T_map_base @ motion.delta
         difference = se3_log(inverse(expected) @ measurement.T_map_base)
-        spread = transport_covariance(self._last.covariance, motion.delta) + motion.covariance + measurement.covariance
+        spread = transport_covariance(last.covariance, motion.delta) + motion.covariance + measurement.covariance
         (metres, degrees), (moved_m, moved_deg) = lengths(difference), max_std(motion.covariance)
         near = metres <= SCATTER_M + 3 * moved_m and degrees <= SCATTER_DEG + 3 * moved_deg
         return near and mahalanobis(difference, spread) <= self.config.gate

@@ -184,7 +184,7 @@ class Refiner:
 
         if merit(fit) >= multi_start.AGREEMENT:
             return fit, False
-        convergence, rest = schedule.convergence, [FINE_CELL] * max(schedule.fine - 1, 1)
+        convergence, rest = schedule.convergence, [FINE_CELL] * max((schedule.fine or 1) - 1, 1)
         begun = [
             self._iterate(multi_start.FIRST_CELLS, iterations, pose, convergence)
             for pose in multi_start.hypotheses(fit.pose, start)

@@ -118,7 +118,7 @@ class Regressor:
 
 
 def _load_stages(config: RegressorConfig) -> list[Correction]:
-    stages = []
+    stages: list[Correction] = []
     for number in range(1, STAGES + 1):
         name = f"{config.model}_{number}"
         if stages and not _exists(name):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -52,7 +52,7 @@ UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 
 
 RelocalizerName = Literal["auto", "places", "coordinates", "constraints", "regression"]
-RELOCALIZER = Field(
+RELOCALIZER: Any = Field(
     "auto", description="finds the place in the whole map; auto: by coordinates and places, as the map has them"
 )
 

@@ -142,16 +142,15 @@ class Evidence:
         """Running mean."""
         self.scatter: np.ndarray | None = None
         """Running mean of the distance from measurement to pose [m, deg]."""
-        self.last: Signals | None = None
-        """Those of the last image."""
-        self._started_ns: int | None = None
+        self._last: Signals | None = None
+        self._started_ns = 0
         self._missing_since_ns: int | None = None
 
     def add(self, signals: Signals) -> None:
         """One more image."""
-        self.last = signals
+        self._last = signals
         self.images += 1
-        if self._started_ns is None:
+        if self.images == 1:
             self._started_ns = signals.stamp_ns
         if signals.accepted:
             self.accepted += 1
@@ -174,6 +173,12 @@ class Evidence:
         scatter = np.minimum((signals.scatter_m, signals.scatter_deg), MAX_SCATTER)
         self.scatter = scatter if self.scatter is None else self.scatter + 0.2 * (scatter - self.scatter)
 
+    @property
+    def last(self) -> Signals:
+        """Those of the last image; there must have been one."""
+        assert self._last is not None
+        return self._last
+
     def lasts_ns(self) -> int:
         """Time since the first image."""
         return self.last.stamp_ns - self._started_ns
@@ -184,4 +189,4 @@ class Evidence:
 
     def scatters_less(self, metres: float, degrees: float) -> bool:
         """Measurements lie closer to the pose than this, on average."""
-        return bool((self.scatter < (metres, degrees)).all())
+        return self.scatter is not None and bool(np.less(self.scatter, (metres, degrees)).all())

@@ -139,9 +139,9 @@ class Tracker:
         clock = _Stopwatch()
         # 1. Where the robot should be by now.
         motion = self._motion.between(self._stamp_ns, stamp_ns)
-        self._filter.predict(motion)
+        self._belief.predict(motion)
         # 2. The piece of the map around it.
-        T_map_camera = self._filter.pose @ camera.T_base_camera
+        T_map_camera = self._belief.pose @ camera.T_base_camera
         submap, damaged = self._submaps.get(T_map_camera[:3, 3])
         self._submaps.prefetch(T_map_camera[:3, 3])
         clock.lap("crop")
@@ -149,21 +149,27 @@ class Tracker:
         refinement, problem = self._refine(image, camera.camera, submap, T_map_camera, self._mode(motion))
         clock.lap("refine")
         # 4. The same as a measurement of base_link, seen from the prediction.
-        self._filter.bias = self._noise.bias(camera.T_base_camera)
+        self._belief.bias = self._noise.bias(camera.T_base_camera)
         measurement = as_measurement(
             refinement, camera.T_base_camera, self.config.measurement, self.state.confirmed, self._noise
         )
         difference, innovation = None, math.nan
         if measurement is not None:
-            difference, innovation = self._filter.innovation(measurement)
+            difference, innovation = self._belief.innovation(measurement)
         # 5. Believed: the pose moves. Else the prediction stands and its covariance has grown.
         now_s = stamp_ns / SECOND_NS if now_s is None else now_s
         seen = Observation(stamp_ns, now_s, motion, measurement, difference, innovation)
         decision = self.health.update(seen, partial(self._correct, seen))
         # 6. What this tells about the speed.
-        self._motion.learn(motion, self._stamp_ns, stamp_ns, self._filter.pose if decision.accepted else None)
+        self._motion.learn(motion, self._stamp_ns, stamp_ns, self._belief.pose if decision.accepted else None)
         self._stamp_ns = stamp_ns
         return self._result(decision, refinement, seen, clock, problem, "; ".join(map(str, damaged)))
+
+    @property
+    def _belief(self) -> PoseFilter:
+        """The filter, after `initialize`."""
+        assert self._filter is not None
+        return self._filter
 
     def _check(self, stamp_ns: int, image: Images, camera: Camera | Rig) -> None:
         camera.check_image(image)
@@ -194,7 +200,7 @@ class Tracker:
 
     def _is_near(self) -> bool:
         """Whether the prediction is sure, and the last image has confirmed the one before."""
-        metres, degrees = max_std(self._filter.covariance)
+        metres, degrees = max_std(self._belief.covariance)
         sure = metres <= SURE_M and degrees <= SURE_DEG
         # near by, refinements follow a prediction that went astray; what they still tell is that little fits there
         fits = not self.health.fits_less_than(FITS_SHARE)
@@ -202,31 +208,32 @@ class Tracker:
 
     def _correct(self, seen: Observation, admission: Admission) -> Posterior:
         """Moves the pose to a measurement as far as it is believed, and says how sure it is then."""
-        measurement = seen.measurement
-        if admission in (Admission.RECONVERGED, Admission.RESTARTED):
-            # the prediction was wrong: the filter opens to what it would reject
-            self._filter.widen(seen.difference)
-        if admission is Admission.RECONVERGED:  # the covariance of a lost track is wide already
-            measurement = measurement.unconfirmed()
-        if admission is not Admission.REJECTED:
-            self._filter.update(measurement)
+        measurement, difference = seen.measurement, seen.difference
         scatter = math.nan, math.nan
-        if measurement is not None:
-            scatter = pose_error(measurement.T_map_base, self._filter.pose)
-        return Posterior(*max_std(self._filter.covariance), *scatter)
+        if measurement is not None and difference is not None:
+            if admission in (Admission.RECONVERGED, Admission.RESTARTED):
+                # the prediction was wrong: the filter opens to what it would reject
+                self._belief.widen(difference)
+            if admission is Admission.RECONVERGED:  # the covariance of a lost track is wide already
+                measurement = measurement.unconfirmed()
+            if admission is not Admission.REJECTED:
+                self._belief.update(measurement)
+            scatter = pose_error(measurement.T_map_base, self._belief.pose)
+        return Posterior(*max_std(self._belief.covariance), *scatter)
 
     def _result(
         self, decision: Decision, refinement: Refinement | None, seen: Observation, clock, problem, map_problem
     ) -> PoseEstimate:  # fmt: skip
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
-        T_map_odom = None if T_odom_base is None else self._filter.pose @ inverse(T_odom_base)
-        covariance = self._filter.honest
+        T_map_odom = None if T_odom_base is None else self._belief.pose @ inverse(T_odom_base)
+        covariance = self._belief.honest
         if decision.state is not TrackState.TRACKING:
-            before = transport_covariance(self._reported, seen.motion.delta)
-            covariance = inflate_to(self._filter.covariance, before)
+            covariance = self._belief.covariance
+            if self._reported is not None:
+                covariance = inflate_to(covariance, transport_covariance(self._reported, seen.motion.delta))
         self._reported = covariance
         return PoseEstimate(
-            self._stamp_ns, decision.state, self._filter.pose.copy(), covariance, T_map_odom, decision.accepted,
+            self._stamp_ns, decision.state, self._belief.pose.copy(), covariance, T_map_odom, decision.accepted,
             refinement, seen.innovation, clock.timings(), seen.motion.source, seen.motion.delta,
             self._motion.velocity, problem, map_problem, decision.search,
         )  # fmt: skip

@@ -113,7 +113,7 @@ def unsure(s: Situation) -> bool:
 
 
 def few_inliers(s: Situation) -> bool:
-    return s.evidence.inlier_ratio < _min_inliers(s)
+    return _mean_inliers(s) < _min_inliers(s)
 
 
 def innovation_stays_large(s: Situation) -> bool:
@@ -132,7 +132,7 @@ def confirmed(s: Situation) -> bool:
         evidence.accepted >= c.confirmations
         and evidence.last.sigma_m < c.tracking_sigma_m
         and evidence.last.sigma_deg < c.tracking_sigma_deg
-        and evidence.inlier_ratio >= MORE_INLIERS * _min_inliers(s)
+        and _mean_inliers(s) >= MORE_INLIERS * _min_inliers(s)
         and evidence.innovation < LESS_INNOVATION * MAX_INNOVATION
         and evidence.scatters_less(*c.tracking_scatter)
     )
@@ -144,6 +144,11 @@ def silent(s: Situation) -> bool:
 
 def pose_is_old(s: Situation) -> bool:
     return s.silent_s > s.config.old_after_s
+
+
+def _mean_inliers(s: Situation) -> float:
+    """That of images so far; a state that depends on it has seen some."""
+    return 0.0 if s.evidence.inlier_ratio is None else s.evidence.inlier_ratio
 
 
 def _min_inliers(s: Situation) -> float:

@@ -74,6 +74,7 @@ class CameraInput:
         """
         size = image.shape[1], image.shape[0]
         with self._lock:
+            assert self._calibration is not None and self._T_base_camera is not None  # nothing is missing
             if self._rectifier is None or (size != self._size and self._calibration.needs_image_size):
                 self._rectifier = self._calibration.rectifier(size, self._rectified)
             self._size, rectifier = size, self._rectifier

@@ -60,7 +60,7 @@ class Health:
         self.left_out: Counter[str] = Counter()
         """Messages that were of no use, by what they were of."""
         self._done: deque[tuple[float, float]] = deque(maxlen=1000)
-        self._counts: deque[tuple[float, int, int]] = deque(maxlen=1000)
+        self._counts: deque[tuple[float, float, float]] = deque(maxlen=1000)
         self._complaint = -math.inf, ""
         self._lock = threading.Lock()
 
@@ -80,7 +80,7 @@ class Health:
         at, problem = self._complaint
         return problem if time.monotonic() < at + _WINDOW_S else ""
 
-    def dropped_share(self, received: int, dropped: int) -> float:
+    def dropped_share(self, received: float, dropped: float) -> float:
         """Share of the images dropped since the call some seconds ago, from the counts so far; of all at the first."""
         now = time.monotonic()
         while len(self._counts) > 1 and self._counts[1][0] < now - _WINDOW_S:
@@ -211,7 +211,7 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         level, message = WARN, f"images come, but none was localized yet: {health.problem}"
     elif age_s > old_s:
         level, message = ERROR, f"images come, but the last one was localized {age_s:.1f} s ago"
-    elif health.doubt and health.last.state is not TrackState.TRACKING:
+    elif health.doubt and health.last is not None and health.last.state is not TrackState.TRACKING:
         level, message = WARN, health.doubt
     elif latency_ms > 1e3 * limits.max_latency_s:
         level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"

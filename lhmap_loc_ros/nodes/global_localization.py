@@ -88,7 +88,7 @@ class GlobalLocalization:
             self._answered.notify_all()
 
     def _made(self) -> StartSearch | None:
-        if self._search is None and not self.problem:
+        if self._search is None and self._make is not None and not self.problem:
             try:
                 self._search = self._make()
             except LhmapError as error:

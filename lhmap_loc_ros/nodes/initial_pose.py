@@ -77,7 +77,7 @@ class NextStart:
             return pose
 
 
-def height_at(lhmap: LHMap, place: Sequence[float], otherwise: float) -> float:
+def height_at(lhmap: LHMap, place: Sequence[float] | np.ndarray, otherwise: float) -> float:
     """Height of base_link at a place (x, y) of a map [m]; `otherwise` where the map has nothing near.
 
     That of the nearest pose of the mapping drive, if one is near; else as high above the ground as there.
@@ -94,7 +94,7 @@ def height_at(lhmap: LHMap, place: Sequence[float], otherwise: float) -> float:
     return otherwise if ground is None else ground + above
 
 
-def _ground_at(lhmap: LHMap, place: Sequence[float]) -> float | None:
+def _ground_at(lhmap: LHMap, place: Sequence[float] | np.ndarray) -> float | None:
     """Height of the ground at a place (x, y) [m], None where no points are near."""
     for radius in _GROUND_RADII_M:
         crop = lhmap.crop((*place, 0.0), radius, damaged=[], full_density_m=np.inf)

@@ -106,11 +106,11 @@ class LocalizerNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._session.activate()
+        self._running.activate()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._session.deactivate()
+        self._running.deactivate()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -123,8 +123,14 @@ class LocalizerNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self.on_cleanup(state)
 
+    @property
+    def _running(self) -> Session:
+        """The session, between configure and cleanup."""
+        assert self._session is not None
+        return self._session
+
     def _subscribe(self, config: LocalizerConfig) -> None:
-        session = self._session
+        session = self._running
         unreliable = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._inputs = [
             # hears those who publish reliably and those who do not, as robot_localization does
@@ -151,17 +157,17 @@ class LocalizerNode(LifecycleNode):
     # -- services
 
     def _on_reinitialize(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.message = self._session.reinitialize()
+        response.message = self._running.reinitialize()
         response.success = bool(response.message)
         if not response.success:
             response.message = "no start pose is known: send initialpose, or set save_pose_path or set_initial_pose"
         return response
 
     def _on_trigger(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if request.data != self._session.active:
+        if request.data != self._running.active:
             (self.trigger_activate if request.data else self.trigger_deactivate)()
-        state = "active" if self._session.active else "inactive"
-        response.success = request.data == self._session.active
+        state = "active" if self._running.active else "inactive"
+        response.success = request.data == self._running.active
         response.message = state if response.success else f"the transition failed: still {state}"
         return response
 

@@ -65,7 +65,8 @@ class LocalizerOutput:
         self._publishers += [self.transform.publisher, self.local.broadcast(node).pub_tf]
         self._poses: deque = deque(maxlen=PATH_POSES)
         self._last_in_path: np.ndarray | None = None
-        self._last_overlay, self._last_state, self._telling = -np.inf, None, threading.Lock()
+        self._last_overlay, self._telling = -np.inf, threading.Lock()
+        self._last_state: TrackState | None = None
 
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes the settings that may change at run time."""

@@ -107,7 +107,7 @@ class MapTransform:
             if self._T_map_odom is not None:
                 self._send([], self._ahead_of(self._now()))
             elif self._moving is not None:
-                self._predict(self._now())
+                self._predict(*self._moving, self._now())
 
     def _base_at_image(self, result: PoseEstimate, known: bool) -> None:
         if not known:
@@ -115,14 +115,13 @@ class MapTransform:
             self._broadcast(matrix_to_transform(result.T_map_base, head, self._config.base_frame_id))
         self._moving = None if result.velocity is None else (result.T_map_base, result.velocity)
 
-    def _predict(self, now_ns: int) -> None:
+    def _predict(self, T_map_base: np.ndarray, velocity: np.ndarray, now_ns: int) -> None:
         # a little ahead, so that a lookup at now lies between two of them
         stamp_ns = min(self._ahead_of(now_ns), now_ns + round(2 * PERIOD_S * SECOND_NS))
         seconds = (stamp_ns - self._image_ns) / SECOND_NS
         if seconds > PREDICT_S or stamp_ns <= self._newest_ns:
             return
         self._newest_ns = stamp_ns
-        T_map_base, velocity = self._moving
         predicted = T_map_base @ se3_exp(seconds * velocity)
         self._broadcast(matrix_to_transform(predicted, header(stamp_ns, self._frame), self._config.base_frame_id))
 
@@ -166,7 +165,7 @@ class MapTransform:
     def _send(self, placed: list[tuple[int, np.ndarray]], newest_ns: int) -> None:
         """Sends map -> odom at some stamps, and the last one again at `newest_ns` if that is newer than all before."""
         placed = list(placed)
-        if newest_ns > self._newest_ns:
+        if newest_ns > self._newest_ns and self._T_map_odom is not None:
             self._newest_ns = newest_ns
             placed.append((newest_ns, self._T_map_odom))
         if placed:

@@ -150,16 +150,21 @@ def _descriptor(field: FieldInfo) -> ParameterDescriptor:
 
 def _bounds(field: FieldInfo) -> tuple[float | None, float | None]:
     """The least and the greatest value, None where there is none; of an open bound the next value beside it."""
-    low = high = None
+    low: Any = None
+    high: Any = None
     for limit in field.metadata:
+        # annotated_types knows of bounds only that they can be compared
+        value: Any
         if isinstance(limit, annotated_types.Ge):
             low = limit.ge
         elif isinstance(limit, annotated_types.Gt):
-            low = limit.gt + 1 if field.annotation is int else math.nextafter(limit.gt, math.inf)
+            value = limit.gt
+            low = value + 1 if field.annotation is int else math.nextafter(value, math.inf)
         elif isinstance(limit, annotated_types.Le):
             high = limit.le
         elif isinstance(limit, annotated_types.Lt):
-            high = limit.lt - 1 if field.annotation is int else math.nextafter(limit.lt, -math.inf)
+            value = limit.lt
+            high = value - 1 if field.annotation is int else math.nextafter(value, -math.inf)
     return low, high
 
 

@@ -18,8 +18,9 @@ Report = Callable[[str, int, int], None]
 class Job(Protocol):
     """Reads files and writes one; can be sent to another machine that sees the same folders."""
 
-    out: Path
-    """The result; complete when it exists."""
+    @property
+    def out(self) -> Path:
+        """The result; complete when it exists."""
 
     def run(self) -> None:
         """Writes `out`; raises InputError for input that cannot be used."""

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrows between modules point one way: none is needed, while it is imported, by one that it needs."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "lhmap_loc_ros"
+
+
+def modules():
+    """All modules of the package, by their full names."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def at_import(body):
+    """The import statements that run with a module, not those of functions or of types alone."""
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from at_import(node.orelse)
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            yield from at_import([*node.body, *getattr(node, "orelse", [])])
+
+
+def needed(name, path, known):
+    """The modules of the package that one imports from; a folder's own module counts where a name comes from it."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for statement in at_import(ast.parse(path.read_text()).body):
+        if not statement.level:
+            continue
+        base = package[: len(package) - statement.level + 1] + ([statement.module] if statement.module else [])
+        for alias in statement.names:
+            part = ".".join([*base, alias.name])
+            yield part if part in known else ".".join(base)
+
+
+def circle(graph):
+    """The modules of a circle, none if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_module_needs_one_that_needs_it():
+    known = modules()
+    graph = {name: set(needed(name, path, known)) - {name} for name, path in known.items()}
+    assert len(graph) > 200 and circle(graph) == []
+
+
+def test_a_circle_would_be_seen():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+    assert not circle({"a": {"b", "c"}, "b": {"c"}})
