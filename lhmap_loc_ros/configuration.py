@@ -68,6 +68,13 @@ def validate(model: type[Model], values: dict[str, Any] | None, source: str = "c
         raise ConfigError(f"{source}: " + "; ".join(problems)) from None
 
 
+class _OfLaunch(yaml.SafeLoader):
+    """Reads the files that launch writes, too: lists are tuples of Python there."""
+
+
+_OfLaunch.add_constructor("tag:yaml.org,2002:python/tuple", yaml.SafeLoader.construct_yaml_seq)
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a name that comes twice: the later would take the place of the earlier without a word."""
 
@@ -80,10 +87,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def parse_yaml(text: str, path: Path | str) -> dict[str, Any]:
-    """The mapping in YAML text (empty for an empty one) of a file; raises ConfigError if it holds anything else."""
+def parse_yaml(text: str, path: Path | str, of_ros: bool = False) -> dict[str, Any]:
+    """The mapping in YAML text (empty for an empty one) of a file; raises ConfigError if it holds anything else.
+
+    In a file of ROS parameters (`of_ros`) names may come twice.
+    """
     try:
-        values = yaml.load(text, _Loader)
+        values = yaml.load(text, _OfLaunch if of_ros else _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if values is None:
