@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rosbags.highlevel import AnyReader
@@ -67,7 +68,7 @@ class _BagPath(type(Path())):
 class _Reader(AnyReader):
     """Reads messages that were compressed one by one where no metadata.yaml tells of it, too."""
 
-    def messages(self, *args, **kwargs) -> Iterator[tuple[Connection, int, bytes]]:
+    def messages(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Connection, int, bytes]]:
         for connection, stamp, data in super().messages(*args, **kwargs):
             yield connection, stamp, _unpacked(data) if bytes(data[:4]) == _ZSTD else data
 
