@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from ..errors import BagError
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
+# the library's own dependency, of Python itself from 3.14 on
+zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 _STORAGES = (".mcap", ".db3")
 _PACKED = ".zstd"
 """Of files that were compressed as a whole, which metadata.yaml tells the library."""
