@@ -21,12 +21,11 @@ CORE = [
     "pyyaml",
     "onnxruntime>=1.17",
 ]
-BAGS = ["rosbags>=0.11", "backports.zstd; python_version < '3.14'"]
 EXTRAS = {
-    "map": [*BAGS, "kiss-icp>=1.0"],
+    "map": ["rosbags>=0.11", "backports.zstd; python_version < '3.14'", "kiss-icp>=1.0"],
     # plyfile 1.1.4 and later would replace NumPy 1.26
     "clouds": ["laspy[lazrs]>=2.5", "lazrs>=0.6", "plyfile>=1.0,<1.1.4", "pypcd4>=1.1"],
-    "sim": ["embreex", *BAGS],
+    "sim": ["embreex", "rosbags>=0.11", "backports.zstd; python_version < '3.14'"],
     "viz": ["matplotlib>=3.6", "plotly>=5", "pillow>=9"],
     "cli": ["typer>=0.9", "rich"],
     "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],

@@ -69,20 +69,54 @@ def validate(model: type[Model], values: dict[str, Any] | None, source: str = "c
         raise ConfigError(f"{source}: " + "; ".join(problems)) from None
 
 
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    """The mapping in a YAML file (empty for an empty file); raises ConfigError if it holds anything else."""
-    path = Path(path)
+class _OfLaunch(yaml.SafeLoader):
+    """Reads the files that launch writes, too: lists are tuples of Python there."""
+
+
+_OfLaunch.add_constructor("tag:yaml.org,2002:python/tuple", yaml.SafeLoader.construct_yaml_seq)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that comes twice: the later would take the place of the earlier without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = [name for k, name in enumerate(names) if name in names[:k]]
+        if twice:
+            line = node.start_mark.line + 1
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} found twice in the part at line {line}")
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, path: Path | str, of_ros: bool = False) -> dict[str, Any]:
+    """The mapping in YAML text (empty for an empty one) of a file; raises ConfigError if it holds anything else.
+
+    In a file of ROS parameters (`of_ros`) names may come twice.
+    """
     try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(text, _OfLaunch if of_ros else _Loader)
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}, expected fields and values")
     return values
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """The mapping in a YAML file (empty for an empty file); raises ConfigError if it holds anything else."""
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a file; raises ConfigError if it cannot be read, or is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no text in UTF-8: {error}") from None
 
 
 def load(model: type[Model], path: Path | str | None, section: str | None = None) -> Model:

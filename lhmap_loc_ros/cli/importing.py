@@ -99,7 +99,7 @@ def import_argoverse2(
 @fails_in_one_line
 def import_cloud(
     cloud: Annotated[
-        Path, typer.Argument(metavar="CLOUD", help="PLY, PCD, LAS or LAZ file, or a folder of PCD tiles (Autoware).")
+        Path, typer.Argument(metavar="CLOUD", help="PLY, PCD, LAS or LAZ file, or a folder of tiles (Autoware).")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The map to write, e.g. campus.lhmap.")],
     path: Annotated[

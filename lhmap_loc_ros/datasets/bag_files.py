@@ -8,7 +8,9 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rosbags.highlevel import AnyReader
@@ -18,11 +20,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from ..errors import BagError
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
+# the library's own dependency, of Python itself from 3.14 on
+zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 _STORAGES = (".mcap", ".db3")
 _PACKED = ".zstd"
 """Of files that were compressed as a whole, which metadata.yaml tells the library."""
@@ -67,7 +66,7 @@ class _BagPath(type(Path())):
 class _Reader(AnyReader):
     """Reads messages that were compressed one by one where no metadata.yaml tells of it, too."""
 
-    def messages(self, *args, **kwargs) -> Iterator[tuple[Connection, int, bytes]]:
+    def messages(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Connection, int, bytes]]:
         for connection, stamp, data in super().messages(*args, **kwargs):
             yield connection, stamp, _unpacked(data) if bytes(data[:4]) == _ZSTD else data
 

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
-from ..configuration import read_yaml
+from ..configuration import parse_yaml, read_text
 from ..errors import InputError
 from ..geometry import Calibration
 from .decoding import decode_calibration
 
 _log = logging.getLogger(__name__)
+_DISTORTION = re.compile(r"dist(?!.*model)\w*", re.IGNORECASE)
+"""Names of the coefficients: distortion_coefficients, dist_coeffs."""
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -25,7 +28,11 @@ def read_calibration(path, topic: str = "") -> Calibration:
     path may be a URL (file://), as drivers take it.
     """
     path = Path(str(path).removeprefix("file://")).expanduser()
-    values = read_yaml(path)
+    # of OpenCV's own kind of YAML; and what `ros2 topic echo` prints ends with the beginning of another
+    text = re.sub(r"^%YAML\S*[^\n]*\n(---[^\n]*\n)?", "", read_text(path).lstrip("\ufeff")).replace(
+        "!!opencv-matrix", ""
+    )
+    values = parse_yaml(re.sub(r"\n---\s*$", "", text), path)
     cameras = [part for name, part in values.items() if str(name).startswith("cam") and isinstance(part, dict)]
     cameras = [part for part in cameras if "intrinsics" in part]
     of_topic = [part for part in cameras if topic and str(part.get("rostopic", "")).strip("/") == topic.strip("/")]
@@ -46,15 +53,25 @@ def read_calibration(path, topic: str = "") -> Calibration:
 
 
 def _of_ros(values: dict) -> Calibration:
-    projection = values.get("projection_matrix", {}).get("data", [0.0] * 12)
+    """Of ROS camera_calibration, or of OpenCV's sample programs, which name the fisheye model so."""
+    model = (
+        values.get("distortion_model")
+        or values.get("camera_model")
+        or ("fisheye" if values.get("fisheye_model") else "")
+    )
     return Calibration(
         int(values["image_width"]),
         int(values["image_height"]),
-        np.array(values["camera_matrix"]["data"], float).reshape(3, 3),
-        np.array(values.get("distortion_coefficients", {}).get("data", []), float),
-        str(values.get("distortion_model") or values.get("camera_model") or ""),
-        np.array(projection, float).reshape(3, 4),
+        _numbers(values["camera_matrix"]).reshape(3, 3),
+        _numbers(next((part for name, part in values.items() if _DISTORTION.fullmatch(str(name))), [])),
+        str(model),
+        _numbers(values.get("projection_matrix", [0.0] * 12)).reshape(3, 4),
     )
+
+
+def _numbers(matrix: dict | list) -> np.ndarray:
+    """The numbers, row by row, of a matrix with its data, or of a list, or one of rows."""
+    return np.array(matrix["data"] if isinstance(matrix, dict) else matrix, float).ravel()
 
 
 def _of_message(values: dict) -> Calibration:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Point cloud files: PLY, PCD, LAS and LAZ, and folders of PCD tiles as Autoware reads them."""
+"""Point cloud files: PLY, PCD, LAS and LAZ, folders of tiles of one of these, and of PCD as Autoware reads them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Cloud:
 
 
 def read_cloud(path, scale: float | None = None) -> Cloud:
-    """The cloud of a file, or of a folder of PCD tiles; points that are not finite are left out.
+    """The cloud of a file, or of a folder of tiles; points that are not finite are left out.
 
     Fields named x, y, z are needed, intensity and heat taken where there are any, also as CloudCompare names them
     (scalar_Intensity). `scale` is the full scale of the intensity in the file; None tells it from all values (1, 255
@@ -113,7 +113,7 @@ def _suffix(path: Path) -> str:
 
 
 def _tiles(folder: Path) -> list[Path]:
-    """The tiles that the index names, else all PCD files."""
+    """The tiles that the index names, else all PCD files, else all of another kind."""
     # Autoware keeps the index one level above the tiles
     index = next((f / TILES_INDEX for f in (folder, folder.parent) if (f / TILES_INDEX).exists()), None)
     # the folder of the tiles may have another name
@@ -121,9 +121,13 @@ def _tiles(folder: Path) -> list[Path]:
     places = [folder, folder / _TILES_FOLDER, *others]
     if index is None or (index.parent != folder and folder.suffix.lower() != ".pcd"):
         files = sorted(file for place in places[:2] if place.is_dir() for file in place.iterdir())
-        found = [file for file in files if file.suffix.lower() == ".pcd" and file.is_file()]
-        if not found:
-            raise InputError(f"{folder}: no PCD files found, expected tiles")
+        clouds = [file for file in files if file.suffix.lower() in _SUFFIXES and file.is_file()]
+        found = [file for file in clouds if file.suffix.lower() == ".pcd"] or clouds
+        if len({file.suffix.lower() for file in found}) != 1:
+            kinds = (
+                f"no files of one kind ({', '.join(sorted({file.suffix for file in found}))})" if found else "no tiles"
+            )
+            raise InputError(f"{folder}: {kinds} found, expected tiles of one of {', '.join(_SUFFIXES)}")
         return found
     names = [str(name) for name in read_yaml(index) if str(name).lower().endswith(".pcd")]
     tiles = [next((place / name for place in places if (place / name).is_file()), None) for name in names]

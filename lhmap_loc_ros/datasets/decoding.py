@@ -116,7 +116,8 @@ def decode_compressed_image(message) -> np.ndarray:
         )
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if pixels is None:
-        raise BagError(f"compressed image ({message.format!r}, {len(data)} bytes) cannot be decoded")
+        found = f"compressed image ({message.format!r}, {len(data)} bytes)"
+        raise BagError(f"{found} cannot be decoded, expected JPEG or PNG")
     if turned in _QUARTER_TURNS:
         if pixels.shape[0] == pixels.shape[1]:
             raise BagError(f"square compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1")

@@ -210,9 +210,15 @@ class Calibration:
         """
         matrix, distortion, model = self.matrix, self.distortion, self.distortion_model
         if rectified:
-            matrix, distortion, model = self.projection[:, :3], np.zeros(0), "none"
+            # many a driver of a camera without distortion fills in K alone
+            alone = not self.projection.any() and not self.distortion.any()
+            matrix = self.matrix if alone else self.projection[:, :3]
+            distortion, model = np.zeros(0), "none"
             if not matrix[0, 0] > 0:
                 raise InputError(f"camera is not calibrated: P of rectified images has fx {matrix[0, 0]:g}")
+        elif not matrix.any() and self.projection[0, 0] > 0:
+            raise InputError("camera is not calibrated: K is zero, but P is not (rectified: true takes P)")
+        _check_pixels(matrix, self.width or (image_size or (0, 0))[0])
         full = Camera(
             self.width or (image_size or (0, 0))[0], self.height or (image_size or (0, 0))[1],
             matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2],
@@ -229,6 +235,22 @@ class Calibration:
             full = full.cropped(x, y, width, height)
         across, down = self.binning
         return full.resized(full.width // across, full.height // down) if self.binning != (1, 1) else full
+
+
+_MIN_FOCAL = 0.02
+"""Of the width: a lens of r = f theta that sees half a turn has 0.3 of it, a pinhole of 175 degrees 0.02."""
+
+
+def _check_pixels(matrix: np.ndarray, width: int) -> None:
+    """Raises InputError for numbers at the places of K (3, 3) that are no pixels of an image of that width."""
+    if matrix[2, :2].any():
+        raise InputError(
+            f"camera is not calibrated: the last row of K is {matrix[2].tolist()}, expected 0 0 1 (row by row)"
+        )
+    if 0 < matrix[0, 0] < _MIN_FOCAL * width:
+        raise InputError(f"camera is not calibrated: fx is {matrix[0, 0]:g} of {width} pixels, expected pixels")
+    if matrix[0, 0] > 0 and not matrix[:2, 2].any():
+        raise InputError("camera is not calibrated: its principal point is at 0, 0, expected pixels near the middle")
 
 
 def is_rectified(topic: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from rclpy.node import Node
 
-from ..configuration import read_yaml
+from ..configuration import parse_yaml, read_text
 from ..errors import ConfigError
 
 _FLAG = "--params-file"
@@ -22,7 +22,7 @@ def check_files(node: Node, kind: str, arguments: Sequence[str]) -> None:
     """
     name = node.get_fully_qualified_name()
     for file in [after for flag, after in zip(arguments, arguments[1:], strict=False) if flag == _FLAG]:
-        keys = list(_nodes_in(read_yaml(file)))
+        keys = list(_nodes_in(parse_yaml(read_text(file), file, of_ros=True)))
         if not keys or any(_is_for(key, name) for key in keys):
             continue
         found = f"{file}: is for {', '.join(keys)}, but this node is {name}"

@@ -228,6 +228,17 @@ def test_autowares_index_lies_one_level_above_the_tiles(tmp_path):
     assert len(read_cloud(tmp_path / "map")) == len(read_cloud(tmp_path / "map/pointcloud_map.pcd")) == 50
 
 
+def test_a_folder_of_laz_tiles_is_one_cloud(tmp_path):
+    for k in (0, 1):
+        write_cloud(tmp_path / f"{k}.laz", cloud(30, seed=k))
+    assert len(read_cloud(tmp_path)) == 60
+    write_cloud(tmp_path / "2.ply", cloud(5))
+    with pytest.raises(InputError, match=r"no files of one kind \(.laz, .ply\) found"):
+        read_cloud(tmp_path)
+    write_cloud(tmp_path / "3.pcd", cloud(7))
+    assert len(read_cloud(tmp_path)) == 7
+
+
 def test_tiles_in_a_folder_of_another_name_and_in_capitals(tmp_path):
     write_tiles(tmp_path / "map", {(0.0, 0.0): cloud(50)}.items(), 25.0)
     tiles = (tmp_path / "map/pointcloud_map.pcd").rename(tmp_path / "map/tiles")

@@ -9,6 +9,7 @@ from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import Calibration, Camera, Rectifier, is_rectified, project
 
 CAMERA = Camera(640, 192, 370.0, 372.0, 318.0, 90.0)
+K = np.array([[90.0, 0, 80], [0, 90, 24], [0, 0, 1]])
 
 
 @settings(deadline=None)
@@ -155,3 +156,26 @@ def test_a_calibration_that_does_not_tell_its_size_has_that_of_the_images():
 def test_an_image_larger_than_any_camera_s_is_no_calibration(size, d):
     with pytest.raises(InputError, match=f"{size[0]}x{size[1]} pixels, expected"):
         Rectifier(*size, CAMERA.matrix, d)
+
+
+def test_rectified_images_without_distortion_need_no_p():
+    plain = Calibration(160, 48, K, np.zeros(5), "plumb_bob")
+    assert plain.rectifier(rectified=True).camera == plain.rectifier().camera
+    with pytest.raises(InputError, match="P of rectified images has fx 0"):
+        Calibration(160, 48, K, np.array([0.1, 0, 0, 0, 0]), "plumb_bob").rectifier(rectified=True)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (lambda k: k.T, "last row of K is .*80"),
+        (lambda k: k / [[160], [48], [1]], "fx is 0.5625 of 160 pixels"),
+        (lambda k: k * np.eye(3), "principal point is at 0, 0"),
+        (lambda k: 0 * k, "K is zero, but P is not .rectified: true"),
+    ],
+)
+def test_a_matrix_that_is_not_in_pixels_or_turned_over_is_told(matrix, words):
+    projection = np.hstack([K, np.zeros((3, 1))])
+    calibration = Calibration(160, 48, matrix(K), np.zeros(5), "plumb_bob", projection)
+    with pytest.raises(InputError, match=words):
+        calibration.rectifier()

@@ -9,12 +9,13 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.configuration import load, validate
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
-from lhmap_loc_ros.errors import BagError
+from lhmap_loc_ros.errors import BagError, ConfigError
 from lhmap_loc_ros.geometry import make_pose, se3_exp, to_quaternion
 from lhmap_loc_ros.localization.inputs import BagInputs, images, read_odometry, read_setup
+from lhmap_loc_ros.localization.offline import LocalizeConfig
 
 STEP = 100_000_000
 FRAME = "camera_optical_frame"
@@ -186,3 +187,16 @@ def test_one_file_of_a_recording_in_several_is_read(tmp_path, caplog):
     assert len(read(bag)[1]) == 12 and "b_1.mcap" in caplog.text
     (bag / "metadata.yaml").unlink()
     assert len(read(bag)[1]) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("inputs: {image: /a}\ninputs: {rectified: true}\n", "mine.yaml: is not YAML: inputs found twice .* line 1"),
+        ("inputs:\n  image: /a\n  rectified: true\n  image: /b\n", "image found twice in the part at line 2"),
+    ],
+)
+def test_a_setting_that_comes_twice_is_told(tmp_path, text, words):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load(LocalizeConfig, tmp_path / "mine.yaml")

@@ -305,6 +305,8 @@ def test_the_page_of_the_interface_lists_every_parameter():
         ("robot2: {localizer_node: {ros__parameters: {}}}", "is for /robot2/localizer_node"),
         ("/**: {ros__parameters: {}}", None),
         ("/**/localizer_node: {ros__parameters: {}}", None),
+        # as launch writes a list; and what comes twice is merged by ROS
+        ("/**: {ros__parameters: {cameras: !!python/tuple [left, right]}}\n/**: {ros__parameters: {a: 1}}", None),
         ("/*/localizer_node: {ros__parameters: {}}", None),
         ("robot1: {localizer_node: {ros__parameters: {}}}", None),
         ("planner: {ros__parameters: {}}", None),

@@ -21,7 +21,8 @@ from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.errors import BagError, ConfigError
 from lhmap_loc_ros.nodes import conversions as convert
-from lhmap_loc_ros.nodes.player_node import play
+from lhmap_loc_ros.nodes.player_node import play, run_player
+from lhmap_loc_ros.nodes.recorder import run_recorder
 
 PLAYER = ("-m", "lhmap_loc_ros.nodes.player_node")
 
@@ -80,9 +81,9 @@ def test_the_clock_does_not_go_back_where_a_sleep_takes_too_long(world, monkeypa
     assert len(ticks) > 50 and (np.diff(ticks) >= 0).all()
 
 
-def test_nobody_listening_is_told_and_does_not_stop_it(world):
-    with Process(*PLAYER, world / "bag", "--wait", "0.2", "--rate", "50", "--topics", "/odom") as player:
-        code, out, err = player.end(None, 60)
+def test_nobody_listening_is_told_and_does_not_stop_it(world, capfd):
+    arguments = "--wait", "0.2", "--rate", "50", "--topics", "/odom"
+    code, (out, err) = run_player(["player_node", str(world / "bag"), *arguments]), capfd.readouterr()
     assert (code, "played 50 messages" in out) == (0, True)
     assert "nobody listens to /odom" in err
 
@@ -100,12 +101,11 @@ def test_what_cannot_be_played_is_named(world, options, error, words):
         play(world / "bag", **options)
 
 
-def test_a_bag_that_is_none_is_one_line_and_exit_code_2(tmp_path):
+@pytest.mark.parametrize("name", ["missing", "no.mcap"])
+def test_a_bag_that_is_none_is_one_line_and_exit_code_2(tmp_path, name, capfd):
     (tmp_path / "no.mcap").write_bytes(b"no bag")
-    for name in ("missing", "no.mcap"):
-        with Process(*PLAYER, tmp_path / name) as player:
-            code, _, err = player.end(None, 60)
-        assert (code, err.count("\n"), name in err) == (2, 1, True)
+    code, err = run_player(["player_node", str(tmp_path / name)]), capfd.readouterr().err
+    assert (code, err.count("\n"), name in err) == (2, 1, True)
 
 
 def test_the_recorder_gives_the_start_pose(world, ros, tmp_path):
@@ -129,12 +129,12 @@ def test_the_recorder_gives_the_start_pose(world, ros, tmp_path):
     assert (tmp_path / "out.jsonl").read_text() == ""
 
 
-def test_a_recorder_without_the_start_pose_it_is_told_of_says_so(tmp_path):
+@pytest.mark.parametrize("name", ["start.json", "none.json"])
+def test_a_recorder_without_the_start_pose_it_is_told_of_says_so(tmp_path, name, capfd):
     (tmp_path / "start.json").write_text("no JSON")
-    for name in ("start.json", "none.json"):
-        with Process("-m", "lhmap_loc_ros.nodes.recorder", tmp_path / "out", "--initial", tmp_path / name) as recorder:
-            code, _, err = recorder.end(None, 60)
-        assert (code, err.count("\n")) == (2, 1) and f"{name}: is not a start pose" in err
+    code = run_recorder(["recorder", str(tmp_path / "out"), "--initial", str(tmp_path / name)])
+    err = capfd.readouterr().err
+    assert (code, err.count("\n")) == (2, 1) and f"{name}: is not a start pose" in err
 
 
 def test_command_plays_and_counts(world):
