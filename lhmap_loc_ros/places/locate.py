@@ -14,7 +14,8 @@ from ..geometry import front_view, inverse, pose_error
 from ..localization.relocalize import PoseHypothesis
 from .database import Heading, Peak, PlaceDatabase, Region, between_headings, has_places
 from .describer import Describer
-from .verify import ALONE, TOGETHER, Verdict, Verifier
+from .verdict import ALONE, TOGETHER, Verdict
+from .verify import Verifier
 from .votes import IMAGES, PlaceVotes
 
 if TYPE_CHECKING:

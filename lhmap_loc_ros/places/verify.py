@@ -11,10 +11,11 @@ import numpy as np
 
 from ..errors import ModelError
 from ..geometry import inverse, perturb, pose_error
-from ..localization.manifold import max_std, transport_covariance
+from ..localization.manifold import transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
 from .encoded_once import EncodedOnce
+from .verdict import TOGETHER, Verdict
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
@@ -43,52 +44,6 @@ APART_M = 2.0
 """Poses further apart are different places."""
 SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
 """Moved [m] and turned [deg] like this along the camera's axes, another start must lead to the same pose."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The best fitting of some candidates, and how far it may be believed."""
-
-    place: PoseHypothesis
-    rival: float
-    """Inlier ratio of the best fitting pose elsewhere; 0 where nothing else fits at all."""
-    agrees: bool
-    """Another start nearby led to the same pose; it is not tried where so little fits that nothing is believed."""
-
-    @property
-    def score(self) -> float:
-        """Inlier ratio over the standard deviation of the position [1/m]; it tells right from wrong places
-        better than either alone."""
-        return self.place.inlier_ratio / max(max_std(self.place.covariance)[0], 1e-3)
-
-    @property
-    def margin(self) -> float:
-        """How many times better it fits than anything elsewhere."""
-        return self.place.inlier_ratio / max(self.rival, 1e-3)
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What a verdict must show to be believed."""
-
-    score: float
-    inlier_ratio: float
-    margin: float
-
-    def met_by(self, verdict: Verdict) -> bool:
-        """Whether the verdict shows all of it."""
-        return verdict.agrees and self.met_from_one_start(verdict)
-
-    def met_from_one_start(self, verdict: Verdict) -> bool:
-        """Whether the verdict shows all of it but that another start leads to the same."""
-        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
-        return fits and verdict.margin >= self.margin
-
-
-ALONE = Demands(score=4.0, inlier_ratio=0.35, margin=2.0)
-"""For one image to be believed: at a wrong place one was seen to reach 2.9, 0.30 and 2.0."""
-TOGETHER = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
-"""For each of two images that say the same. What shows less than this is never believed."""
 
 
 @dataclass(frozen=True)
