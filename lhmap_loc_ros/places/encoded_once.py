@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..inference.model import Grid
+    from ..localization.network_set import GridModels, ModelSet
 
 
 class EncodedOnce:
     """The networks of a refiner; the same image is encoded once, however many poses it is compared at."""
 
-    def __init__(self, models):
-        self._models, self._grids = models, {}
+    def __init__(self, models: ModelSet) -> None:
+        self._models = models
+        self._grids: dict[Grid, _GridEncodedOnce] = {}
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._models, name)
 
-    def for_grid(self, grid):
+    def for_grid(self, grid: Grid) -> _GridEncodedOnce:
         """As `ModelSet.for_grid`."""
         models = self._models.for_grid(grid)
         if grid not in self._grids or self._grids[grid].models is not models:
@@ -24,17 +31,19 @@ class EncodedOnce:
 
 
 class _GridEncodedOnce:
-    def __init__(self, models):
-        self.models, self._image, self._features = models, None, None
+    def __init__(self, models: GridModels) -> None:
+        self.models = models
+        self._image: np.ndarray | None = None
+        self._features: tuple[np.ndarray, np.ndarray] | None = None
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.models, name)
 
-    def image(self, image):
+    def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `GridModels.image`."""
         if not isinstance(image, np.ndarray):
             return self.models.image(image)
         # what fills the image may change, so it is not enough that it is the same array
-        if self._image is None or not np.array_equal(self._image, image):
+        if self._features is None or self._image is None or not np.array_equal(self._image, image):
             self._image, self._features = image.copy(), self.models.image(image)
         return self._features

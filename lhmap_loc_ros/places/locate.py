@@ -14,7 +14,8 @@ from ..geometry import front_view, inverse, pose_error
 from ..localization.relocalize import PoseHypothesis
 from .database import Heading, Peak, PlaceDatabase, Region, between_headings, has_places
 from .describer import Describer
-from .verify import ALONE, TOGETHER, Verdict, Verifier
+from .verdict import ALONE, TOGETHER, Verdict
+from .verify import Verifier
 from .votes import IMAGES, PlaceVotes
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class VerifiedSearch:
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
         # where images before were thought to be, carried on
         carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
-        candidates = [*carried, *self.propose(image, camera, odometry, region)]
+        candidates = [*self.propose(image, camera, odometry, region), *carried]
         verdict = self._finder.verifier.best(image, camera, candidates, should_continue)
         if verdict is None:
             return None

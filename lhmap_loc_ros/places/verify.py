@@ -11,10 +11,11 @@ import numpy as np
 
 from ..errors import ModelError
 from ..geometry import inverse, perturb, pose_error
-from ..localization.manifold import max_std, transport_covariance
+from ..localization.manifold import transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
 from .encoded_once import EncodedOnce
+from .verdict import TOGETHER, Verdict
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
@@ -36,9 +37,9 @@ CLEAR_RATIO, CLEAR_MARGIN = 0.15, 2.0
 """One that fits this well, and so many times as well as any elsewhere, goes on with the next best alone."""
 FINISHED, HOPELESS = 2, 0.5
 """So many of the best places are refined to the end, but none that fits only this share as well as the best."""
-ASIDE, ASIDE_M = 6, 3.0
-"""Where the first round does not tell the place, so many of the best also begin this far to the left and to the right:
-robots drive in other lanes than the mapped one."""
+ASIDE, ASIDE_FIRST, ASIDE_M = 5, 2, 3.0
+"""Where the first round does not tell the place, so many of the best, and of the first candidates, also begin this far
+to the left and to the right: robots drive in other lanes than the mapped one."""
 APART_M = 2.0
 """Poses further apart are different places."""
 SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
@@ -46,55 +47,11 @@ SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The best fitting of some candidates, and how far it may be believed."""
-
-    place: PoseHypothesis
-    rival: float
-    """Inlier ratio of the best fitting pose elsewhere; 0 where nothing else fits at all."""
-    agrees: bool
-    """Another start nearby led to the same pose; it is not tried where so little fits that nothing is believed."""
-
-    @property
-    def score(self) -> float:
-        """Inlier ratio over the standard deviation of the position [1/m]; it tells right from wrong places
-        better than either alone."""
-        return self.place.inlier_ratio / max(max_std(self.place.covariance)[0], 1e-3)
-
-    @property
-    def margin(self) -> float:
-        """How many times better it fits than anything elsewhere."""
-        return self.place.inlier_ratio / max(self.rival, 1e-3)
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What a verdict must show to be believed."""
-
-    score: float
-    inlier_ratio: float
-    margin: float
-
-    def met_by(self, verdict: Verdict) -> bool:
-        """Whether the verdict shows all of it."""
-        return verdict.agrees and self.met_from_one_start(verdict)
-
-    def met_from_one_start(self, verdict: Verdict) -> bool:
-        """Whether the verdict shows all of it but that another start leads to the same."""
-        fits = verdict.score >= self.score and verdict.place.inlier_ratio >= self.inlier_ratio
-        return fits and verdict.margin >= self.margin
-
-
-ALONE = Demands(score=4.0, inlier_ratio=0.35, margin=2.0)
-"""For one image to be believed: at a wrong place one was seen to reach 2.9, 0.30 and 2.0."""
-TOGETHER = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
-"""For each of two images that say the same. What shows less than this is never believed."""
-
-
-@dataclass(frozen=True)
 class _Look:
     """How far the comparison of an image with the map has come from one start."""
 
+    candidate: int
+    """Its number among the candidates, the best first."""
     start: np.ndarray
     """(4, 4) T_map_camera."""
     crop: MapPoints
@@ -144,7 +101,7 @@ class Verifier:
 
     def _looks(self, image, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue) -> list[_Look]:
         """Looks from camera poses, those that were among the best in each round, the best first."""
-        looks = [self._begun(start) for start in starts]
+        looks = [self._begun(number, start) for number, start in enumerate(starts)]
         for number, (refiner, kept) in enumerate(self._rounds):
 
             def further(some: Sequence[_Look], refiner=refiner) -> list[_Look]:
@@ -152,7 +109,8 @@ class Verifier:
 
             looks = _best_apart(further(looks))
             if number == 0 and not _if_clear(looks):
-                aside = [look for best in looks[:ASIDE] for look in _moved_aside(best)]
+                chosen = (look for k, look in enumerate(looks) if k < ASIDE or look.candidate < ASIDE_FIRST)
+                aside = [other for look in chosen for other in _moved_aside(look)]
                 looks = _best_apart(looks + further(aside))
             looks = _if_clear(looks) or looks[:kept]
         return looks
@@ -168,9 +126,9 @@ class Verifier:
                 out.append(replace(look, T_map_camera=refined.T_map_camera, inlier_ratio=refined.inlier_ratio))
         return out
 
-    def _begun(self, start: np.ndarray) -> _Look:
+    def _begun(self, candidate: int, start: np.ndarray) -> _Look:
         center = start[:3, 3] + AHEAD_M * start[:3, 2]
-        return _Look(start, self._map.crop(center, RADIUS_M, damaged=[]), start)
+        return _Look(candidate, start, self._map.crop(center, RADIUS_M, damaged=[]), start)
 
     def _finished(
         self, image, camera: PosedCamera, looks: Sequence[_Look], should_continue
@@ -240,5 +198,5 @@ def _moved_aside(look: _Look) -> list[_Look]:
     for metres in (-ASIDE_M, ASIDE_M):
         start = look.start.copy()
         start[:3, 3] += metres * right
-        out.append(_Look(start, look.crop, start))
+        out.append(_Look(look.candidate, start, look.crop, start))
     return out

@@ -12,7 +12,8 @@ from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
-from lhmap_loc_ros.places.verify import Demands, Verdict, Verifier
+from lhmap_loc_ros.places.verdict import Demands, Verdict
+from lhmap_loc_ros.places.verify import Verifier
 
 CAMERA = Camera(160, 48, 90.0, 90.0, 80.0, 24.0)
 T_BASE_CAMERA = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), [1.2, 0.1, 1.6])
