@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoder of a map's latent codes: where in a grid cell of the map does what an image shows lie?
 
-After NeuMap (arXiv 2211.11177): a grid cell of the map is a set of codes; cells of an image attend to them, layer by layer,
-and become coordinates. The network knows no scene; a scene is its codes.
+After NeuMap (arXiv 2211.11177): a grid cell of the map is a set of codes; cells of an image attend to them, layer by
+layer, and become coordinates. The network knows no scene; a scene is its codes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-MAX_CODES = 96
-"""A grid cell of the map has at most so many."""
 OUTPUTS = 4
-"""Coordinates, in units of `HALF_M` from the grid cell's centre, and the logarithm of the error [pixels]."""
-HALF_M = 12.5
-"""Half of the edge of a grid cell of the map [m]."""
+"""Coordinates from the grid cell's centre, in halves of its edge, and the logarithm of the error [pixels]."""
 WAVES = 1.0, 2.0
-"""Coordinates of anchors are told by these waves, too [half turns per HALF_M]."""
+"""Coordinates of anchors are told by these waves, too [half turns per half of the edge]."""
 _MASKED = -1e4
 
 
@@ -46,7 +42,7 @@ class _Layer(nn.Module):
 
 
 class CodesNet(nn.Module):
-    """Scene-agnostic: `image` and `decode` are exported as two ONNX files, `encode` makes the first codes of a scene."""
+    """Knows no scene. `image` and `decode` are exported as two ONNX files, `encode` makes a scene's first codes."""
 
     def __init__(self, cells=(240,), whole=(384,), place=(24,), width=(96,), layers=(3,), heads=(4,), code=(48,)):
         super().__init__()
@@ -77,7 +73,7 @@ class CodesNet(nn.Module):
         return self.embedded(F.relu(self.of_cell(cells) + self.of_place(place)))
 
     def encode(self, embedded: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-        """Codes (B, K, C) of anchors: cells of images (B, K, W) with their coordinates (B, K, 3) [HALF_M]."""
+        """Codes (B, K, C) of anchors: cells of images (B, K, W) with their coordinates (B, K, 3)."""
         waves = [f(torch.pi * turns * coordinates) for turns in WAVES for f in (torch.sin, torch.cos)]
         return self.encoder(torch.cat([embedded, coordinates, *waves], dim=2))
 

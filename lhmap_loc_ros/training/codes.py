@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training the decoder of codes on many worlds (NeuMap, arXiv 2211.11177).
 
-Each grid cell of each world has codes of its own, learned along with the decoder: the encoder's of some anchors, and what
-is added to them. Images that only ask teach the decoder, and no code: what it does with codes must hold for other views.
+Each grid cell of each world has codes of its own, learned along with the decoder: the encoder's of some anchors, and
+what is added to them. Images that only ask teach the decoder, and no code: what it does with codes must hold for other
+views.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from ..networks.codes import HALF_M, CodesNet
+from ..networks.codes import CodesNet
+from ..scenes.codes import HALF_M
 from ..scenes.encoder import COARSE
 from .checkpoint import load_checkpoint, save_checkpoint
 from .codes_material import CodesFeatures, fitted_inputs, write_features
@@ -33,7 +35,7 @@ FIRST = 0.3
 """So much of the training is by the places alone, the rest by where they are drawn, too."""
 UNTAUGHT = 0.25
 """Share of the grid cells of a step whose codes are the encoder's alone."""
-TABLE_RATE = 3.0
+TABLE_RATE = 10.0
 """Learning rate of what is added to codes, over the decoder's."""
 
 
@@ -45,7 +47,7 @@ class CodesTrainConfig(BaseModel):
     train: list[str] = Field(description="glob patterns of the training shards")
     steps: int = Field(12000, ge=1)
     cells: int = Field(8, ge=1, description="grid cells of a step")
-    pixels: int = Field(256, ge=4, description="cells of images for each: half in it, a quarter held out, a quarter not")
+    pixels: int = Field(256, ge=4, description="cells of images for each: 1/2 in it, 1/4 not, 1/4 held out")
     codes: int = Field(48, ge=16, description="codes of a grid cell; a step takes some of them")
     width: int = Field(96, ge=16, multiple_of=16, description="of the decoder")
     layers: int = Field(3, ge=1)
@@ -78,7 +80,8 @@ def grid_cells(places: np.ndarray, image: np.ndarray, asks: np.ndarray, min_pixe
     squares, number = np.unique(np.floor(places[known, :2] / (2 * HALF_M)), axis=0, return_inverse=True)
     order = np.argsort(number.ravel(), kind="stable")
     out = []
-    for square, members in zip(squares, np.split(known[order], np.cumsum(np.bincount(number.ravel()))[:-1]), strict=True):
+    ends = np.cumsum(np.bincount(number.ravel()))[:-1]
+    for square, members in zip(squares, np.split(known[order], ends), strict=True):
         teach = members[~asks[image[members]]]
         if len(teach) < min_pixels:
             continue
@@ -93,13 +96,17 @@ def grid_cells(places: np.ndarray, image: np.ndarray, asks: np.ndarray, min_pixe
 class Worlds:
     """Grid cells of all worlds, and batches of what sees them."""
 
-    def __init__(self, worlds: list[CodesFeatures], net: CodesNet, codes: int, rng: np.random.Generator):
+    def __init__(
+        self, worlds: list[CodesFeatures], net: CodesNet, codes: int, rng: np.random.Generator,
+        min_pixels: int = MIN_PIXELS,
+    ):  # fmt: skip
+        """With anchors for so many codes of each grid cell, which so many cells of images are known of at least."""
         self._rng, parts = rng, {name: [] for name in ("cells", "place", "pose", "rays", "depth", "places", "focal")}
         self.cells: list[GridCell] = []
         start = 0
         for world in worlds:
             places = world.places()
-            for cell in grid_cells(places, world.image, world.asks):
+            for cell in grid_cells(places, world.image, world.asks, min_pixels):
                 sets = (cell.teach + start, cell.ask + start, cell.outside + start)
                 self.cells.append(GridCell(cell.centre, *(numbers.astype(np.int32) for numbers in sets)))
             with torch.no_grad():

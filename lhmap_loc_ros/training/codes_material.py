@@ -133,4 +133,5 @@ def write_features(shards: list[Path], folder: Path) -> list[Path]:
 
 def fitted_inputs(worlds: list[CodesFeatures], coarse: int) -> CellInputs:
     """What is usual over many worlds: the scene-agnostic `scenes.inputs.CellInputs`."""
-    return CellInputs.fitted([w.cells.astype(np.float32) for w in worlds], np.concatenate([w.whole for w in worlds]), coarse)
+    cells = [world.cells.astype(np.float32) for world in worlds]
+    return CellInputs.fitted(cells, np.concatenate([world.whole for world in worlds]), coarse)
