@@ -41,6 +41,8 @@ VISITS = 400
 RATE = 1e-2
 PRUNED_AT = 0.5
 """So far through the learning codes are left out."""
+SAVE_EVERY = 200
+"""Steps after which the folder holds what was learned."""
 
 
 class SceneCodes(nn.Module):
@@ -127,7 +129,7 @@ def _learned(net, worlds, budget, amount, folder, report, digest) -> SceneCodes:
         step += 1
         if step % 20 == 0 or step == steps:
             report("codes", step, steps)
-        if path is not None and (step % 500 == 0 or step == steps):
+        if path is not None and (step % SAVE_EVERY == 0 or step == steps):
             save_checkpoint(path, codes, optimizer, step)
     return codes
 
@@ -149,7 +151,7 @@ def most_attended(net: CodesNet, worlds: Worlds, codes: SceneCodes, budget: int,
         batch, numbers = _moved(worlds.teaching(chosen, 4 * INSIDE, 0), device), torch.from_numpy(chosen).to(device)
         embedded = net.embed(batch["cells"], batch["place"])
         _, attention = net.attend(embedded, codes(numbers), codes.kept[numbers])
-        many = torch.tensor([len(worlds.cells[k].teach) for k in chosen], device=device)
+        many = torch.tensor([len(worlds.cells[k].teach) ** 0.5 for k in chosen], device=device)
         looks.append(torch.stack(attention).mean((0, 2, 3)) * many[:, None])
     looks = torch.cat(looks)
     # a few of each grid cell stay, whatever is looked at elsewhere
