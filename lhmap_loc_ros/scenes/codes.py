@@ -17,9 +17,9 @@ from ..geometry import Camera
 from ..inference import load_model
 from ..lhmap import SectionData
 from .encoder import COARSE, cell_centres
-from .heads import Look, coordinates_pose
+from .heads import BEST, Look
 from .inputs import whole_image, with_surroundings
-from .pnp import SolvedPose
+from .pnp import SolvedPose, refined_pose
 from .section import LearnedImages, Shapes, camera_head, camera_in, image_shapes, images_in, packed, read, unpacked
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ ASKED = 8
 """An image asks at most so many grid cells."""
 NONE = 0xFFFF
 """Stands for no grid cell."""
+MIN_LOG_SIGMA, MAX_LOG_SIGMA = 1.0, 4.5
+"""What a cell of the image says of its error, between these; one above is taken to lie in none of the grid cells."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,11 @@ class CodesDecoder:
         out = self._image.run({"cells": np.ascontiguousarray(cells).reshape(shape), "whole": whole})
         return CodesLook(out["place"][0], out["embedded"])
 
-    def pose(self, number: int, look: CodesLook, seen: np.ndarray) -> SolvedPose | None:
+    def pose(self, number: int, look: CodesLook, seen: np.ndarray, start: np.ndarray) -> SolvedPose | None:
         """The pose of the view's camera, relative to the map's origin, by the grid cells that a stretch sees.
 
-        Cells of the image that are `seen` (M,) bool count, each by the grid cell that is surest of it. None where
-        these say none.
+        Cells of the image that are `seen` (M,) bool count, each by the grid cell that is surest of it; refined from
+        `start` (4, 4), the pose of a mapping image that looks alike. None where these say none.
         """
         asked = [int(cell) for cell in self.learned.asked[number] if cell != NONE]
         if not asked:
@@ -173,7 +175,10 @@ class CodesDecoder:
         best = out[:, 3].argmin(0)
         out = out[best, :, np.arange(out.shape[2])]
         places = out[:, :3].astype(np.float64) * HALF_M + self.learned.centres[asked][best]
-        return coordinates_pose(places, out[:, 3], cell_centres(self.learned.view)[seen], self.learned.view)
+        keep = out[:, 3] <= min(float(np.quantile(out[:, 3], BEST)), MAX_LOG_SIGMA)
+        sigma = np.exp(np.maximum(out[keep, 3], MIN_LOG_SIGMA)).astype(np.float64)
+        pixels = cell_centres(self.learned.view)[seen][keep]
+        return refined_pose(start, places[keep], pixels, sigma, self.learned.view)
 
     def _decode(self, embedded: np.ndarray, cell: int) -> np.ndarray:
         own, (_, most, values) = self.learned.of_cell(cell), self._decoder.inputs["codes"]

@@ -55,10 +55,10 @@ class Heads:
         cells = self.learned.inputs.cells(features, self.learned.view)
         return Look(cells[0, -CODE:], cells)
 
-    def pose(self, number: int, look: Look, seen: np.ndarray) -> SolvedPose | None:
+    def pose(self, number: int, look: Look, seen: np.ndarray, start: np.ndarray | None = None) -> SolvedPose | None:
         """The pose of the view's camera, relative to the map's origin, by one head; None where it says none.
 
-        Of the view's cells those `seen` (M,) bool count.
+        Of the view's cells those `seen` (M,) bool count. Heads need no pose to `start` at.
         """
         learned = self.learned
         if learned.method == "regression":

@@ -118,10 +118,14 @@ class SceneFinder:
         channels, seen = brought_to(ahead.image, ahead.camera, self.learned.view)
         look = self._heads.look(self._encoder.features(channels))
         order = self._similar(look.code, region, heading)
-        numbers = list(dict.fromkeys(self.learned.images.head[order].tolist()))[:HEADS]
+        likest: dict[int, int] = {}
+        for k in order.tolist():
+            likest.setdefault(int(self.learned.images.head[k]), k)
         out = []
-        for number in numbers:
-            solved = self._heads.pose(number, look, seen)
+        for number, k in list(likest.items())[:HEADS]:
+            start = self._pose_of(k, T_base_camera) @ T_base_camera
+            start[:3, 3] -= self._origin
+            solved = self._heads.pose(number, look, seen, start)
             if solved is not None:
                 solved.T_map_camera[:3, 3] += self._origin
                 pose = solved.T_map_camera @ inverse(T_base_camera)

@@ -11,7 +11,7 @@ from helpers.known_places import ORIGIN, KnowingRefiner, on_path, write_street
 from helpers.known_scene import MOUNTED, KnowingEncoder, image_at, street_material
 
 from lhmap_loc_ros.errors import MapFormatError
-from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.geometry import perturb, pose_error
 from lhmap_loc_ros.lhmap import LHMap, SectionData
 from lhmap_loc_ros.lhmap.writer import write_with_section
 from lhmap_loc_ros.places.start_search import StartSearch
@@ -68,12 +68,13 @@ def test_places_come_from_the_grid_cell_that_is_surest(monkeypatch, coded_map):
         relative = (places - learned.centres[cell]) / 12.5
         inside = (np.abs(relative[:, :2]) < 1).all(1) & (depth > 0)
         # what it knows nothing of it puts into its middle
-        return np.column_stack([relative * inside[:, None], np.where(inside, 0.0, 4.9)]).T
+        return np.column_stack([relative * inside[:, None], np.where(inside, 1.0, 4.9)]).T
 
     monkeypatch.setattr(decoder, "_decode", decode)
     look = decoder.look(material.features[k].astype(np.float32))
     number = int(learned.images.head[np.argmin(np.linalg.norm(learned.images.codes - look.code, axis=1))])
-    solved = decoder.pose(number, look, np.ones(len(places), bool))
+    start = perturb(local, (0.8, 0.3, -1.0), (1.0, 4.0, 2.0))
+    solved = decoder.pose(number, look, np.ones(len(places), bool), start)
     assert pose_error(solved.T_map_camera, local)[0] < 0.01 and len(look.decoded) > 1
 
 
