@@ -17,9 +17,9 @@ from ..geometry import Camera
 from ..inference import load_model
 from ..lhmap import SectionData
 from .encoder import COARSE, cell_centres
-from .heads import BEST, Look
+from .heads import Look
 from .inputs import whole_image, with_surroundings
-from .pnp import SolvedPose, refined_pose
+from .pnp import SolvedPose, drawn_off, refined_pose
 from .section import LearnedImages, Shapes, camera_head, camera_in, image_shapes, images_in, packed, read, unpacked
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ ASKED = 8
 """An image asks at most so many grid cells."""
 NONE = 0xFFFF
 """Stands for no grid cell."""
-MIN_LOG_SIGMA, MAX_LOG_SIGMA = 1.0, 4.5
-"""What a cell of the image says of its error, between these; one above is taken to lie in none of the grid cells."""
+MAX_LOG_SIGMA = 4.8
+"""A cell of the image that is less sure than this lies in none of the grid cells."""
+NEAR_PX, FLOOR_PX, SIGMA_PX = 60.0, 5.0, 20.0
+"""A place is drawn so near its cell from the pose to start at, is no better for being nearer, and errs by so much."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,9 @@ class CodesDecoder:
     def pose(self, number: int, look: CodesLook, seen: np.ndarray, start: np.ndarray) -> SolvedPose | None:
         """The pose of the view's camera, relative to the map's origin, by the grid cells that a stretch sees.
 
-        Cells of the image that are `seen` (M,) bool count, each by the grid cell that is surest of it; refined from
-        `start` (4, 4), the pose of a mapping image that looks alike. None where these say none.
+        `start` (4, 4) is the pose of a mapping image that looks alike: places are too coarse for a pose from a few of
+        them. Cells of the image that are `seen` (M,) bool count, each by the grid cell that is sure of it and puts it
+        near where it would be seen from there. None where these say none.
         """
         asked = [int(cell) for cell in self.learned.asked[number] if cell != NONE]
         if not asked:
@@ -171,14 +174,14 @@ class CodesDecoder:
         for cell in asked:
             if cell not in look.decoded:
                 look.decoded[cell] = self._decode(look.cells, cell)
-        out = np.array([look.decoded[cell] for cell in asked])[:, :, seen]
-        best = out[:, 3].argmin(0)
-        out = out[best, :, np.arange(out.shape[2])]
-        places = out[:, :3].astype(np.float64) * HALF_M + self.learned.centres[asked][best]
-        keep = out[:, 3] <= min(float(np.quantile(out[:, 3], BEST)), MAX_LOG_SIGMA)
-        sigma = np.exp(np.maximum(out[keep, 3], MIN_LOG_SIGMA)).astype(np.float64)
-        pixels = cell_centres(self.learned.view)[seen][keep]
-        return refined_pose(start, places[keep], pixels, sigma, self.learned.view)
+        out = np.array([look.decoded[cell] for cell in asked])[:, :, seen].transpose(0, 2, 1)
+        places = out[..., :3].astype(np.float64) * HALF_M + self.learned.centres[asked][:, None]
+        pixels, view = cell_centres(self.learned.view)[seen], self.learned.view
+        errors = np.array([drawn_off(start, own, pixels, view) for own in places])
+        best = (np.log(errors + FLOOR_PX) + out[..., 3]).argmin(0)
+        chosen = best, np.arange(len(pixels))
+        keep = (errors[chosen] < NEAR_PX) & (out[chosen][:, 3] < MAX_LOG_SIGMA)
+        return refined_pose(start, places[chosen][keep], pixels[keep], SIGMA_PX, view)
 
     def _decode(self, embedded: np.ndarray, cell: int) -> np.ndarray:
         own, (_, most, values) = self.learned.of_cell(cell), self._decoder.inputs["codes"]

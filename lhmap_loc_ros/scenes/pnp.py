@@ -63,9 +63,9 @@ def solve_pose(points: np.ndarray, pixels: np.ndarray, camera: Camera) -> Solved
 
 
 def refined_pose(
-    start: np.ndarray, points: np.ndarray, pixels: np.ndarray, sigma_px: np.ndarray, camera: Camera
+    start: np.ndarray, points: np.ndarray, pixels: np.ndarray, sigma_px: float, camera: Camera
 ) -> SolvedPose | None:  # fmt: skip
-    """The pose near `start` (4, 4) of the camera that sees points (N, 3) at pixels (N, 2) to `sigma_px` (N,).
+    """The pose near `start` (4, 4) of the camera that sees points (N, 3) at pixels (N, 2), which err by `sigma_px`.
 
     Gauss-Newton with Geman and McClure's kernel, for points of which no few are good enough to begin with. None where
     too few agree on any.
@@ -77,9 +77,8 @@ def refined_pose(
         if ahead.sum() < MIN_POINTS:
             return None
         rows, residuals = _linearized(seen[ahead], pixels[ahead], camera)
-        scaled = residuals / np.tile(sigma_px[ahead], 2)
-        square = (scaled.reshape(2, -1) ** 2).sum(0)
-        weight = np.tile((KERNEL / (KERNEL + square) / sigma_px[ahead]) ** 2, 2)
+        square = ((residuals.reshape(2, -1) / sigma_px) ** 2).sum(0)
+        weight = np.tile((KERNEL / (KERNEL + square) / sigma_px) ** 2, 2)
         JtJ = (rows.T * weight) @ rows
         try:
             step = -np.linalg.solve(JtJ + 1e-9 * np.eye(6) * np.trace(JtJ), rows.T @ (weight * residuals))
@@ -92,6 +91,16 @@ def refined_pose(
     variance = max(float(square[inside].mean()) / 2, 0.1)
     covariance = np.linalg.pinv(JtJ) * variance * ALIKE
     return SolvedPose(pose, covariance, int(inside.sum()), float(inside.sum() / len(points)))
+
+
+def drawn_off(T_map_camera: np.ndarray, points: np.ndarray, pixels: np.ndarray, camera: Camera) -> np.ndarray:
+    """How far (N,) [pixels] a camera sees points (N, 3) from pixels (N, 2); infinite behind it."""
+    seen = (points - T_map_camera[:3, 3]) @ T_map_camera[:3, :3]
+    ahead = seen[:, 2] > MIN_DEPTH_M
+    out = np.full(len(points), np.inf)
+    u, v = (seen[ahead, :2] / seen[ahead, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)).T
+    out[ahead] = np.hypot(u - pixels[ahead, 0], v - pixels[ahead, 1])
+    return out
 
 
 def _linearized(seen: np.ndarray, pixels: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

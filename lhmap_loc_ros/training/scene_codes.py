@@ -22,8 +22,9 @@ from ..lhmap import LHMap
 from ..networks.codes import CodesNet
 from ..scenes.codes import HALF_M, MAX_CODES, NETWORKS, MapCodes, quantized
 from .checkpoint import load_checkpoint, save_checkpoint, sha256_of
-from .codes import Worlds, codes_loss, noisy
+from .codes import codes_loss, noisy
 from .codes_material import CodesFeatures
+from .codes_worlds import Worlds
 from .scene import Amount, Report, learned_images, stretches
 from .scene_codes_material import asked_cells, inputs_of, scene_features, thinned
 from .scene_material import SceneMaterial
@@ -36,9 +37,9 @@ MIN_PIXELS = 40
 """A grid cell with fewer known cells of images has no codes."""
 CELLS, INSIDE, OUTSIDE = 8, 128, 64
 """Grid cells of a step, and cells of images in and outside of each."""
-VISITS = 400
+VISITS = 500
 """So often a grid cell is drawn."""
-RATE = 1e-2
+RATE = 2e-2
 PRUNED_AT = 0.5
 """So far through the learning codes are left out."""
 SAVE_EVERY = 200

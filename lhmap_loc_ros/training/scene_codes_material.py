@@ -10,8 +10,8 @@ from ..scenes.codes import ASKED, NONE
 from ..scenes.encoder import cell_rays
 from ..scenes.inputs import CellInputs, whole_image, with_surroundings
 from ..scenes.section import LearnedImages
-from .codes import Worlds
 from .codes_material import FAR_M, CodesFeatures
+from .codes_worlds import Worlds
 from .scene_material import SceneMaterial
 
 IMAGE_M, TURN_RAD = 2.5, np.radians(15.0)

@@ -32,7 +32,9 @@ def features_of(T_map_camera, fine=4):
     depth = depth_of(T_map_camera)
     places = T_map_camera[:3, 3] - ORIGIN + (_RAYS * np.nan_to_num(depth)[:, None]) @ T_map_camera[:3, :3].T
     random = np.random.default_rng(5)
-    waves = np.sin(places @ random.normal(0, (0.03, 0.1, 0.2), (COARSE + fine, 3)).T + random.uniform(0, 6, COARSE + fine))
+    waves = np.sin(
+        places @ random.normal(0, (0.03, 0.1, 0.2), (COARSE + fine, 3)).T + random.uniform(0, 6, COARSE + fine)
+    )
     return np.where(np.isfinite(depth)[:, None], waves, 0.0).astype(np.float32)
 
 

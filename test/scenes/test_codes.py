@@ -54,7 +54,7 @@ def test_the_node_takes_codes_where_it_is_told_to(monkeypatch, coded_map):
     assert isinstance(StartSearch.in_map(coded_map, KnowingRefiner(), "codes")._search, SceneSearch)
 
 
-def test_places_come_from_the_grid_cell_that_is_surest(monkeypatch, coded_map):
+def test_places_come_from_the_grid_cell_that_knows_them(monkeypatch, coded_map):
     """With a decoder that knows all that lies in a grid cell, and says so."""
     learned, material = MapCodes.of(coded_map), street_material(fine=FINE)
     decoder, k = CodesDecoder(learned, "street"), 5

@@ -13,8 +13,9 @@ from lhmap_loc_ros.scenes.codes import HALF_M, WEIGHTS_KEY
 from lhmap_loc_ros.scenes.encoder import COARSE, cell_rays
 from lhmap_loc_ros.training import codes_material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, sha256_of
-from lhmap_loc_ros.training.codes import codes_loss, grid_cells
+from lhmap_loc_ros.training.codes import codes_loss
 from lhmap_loc_ros.training.codes_material import CodesFeatures, describe_shard
+from lhmap_loc_ros.training.codes_worlds import grid_cells
 from lhmap_loc_ros.training.export import export_codes
 from lhmap_loc_ros.training.run import train
 from lhmap_loc_ros.training.shards import write_shard

@@ -74,11 +74,11 @@ def test_coarse_places_of_many_pixels_make_a_pose_near_where_it_begins():
         seen, places, pose = clouds(rng, wrong=40)
         pixels = seen[:, :2] / seen[:, 2:] * 300 + (303.5, 87.5) + rng.normal(0, 20.0, (200, 2))
         start = perturb(pose, rng.uniform(-1, 1, 3), rng.uniform(-4, 4, 3))
-        found = refined_pose(start, places, pixels, np.full(200, 20.0), camera)
+        found = refined_pose(start, places, pixels, 20.0, camera)
         errors.append(pose_error(found.T_map_camera, pose)[0])
         assert np.linalg.eigvalsh(found.covariance).min() > 0 and found.inliers > 100
     assert np.median(errors) < 0.5
-    assert refined_pose(start, places[:8], pixels[:8], np.full(8, 20.0), camera) is None
+    assert refined_pose(start, places[:8], pixels[:8], 20.0, camera) is None
 
 
 def test_a_path_is_cut_into_stretches_of_about_the_same_length():

@@ -14,7 +14,7 @@ from lhmap_loc_ros.networks.codes import CodesNet
 from lhmap_loc_ros.scenes.codes import MAX_CODES, NONE
 from lhmap_loc_ros.training import scene_codes
 from lhmap_loc_ros.training.checkpoint import save_checkpoint
-from lhmap_loc_ros.training.codes import Worlds
+from lhmap_loc_ros.training.codes_worlds import Worlds
 from lhmap_loc_ros.training.scene import Amount
 from lhmap_loc_ros.training.scene_codes import MIN_CODES, SceneCodes, learn_codes, most_attended
 from lhmap_loc_ros.training.scene_codes_material import asked_cells, scene_features, thinned
