@@ -189,8 +189,8 @@ def export_codes(net, out: Path, metadata: dict) -> list[Path]:
     checkpoint = out / "checkpoints" / f"{NETWORKS}.safetensors"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(checkpoint, net, None, metadata["step"])
-    metadata = {**metadata, WEIGHTS_KEY: sha256_of(checkpoint)}
     net, s = net.float(), {name: value[0] for name, value in net.settings.items()}
+    metadata = {**metadata, WEIGHTS_KEY: sha256_of(checkpoint), "heads": s["heads"]}
     width, height = DEFAULT_GRID[0] // CELL, DEFAULT_GRID[1] // CELL
     codes = {"codes": torch.randn(1, MAX_CODES, s["code"]), "kept": (torch.rand(1, MAX_CODES) > 0.5).float()}
     cells = net.mean[:, None, None] + net.scale[:, None, None] * torch.randn(1, s["cells"], height, width)
