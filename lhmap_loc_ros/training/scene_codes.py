@@ -93,7 +93,8 @@ def learn_codes(
         np.zeros(0, np.float16), np.zeros((0, net.settings["code"][0]), np.int8),
     )  # fmt: skip
     # 2. its codes, as many as the bytes allow that the rest leaves
-    bytes_left = amount.kb_per_km * float(distance_along(poses[:, :3, 3])[-1]) - len(empty.to_section().data)
+    lengths = [float(distance_along(path)[-1]) for path in (poses[:, :3, 3], lhmap.metadata.path[:, :3]) if len(path)]
+    bytes_left = amount.kb_per_km * min(lengths) - len(empty.to_section().data)
     budget = max(int(bytes_left) // (empty.values.shape[1] + 2), MIN_CODES * len(worlds.cells))
     codes = _learned(net, worlds, budget, amount, folder, report, _digest(weights, features, budget, amount))
     kept = codes.kept.bool().cpu()
