@@ -32,9 +32,9 @@ def errors(learned, material: SceneMaterial, origin: np.ndarray) -> np.ndarray:
     heads, out = Heads(learned), []
     seen = np.ones(material.features.shape[1], bool)
     for features, truth in zip(material.features, material.T_map_camera, strict=True):
-        features = features.astype(np.float32)
-        apart = np.linalg.norm(learned.images.codes - learned.inputs.code(features, learned.view), axis=1)
-        found = heads.pose(int(learned.images.head[np.argmin(apart)]), features, seen)
+        look = heads.look(features.astype(np.float32))
+        apart = np.linalg.norm(learned.images.codes - look.code, axis=1)
+        found = heads.pose(int(learned.images.head[np.argmin(apart)]), look, seen)
         if found is None:
             out.append((np.inf, np.inf))
             continue

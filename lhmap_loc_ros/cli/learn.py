@@ -17,7 +17,7 @@ def learn(
     bag: Annotated[Path, typer.Argument(metavar="MAPPING_BAG", help="Bag with images, best the one that was mapped.")],
     map_path: Annotated[Path, typer.Option("--map", "-m", help="The map, an .lhmap file: what was learned is added.")],
     method: Annotated[
-        str, typer.Option(help="coordinates, constraints or regression: docs/relocalization.md compares them.")
+        str, typer.Option(help="coordinates, constraints, codes or regression: docs/relocalization.md compares them.")
     ] = "coordinates",
     poses: Annotated[
         Optional[Path],  # noqa: UP045
@@ -45,10 +45,12 @@ def learn(
 
     if method not in METHODS:
         raise InputError(f"method {method!r} found, expected one of {', '.join(METHODS)}")
-    from ..training.scene import learn as run
+    from ..training.scene import learn as learn_heads
+    from ..training.scene_codes import learn_codes
     from ..training.scene_material import gather
 
-    began, folder = time.monotonic(), work or map_path.with_suffix(".learn")
+    run, began = learn_codes if method == "codes" else learn_heads, time.monotonic()
+    folder = work or map_path.with_suffix(".learn")
     inputs = load(LocalizeConfig, config).inputs
     with LHMap.open(map_path) as lhmap, ProgressBars() as report:
         material = gather(bag, lhmap, folder, poses, frames, spacing, inputs, report=report)

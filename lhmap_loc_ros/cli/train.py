@@ -14,7 +14,7 @@ from ..console import fails_in_one_line
 @fails_in_one_line
 def train(
     stage: Annotated[
-        str, typer.Argument(metavar="STAGE", help="data, flow, heat, place, regress, reference_heat or export.")
+        str, typer.Argument(metavar="STAGE", help="data, flow, heat, place, codes, regress, reference_heat or export.")
     ],
     config: Annotated[Path, typer.Option("--config", "-c", help="YAML file of settings.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, logs and the exported network.")],
@@ -22,8 +22,8 @@ def train(
 ) -> None:
     """Train the networks, stage by stage (needs PyTorch: pip install 'lhmap_loc_ros[train]').
 
-    data makes training shards of synthetic worlds and real drives; flow, heat and place, and the reference method's
-    regress and reference_heat, train a network on them; export writes the ONNX files a localizer uses.
+    data makes training shards of synthetic worlds and real drives; flow, heat, place and codes, and the reference
+    method's regress and reference_heat, train a network on them; export writes the ONNX files a localizer uses.
     """
     from ..errors import InputError
 

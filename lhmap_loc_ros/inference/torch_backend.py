@@ -2,7 +2,7 @@
 """PyTorch, to compare with: the modules that were trained, with the weights of the ONNX file.
 
 It takes no operator from the file, so it tells what export, conversion and other backends change. It knows the shipped
-kinds of network: flow (image, map, coarse, fine), heat and place (image, map).
+kinds of network: flow (image, map, coarse, fine), heat, place (image, map) and codes (image, decoder).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _KINDS = {
     (("map",), ("heat",)): "forward",
     (("features8", "seen"), ("descriptor",)): "place.image",
     (("map8", "seen"), ("descriptor",)): "place.map",
+    (("cells", "whole"), ("embedded", "place")): "codes.image",
+    (("embedded", "codes", "kept"), ("outputs",)): "codes.decode",
 }
 """Method of the module, by inputs and outputs of the file; before a point the network, if it is not flow or heat."""
 
@@ -45,7 +47,7 @@ class TorchModel(Model):
         kind = _KINDS.get((tuple(network.inputs), tuple(network.outputs)))
         if kind is None:
             raise ModelError(
-                f"{network.path}: backend torch knows the flow, heat and place networks, found a network from "
+                f"{network.path}: backend torch knows the flow, heat, place and codes networks, found a network from "
                 f"{', '.join(network.inputs)} to {', '.join(network.outputs)}"
             )
         self._torch, self._threads = torch, threads or available_threads()
@@ -87,6 +89,8 @@ def _module(torch: Any, network: Network, kind: str) -> Any:
     try:
         if kind.startswith("place."):
             module = _place(weights)
+        elif kind.startswith("codes."):
+            module = _codes(weights, int(network.metadata.get("heads", 0)))
         else:
             module = _heat(weights) if kind == "forward" else _flow(weights, network.inputs)
         _fold_normalization(torch, module)
@@ -140,6 +144,17 @@ def _place(weights: dict[str, Any]) -> Any:
     return PlaceNet((width,), (pooled // of_column,), (of_column,), (dimension,))
 
 
+def _codes(weights: dict[str, Any], heads: int) -> Any:
+    from ..networks.codes import CodesNet
+
+    if "basis" in weights:
+        (cells,), (whole, place) = weights["mean"].shape, weights["basis"].shape
+        return CodesNet((cells,), (whole,), (place,), weights["embedded.bias"].shape, (0,), (heads,), (1,))
+    layers = sum(name.endswith(".key.bias") for name in weights)
+    code = weights["layers.0.key.weight"].shape[1:]
+    return CodesNet((1,), (1,), (1,), weights["norm.bias"].shape, (layers,), (heads,), code)
+
+
 def _heat(weights: dict[str, Any]) -> Any:
     from ..networks.heat import HeatNet
 
@@ -149,14 +164,32 @@ def _heat(weights: dict[str, Any]) -> Any:
 def _weights(torch: Any, network: Network) -> dict[str, Any]:
     """The file's weights by their names in the module, in single precision."""
     onnx = import_onnx()
-    found = {}
-    for tensor in onnx.load_model_from_string(network.content).graph.initializer:
+    found, graph = {}, onnx.load_model_from_string(network.content).graph
+    of_linear = _linear_layers(graph)
+    for tensor in graph.initializer:
         name = tensor.name.removesuffix(".half")
         if name.startswith("net.") or name == _TEMPERATURE:
             # the bias of a folded normalization
             name = name.removeprefix("net.").replace(".weight_bias", ".bias")
             found[name] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).astype(np.float32))
+        elif name in of_linear:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            found[of_linear[name]] = torch.from_numpy(values.T.copy())
     return found
+
+
+def _linear_layers(graph: Any) -> dict[str, str]:
+    """Names of linear layers' weights by what the export, which transposes them, calls them; biases keep theirs."""
+    biases = {}
+    for node in graph.node:
+        for name in node.input if node.op_type == "Add" else ():
+            if name.startswith("net.") and name.endswith(".bias"):
+                biases |= {other: name for other in node.input if other != name}
+    return {
+        node.input[1]: biases[node.output[0]].removeprefix("net.").removesuffix("bias") + "weight"
+        for node in graph.node
+        if node.op_type == "MatMul" and node.output[0] in biases
+    }
 
 
 def _fold_normalization(torch: Any, module: Any) -> None:

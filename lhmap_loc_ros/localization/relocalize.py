@@ -51,7 +51,7 @@ UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 """What is added to the covariance of a place found: the images to come shall confirm it."""
 
 
-RelocalizerName = Literal["auto", "places", "coordinates", "constraints", "regression"]
+RelocalizerName = Literal["auto", "places", "coordinates", "constraints", "codes", "regression"]
 RELOCALIZER: Any = Field(
     "auto", description="finds the place in the whole map; auto: by coordinates and places, as the map has them"
 )

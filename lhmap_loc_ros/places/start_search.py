@@ -28,7 +28,7 @@ FURTHER_M, SLOW_S = 5.0, 3.0
 """An image is looked at so far beyond the one before: nearer ones look the same and say the same of every place. A slow
 robot's after so many seconds, if it is at least `BETWEEN_M` further on."""
 AUTO, PLACES, BEST = "auto", "places", "coordinates"
-RELOCALIZERS = AUTO, PLACES, BEST, "constraints", "regression"
+RELOCALIZERS = AUTO, PLACES, BEST, "constraints", "codes", "regression"
 """How a place can be found in the whole map."""
 PERIOD_S = 0.5
 """Least time between two images that are looked at without odometry."""

@@ -6,10 +6,13 @@ A head has five layers: h = relu(0); h += relu(2(relu(1(h)))); h = relu(3(h)); o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..geometry import Camera, make_pose
 from .encoder import cell_centres, cell_rays
+from .inputs import CODE
 from .pnp import ALIKE, MIN_POINTS, SolvedPose, solve_pose
 from .section import Learned
 
@@ -19,6 +22,16 @@ MAX_LOG_SIGMA = 3.0
 """And none that errs by more pixels than the exponential of this, as it says itself."""
 REGRESSED_SIGMA = 2.0, np.radians(5.0)
 """Of a regressed pose, which tells nothing of how sure it is [m, rad]."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """An image of M cells, as what was learned sees it."""
+
+    code: np.ndarray
+    """(CODE,): images of a place have codes near each other."""
+    cells: np.ndarray
+    """What is asked of its cells: inputs (M, D) of heads."""
 
 
 class Heads:
@@ -37,16 +50,21 @@ class Heads:
             ]
         return run_head(self._unpacked[number], inputs)
 
-    def pose(self, number: int, features: np.ndarray, seen: np.ndarray) -> SolvedPose | None:
+    def look(self, features: np.ndarray) -> Look:
+        """An image whose cells have features (M, F)."""
+        cells = self.learned.inputs.cells(features, self.learned.view)
+        return Look(cells[0, -CODE:], cells)
+
+    def pose(self, number: int, look: Look, seen: np.ndarray, start: np.ndarray | None = None) -> SolvedPose | None:
         """The pose of the view's camera, relative to the map's origin, by one head; None where it says none.
 
-        `features` (M, F) of the view's cells, of which those `seen` (M,) bool count.
+        Of the view's cells those `seen` (M,) bool count. Heads need no pose to `start` at.
         """
         learned = self.learned
         if learned.method == "regression":
-            out = self.run(number, learned.inputs.code(features, learned.view)[None])[0]
+            out = self.run(number, look.code[None])[0]
             return regressed_pose(out, learned.centres[number], learned.scales[number])
-        out = self.run(number, learned.inputs.cells(features, learned.view)[seen])
+        out = self.run(number, look.cells[seen])
         places = out[:, :3] * learned.scales[number] + learned.centres[number].astype(np.float64)
         if learned.method == "constraints":
             return aligned_pose(places, seen_points(out[:, 3], cell_rays(learned.view)[seen]), weights_of(out[:, 4]))

@@ -6,6 +6,7 @@ Along a street many cells look alike; what is around them and the image as a who
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -41,10 +42,15 @@ class CellInputs:
     @classmethod
     def of(cls, features: np.ndarray, coarse: int, view: Camera) -> CellInputs:
         """Those of a drive's features (N, M, F)."""
-        cells = [_with_surroundings(one.astype(np.float32), coarse, view) for one in features]
+        cells = [with_surroundings(one.astype(np.float32), coarse, view) for one in features]
+        whole = np.array([whole_image(one.astype(np.float32), coarse, view) for one in features])
+        return cls.fitted(cells, whole, coarse)
+
+    @classmethod
+    def fitted(cls, cells: Sequence[np.ndarray], whole: np.ndarray, coarse: int) -> CellInputs:
+        """To images with cells (M, F + coarse) each, as wholes (N, COLUMNS * coarse)."""
         mean = np.mean([one.mean(0) for one in cells], axis=0)
         square = np.mean([np.square(one - mean).mean(0) for one in cells], axis=0)
-        whole = np.array([_whole(one.astype(np.float32), coarse, view) for one in features])
         code_mean = whole.mean(0)
         _, sizes, axes = np.linalg.svd(whole - code_mean, full_matrices=False)
         basis = np.zeros((whole.shape[1], CODE), np.float32)
@@ -58,21 +64,23 @@ class CellInputs:
 
     def code(self, features: np.ndarray, view: Camera) -> np.ndarray:
         """(CODE,) float32 of an image with features (M, F): images of a place have codes near each other."""
-        return (_whole(features, self.coarse, view) - self.code_mean) @ self.basis
+        return (whole_image(features, self.coarse, view) - self.code_mean) @ self.basis
 
     def cells(self, features: np.ndarray, view: Camera) -> np.ndarray:
         """Inputs (M, D) float32 of an image's cells with features (M, F)."""
-        local = (_with_surroundings(features, self.coarse, view) - self.mean) / self.scale
+        local = (with_surroundings(features, self.coarse, view) - self.mean) / self.scale
         code = self.code(features, view)
         return np.concatenate([local, np.broadcast_to(code, (len(local), CODE))], axis=1)
 
 
-def _with_surroundings(features: np.ndarray, coarse: int, view: Camera) -> np.ndarray:
+def with_surroundings(features: np.ndarray, coarse: int, view: Camera) -> np.ndarray:
+    """Features (M, F + coarse) of cells and the mean of those around them, of features (M, F)."""
     grid = np.ascontiguousarray(features[:, :coarse]).reshape(view.height // CELL, view.width // CELL, coarse)
     around = cv2.blur(grid, AROUND).reshape(len(features), coarse)
     return np.concatenate([features, around], axis=1)
 
 
-def _whole(features: np.ndarray, coarse: int, view: Camera) -> np.ndarray:
+def whole_image(features: np.ndarray, coarse: int, view: Camera) -> np.ndarray:
+    """Means (COLUMNS * coarse,) of an image's parts, side by side, of features (M, F)."""
     grid = features[:, :coarse].reshape(view.height // CELL, view.width // CELL, coarse)
     return np.concatenate([part.mean((0, 1)) for part in np.array_split(grid, COLUMNS, axis=1)])

@@ -17,6 +17,8 @@ from ..places.database import APART_M, Heading, Region, wrapped
 from ..places.locate import AGREE, ALONE, CANDIDATES, CROP_RADIUS_M, TOGETHER, VerifiedSearch
 from ..places.verify import Verdict, Verifier
 from ..places.virtual_poses import base_pose
+from .codes import METHOD as CODES
+from .codes import CodesDecoder, MapCodes
 from .encoder import SceneEncoder, brought_to
 from .heads import Heads
 from .section import Learned, has_learned
@@ -90,14 +92,15 @@ class SceneFinder:
         Raises InputError for a map without the method's section, MapFormatError for one of no use, ModelError.
         """
         check_learned(lhmap, method)
-        self.learned = Learned.of(lhmap, method)
+        self.learned = MapCodes.of(lhmap) if method == CODES else Learned.of(lhmap, method)
         self._encoder = encoder or SceneEncoder(self.learned.view)
         if self.learned.encoder != self._encoder.sha256:
             raise MapFormatError(
                 f"{lhmap.path}: {method} learned with the network {self.learned.encoder[:12]} found, expected "
                 f"{self._encoder.sha256[:12]}: lhmap learn learns anew"
             )
-        self._heads, self._origin = Heads(self.learned), np.array(lhmap.metadata.origin)
+        self._heads = CodesDecoder(self.learned, lhmap.path) if method == CODES else Heads(self.learned)
+        self._origin = np.array(lhmap.metadata.origin)
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
     def search(self, places: PlaceFinder | None = None) -> SceneSearch:
@@ -113,12 +116,16 @@ class SceneFinder:
         """
         ahead, T_base_camera = front_view(image, camera.camera), camera.front.T_base_camera
         channels, seen = brought_to(ahead.image, ahead.camera, self.learned.view)
-        features = self._encoder.features(channels)
-        order = self._similar(self.learned.inputs.code(features, self.learned.view), region, heading)
-        numbers = list(dict.fromkeys(self.learned.images.head[order].tolist()))[:HEADS]
+        look = self._heads.look(self._encoder.features(channels))
+        order = self._similar(look.code, region, heading)
+        likest: dict[int, int] = {}
+        for k in order.tolist():
+            likest.setdefault(int(self.learned.images.head[k]), k)
         out = []
-        for number in numbers:
-            solved = self._heads.pose(number, features, seen)
+        for number, k in list(likest.items())[:HEADS]:
+            start = self._pose_of(k, T_base_camera) @ T_base_camera
+            start[:3, 3] -= self._origin
+            solved = self._heads.pose(number, look, seen, start)
             if solved is not None:
                 solved.T_map_camera[:3, 3] += self._origin
                 pose = solved.T_map_camera @ inverse(T_base_camera)

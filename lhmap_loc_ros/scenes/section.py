@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,13 +20,15 @@ from .inputs import CODE, COLUMNS, CellInputs
 if TYPE_CHECKING:
     from ..lhmap import LHMap
 
-METHODS = "coordinates", "constraints", "regression"
+METHODS = "coordinates", "constraints", "codes", "regression"
 """Also the names of the sections."""
 VERSION = 1
 OUTPUTS = {"coordinates": 4, "constraints": 5, "regression": 9}
 """Values that a head gives, see `heads`."""
 _LENGTH = struct.Struct("<I")
 _CAMERA = "width", "height", "fx", "fy", "cx", "cy"
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+"""Types and shapes of arrays by their names."""
 _MOST = 1 << 26
 """No array has more values: a size beyond it is damage."""
 
@@ -66,23 +69,16 @@ class Learned:
         """As bytes."""
         arrays = {
             "mean": self.inputs.mean, "scale": self.inputs.scale, "code_mean": self.inputs.code_mean,
-            "basis": self.inputs.basis, "positions": self.images.positions, "yaws": self.images.yaws,
-            "codes": self.images.codes, "head": self.images.head, "centres": self.centres, "scales": self.scales,
+            "basis": self.inputs.basis, "centres": self.centres, "scales": self.scales,
         }  # fmt: skip
         for k, (weights, biases) in enumerate(self.layers):
             arrays |= {f"weights{k}": weights, f"biases{k}": biases}
         head = {
-            "encoder": self.encoder, "view": {name: getattr(self.view, name) for name in _CAMERA},
+            "encoder": self.encoder, "view": camera_head(self.view),
             "features": len(self.inputs.mean) - self.inputs.coarse, "coarse": self.inputs.coarse,
             "images": len(self.images.yaws), "heads": len(self.scales), "width": self.layers[0][0].shape[2],
         }  # fmt: skip
-        text = json.dumps(head).encode()
-        shapes = _shapes(self.method, head)
-        body = b"".join(
-            np.ascontiguousarray(arrays[name], dtype).reshape(shape).tobytes()
-            for name, (dtype, shape) in shapes.items()
-        )
-        return SectionData(self.method, VERSION, _LENGTH.pack(len(text)) + text + body)
+        return packed(self.method, head, _shapes(self.method, head), arrays | vars(self.images))
 
     @classmethod
     def of(cls, lhmap: LHMap, method: str) -> Learned | None:
@@ -90,16 +86,80 @@ class Learned:
 
         Raises MapFormatError if it is damaged or of an unknown version.
         """
-        found = lhmap.section(method)
-        if found is None:
-            return None
-        version, data = found
-        if version != VERSION:
-            raise MapFormatError(f"{lhmap.path}: section {method!r} of version {version} found, expected {VERSION}")
-        try:
-            return _parse(method, data)
-        except (ValueError, KeyError, TypeError, OverflowError, struct.error, InputError) as error:
-            raise MapFormatError(f"{lhmap.path}: section {method!r} is not understood: {error}") from None
+        return read(lhmap, method, lambda data: _parse(method, data))
+
+
+T = TypeVar("T")
+
+
+def read(lhmap: LHMap, method: str, parse: Callable[[bytes], T]) -> T | None:
+    """What `parse` makes of a map's section; None if it has none. Raises MapFormatError, as `Learned.of`."""
+    found = lhmap.section(method)
+    if found is None:
+        return None
+    version, data = found
+    if version != VERSION:
+        raise MapFormatError(f"{lhmap.path}: section {method!r} of version {version} found, expected {VERSION}")
+    try:
+        return parse(data)
+    except (ValueError, KeyError, TypeError, OverflowError, struct.error, InputError) as error:
+        raise MapFormatError(f"{lhmap.path}: section {method!r} is not understood: {error}") from None
+
+
+def packed(method: str, head: dict, shapes: Shapes, arrays: dict[str, np.ndarray]) -> SectionData:
+    """A section: its head as JSON, and arrays of some types and shapes, one behind the other."""
+    text = json.dumps(head).encode()
+    body = b"".join(
+        np.ascontiguousarray(arrays[name], dtype).reshape(shape).tobytes() for name, (dtype, shape) in shapes.items()
+    )
+    return SectionData(method, VERSION, _LENGTH.pack(len(text)) + text + body)
+
+
+def unpacked(data: bytes, shapes_of: Callable[[dict], Shapes]) -> tuple[dict, dict[str, np.ndarray]]:
+    """The head of a section, and its arrays, which that tells the shapes of; raises ValueError and its like."""
+    (length,) = _LENGTH.unpack_from(data)
+    head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
+    at, arrays = _LENGTH.size + length, {}
+    for name, (dtype, shape) in shapes_of(head).items():
+        count = int(np.prod(shape, dtype=object))
+        if count > _MOST:
+            raise ValueError(f"{name} of shape {shape} found")
+        arrays[name] = np.frombuffer(data, dtype, count, at).reshape(shape)
+        at += arrays[name].nbytes
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} holds values that are not finite")
+    if at != len(data):
+        raise ValueError(f"{len(data)} bytes found, expected {at}")
+    return head, arrays
+
+
+def image_shapes(images: int) -> Shapes:
+    """Of the arrays of `LearnedImages`."""
+    return {
+        "positions": ("<f4", (images, 3)), "yaws": ("<f4", (images,)), "codes": ("<f2", (images, CODE)),
+        "head": ("<u2", (images,)),
+    }  # fmt: skip
+
+
+def images_in(arrays: dict[str, np.ndarray], heads: int) -> LearnedImages:
+    """Those of a section of so many heads; raises ValueError for images of others."""
+    if arrays["head"].max() >= heads:
+        raise ValueError(f"images of head {arrays['head'].max()} found, there are {heads}")
+    return LearnedImages(*(arrays[name] for name in image_shapes(0)))
+
+
+def camera_head(view: Camera) -> dict:
+    """A view's camera as heads of sections tell it."""
+    return {name: getattr(view, name) for name in _CAMERA}
+
+
+def camera_in(head: dict) -> Camera:
+    """The view's camera that a section's head tells; raises ValueError for one of another grid."""
+    view = Camera(int(head["view"]["width"]), int(head["view"]["height"]),
+                  *(float(head["view"][name]) for name in _CAMERA[2:]))  # fmt: skip
+    if (view.width, view.height) not in GRIDS:
+        raise ValueError(f"a view of {view.width}x{view.height} pixels found, expected one of {GRIDS}")
+    return view
 
 
 def has_learned(lhmap: LHMap, method: str) -> bool:
@@ -107,7 +167,7 @@ def has_learned(lhmap: LHMap, method: str) -> bool:
     return any(section.name == method for section in lhmap.metadata.sections)
 
 
-def _shapes(method: str, head: dict) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _shapes(method: str, head: dict) -> Shapes:
     """Type and shape of each array, in the order in which they are stored."""
     features, coarse, images, heads, width = (
         int(head[name]) for name in ("features", "coarse", "images", "heads", "width")
@@ -115,10 +175,9 @@ def _shapes(method: str, head: dict) -> dict[str, tuple[str, tuple[int, ...]]]:
     if min(features, coarse, images, heads, width) < 1 or coarse > features or heads > images:
         raise ValueError(f"{features} features, {coarse} coarse ones, {images} images, {heads} heads found")
     whole = COLUMNS * coarse
-    out = {
+    out: Shapes = {
         "mean": ("<f4", (features + coarse,)), "scale": ("<f4", (features + coarse,)), "code_mean": ("<f4", (whole,)),
-        "basis": ("<f2", (whole, CODE)), "positions": ("<f4", (images, 3)), "yaws": ("<f4", (images,)),
-        "codes": ("<f2", (images, CODE)), "head": ("<u2", (images,)), "centres": ("<f4", (heads, 3)),
+        "basis": ("<f2", (whole, CODE)), **image_shapes(images), "centres": ("<f4", (heads, 3)),
         "scales": ("<f4", (heads,)),
     }  # fmt: skip
     first = CODE if method == "regression" else features + coarse + CODE
@@ -129,30 +188,12 @@ def _shapes(method: str, head: dict) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _parse(method: str, data: bytes) -> Learned:
-    (length,) = _LENGTH.unpack_from(data)
-    head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
-    at, arrays = _LENGTH.size + length, {}
-    for name, (dtype, shape) in _shapes(method, head).items():
-        count = int(np.prod(shape, dtype=object))
-        if count > _MOST:
-            raise ValueError(f"{name} of shape {shape} found")
-        arrays[name] = np.frombuffer(data, dtype, count, at).reshape(shape)
-        at += arrays[name].nbytes
-        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{name} holds values that are not finite")
-    if at != len(data):
-        raise ValueError(f"{len(data)} bytes found, expected {at}")
-    if arrays["head"].max() >= len(arrays["scales"]):
-        raise ValueError(f"images of head {arrays['head'].max()} found, there are {len(arrays['scales'])}")
-    view = Camera(int(head["view"]["width"]), int(head["view"]["height"]),
-                  *(float(head["view"][name]) for name in _CAMERA[2:]))  # fmt: skip
-    if (view.width, view.height) not in GRIDS:
-        raise ValueError(f"a view of {view.width}x{view.height} pixels found, expected one of {GRIDS}")
+    head, arrays = unpacked(data, lambda head: _shapes(method, head))
     inputs = CellInputs(
         int(head["coarse"]), arrays["mean"], arrays["scale"], arrays["code_mean"], arrays["basis"].astype(np.float32)
     )
-    images = LearnedImages(arrays["positions"], arrays["yaws"], arrays["codes"], arrays["head"])
     layers = tuple((arrays[f"weights{k}"], arrays[f"biases{k}"]) for k in range(5))
     return Learned(
-        method, str(head["encoder"]), view, inputs, images, arrays["centres"], arrays["scales"], layers
+        method, str(head["encoder"]), camera_in(head), inputs, images_in(arrays, len(arrays["scales"])),
+        arrays["centres"], arrays["scales"], layers,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -58,3 +59,8 @@ def load_checkpoint(path: Path, network, optimizer=None) -> tuple[nn.Module, int
                 state.setdefault(int(number), {})[name] = v
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return net, step
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -22,6 +22,9 @@ from ..localization.regressor import padded
 from ..mapping.heat import FULL_SCALE_KEY
 from ..networks.place import FEATURES
 from ..places.describe import CELLS, DIMENSION_KEY
+from ..scenes.codes import MAX_CODES, NETWORKS, WEIGHTS_KEY
+from ..scenes.encoder import CELL
+from .checkpoint import save_checkpoint, sha256_of
 
 OPSET = 18
 """Below 20: TensorRT's parser reads newer GridSample wrongly; no reason to be near it."""
@@ -75,9 +78,10 @@ def export_part(
         width = next(iter(inputs.values())).shape[3] * next(iter(free.values()))
         height = next(iter(inputs.values())).shape[2] * next(iter(free.values()))
         grid = width, height
-        given = {name: width // value.shape[3] for name, value in zip(outputs, expected, strict=True)} | free
+        given = {n: width // v.shape[3] for n, v in zip(outputs, expected, strict=True) if v.dim() == 4} | free
         for value in (*model.graph.input, *model.graph.output):
-            _name_sizes(value, given[value.name])
+            if value.name in given:
+                _name_sizes(value, given[value.name])
     _store_in_half_precision(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     onnx.save(model, temporary)
@@ -173,6 +177,32 @@ def export_place(net, out: Path, metadata: dict) -> list[Path]:
         inputs = {name: features, "seen": torch.rand(1, 1, *CELLS)}
         paths.append(out / f"place_{method}.onnx")
         export_part(net, method, inputs, ["descriptor"], paths[-1], metadata)
+    return paths
+
+
+def export_codes(net, out: Path, metadata: dict) -> list[Path]:
+    """Write codes_image.onnx, codes_decoder.onnx and checkpoints/codes.safetensors to the folder `out`.
+
+    `lhmap learn` learns codes with the checkpoint, which holds the files' half precision: all three name it.
+    """
+    net = copy.deepcopy(net).cpu().eval().half()
+    checkpoint = out / "checkpoints" / f"{NETWORKS}.safetensors"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(checkpoint, net, None, metadata["step"])
+    net, s = net.float(), {name: value[0] for name, value in net.settings.items()}
+    metadata = {**metadata, WEIGHTS_KEY: sha256_of(checkpoint), "heads": s["heads"]}
+    width, height = DEFAULT_GRID[0] // CELL, DEFAULT_GRID[1] // CELL
+    codes = {"codes": torch.randn(1, MAX_CODES, s["code"]), "kept": (torch.rand(1, MAX_CODES) > 0.5).float()}
+    cells = net.mean[:, None, None] + net.scale[:, None, None] * torch.randn(1, s["cells"], height, width)
+    parts = {
+        "image": ({"cells": cells, "whole": torch.randn(1, s["whole"])}, ["embedded", "place"]),
+        "decoder": ({"embedded": torch.randn(1, s["width"], height, width), **codes}, ["outputs"]),
+    }
+    paths = []
+    for part, (inputs, outputs) in parts.items():
+        paths.append(out / f"{NETWORKS}_{part}.onnx")
+        method, free = ("image" if part == "image" else "decode"), {next(iter(inputs)): CELL}
+        export_part(net, method, inputs, outputs, paths[-1], metadata, free)
     return paths
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of `lhmap train`: data, flow, heat, place, regress, reference_heat, export."""
+"""The stages of `lhmap train`: data, flow, heat, place, codes, regress, reference_heat, export."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ class ExportConfig(BaseModel):
     flow: Path | None = Field(None, description="checkpoint of the flow network")
     heat: Path | None = Field(None, description="checkpoint of the heat network")
     place: Path | None = Field(None, description="checkpoint of the place network")
+    codes: Path | None = Field(None, description="checkpoint of the decoder of codes")
     reference_heat: Path | None = Field(None, description="checkpoint of the reference method's heat network")
     regress: list[Path] = Field(default_factory=list, max_length=3, description="checkpoints of stages 1, 2 and 3")
     name: str = Field("flow", description="prefix of the flow network's files")
@@ -100,12 +101,13 @@ def make_data(config: DataConfig, out: Path) -> None:
 
 def export(config: ExportConfig, out: Path) -> None:
     """Write ONNX files, the covariance calibrated on the bags named."""
+    from ..networks.codes import CodesNet
     from ..networks.heat import HeatNet
     from ..networks.place import PlaceNet
     from ..networks.reference_heat import ReferenceHeatNet
     from ..networks.regress import RegressNet
     from .checkpoint import load_checkpoint
-    from .export import export_heat, export_place, export_regress
+    from .export import export_codes, export_heat, export_place, export_regress
 
     if config.flow:
         _export_flow(config, out)
@@ -115,6 +117,9 @@ def export(config: ExportConfig, out: Path) -> None:
     if config.place:
         net, step = load_checkpoint(config.place, PlaceNet)
         export_place(net, out, {"step": step})
+    if config.codes:
+        net, step = load_checkpoint(config.codes, CodesNet)
+        export_codes(net, out, {"step": step})
     if config.reference_heat:
         net, step = load_checkpoint(config.reference_heat, ReferenceHeatNet)
         path = out / "reference_heat.onnx"
@@ -171,6 +176,7 @@ def _fit_to_bags(prefix: str, runs: list[CalibrationRun]) -> None:
 
 def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None:
     """Run one stage with the settings of a YAML file; raises ConfigError or InputError."""
+    from .codes import CodesTrainConfig, train_codes
     from .flow import FlowTask, FlowTrainConfig
     from .heat import HeatTask, HeatTrainConfig
     from .place import PlaceTrainConfig, train_place
@@ -186,6 +192,7 @@ def train(stage: str, config_path: Path, out: Path, resume: bool = True) -> None
         "flow": (FlowTrainConfig, fitting(FlowTask)),
         "heat": (HeatTrainConfig, fitting(HeatTask)),
         "place": (PlaceTrainConfig, lambda settings, folder: train_place(settings, folder, resume)),
+        "codes": (CodesTrainConfig, lambda settings, folder: train_codes(settings, folder, resume)),
         "regress": (RegressTrainConfig, fitting(RegressTask)),
         "reference_heat": (ReferenceHeatTrainConfig, fitting(ReferenceHeatTask)),
         "export": (ExportConfig, export),

@@ -43,6 +43,8 @@ class Amount:
     """Share of the cells whose places the LiDAR map tells."""
     relations: bool = True
     """constraints: the relative poses of images count, too."""
+    kb_per_km: float = 200.0
+    """codes: so much a map stores at most."""
 
 
 def learn(
@@ -71,15 +73,15 @@ def learn(
         tuple(np.stack([part[2][k][of] for part in parts]).astype(np.float16) for of in (0, 1)) for k in range(5)
     )
     return Learned(
-        method, material.encoder, material.view, inputs, _images(material, poses, inputs, head),
+        method, material.encoder, material.view, inputs, learned_images(material, poses, inputs, head),
         np.array([part[0] for part in parts], np.float32), np.array([part[1] for part in parts], np.float32), layers,
     )  # fmt: skip
 
 
-def stretches(positions: np.ndarray) -> np.ndarray:
-    """Numbers (N,) of the stretches of the path that images at positions (N, 3) are in."""
+def stretches(positions: np.ndarray, length_m: float = STRETCH_M) -> np.ndarray:
+    """Numbers (N,) of the stretches of the path, about so long each, that images at positions (N, 3) are in."""
     along = distance_along(positions)
-    count = max(1, round(float(along[-1]) / STRETCH_M))
+    count = max(1, round(float(along[-1]) / length_m))
     number = np.minimum((along / max(float(along[-1]), 1e-9) * count).astype(int), count - 1)
     # a stretch that no image is in has no head
     return np.unique(number, return_inverse=True)[1]
@@ -111,7 +113,10 @@ def train_head(
     ]  # fmt: skip
 
 
-def _images(material: SceneMaterial, poses: np.ndarray, inputs: CellInputs, head: np.ndarray) -> LearnedImages:
+def learned_images(
+    material: SceneMaterial, poses: np.ndarray, inputs: CellInputs, head: np.ndarray
+) -> LearnedImages:  # fmt: skip
+    """The material's images, with poses (N, 4, 4) relative to the map's origin and numbers (N,) of their heads."""
     codes = np.array([inputs.code(one.astype(np.float32), material.view) for one in material.features])
     # over base_link's height, as places have it
     positions = poses[:, :3, 3].copy()

@@ -27,12 +27,14 @@ def depth_of(T_map_camera):
     return np.where(depth < FAR_M, depth, np.nan)
 
 
-def features_of(T_map_camera):
-    """Features (M, F) that waves over the places of cells make."""
+def features_of(T_map_camera, fine=4):
+    """Features (M, F) that waves over the places of cells make, `fine` more than those at 1/8."""
     depth = depth_of(T_map_camera)
     places = T_map_camera[:3, 3] - ORIGIN + (_RAYS * np.nan_to_num(depth)[:, None]) @ T_map_camera[:3, :3].T
     random = np.random.default_rng(5)
-    waves = np.sin(places @ random.normal(0, (0.03, 0.1, 0.2), (COARSE + 4, 3)).T + random.uniform(0, 6, COARSE + 4))
+    waves = np.sin(
+        places @ random.normal(0, (0.03, 0.1, 0.2), (COARSE + fine, 3)).T + random.uniform(0, 6, COARSE + fine)
+    )
     return np.where(np.isfinite(depth)[:, None], waves, 0.0).astype(np.float32)
 
 
@@ -42,9 +44,12 @@ class KnowingEncoder:
     sha256 = "5ca1ab1e"
     view = VIEW
 
+    def __init__(self, fine=4):
+        self._fine = fine
+
     def features(self, channels):
         image = np.round(channels.transpose(1, 2, 0) * 255).astype(np.uint8)
-        return features_of(pose_in(image))
+        return features_of(pose_in(image), self._fine)
 
 
 def image_at(T_map_base):
@@ -55,11 +60,11 @@ def image_at(T_map_base):
     return image
 
 
-def street_material(length=40.0):
+def street_material(length=40.0, fine=4):
     """Of images every two metres along the first metres of the street."""
     poses = np.array([on_path(x) @ T_BASE_CAMERA for x in np.arange(0, length, 2.0)])
     depth = np.array([depth_of(pose) for pose in poses], np.float32)
     return SceneMaterial(
         VIEW, KnowingEncoder.sha256, COARSE, poses, T_BASE_CAMERA,
-        np.array([features_of(pose) for pose in poses], np.float16), depth, np.zeros(depth.shape, bool),
+        np.array([features_of(pose, fine) for pose in poses], np.float16), depth, np.zeros(depth.shape, bool),
     )  # fmt: skip

@@ -37,11 +37,20 @@ def _cells(shapes: dict[str, tuple], rng) -> dict[str, np.ndarray]:
     return out
 
 
+def _coded(shapes: dict[str, dict[str, tuple]], rng) -> dict[str, dict[str, np.ndarray]]:
+    """What the two networks of codes take: features as small as they are, and 20 codes."""
+    image, decoder = ({k: rng.normal(size=s).astype(np.float32) for k, s in own.items()} for own in shapes.values())
+    decoder["kept"] = np.zeros_like(decoder["kept"])
+    decoder["kept"][:, :20] = 1
+    scaled = {name: 0.1 * values for name, values in image.items()}
+    return dict(zip(shapes, (scaled, decoder), strict=True))
+
+
 @pytest.fixture(scope="session")
 def inputs() -> dict:
     """By network and input, arrays as the localizer and the map builder hand them over; features are left out.
 
-    For the place heads, which take two inputs, those of each by name.
+    For the place heads and the networks of codes, which take several inputs, those of each by name.
     """
     rng = np.random.default_rng(0)
     street = _street(rng)
@@ -52,6 +61,7 @@ def inputs() -> dict:
     cells = {name: _cells(shapes[name], rng) for name in ("place_image", "place_map")}
     return {
         **cells,
+        **_coded({name: shapes[name] for name in ("codes_image", "codes_decoder")}, rng),
         "image": image[None].astype(np.float32),
         "map": _view(*street, size, (0.2, 0.05, -0.3))[None],
         "heat": _view(*street, shapes["heat"]["map"][2:], (0, 0, 0))[None],

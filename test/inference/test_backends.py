@@ -15,17 +15,17 @@ from lhmap_loc_ros.inference.tensorrt_package import PACKAGES
 
 EXACT = {
     "features8": 1e-5, "features4": 1e-5, "map8": 1e-5, "map4": 1e-5, "context8": 1e-4, "context4": 1e-4, "flow": 1e-3,
-    "log_scale": 1e-4, "heat": 1e-5, "descriptor": 1e-5,
+    "log_scale": 1e-4, "heat": 1e-5, "descriptor": 1e-5, "embedded": 1e-3, "place": 1e-3, "outputs": 1e-3,
 }  # fmt: skip
 """Single precision, sums in another order: up to 1e-4 pixels were seen on real images, descriptors are of length 1."""
 HALF = {
     "features8": 2e-3, "features4": 2e-3, "map8": 2e-3, "map4": 2e-3, "context8": 0.02, "context4": 0.02, "flow": 0.05,
-    "log_scale": 0.01, "heat": 2e-3, "descriptor": 2e-3,
+    "log_scale": 0.01, "heat": 2e-3, "descriptor": 2e-3, "embedded": 0.05, "place": 0.05, "outputs": 0.05,
 }  # fmt: skip
 """Steps of float16 are 5e-4 of a value; seen on real images 5e-4 in descriptors, 0.04 pixels of the fine flow."""
 BRAIN = {
     "features8": 0.1, "features4": 0.1, "map8": 0.1, "map4": 0.1, "context8": 0.5, "context4": 0.5, "flow": 2.0,
-    "log_scale": 0.2, "heat": 0.02, "descriptor": 0.05,
+    "log_scale": 0.2, "heat": 0.02, "descriptor": 0.05, "embedded": 0.5, "place": 0.5, "outputs": 0.5,
 }  # fmt: skip
 """Steps of bfloat16 are 8e-3 of a value; seen on real images 0.07 in descriptors, 1.1 pixels of the fine flow."""
 CHOICES = [
@@ -59,7 +59,7 @@ def load(name, backend, precision):
 
 
 def answers(inputs, backend, precision="fp32") -> dict[str, np.ndarray]:
-    """What the seven networks say of the inputs."""
+    """What the nine networks say of the inputs."""
     image = load("flow_image", backend, precision).run({"image": inputs["image"]})
     encoded = load("flow_map", backend, precision).run({"map": inputs["map"]})
     given8 = {"map8": encoded["map8"], "context8": encoded["context8"], "features8": image["features8"]}
@@ -68,7 +68,8 @@ def answers(inputs, backend, precision="fp32") -> dict[str, np.ndarray]:
     fine = load("flow_fine", backend, precision).run(given4)
     heat = load("heat", backend, precision).run({"map": inputs["heat"]})
     places = {f"place_{side}": load(f"place_{side}", backend, precision).run(inputs[f"place_{side}"]) for side in SIDES}
-    return {"image": image, "map": encoded, "coarse": coarse, "fine": fine, "heat": heat, **places}
+    codes = {name: load(name, backend, precision).run(inputs[name]) for name in ("codes_image", "codes_decoder")}
+    return {"image": image, "map": encoded, "coarse": coarse, "fine": fine, "heat": heat, **places, **codes}
 
 
 @pytest.fixture(scope="module")

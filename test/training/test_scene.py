@@ -65,6 +65,22 @@ def test_pnp_has_an_error_as_large_as_its_covariance_says():
     assert 0.2 < np.std(scaled) < 1.0
 
 
+def test_coarse_places_of_many_pixels_make_a_pose_near_where_it_begins():
+    from lhmap_loc_ros.geometry import Camera
+    from lhmap_loc_ros.scenes.pnp import refined_pose
+
+    camera, rng, errors = Camera(608, 176, 300.0, 300.0, 303.5, 87.5), np.random.default_rng(3), []
+    for _ in range(10):
+        seen, places, pose = clouds(rng, wrong=40)
+        pixels = seen[:, :2] / seen[:, 2:] * 300 + (303.5, 87.5) + rng.normal(0, 20.0, (200, 2))
+        start = perturb(pose, rng.uniform(-1, 1, 3), rng.uniform(-4, 4, 3))
+        found = refined_pose(start, places, pixels, 20.0, camera)
+        errors.append(pose_error(found.T_map_camera, pose)[0])
+        assert np.linalg.eigvalsh(found.covariance).min() > 0 and found.inliers > 100
+    assert np.median(errors) < 0.5
+    assert refined_pose(start, places[:8], pixels[:8], 20.0, camera) is None
+
+
 def test_a_path_is_cut_into_stretches_of_about_the_same_length():
     x = np.arange(0, 400, 2.0)
     number = stretches(np.column_stack([x, 0 * x, 0 * x]))
