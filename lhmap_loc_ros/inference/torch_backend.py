@@ -180,7 +180,7 @@ def _weights(torch: Any, network: Network) -> dict[str, Any]:
 
 def _linear_layers(graph: Any) -> dict[str, str]:
     """Names of linear layers' weights by what the export, which transposes them, calls them; biases keep theirs."""
-    biases = {}
+    biases: dict[str, str] = {}
     for node in graph.node:
         for name in node.input if node.op_type == "Add" else ():
             if name.startswith("net.") and name.endswith(".bias"):
