@@ -10,7 +10,7 @@ from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.places.build import add_places
-from lhmap_loc_ros.places.locate import SequencePlaceFinder
+from lhmap_loc_ros.places.locate import CANDIDATES, SequencePlaceFinder
 from lhmap_loc_ros.places.start_search import StartSearch
 from lhmap_loc_ros.scenes.locate import SceneSearch
 
@@ -42,8 +42,9 @@ def test_coordinates_and_places_propose_half_each_where_the_map_has_both(both):
     alone = StartSearch.in_map(both, KnowingRefiner(), "coordinates")._search.propose(
         image_at(truth), MOUNTED, np.eye(4), None
     )
-    assert 6 < len(found) <= 12 and len(alone) <= 7
-    assert pose_error(found[6 if len(alone) > 6 else len(alone)], truth)[0] < 5
+    half = CANDIDATES // 2
+    assert half < len(found) <= CANDIDATES and len(alone) <= half + 1
+    assert pose_error(found[min(half, len(alone))], truth)[0] < 5
     search.restart()
     assert search.images == 0
 
