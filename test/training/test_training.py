@@ -192,7 +192,7 @@ def test_impossible_setting_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"[1, 2]", "list"), (b"train: [\xff]", "not YAML"), (b"train: [", "not YAML"), (b"tran: [a]", "tran")],
+    [(b"[1, 2]", "list"), (b"train: [\xff]", "no text in UTF-8"), (b"train: [", "not YAML"), (b"tran: [a]", "tran")],
 )
 def test_settings_that_are_none_are_refused(tmp_path, content, said):
     (tmp_path / "c.yaml").write_bytes(content)
