@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,8 @@ from ..geometry import front_view, inverse, pose_error
 from ..localization.manifold import transport_covariance
 from ..localization.relocalize import PoseHypothesis
 from ..places.database import APART_M, Heading, Region, wrapped
-from ..places.locate import AGREE, ALONE, CANDIDATES, CROP_RADIUS_M, TOGETHER, VerifiedSearch
+from ..places.locate import AGREE, ALONE, CANDIDATES, CROP_RADIUS_M, VerifiedSearch
+from ..places.verdict import Demands
 from ..places.verify import Verdict, Verifier
 from ..places.virtual_poses import base_pose
 from .codes import METHOD as CODES
@@ -43,6 +44,9 @@ WITNESS_RATIO, WITNESS_INLIERS = 0.2, 60
 """So much must agree on a pose for it to be a witness of its own: where images were of other streets, at most 0.12 of
 the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
 
+WITNESSED = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
+"""For a pose that a witness agrees with."""
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -65,7 +69,7 @@ def believed(verdict: Verdict | None, proposals: Sequence[Proposal]) -> bool:
     if ALONE.met_by(verdict):
         return True
     solved = [p for p in proposals if p.ratio >= WITNESS_RATIO and p.inliers >= WITNESS_INLIERS]
-    if not solved or not TOGETHER.met_by(replace(verdict, agrees=True)):
+    if not solved or not WITNESSED.met_from_one_start(verdict):
         return False
     metres, degrees = pose_error(solved[0].place.T_map_base, verdict.place.T_map_base)
     return metres < AGREE[0] and degrees < AGREE[1]
