@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..localization.features import GRIDS
 from ..scenes.depth import of_cells
 from ..scenes.encoder import SceneEncoder, brought_to, cell_rays, view_camera
 from ..scenes.inputs import CellInputs, whole_image, with_surroundings
+from .feature_file import FeatureFile
 from .shards import Frame, Shard
 from .variation import reframed, vary_image
 
@@ -29,7 +29,7 @@ HELD_OUT = 4
 
 
 @dataclass(frozen=True)
-class CodesFeatures:
+class CodesFeatures(FeatureFile):
     """N cells of I images of one world, or drive."""
 
     cells: np.ndarray
@@ -48,19 +48,6 @@ class CodesFeatures:
     """(I,) float32 [pixels]."""
     asks: np.ndarray
     """(I,) bool: held out, no code learns from it."""
-
-    @classmethod
-    def read(cls, path: Path) -> CodesFeatures:
-        """As `write` left them."""
-        with np.load(path, allow_pickle=False) as data:
-            return cls(**{field.name: data[field.name] for field in fields(cls)})
-
-    def write(self, path: Path) -> None:
-        """To one .npz, at once."""
-        temporary = path.with_name(path.name + ".part.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
-        os.replace(temporary, path)
 
     def places(self) -> np.ndarray:
         """(N, 3) float64 in the world; NaN where unknown."""

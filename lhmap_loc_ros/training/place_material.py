@@ -7,9 +7,8 @@ The encoders stay as they are, so a place costs them once, and the heads train i
 from __future__ import annotations
 
 import logging
-import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from ..lhmap import MapPoints
 from ..localization.features import GRIDS
 from ..places.describe import PlaceEncoder
 from ..places.views import PlaceView, level, map_views, share_seen, view_of
+from .feature_file import FeatureFile
 from .shards import FULL_DENSITY_M, Frame, Shard
 from .variation import mirrored, occluded, reframed, vary_image, vary_map
 
@@ -38,7 +38,7 @@ TILT_DEG = 1.5
 
 
 @dataclass(frozen=True)
-class PlaceFeatures:
+class PlaceFeatures(FeatureFile):
     """Images and map views of one world; features as `networks.place.pool_cells` pools them, half precision."""
 
     images: np.ndarray
@@ -53,19 +53,6 @@ class PlaceFeatures:
     """(M, 1, h, w) float16."""
     view_poses: np.ndarray
     """(M, 4)."""
-
-    @classmethod
-    def read(cls, path: Path) -> PlaceFeatures:
-        """As `write` left them."""
-        with np.load(path, allow_pickle=False) as data:
-            return cls(**{field.name: data[field.name] for field in fields(cls)})
-
-    def write(self, path: Path) -> None:
-        """To one .npz, at once."""
-        temporary = path.with_name(path.name + ".part.npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
-        os.replace(temporary, path)
 
 
 class _Pooled:
