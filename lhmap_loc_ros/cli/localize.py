@@ -92,10 +92,10 @@ def _localize_live(bag, map_path, out, init, init_tum, truth, seed: int, setting
     start = _start(init, init_tum, seed) if told else None
     from ..lhmap import LHMap
     from ..live import run_live
-    from ..places.database import has_places
+    from ..places.database import SECTION
 
     with LHMap.open(map_path) as lhmap:
-        anywhere = not told and has_places(lhmap)
+        anywhere = not told and lhmap.has_section(SECTION)
     with ProgressBars() as report:
         summary = run_live(bag, map_path, truth, out, start, seed, settings, report, anywhere=anywhere)
     _print_summary(summary, out)

@@ -20,11 +20,11 @@ from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs
 from ..localization.refine import Refiner
 from ..localization.relocalize import PoseHypothesis
-from ..places.database import has_places
+from ..places.database import SECTION
 from ..places.locate import CANDIDATES, CROP_RADIUS_M, PlaceFinder
 from ..places.verify import Verifier
 from ..scenes.locate import START_COVARIANCE, Proposal, SceneFinder, believed, different
-from ..scenes.section import METHODS, has_learned
+from ..scenes.section import METHODS
 from .bag_queries import BagQueries
 
 LIMITS = (0.25, 2.0), (0.5, 5.0), (5.0, 10.0)
@@ -72,13 +72,13 @@ def unsolved(poses: Sequence[np.ndarray]) -> list[Proposal]:
 def proposers(lhmap: LHMap, refiner: Refiner) -> dict[str, Proposer]:
     """All that the map has, by their names."""
     out: dict[str, Proposer] = {}
-    if has_places(lhmap):
+    if lhmap.has_section(SECTION):
         from ..places.describe import PlaceDescriber
 
         finder = PlaceFinder(lhmap, refiner, PlaceDescriber())
         out["places"] = _Stored(lambda *seen: unsolved(finder.candidates(*seen)), lhmap, "places")
     for method in METHODS:
-        if has_learned(lhmap, method):
+        if lhmap.has_section(method):
             out[method] = _Stored(SceneFinder(lhmap, refiner, method).propose, lhmap, method)
     return out
 

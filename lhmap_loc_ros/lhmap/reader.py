@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import MapFormatError
+from ..errors import InputError, MapFormatError
 from .cache import TileCache
 from .points import MapPoints
 from .source import VALUE_STEP, Tile, TileSource, tile_key
+
+T = TypeVar("T")
 
 _GOLDEN = np.uint32(2654435769)
 """2^32 over the golden ratio: its multiples modulo 2^32 are evenly spread, however many there are."""
@@ -196,6 +199,26 @@ class LHMap:
         Raises MapFormatError if it is damaged.
         """
         return self._source.read_section(name)
+
+    def has_section(self, name: str) -> bool:
+        """Whether there is a section of this name, whatever is in it."""
+        return any(section.name == name for section in self.metadata.sections)
+
+    def parsed_section(self, name: str, version: int, parse: Callable[[bytes], T]) -> T | None:
+        """What `parse` makes of the bytes of a section; None if there is none.
+
+        Raises MapFormatError if it is damaged, of another version, or not understood: `parse` then raises ValueError,
+        KeyError, TypeError, OverflowError, struct.error or InputError.
+        """
+        found = self.section(name)
+        if found is None:
+            return None
+        if found[0] != version:
+            raise MapFormatError(f"{self.path}: section {name!r} of version {found[0]} found, expected {version}")
+        try:
+            return parse(found[1])
+        except (ValueError, KeyError, TypeError, OverflowError, struct.error, InputError) as error:
+            raise MapFormatError(f"{self.path}: section {name!r} is not understood: {error}") from None
 
     def verify(self) -> None:
         """Reads every tile and section; raises MapFormatError at the first damaged one."""

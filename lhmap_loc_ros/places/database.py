@@ -206,27 +206,15 @@ class PlaceDatabase:
         Raises MapFormatError if it is damaged, of an unknown version, or made by other networks than those with the
         SHA-256 `describer`.
         """
-        found = lhmap.section(SECTION)
-        if found is None:
+        out = lhmap.parsed_section(SECTION, VERSION, lambda data: _parse(data, np.array(lhmap.metadata.origin)))
+        if out is None:
             return None
-        version, data = found
-        if version != VERSION:
-            raise MapFormatError(f"{lhmap.path}: places of version {version} found, expected {VERSION}")
-        try:
-            out = _parse(data, np.array(lhmap.metadata.origin))
-        except (ValueError, KeyError, TypeError, struct.error, InputError) as error:
-            raise MapFormatError(f"{lhmap.path}: section {SECTION!r} is not understood: {error}") from None
         if describer is not None and out.describer != describer:
             raise MapFormatError(
                 f"{lhmap.path}: places described by networks {out.describer[:12]} found, expected {describer[:12]}: "
                 "lhmap places MAP describes them anew"
             )
         return out
-
-
-def has_places(lhmap: LHMap) -> bool:
-    """Whether a map has a section of places, whatever is in it."""
-    return any(section.name == SECTION for section in lhmap.metadata.sections)
 
 
 def _parse(data: bytes, origin: np.ndarray) -> PlaceDatabase:

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry import front_view, inverse, pose_error
 from ..localization.relocalize import PoseHypothesis
-from .database import Heading, Peak, PlaceDatabase, Region, between_headings, has_places
+from .database import SECTION, Heading, Peak, PlaceDatabase, Region, between_headings
 from .describer import Describer
 from .verdict import ALONE, TOGETHER, Verdict
 from .verify import Verifier
@@ -34,7 +34,7 @@ CROP_RADIUS_M = 60.0
 
 def check_places(lhmap: LHMap) -> None:
     """Raises InputError for a map without places, before any network is loaded for them."""
-    if not has_places(lhmap):
+    if not lhmap.has_section(SECTION):
         raise InputError(
             f"{lhmap.path}: has no places to be found by, expected a start pose, or a map to which `lhmap places` has "
             "added them"

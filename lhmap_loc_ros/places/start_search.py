@@ -14,7 +14,7 @@ from ..errors import InputError, MapFormatError, ModelError
 from ..geometry import inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis
-from .database import Region, has_places
+from .database import SECTION, Region
 from .locate import BETWEEN_M, PlaceFinder, check_places
 
 if TYPE_CHECKING:
@@ -51,21 +51,20 @@ class StartSearch:
         tells it in the log and takes the other, where the map has it), and ModelError.
         """
         from ..scenes.locate import SceneFinder
-        from ..scenes.section import has_learned
         from .describe import PlaceDescriber
 
         if relocalizer not in RELOCALIZERS:
             raise InputError(f"relocalizer {relocalizer!r} found, expected one of {', '.join(RELOCALIZERS)}")
         learned = None
         if relocalizer == AUTO:
-            if has_learned(lhmap, BEST):
+            if lhmap.has_section(BEST):
                 try:
                     learned = SceneFinder(lhmap, refiner, BEST)
                 except (MapFormatError, ModelError) as error:
-                    if not has_places(lhmap):
+                    if not lhmap.has_section(SECTION):
                         raise
                     _log.warning("%s; places are taken instead", error)
-            if learned is not None and not has_places(lhmap):
+            if learned is not None and not lhmap.has_section(SECTION):
                 return cls(learned)
         elif relocalizer != PLACES:
             return cls(SceneFinder(lhmap, refiner, relocalizer))
@@ -82,9 +81,9 @@ class StartSearch:
     @staticmethod
     def possible_in(lhmap: LHMap) -> bool:
         """Whether a map has anything to be found by, whatever is in it."""
-        from ..scenes.section import METHODS, has_learned
+        from ..scenes.section import METHODS
 
-        return has_places(lhmap) or any(has_learned(lhmap, method) for method in METHODS)
+        return any(lhmap.has_section(name) for name in (SECTION, *METHODS))
 
     @property
     def images(self) -> int:

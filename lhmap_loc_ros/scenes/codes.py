@@ -20,7 +20,7 @@ from .encoder import COARSE, cell_centres
 from .heads import Look
 from .inputs import whole_image, with_surroundings
 from .pnp import SolvedPose, drawn_off, refined_pose
-from .section import LearnedImages, Shapes, camera_head, camera_in, image_shapes, images_in, packed, read, unpacked
+from .section import VERSION, LearnedImages, Shapes, camera_head, camera_in, image_shapes, images_in, packed, unpacked
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -87,7 +87,7 @@ class MapCodes:
     @classmethod
     def of(cls, lhmap: LHMap) -> MapCodes | None:
         """Those of a map; None if it has none. Raises MapFormatError if they are damaged or of an unknown version."""
-        return read(lhmap, METHOD, _parse)
+        return lhmap.parsed_section(METHOD, VERSION, _parse)
 
 
 def quantized(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

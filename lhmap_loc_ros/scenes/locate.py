@@ -22,7 +22,7 @@ from .codes import METHOD as CODES
 from .codes import CodesDecoder, MapCodes
 from .encoder import SceneEncoder, brought_to
 from .heads import Heads
-from .section import Learned, has_learned
+from .section import Learned
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -77,7 +77,7 @@ def believed(verdict: Verdict | None, proposals: Sequence[Proposal]) -> bool:
 
 def check_learned(lhmap: LHMap, method: str) -> None:
     """Raises InputError for a map without what a method learned, before any network is loaded for it."""
-    if not has_learned(lhmap, method):
+    if not lhmap.has_section(method):
         raise InputError(
             f"{lhmap.path}: nothing was learned by the method {method!r}, expected a map to which "
             f"`lhmap learn BAG --map MAP --method {method}` has added it"

@@ -7,11 +7,10 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, MapFormatError
 from ..geometry import Camera
 from ..lhmap import SectionData
 from ..localization.features import GRIDS
@@ -86,24 +85,7 @@ class Learned:
 
         Raises MapFormatError if it is damaged or of an unknown version.
         """
-        return read(lhmap, method, lambda data: _parse(method, data))
-
-
-T = TypeVar("T")
-
-
-def read(lhmap: LHMap, method: str, parse: Callable[[bytes], T]) -> T | None:
-    """What `parse` makes of a map's section; None if it has none. Raises MapFormatError, as `Learned.of`."""
-    found = lhmap.section(method)
-    if found is None:
-        return None
-    version, data = found
-    if version != VERSION:
-        raise MapFormatError(f"{lhmap.path}: section {method!r} of version {version} found, expected {VERSION}")
-    try:
-        return parse(data)
-    except (ValueError, KeyError, TypeError, OverflowError, struct.error, InputError) as error:
-        raise MapFormatError(f"{lhmap.path}: section {method!r} is not understood: {error}") from None
+        return lhmap.parsed_section(method, VERSION, lambda data: _parse(method, data))
 
 
 def packed(method: str, head: dict, shapes: Shapes, arrays: dict[str, np.ndarray]) -> SectionData:
@@ -160,11 +142,6 @@ def camera_in(head: dict) -> Camera:
     if (view.width, view.height) not in GRIDS:
         raise ValueError(f"a view of {view.width}x{view.height} pixels found, expected one of {GRIDS}")
     return view
-
-
-def has_learned(lhmap: LHMap, method: str) -> bool:
-    """Whether a map has a section of a method, whatever is in it."""
-    return any(section.name == method for section in lhmap.metadata.sections)
 
 
 def _shapes(method: str, head: dict) -> Shapes:

@@ -137,7 +137,7 @@ def test_maps_from_before_there_were_sections_gain_places(tmp_path, street):
 @pytest.mark.parametrize(
     "version, content, message",
     (
-        (2, b"", "places of version 2 found, expected 1"),
+        (2, b"", "section .places. of version 2 found, expected 1"),
         (1, b"", "'places' is not understood"),
         (1, b"\x02\x00\x00\x00{}", "'places' is not understood"),
         (1, b"\xff\xff\x00\x00{}", "'places' is not understood"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lhmap_loc_ros.errors import MapFormatError
 from lhmap_loc_ros.lhmap import LHMap, SectionData
 from lhmap_loc_ros.lhmap.writer import write_with_section
-from lhmap_loc_ros.scenes.section import Learned, has_learned
+from lhmap_loc_ros.scenes.section import Learned
 
 
 def test_what_is_stored_is_what_was_learned(learned_map):
@@ -22,7 +22,7 @@ def test_what_is_stored_is_what_was_learned(learned_map):
     again = learned.to_section()
     assert again.data == learned_map.section("coordinates")[1]
     assert learned.view.width == 240 and len(learned.images.yaws) == 20 and len(learned.scales) == 1
-    assert Learned.of(learned_map, "constraints") is None and not has_learned(learned_map, "constraints")
+    assert Learned.of(learned_map, "constraints") is None and not learned_map.has_section("constraints")
 
 
 @given(data=st.data())
