@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +64,27 @@ class Query:
     """(4, 4), true pose."""
     crop: Callable[[np.ndarray], MapPoints]
     """The map around a pose of the camera."""
+
+
+def narrowed(query: Query, field_deg: float) -> Query:
+    """A query of one camera, cut to the middle of its image: so many degrees across, 16:10 at the most."""
+    camera = query.camera
+    width = min(camera.width, 2 * round(camera.fx * np.tan(np.radians(field_deg / 2))))
+    height = min(camera.height, round(width / 1.6))
+    left, top = (camera.width - width) // 2, (camera.height - height) // 2
+    cut = replace(camera, width=width, height=height, cx=camera.cx - left, cy=camera.cy - top)
+    image = np.ascontiguousarray(query.image[top : top + height, left : left + width])
+    return replace(query, image=image, camera=cut)
+
+
+def without_intensity(query: Query) -> Query:
+    """A query in the same map as if it had no intensities."""
+
+    def crop(pose: np.ndarray) -> MapPoints:
+        points = query.crop(pose)
+        return replace(points, intensity=np.zeros_like(points.intensity))
+
+    return replace(query, crop=crop)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..geometry import make_pose, perturb
+from ..geometry import inverse, make_pose, perturb, se3_log
 from .iterations import Fit
 from .refine_plan import COARSE_CELL, FINE_CELL
 
@@ -23,6 +25,9 @@ REACH_M = 4.0
 """At this distance from the start an inlier ratio counts for 0.61 of it [m]."""
 MIN_INLIER_RATIO = 0.08
 """A hypothesis must lead to this inlier ratio: two wrong places agree by chance."""
+SHARPNESS = 8.0
+"""A pose that fits nine tenths as well as the best counts 0.43 as much for how sure that is, one that fits half as well
+nothing: docs/training.md, "how sure a rough start is"."""
 
 
 def hypotheses(found: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
@@ -37,6 +42,21 @@ def hypotheses(found: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
         perturb(start, (x, 0.0, 0.0), (0.0, yaw, 0.0)) for x in (BESIDE_M, -BESIDE_M) for yaw in (TURN_DEG, -TURN_DEG)
     ]
     return [make_pose(found[:3, :3], start[:3, 3]), *ahead, *beside]
+
+
+def spread(best: Fit, others: Sequence[Fit], start: np.ndarray) -> np.ndarray:
+    """How far poses that fit as well lie from the best: (6, 6), of the tangent vector in its frame [m, rad].
+
+    What is added to the covariance of one pose for that of a mixture of all. Where every start leads to another pose
+    the image tells none of them, and where all lead to the same nothing is added.
+    """
+    most, out, total = max(merit(best, start), 1e-9), np.zeros((6, 6)), 1.0
+    for other in others:
+        weight = min(merit(other, start) / most, 1.0) ** SHARPNESS
+        offset = se3_log(inverse(best.pose) @ other.pose)
+        out += weight * np.outer(offset, offset)
+        total += weight
+    return out / total
 
 
 def merit(fit: Fit, start: np.ndarray) -> float:

@@ -134,10 +134,11 @@ class Refiner:
         clock.lap("project")
         # 3. iterate from the start pose; where that did not lead to a match, from hypotheses around it
         fit = self._iterate(schedule.cells, iterations, local, schedule.convergence)
-        trace = list(fit.trace)
+        trace, spread = list(fit.trace), np.zeros((6, 6))
         if schedule.multi_start and fit.solution is not None:
-            fit, moved = self._multi_start(fit, iterations, local, schedule)
-            trace += [fit.pose] * moved
+            best, others = self._multi_start(fit, iterations, local, schedule)
+            trace += [best.pose] * (best is not fit)
+            fit, spread = best, multi_start.spread(best, others, local)
         poses = tuple(_shifted(pose, submap.origin) for pose in trace) if keep_trace else ()
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
@@ -145,7 +146,7 @@ class Refiner:
         scale = getattr(self.models.covariance, schedule.covariance).factors(fit.agreement, fit.last_step[0])
         return Refinement(
             T_map_camera=_shifted(fit.pose, submap.origin),
-            covariance=np.linalg.inv(fit.solution.information) * np.outer(scale, scale),
+            covariance=(np.linalg.inv(fit.solution.information) + spread) * np.outer(scale, scale),
             inlier_ratio=fit.agreement,
             matches=fit.matches,
             last_step=fit.last_step,
@@ -173,8 +174,10 @@ class Refiner:
                 done = cell
         return replace(fit, trace=tuple(trace))
 
-    def _multi_start(self, fit: Fit, iterations: Iterations, start: np.ndarray, schedule: Schedule) -> tuple[Fit, bool]:
-        """The best of `fit` and of what the hypotheses lead to, and whether that is one of them.
+    def _multi_start(
+        self, fit: Fit, iterations: Iterations, start: np.ndarray, schedule: Schedule
+    ) -> tuple[Fit, list[Fit]]:
+        """The best of `fit` and of what the hypotheses lead to, and the others.
 
         Those that are best after a few iterations go on to the end.
         """
@@ -183,7 +186,7 @@ class Refiner:
             return multi_start.merit(other, start)
 
         if merit(fit) >= multi_start.AGREEMENT:
-            return fit, False
+            return fit, []
         convergence, rest = schedule.convergence, [FINE_CELL] * max((schedule.fine or 1) - 1, 1)
         begun = [
             self._iterate(multi_start.FIRST_CELLS, iterations, pose, convergence)
@@ -196,10 +199,12 @@ class Refiner:
                 return other
             return self._iterate(rest, iterations, other.pose, convergence)
 
-        best = max(map(to_the_end, begun[: multi_start.KEPT]), key=merit)
+        ends = [*map(to_the_end, begun[: multi_start.KEPT]), *begun[multi_start.KEPT :]]
+        best = max(ends[: multi_start.KEPT], key=merit)
         # where the image shows nothing, the pose stays
-        better = merit(best) >= merit(fit) and best.agreement >= multi_start.MIN_INLIER_RATIO
-        return (best, True) if better else (fit, False)
+        if merit(best) < merit(fit) or best.agreement < multi_start.MIN_INLIER_RATIO:
+            return fit, ends
+        return best, [fit, *(end for end in ends if end is not best)]
 
     def _ignorance(self) -> np.ndarray:
         """The covariance of the prior alone."""

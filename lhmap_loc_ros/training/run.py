@@ -9,7 +9,7 @@ from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,9 @@ from ..configuration import load
 from ..datasets.synthetic.build import CHARACTERS
 from ..errors import InputError
 from .drives import AnyDrive
+
+if TYPE_CHECKING:
+    from ..evaluation.protocol import Query
 
 Character = Literal[CHARACTERS]
 """Kinds of town."""
@@ -59,6 +62,18 @@ class CalibrationRun(BaseModel):
     bag: Path
     frames: str = Field("all", description="which images: all, 60-71, or every fifth, 0-99/5")
     truth: Path | None = Field(None, description="TUM file of base_link in the map; if left out, BAG.tum or TF")
+    field_deg: float | None = Field(
+        None, gt=0, lt=180, description="the middle of the images alone, so wide [deg]; if left out, all of them"
+    )
+    intensity: bool = Field(True, description="whether the map has intensities; false: as if it had none")
+
+    def varied(self, query: Query) -> Query:
+        """A query of the bag as these settings have it."""
+        from ..evaluation.protocol import narrowed, without_intensity
+
+        if self.field_deg is not None:
+            query = narrowed(query, self.field_deg)
+        return query if self.intensity else without_intensity(query)
 
 
 class ExportConfig(BaseModel):
@@ -163,12 +178,13 @@ def _fit_to_bags(prefix: str, runs: list[CalibrationRun]) -> None:
         for run in runs:
             lhmap = stack.enter_context(LHMap.open(run.map))
             sets.append(stack.enter_context(BagQueries(run.bag, lhmap, run.truth, run.frames)))
-        quantize_flow(prefix, chain(*(islice(q, 0, None, -(-len(q) // _QUANTIZED_BY)) for q in sets)))
+        few = (islice(q, 0, None, -(-len(q) // _QUANTIZED_BY)) for q in sets)
+        quantize_flow(prefix, chain(*(map(run.varied, queries) for run, queries in zip(runs, few, strict=True))))
         refiner = Refiner(RefinerConfig(model=prefix, backend=Backend.ONNXRUNTIME))
         found = []
         for run, queries in zip(runs, sets, strict=True):
             logging.info("calibrate on %s, %d images", run.bag, len(queries))
-            found.append(trials(refiner, queries))
+            found.append(trials(refiner, map(run.varied, queries)))
     model = fit_covariances(Trials.joined(found))
     logging.info("covariance %s", model)
     add_metadata(prefix, {METADATA_KEY: asdict(model)})

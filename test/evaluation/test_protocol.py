@@ -14,7 +14,7 @@ from lhmap_loc_ros.evaluation.bag_queries import BagQueries
 from lhmap_loc_ros.evaluation.disturb import KINDS, Disturbance
 from lhmap_loc_ros.evaluation.evaluate import evaluate_bag, rows
 from lhmap_loc_ros.evaluation.methods import Regress, Start, make_method
-from lhmap_loc_ros.evaluation.protocol import Estimate, Query, figures, run, start_pose
+from lhmap_loc_ros.evaluation.protocol import Estimate, Query, figures, narrowed, run, start_pose, without_intensity
 from lhmap_loc_ros.geometry import Camera, Rig, inverse, perturb, se3_exp
 from lhmap_loc_ros.lhmap import LHMap, MapPoints, write_map
 from lhmap_loc_ros.localization.regressor import Regressor, RegressorConfig
@@ -149,6 +149,30 @@ def test_grey_control_shows_no_image_and_catches_a_method_that_knows_the_truth()
     # all frames moved alike is no knowledge of any of them
     assert honest["grey_forward_spread"] == pytest.approx(1.0, abs=0.05)
     assert knowing["grey_forward_spread"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_narrowed_query_sees_the_same_things_in_the_same_directions():
+    camera = Camera(400, 200, 200.0, 210.0, 180.0, 90.0)
+    image = np.random.default_rng(0).integers(0, 256, (200, 400, 3), np.uint8)
+    query = Query(0, image, camera, np.eye(4), lambda pose: None)
+
+    cut = narrowed(query, 50.0)
+
+    assert cut.image.shape == (cut.camera.height, cut.camera.width, 3)
+    assert cut.camera.width == pytest.approx(2 * 200 * np.tan(np.radians(25)), abs=2)
+    ray = np.array([0.1, -0.05, 1.0])
+    at, before = (np.round(c.matrix @ ray)[:2].astype(int) for c in (cut.camera, camera))
+    np.testing.assert_array_equal(cut.image[at[1], at[0]], query.image[before[1], before[0]])
+
+
+def test_without_intensity_a_query_has_the_same_points():
+    points = MapPoints(np.ones((3, 3)), np.array([0.1, 0.5, 1.0]), np.ones(3), np.zeros(3))
+    query = Query(0, np.zeros((2, 2, 3), np.uint8), Camera(2, 2, 1.0, 1.0, 0.5, 0.5), np.eye(4), lambda pose: points)
+
+    crop = without_intensity(query).crop(np.eye(4))
+
+    np.testing.assert_array_equal(crop.points, points.points)
+    assert not crop.intensity.any() and points.intensity.any()
 
 
 def test_two_frames_have_no_spread():

@@ -185,6 +185,32 @@ def test_search_believes_a_place_far_from_the_start_less(monkeypatch, crop, agre
     assert pose_error(result.T_map_camera, TRUTH)[0] == pytest.approx(metres)
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "agreement", "sigma_m"), [(2.0, 0.199, (0.7, 1.1)), (2.0, 0.05, (0, 0.02)), (0, 0.2, (0, 0.02))]
+)
+def test_a_search_is_as_sure_as_its_starts_agree(monkeypatch, crop, elsewhere, agreement, sigma_m):
+    """Starts beside lead elsewhere [m], where as many matches agree, or fewer; or to the same place."""
+
+    class TwoEnds(iterations.HostIterations):
+        def set_submap(self, crops):
+            pass
+
+        def step(self, cell, pose):
+            beside = abs((inverse(start) @ pose)[0, 3]) > 0.5
+            found = perturb(start, (elsewhere if beside else 0.0, 0, 0), (0, 0, 0))
+            return self._fit(pose, Solution(found, np.eye(6) * 1e4, agreement if beside else 0.2), 100)
+
+    start = TRUTH.copy()
+    start[:3, 3] -= ORIGIN
+    monkeypatch.setattr(refine, "HostIterations", TwoEnds)
+    refiner = refine.Refiner(refine.RefinerConfig(), Oracle(monkeypatch, crop))
+    result = refiner.refine(IMAGE, CAMERA, crop, TRUTH, RefineMode.MULTI_START)
+    sigma = np.sqrt(np.diag(result.covariance))
+    assert pose_error(result.T_map_camera, TRUTH)[0] < 0.01
+    # the others are as sure as one solution, by what its covariance model makes of that
+    assert sigma_m[0] <= 0.01 * sigma[0] / sigma[1] <= sigma_m[1]
+
+
 def test_search_ends_the_best_of_its_new_starts_alone(monkeypatch, crop):
     models, random = Oracle(monkeypatch, crop), np.random.default_rng(0)
     monkeypatch.setattr(models, "_match", lambda cell, _: models.calls.append(cell) or _noise(random, models, cell))

@@ -2,6 +2,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.mapping.heat import FULL_SCALE, full_scale_of
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import FULL_SCALE_OF_MEAN, HeatNet
-from lhmap_loc_ros.training import material
+from lhmap_loc_ros.training import export, material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from lhmap_loc_ros.training.drives import DatasetDrive, PairsOfImages
 from lhmap_loc_ros.training.export import export_flow, export_heat
@@ -141,15 +142,23 @@ def test_heat_is_trained_on_the_flow_networks_errors(shard_path, tmp_path):
     assert ((heat > 0) == (view[:, 1:2] > 0)).all() and heat.max() <= 1
 
 
-def test_exported_networks_say_what_torch_says(tmp_path):
+@pytest.fixture(scope="module")
+def flow_files(tmp_path_factory):
+    """An untrained flow network, the covariance and the folder that it is exported with; which takes half a minute."""
     torch.manual_seed(0)
-    grid = (160, 64)
     # the files hold half precision: with weights that fit into it both sides compute the same
     net = FlowNet().eval().half().float()
     covariance = StartCovariances(near=CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6))
-    export_flow(net, tmp_path, "flow", 160, 64, {"covariance": asdict(covariance)})
+    folder = tmp_path_factory.mktemp("flow")
+    export_flow(net, folder, "flow", 160, 64, {"covariance": asdict(covariance)})
+    return net, covariance, folder
+
+
+def test_exported_networks_say_what_torch_says(tmp_path, flow_files):
+    net, covariance, folder = flow_files
+    grid = (160, 64)
     export_heat(HeatNet(), tmp_path / "heat.onnx", 160, 48, {})
-    onnx, own = NetworkSet(RefinerConfig(model=str(tmp_path / "flow"), threads=1)), TorchModelSet(net, [grid])
+    onnx, own = NetworkSet(RefinerConfig(model=str(folder / "flow"), threads=1)), TorchModelSet(net, [grid])
     assert full_scale_of(load_model(tmp_path / "heat.onnx")) == FULL_SCALE
     assert onnx.grids == GRIDS and onnx.covariance == covariance
     onnx = onnx.for_grid(grid)
@@ -236,7 +245,8 @@ def test_ranges_of_int8_come_from_few_inputs_of_all_that_there_were(given):
     assert len(set(np.diff(kept))) == 1 and given - kept[-1] <= kept[1] - kept[0]
 
 
-def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch):
+def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch, flow_files):
+    monkeypatch.setattr(export, "export_flow", lambda net, out, *_: copytree(flow_files[-1], out, dirs_exist_ok=True))
     monkeypatch.setattr(GridNetworks, "coarse", nothing_moves(8))
     monkeypatch.setattr(GridNetworks, "fine", nothing_moves(4))
     bag, truth = write_bag(tmp_path / "bag", frames=4), tmp_path / "bag.tum"
@@ -244,14 +254,15 @@ def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path
     write_walls(tmp_path / "walls.lhmap")
     save_checkpoint(tmp_path / "flow.safetensors", FlowNet(), None, 1, {})
     run = {"map": str(tmp_path / "walls.lhmap"), "bag": str(bag), "frames": "0-3/3"}
-    config = {"flow": str(tmp_path / "flow.safetensors"), "width": 160, "height": 64, "calibration": [run]}
+    runs = [run, {**run, "frames": "0", "field_deg": 50, "intensity": False}]
+    config = {"flow": str(tmp_path / "flow.safetensors"), "width": 160, "height": 64, "calibration": runs}
     (tmp_path / "export.yaml").write_text(json.dumps(config))
     train("export", tmp_path / "export.yaml", tmp_path / "models")
     exported = RefinerConfig(model=str(tmp_path / "models" / "flow"), threads=1)
     networks = NetworkSet(exported)
     assert {network.precision for network in networks.networks} == {"int8"}
     for model in (networks.covariance.rough, networks.covariance.near):
-        assert model != CovarianceModel() and np.isfinite(model.factors(0.5, 0.1)).all()
+        assert model not in (CovarianceModel(), flow_files[1].near) and np.isfinite(model.factors(0.5, 0.1)).all()
     single = exported.model_copy(update={"precision": Precision.FP32})
     assert NetworkSet(single).covariance == networks.covariance
     # without bags there are no ranges of values: no int8 files, those of the network before are gone
