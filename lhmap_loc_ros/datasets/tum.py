@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import re
+import reprlib
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -20,6 +21,9 @@ _COLUMNS = "stamp", "x", "y", "z", "qx", "qy", "qz", "qw"
 _QUATERNION = re.compile(r"(q|rot|orient)\S*[wxyz]", re.IGNORECASE)
 """Names of the columns of the rotation: qw, q_RS_w, orientation.w."""
 _COMMENT = re.compile(r"\s*(#|%|//)")
+_QUOTED = reprlib.Repr()
+_QUOTED.maxstring = 100
+"""Lines of damaged files may be of any length."""
 _MAX_NS = Decimal(2**63 - 1)
 _UNITS = (
     ("nanoseconds", 0, Decimal("1e17")),
@@ -50,7 +54,9 @@ def read_tum(path) -> Trajectory:
         if not stamps:
             digits = _digits(path, stamp)
         if abs(stamp) > (limit := _MAX_NS.scaleb(-digits)):
-            raise InputError(f"{path}:{number}: stamp {words[0]} found, expected seconds (of at most {limit:.0f})")
+            raise InputError(
+                f"{path}:{number}: stamp {_QUOTED.repr(words[0])} found, expected seconds (of at most {limit:.0f})"
+            )
         stamps.append(int(stamp.scaleb(digits).to_integral_value()))
     if not poses:
         raise InputError(f"{path}: holds no poses, expected lines of: {' '.join(_COLUMNS)}")
@@ -165,7 +171,9 @@ def _is_number(word: str) -> bool:
 def _floats(path, number: int, words: list[str]) -> np.ndarray:
     try:
         if not Decimal(words[0]).is_finite():
-            raise InputError(f"{path}:{number}: {words[0]} found, expected finite numbers")
+            raise InputError(f"{path}:{number}: {_QUOTED.repr(words[0])} found, expected finite numbers")
         return np.array([float(word) for word in words])
     except (ValueError, InvalidOperation):
-        raise InputError(f"{path}:{number}: {' '.join(words)!r} found, expected {len(words)} numbers") from None
+        raise InputError(
+            f"{path}:{number}: {_QUOTED.repr(' '.join(words))} found, expected {len(words)} numbers"
+        ) from None

@@ -133,12 +133,13 @@ def test_kitti_poses(tmp_path):
         ("1 0 0 0 0 0 0\n", "t.tum:1: 7 values found, expected 8"),
         ("# header\n1 0 0 nan 0 0 0 1\n", "t.tum:2: pose is not finite"),
         ("1 0 0 0 0 0 0 0\n", "norm zero"),
-        ("nan 0 0 0 0 0 0 1\n", "nan found, expected finite"),
+        ("nan 0 0 0 0 0 0 1\n", "'nan' found, expected finite"),
         ("1 0 0 zero 0 0 0 1\n", "'1 0 0 zero 0 0 0 1' found, expected 8 numbers"),
+        (f"1 0 0 {5000 * 'x'} 0 0 0 1\n", "^.{,300}found, expected 8 numbers$"),
         ("# nothing\n", "holds no poses"),
-        ("1 0 0 0 0 0 0 1\n1700000000123456789 0 0 0 0 0 0 1\n", "t.tum:2: stamp 1700000000123456789 found, .* sec"),
-        ("1e30 0 0 0 0 0 0 1\n", "t.tum:1: stamp 1e30 found, expected seconds"),
-        ("-1e999999 0 0 0 0 0 0 1\n", "t.tum:1: stamp -1e999999 found, expected seconds"),
+        ("1 0 0 0 0 0 0 1\n1700000000123456789 0 0 0 0 0 0 1\n", "t.tum:2: stamp '1700000000123456789' found, .* sec"),
+        ("1e30 0 0 0 0 0 0 1\n", "t.tum:1: stamp '1e30' found, expected seconds"),
+        ("-1e999999 0 0 0 0 0 0 1\n", "t.tum:1: stamp '-1e999999' found, expected seconds"),
     ],
 )
 def test_bad_tum_files(tmp_path, text, message):
