@@ -64,3 +64,25 @@ def load_tool(monkeypatch):
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def untrained_flow(tmp_path_factory):
+    """A flow network that knows nothing, and the folder that it is exported to with a covariance of its own.
+
+    Once for all tests: it takes half a minute.
+    """
+    torch = pytest.importorskip("torch")
+    from dataclasses import asdict
+
+    from lhmap_loc_ros.localization.covariance import METADATA_KEY, CovarianceModel, StartCovariances
+    from lhmap_loc_ros.networks.flow import FlowNet
+    from lhmap_loc_ros.training.export import export_flow
+
+    torch.manual_seed(0)
+    # the files hold half precision: with weights that fit into it both sides compute the same
+    net = FlowNet().eval().half().float()
+    covariance = StartCovariances(near=CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6))
+    folder = tmp_path_factory.mktemp("untrained")
+    export_flow(net, folder, "flow", 160, 64, {METADATA_KEY: asdict(covariance)})
+    return net, covariance, folder

@@ -217,15 +217,9 @@ def test_a_foreign_map_is_named(world):
     assert (code, "foreign.lhmap" in err, "Traceback" in err) == (2, True, False)
 
 
-def test_the_networks_themselves_run_in_the_node(world, ros, tmp_path, monkeypatch):
+def test_the_networks_themselves_run_in_the_node(world, ros, untrained_flow, monkeypatch):
     # untrained: they know nothing, and the node must say so rather than claim to track
-    torch = pytest.importorskip("torch")
-    from lhmap_loc_ros.networks.flow import FlowNet
-    from lhmap_loc_ros.training.export import export_flow
-
-    torch.manual_seed(0)
-    export_flow(FlowNet().eval(), tmp_path, "flow", 160, 64, {})
-    monkeypatch.setenv("LHMAP_MODELS", str(tmp_path))
+    monkeypatch.setenv("LHMAP_MODELS", str(untrained_flow[-1]))
     status = ros.collect(DiagnosticArray, "status")
     # an iteration each: with more, networks that know nothing walk out of the map
     arguments = ros_parameters(map_path=world / "walls.lhmap", **near_start(), **{"refiner.max_iterations": 1})

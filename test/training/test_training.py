@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-from dataclasses import asdict
 from pathlib import Path
 from shutil import copytree
 
@@ -14,7 +13,7 @@ from lhmap_loc_ros.errors import ConfigError, InputError, ModelError
 from lhmap_loc_ros.evaluation.methods import make_method
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.inference import Precision, load_model
-from lhmap_loc_ros.localization.covariance import CovarianceModel, StartCovariances
+from lhmap_loc_ros.localization.covariance import CovarianceModel
 from lhmap_loc_ros.localization.features import GRIDS
 from lhmap_loc_ros.localization.network_set import GridNetworks, NetworkSet
 from lhmap_loc_ros.localization.refine import RefinerConfig
@@ -24,7 +23,7 @@ from lhmap_loc_ros.networks.heat import FULL_SCALE_OF_MEAN, HeatNet
 from lhmap_loc_ros.training import export, material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from lhmap_loc_ros.training.drives import DatasetDrive, PairsOfImages
-from lhmap_loc_ros.training.export import export_flow, export_heat
+from lhmap_loc_ros.training.export import export_heat
 from lhmap_loc_ros.training.flow import FlowTask, FlowTrainConfig
 from lhmap_loc_ros.training.heat import HeatTask, HeatTrainConfig
 from lhmap_loc_ros.training.quantize import MOST, Sampled
@@ -142,20 +141,8 @@ def test_heat_is_trained_on_the_flow_networks_errors(shard_path, tmp_path):
     assert ((heat > 0) == (view[:, 1:2] > 0)).all() and heat.max() <= 1
 
 
-@pytest.fixture(scope="module")
-def flow_files(tmp_path_factory):
-    """An untrained flow network, the covariance and the folder that it is exported with; which takes half a minute."""
-    torch.manual_seed(0)
-    # the files hold half precision: with weights that fit into it both sides compute the same
-    net = FlowNet().eval().half().float()
-    covariance = StartCovariances(near=CovarianceModel(log_scale=(2.0,) * 6, step_power=(0.5,) * 6))
-    folder = tmp_path_factory.mktemp("flow")
-    export_flow(net, folder, "flow", 160, 64, {"covariance": asdict(covariance)})
-    return net, covariance, folder
-
-
-def test_exported_networks_say_what_torch_says(tmp_path, flow_files):
-    net, covariance, folder = flow_files
+def test_exported_networks_say_what_torch_says(tmp_path, untrained_flow):
+    net, covariance, folder = untrained_flow
     grid = (160, 64)
     export_heat(HeatNet(), tmp_path / "heat.onnx", 160, 48, {})
     onnx, own = NetworkSet(RefinerConfig(model=str(folder / "flow"), threads=1)), TorchModelSet(net, [grid])
@@ -245,8 +232,10 @@ def test_ranges_of_int8_come_from_few_inputs_of_all_that_there_were(given):
     assert len(set(np.diff(kept))) == 1 and given - kept[-1] <= kept[1] - kept[0]
 
 
-def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch, flow_files):
-    monkeypatch.setattr(export, "export_flow", lambda net, out, *_: copytree(flow_files[-1], out, dirs_exist_ok=True))
+def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path, monkeypatch, untrained_flow):
+    monkeypatch.setattr(
+        export, "export_flow", lambda net, out, *_: copytree(untrained_flow[-1], out, dirs_exist_ok=True)
+    )
     monkeypatch.setattr(GridNetworks, "coarse", nothing_moves(8))
     monkeypatch.setattr(GridNetworks, "fine", nothing_moves(4))
     bag, truth = write_bag(tmp_path / "bag", frames=4), tmp_path / "bag.tum"
@@ -262,7 +251,7 @@ def test_exported_networks_are_calibrated_on_bags_as_they_are_evaluated(tmp_path
     networks = NetworkSet(exported)
     assert {network.precision for network in networks.networks} == {"int8"}
     for model in (networks.covariance.rough, networks.covariance.near):
-        assert model not in (CovarianceModel(), flow_files[1].near) and np.isfinite(model.factors(0.5, 0.1)).all()
+        assert model not in (CovarianceModel(), untrained_flow[1].near) and np.isfinite(model.factors(0.5, 0.1)).all()
     single = exported.model_copy(update={"precision": Precision.FP32})
     assert NetworkSet(single).covariance == networks.covariance
     # without bags there are no ranges of values: no int8 files, those of the network before are gone
