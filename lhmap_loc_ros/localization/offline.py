@@ -81,6 +81,8 @@ def localize_bag(
                         break
                     continue
                 localizer.start(first.T_map_base, first.covariance, stamp_ns)
+                if report is not None and searched:
+                    report("search", searched, searched)
             began = time.perf_counter()
             results.append(localizer.localize(image, camera, stamp_ns))
             latency_ms.append(1e3 * (time.perf_counter() - began))
@@ -89,10 +91,13 @@ def localize_bag(
             if len(results) + searched == total:
                 break
         if not results:
-            raise InputError(f"{reader.path}: none of {searched} images tells its place in {lhmap.path}")
+            raise InputError(
+                f"{reader.path}: none of {searched} images tells its place in {lhmap.path}: is it the map of this "
+                "place? If so, tell a start pose (--init X Y Z YAW)"
+            )
         left_out = reader.left_out.counts
     # 3. as arrays
-    return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out)
+    return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out, searched)
 
 
 class SensorFeed:

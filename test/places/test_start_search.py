@@ -57,6 +57,7 @@ def test_a_bag_is_localized_without_a_start_pose(tmp_path, street):
     )
     # the image after 5 m is the first that tells it
     assert len(record) in (24, 25) and record.states[-1] == "TRACKING"
+    assert record.searched == 30 - len(record)
     assert pose_error(record.poses[-1], on_path(69.0))[0] < 0.1
 
 
