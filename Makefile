@@ -1,6 +1,7 @@
 # make demo    the whole main path on a synthetic campus, and a report
 # make test    the test suite
 # make check   lint and the fast tests, without PyTorch and DDS
+# make installs  that the package installs on 64-bit Arm, beside Ubuntu 24.04's packages, and alone
 # make docs    the documentation as a site, in site/
 # make setup   only the virtual environment .venv, with .venv/bin/lhmap in it
 # make lint    ruff and mypy
@@ -12,7 +13,7 @@ ARGS ?=
 FAST = test/geometry test/lhmap test/localization test/test_examples.py test/test_inputs_page.py test/test_packaging.py \
   test/test_public_interface.py test/test_processes.py --ignore=test/localization/test_device_iterations.py
 
-.PHONY: setup demo test check docs lint clean check-python
+.PHONY: setup demo test check installs docs lint clean check-python
 
 demo: setup
 	@.venv/bin/lhmap demo demo/
@@ -26,6 +27,9 @@ test: check-python
 
 check: lint
 	@.venv/bin/python -m pytest -q $(FAST) $(ARGS)
+
+installs: check-python
+	@$(PYTHON) tools/check_installs.py $(ARGS)
 
 docs: check-python
 	@$(PYTHON) tools/set_up.py --extras docs

@@ -25,8 +25,10 @@ EXTRAS = {
     "map": ["rosbags>=0.11", "backports.zstd; python_version < '3.14'", "kiss-icp>=1.0"],
     # plyfile 1.1.4 and later would replace NumPy 1.26
     "clouds": ["laspy[lazrs]>=2.5", "lazrs>=0.6", "plyfile>=1.0,<1.1.4", "pypcd4>=1.1"],
-    "sim": ["embreex", "rosbags>=0.11", "backports.zstd; python_version < '3.14'"],
-    "viz": ["matplotlib>=3.6", "plotly>=5", "pillow>=9"],
+    # embreex has no wheel for 64-bit Arm
+    "sim": ["embreex; platform_machine != 'aarch64'", "rosbags>=0.11", "backports.zstd; python_version < '3.14'"],
+    # contourpy, of matplotlib, would replace it from 1.4 on
+    "viz": ["matplotlib>=3.6", "contourpy<1.4", "plotly>=5", "pillow>=9"],
     "cli": ["typer>=0.9", "rich"],
     "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "lightning-fabric>=2.4", "tensorboard"],
     "test": ["pytest", "pytest-cov", "pytest-timeout", "hypothesis", "evo", "pyarrow>=14", "distributed"],

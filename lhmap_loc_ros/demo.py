@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import InputError
+from .extras import require_ros
 from .live import run_live
 from .mapping.builder import build_map
 from .mapping.config import BuildConfig
@@ -28,6 +29,7 @@ def run_demo(out, seed: int, length: float, report: Report | None = None) -> dic
     out, report = Path(out), report or (lambda stage, done, total: None)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, expected a folder for the results")
+    require_ros()
     street = simulated(out / "simulation", seed, length, report)
     map_path = built(out / "campus.lhmap", street / "mapping", street / STAMP, report)
     return run_live(

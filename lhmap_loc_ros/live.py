@@ -19,6 +19,7 @@ from .datasets.tum import read_tum
 from .errors import BagError, InputError, LhmapError
 from .evaluation import metrics
 from .evaluation.results import evaluate
+from .extras import require_ros
 from .geometry import to_quaternion
 from .lhmap import LHMap
 from .localization.inputs import DEFAULT_ODOMETRY, BagInputs, read_setup
@@ -71,6 +72,7 @@ def run_live(
     `seed`; it reaches the node as /initialpose. With `anywhere` none does: the node finds its place. Raises BagError or
     InputError for unusable files, LhmapError if a process fails or hangs.
     """
+    require_ros()
     config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
     out, true_poses = Path(out), read_tum(truth)
     with LHMap.open(map_path) as lhmap:

@@ -157,7 +157,7 @@ def check(venv, ros):
     wanted = fingerprint([], venv.done.get("packages"), venv.done.get("tf2_msgs"), ros)
     if venv.done.get("check") == wanted:
         return
-    modules = [*machine.ROS_MODULES, "cv2", "onnxruntime", "numba", "rosbags", "embreex"]
+    modules = [*machine.ROS_MODULES, "cv2", "onnxruntime", "numba", "rosbags"]
     venv.run([venv.python, "-c", f"import {', '.join(modules)}"], "checking that all of it imports")
     venv.mark("check", wanted)
 

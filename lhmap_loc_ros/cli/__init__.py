@@ -31,26 +31,27 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Build compact LiDAR heat maps and localize a camera in them.\n\n"
-    "A first tour: `lhmap demo OUT` simulates a street, maps it and localizes a camera in it over ROS 2.",
+    "A first tour: `lhmap simulate`, `lhmap build`, `lhmap localize`. `lhmap demo OUT` does all three, over ROS 2.",
 )
-app.add_typer(importing.importing, name="import")
-app.add_typer(engine.engine, name="engine")
-app.add_typer(bench.benching, name="bench")
-app.command("places")(places.places)
-app.command("learn")(learn.learn)
-app.command("movie")(movie.movie)
-app.command("simulate")(drives.simulate)
-app.command("build")(maps.build)
-app.command("info")(maps.info)
-app.command("export")(maps.export_map)
-app.command("view")(maps.view)
-app.command("check")(calibration.check)
-app.command("calibrate")(calibration.calibrate)
-app.command("localize")(localize.localize)
-app.command("evaluate")(evaluate.evaluate)
-app.command("play")(drives.play)
-app.command("demo")(localize.demo)
-app.command("train")(train.train)
+_FIRST, _MAPS, _ROBOT, _MEASURE = "First steps", "Maps", "On your robot", "Measure and train"
+app.command("simulate", rich_help_panel=_FIRST)(drives.simulate)
+app.command("build", rich_help_panel=_FIRST)(maps.build)
+app.command("localize", rich_help_panel=_FIRST)(localize.localize)
+app.command("demo", rich_help_panel=_FIRST)(localize.demo)
+app.command("info", rich_help_panel=_MAPS)(maps.info)
+app.command("view", rich_help_panel=_MAPS)(maps.view)
+app.command("export", rich_help_panel=_MAPS)(maps.export_map)
+app.add_typer(importing.importing, name="import", rich_help_panel=_MAPS)
+app.command("places", rich_help_panel=_MAPS)(places.places)
+app.command("learn", rich_help_panel=_MAPS)(learn.learn)
+app.command("check", rich_help_panel=_ROBOT)(calibration.check)
+app.command("calibrate", rich_help_panel=_ROBOT)(calibration.calibrate)
+app.command("play", rich_help_panel=_ROBOT)(drives.play)
+app.add_typer(engine.engine, name="engine", rich_help_panel=_ROBOT)
+app.command("evaluate", rich_help_panel=_MEASURE)(evaluate.evaluate)
+app.command("movie", rich_help_panel=_MEASURE)(movie.movie)
+app.add_typer(bench.benching, name="bench", rich_help_panel=_MEASURE)
+app.command("train", rich_help_panel=_MEASURE)(train.train)
 
 
 def _version(wanted: bool) -> None:

@@ -63,7 +63,8 @@ def localize(
 
             _print_summary(evaluate(record, true_poses, bag, lhmap, out, "Localization", settings.inputs), out)
     states = ", ".join(f"{state} {count}" for state, count in Counter(record.states.tolist()).most_common())
-    typer.echo(f"{out}: {len(record)} poses, {record.accepted.mean():.0%} of the images used; {states}")
+    before = f"; {record.searched} images before the first did not tell the place" if record.searched else ""
+    typer.echo(f"{out}: {len(record)} poses, {record.accepted.mean():.0%} of their images used; {states}{before}")
     tell_left_out(record.left_out)
     if "TRACKING" not in record.states:
         typer.echo("it never tracked: is it the map of this place, and the right start?", err=True)

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import BagError, InputError
 from ..geometry import from_quaternion
 from . import decoding
-from .bag_files import open_bag
+from .bag_files import no_such_bag, open_bag
 from .left_out import LeftOut
 from .messages import CameraInfo, Fix, Image, Odometry, Scan, Stamped, Transform
 from .transforms import TransformTree
@@ -47,7 +47,7 @@ class BagReader:
         self.left_out = LeftOut()
         """The messages that could not be used so far."""
         if not self.path.exists():
-            raise BagError(f"{path}: no such bag")
+            raise no_such_bag(self.path)
         try:
             self._reader, self._foreign = open_bag(self.path)
         except BagError:
@@ -75,13 +75,18 @@ class BagReader:
     def _readable(self) -> list:
         return [c for c in self._reader.connections if c.topic not in self._foreign]
 
-    def require(self, *topics: str) -> None:
-        """Raises BagError, listing what there is, unless the bag has all these topics."""
+    def require(self, *topics: str, otherwise: str = "") -> None:
+        """Raises BagError, listing what there is and telling what to do `otherwise`, unless it has all these topics."""
         missing = [topic for topic in topics if topic not in self.topics]
         if missing:
             have = ", ".join(f"{name} ({kind})" for name, kind in sorted(self.topics.items())) or "none"
             foreign = "".join(f"; {name} cannot be read: {why}" for name, why in sorted(self._foreign.items()))
-            raise BagError(f"{self.path}: no topic {', '.join(missing)}; the bag has: {have}{foreign}")
+            then = f"; {otherwise}" if otherwise else ""
+            raise BagError(f"{self.path}: no topic {', '.join(missing)}; the bag has: {have}{foreign}{then}")
+
+    def of_type(self, *types: str) -> list[str]:
+        """Names of the topics whose messages are of one of the types, as sensor_msgs/Image."""
+        return sorted(topic for topic, msgtype in self.topics.items() if _kind(msgtype) in types)
 
     def messages(self, topics: list[str], start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Stamped]:
         """The messages of some topics in the order of recording, as the classes of `datasets.messages`.

@@ -125,6 +125,18 @@ def _sound(path: Path) -> list[Path]:
     return sound
 
 
+def no_such_bag(path: Path) -> BagError:
+    """The error of a path where nothing is; it names the bags beside it, for names are mistyped."""
+    beside = _bags_in(path.parent)
+    bags = f"; bags in {path.resolve().parent}: {', '.join(beside)}" if beside else ""
+    return BagError(f"{path}: no such bag{bags}")
+
+
+def _bags_in(folder: Path) -> list[str]:
+    """Names of the rosbag2 folders in a folder."""
+    return sorted(found.parent.name for found in folder.glob("*/metadata.yaml"))
+
+
 def _of_folder(file: Path) -> list[Path]:
     """A file of a bag, or its folder where that is what is meant or needed."""
     folder = file.parent
@@ -153,7 +165,7 @@ def _files(path: Path) -> list[Path]:
             return there
         if packed := sorted(path.glob("*" + _PACKED)):
             raise BagError(f"{packed[0]}: {_UNPACK}")
-        inside = sorted(found.parent.name for found in path.glob("*/metadata.yaml"))
+        inside = _bags_in(path)
         bags = f"; bags in it: {', '.join(inside)}" if inside else ""
         raise BagError(f"{path}: a folder without metadata.yaml found, expected a rosbag2{bags}")
     try:

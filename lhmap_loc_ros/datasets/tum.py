@@ -146,7 +146,9 @@ def _text(path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")  # Windows' programs begin with a mark
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}, expected a trajectory") from None
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}, expected a trajectory: lines of {' '.join(_COLUMNS)}"
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text, expected a trajectory") from None
 

@@ -93,8 +93,9 @@ def counted(summary: dict[str, float]) -> str:
     """Which frames the figures are of."""
     reasons = {"frames_without_pose": "without a pose", "frames_without_truth": "without a true one"}
     left_out = [f"{summary[name]} {reason}" for name, reason in reasons.items() if summary[name]]
-    frames = f"{summary['frames']} frames count, {' and '.join(left_out)} do not" if left_out else "Every frame counts"
-    return f"{frames}, from the first image on; no alignment."
+    if left_out:
+        return f"{summary['frames']} frames count, {' and '.join(left_out)} do not; no alignment."
+    return "Every frame counts, from the first image on; no alignment."
 
 
 def rows(summary: dict[str, float]) -> list[tuple[str, str, str]]:

@@ -64,14 +64,14 @@ def compare(record: RunRecord, truth: Trajectory, odometry: Trajectory | None = 
 def summarize(comparison: Comparison) -> dict[str, float]:
     """The figures by name, units in the names; `frames` are those they are of.
 
-    A record holds a pose for each of its frames: `frames_without_pose` is for whoever knows of others to set.
+    `frames_without_pose` are those before the place was found; whoever knows of others sets it.
     """
     record, difference = comparison.record, comparison.difference
     metres, degrees = metrics.norms(difference)
     frame_rate = (len(record) - 1) / max(comparison.seconds[-1], 1e-9)
     ate, rpe = metrics.ate(difference), metrics.rpe(record.poses, comparison.truth, max(round(frame_rate), 1))
     out = {
-        "frames": len(record), "frames_without_pose": 0, "frames_without_truth": comparison.without_truth,
+        "frames": len(record), "frames_without_pose": record.searched, "frames_without_truth": comparison.without_truth,
         "length_m": float(distance_along(comparison.truth[:, :3, 3])[-1]),
         "duration_s": float(comparison.seconds[-1]),
         **metrics.spread(metres, "translation", "m"),

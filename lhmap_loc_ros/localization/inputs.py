@@ -101,7 +101,7 @@ class CameraSetup:
 def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
     """The camera of a bag; raises BagError for a missing topic, calibration or transform."""
     in_file = inputs.camera_info.endswith(SUFFIXES)
-    reader.require(inputs.image, *([] if in_file else [inputs.camera_info]))
+    reader.require(inputs.image, *([] if in_file else [inputs.camera_info]), otherwise=_other_inputs(reader))
     rectified = is_rectified(inputs.image) if inputs.rectified is None else inputs.rectified
 
     @cache
@@ -125,6 +125,16 @@ def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
     if frame != inputs.base_frame and (doubt := doubt_of_frame(setup.T_base_camera, frame)):
         _log.warning("%s: %s", reader.path, doubt)
     return setup
+
+
+def _other_inputs(reader: BagReader) -> str:
+    """What to do where the topics of the camera are not in the bag: name those that are, or take another bag."""
+    images = reader.of_type("sensor_msgs/Image", "sensor_msgs/CompressedImage")
+    if not images:
+        return "none has images: is it the bag of a run with a camera?"
+    infos = reader.of_type("sensor_msgs/CameraInfo")
+    camera_info = infos[0] if infos else "CALIBRATION.yaml"
+    return f"in --config FILE set inputs: {{image: {images[0]}, camera_info: {camera_info}}}"
 
 
 def doubt_of_frame(T_level_camera: np.ndarray, frame: str) -> str:

@@ -57,14 +57,15 @@ def localize_bag(
     the time one image took. Raises BagError for a bag that lacks what `config.inputs` names, InputError where no image
     tells its place.
     """
-    config = config or LocalizeConfig()
+    config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
     results, latency_ms, searched = [], [], 0
     with BagReader(bag) as reader:
         # 1. the cameras, the odometry, the networks
         cameras, odometry = BagCameras(reader, config.inputs), read_odometry(reader, config.inputs)
+        total = min(len(cameras), max_images or np.iinfo(int).max)
+        report("search" if start is None else "localize", 0, total)
         localizer = Localizer(lhmap, config, refiner=refiner, search=search)
         feed = SensorFeed(odometry, localizer, reader.fixes())
-        total = min(len(cameras), max_images or np.iinfo(int).max)
         # 2. image by image, those of one stamp together
         for seen in cameras:
             stamp_ns, image, camera = seen.stamp_ns, seen.image, seen.camera
@@ -75,24 +76,27 @@ def localize_bag(
                     first = localizer.locate(image, camera, stamp_ns)
                 if first is None:
                     searched += 1
-                    if report is not None:
-                        report("search", searched, total)
+                    report("search", searched, total)
                     if searched == total:
                         break
                     continue
                 localizer.start(first.T_map_base, first.covariance, stamp_ns)
+                if start is None:
+                    report("search", searched + 1, searched + 1)
             began = time.perf_counter()
             results.append(localizer.localize(image, camera, stamp_ns))
             latency_ms.append(1e3 * (time.perf_counter() - began))
-            if report is not None:
-                report("localize", len(results) + searched, total)
+            report("localize", len(results) + searched, total)
             if len(results) + searched == total:
                 break
         if not results:
-            raise InputError(f"{reader.path}: none of {searched} images tells its place in {lhmap.path}")
+            raise InputError(
+                f"{reader.path}: none of {searched} images tells its place in {lhmap.path}: is it the map of this "
+                "place? If so, tell a start pose (--init X Y Z YAW)"
+            )
         left_out = reader.left_out.counts
     # 3. as arrays
-    return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out)
+    return RunRecord.of(results, latency_ms, np.cumsum(latency_ms) / 1e3, left_out, searched)
 
 
 class SensorFeed:

@@ -41,18 +41,20 @@ class RunRecord:
     """(N,) when the pose was there, on a clock of arbitrary zero [s]."""
     left_out: dict[str, int] = field(default_factory=dict)
     """How many messages could not be used, by topic and reason."""
+    searched: int = 0
+    """How many images passed before the place was found; they have no row."""
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
 
     def select(self, mask: np.ndarray) -> RunRecord:
         """The rows where `mask` (N, bool) is set."""
-        rows = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name != "left_out"}
-        return RunRecord(**rows, left_out=self.left_out)
+        rows = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name not in ("left_out", "searched")}
+        return RunRecord(**rows, left_out=self.left_out, searched=self.searched)
 
     @classmethod
-    def of(cls, results, latency_ms, arrival_s, left_out: dict[str, int] | None = None) -> RunRecord:
-        """From the `PoseEstimate`s of a run, when they were there, and what could not be used."""
+    def of(cls, results, latency_ms, arrival_s, left_out: dict[str, int] | None = None, searched: int = 0) -> RunRecord:
+        """From the `PoseEstimate`s of a run, when they were there, what could not be used, images before them."""
         return cls(
             stamps_ns=np.array([r.stamp_ns for r in results], np.int64),
             states=np.array([r.state.value for r in results]),
@@ -64,6 +66,7 @@ class RunRecord:
             latency_ms=np.array(latency_ms, float),
             arrival_s=np.array(arrival_s, float),
             left_out=left_out or {},
+            searched=searched,
         )
 
     def to_csv(self) -> str:

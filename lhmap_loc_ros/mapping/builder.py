@@ -167,6 +167,16 @@ def _workers(scheduler: str | None) -> AbstractContextManager[Workers]:
     return local_workers() if scheduler is None else dask_workers(scheduler)
 
 
+def _other_points(reader: BagReader) -> str:
+    """What to do where the topic of the scans is not in the bag: name one that is, or take another bag."""
+    clouds = reader.of_type("sensor_msgs/PointCloud2")
+    return (
+        f"in --config FILE set points_topic: {clouds[0]}"
+        if clouds
+        else "none has scans (PointCloud2): is it the bag of the mapping run?"
+    )
+
+
 def _open_drives(
     bags: list[Path], config: BuildConfig, work: Path, report: Report
 ) -> tuple[list[Trajectory], list[Recording], str]:
@@ -174,7 +184,7 @@ def _open_drives(
     drives, recordings, origin = [], [], config.poses
     for path in bags:
         with BagReader(path, config.point_times) as reader:
-            reader.require(config.points_topic)
+            reader.require(config.points_topic, otherwise=_other_points(reader))
             T_base_lidar = lidar_extrinsics(reader, config)
             fingerprint = key_of("bag", reader.fingerprint())
             trajectory, origin = _poses(reader, config, T_base_lidar, fingerprint, work, report)

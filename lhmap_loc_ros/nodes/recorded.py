@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rosbags.interfaces import Connection
 
-from ..datasets.bag_files import open_bag
+from ..datasets.bag_files import no_such_bag, open_bag
 from ..errors import BagError
 
 
@@ -18,7 +18,7 @@ class RecordedBag:
     def __init__(self, path):
         self.path = Path(path)
         if not self.path.exists():
-            raise BagError(f"{path}: no such bag")
+            raise no_such_bag(self.path)
         if self.path.suffix == ".bag":
             raise BagError(f"{path}: is a ROS 1 bag, expected rosbag2; `rosbags-convert` makes one of it")
         try:

@@ -36,8 +36,8 @@ def check_places(lhmap: LHMap) -> None:
     """Raises InputError for a map without places, before any network is loaded for them."""
     if not lhmap.has_section(SECTION):
         raise InputError(
-            f"{lhmap.path}: has no places to be found by, expected a start pose, or a map to which `lhmap places` has "
-            "added them"
+            f"{lhmap.path}: has no places to be found by, expected a start pose (lhmap localize --init X Y Z YAW, the "
+            "node's initialpose), or a map to which `lhmap places` has added them"
         )
 
 

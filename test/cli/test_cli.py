@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -157,6 +158,14 @@ def test_check_takes_poses_from_tf(world, tmp_path):
         assert result.exit_code == 0, result.output
     difference = cv2.absdiff(cv2.imread(str(tmp_path / "file.png")), cv2.imread(str(tmp_path / "tf.png")))
     assert difference.mean() < 1
+
+
+def test_without_ros_what_needs_it_tells_so_before_it_works(world, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rclpy", None)
+    live = ("localize", world / "bag", *start(world), "--truth", world / "bag.tum", "--live", "--out", tmp_path / "o")
+    for command in (("demo", tmp_path / "demo"), live):
+        fails(lhmap(*command), "rclpy of ROS 2 is not there", "make setup")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("topic", ["/camera/image_raw", "/camera/camera_info", "/tf_static"])

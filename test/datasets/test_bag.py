@@ -252,6 +252,8 @@ def test_missing_and_foreign_bags(tmp_path):
         (tmp_path / name / "metadata.yaml").write_text("")
     with pytest.raises(BagError, match="bags in it: mapping, query"):
         BagReader(tmp_path)
+    with pytest.raises(BagError, match="maping: no such bag; bags in .*: mapping, query"):
+        BagReader(tmp_path / "maping")
     (tmp_path / "campus.lhmap").write_bytes(b"")
     with pytest.raises(BagError, match="an LHMap found, expected a bag"):
         BagReader(tmp_path / "campus.lhmap")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of a run, checked against `evo` and against errors known by construction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evo.core import metrics as evo
@@ -116,8 +118,9 @@ def test_summary_and_report_tell_how_many_frames_count():
     fewer = summarize(compare(record_of(truth), Trajectory(truth.stamps_ns[30:], truth.poses[30:])))
     assert (fewer["frames"], fewer["frames_without_truth"]) == (70, 30)
     assert counted({**fewer, "frames_without_pose": 8}).startswith(
-        "70 frames count, 8 without a pose and 30 without a true one do not,"
+        "70 frames count, 8 without a pose and 30 without a true one do not;"
     )
+    assert summarize(compare(replace(record_of(truth), searched=8), truth))["frames_without_pose"] == 8
 
 
 def test_the_report_reads_only_the_tiles_around_the_drive(tmp_path, monkeypatch):

@@ -76,6 +76,16 @@ def test_the_place_of_the_camera_comes_from_the_settings_or_is_not_needed(tmp_pa
         read(bag)
 
 
+def test_without_the_topics_of_the_camera_it_is_told_what_to_set(tmp_path):
+    bag = write(tmp_path / "b", [START])
+    with pytest.raises(BagError, match=r"no topic /front; .*{image: /camera/image_raw, camera_info: /camera/camera_i"):
+        read(bag, image="/front")
+    with BagWriter(tmp_path / "mapping") as mapping:
+        mapping.tf_static(START, {("base_link", FRAME): T_BASE_CAMERA})
+    with pytest.raises(BagError, match=r"no topic /camera/image_raw.*: is it the bag of a run with a camera\?"):
+        read(tmp_path / "mapping")
+
+
 def test_a_camera_frame_that_is_not_optical_is_told(tmp_path, caplog):
     read(write(tmp_path / "a", [START]))
     assert "optical frame" not in caplog.text

@@ -364,8 +364,12 @@ def test_what_was_done_before_bad_input_is_kept(bag, tmp_path, monkeypatch):
 
 
 def test_bags_that_cannot_be_mapped(bag, tmp_path):
-    with pytest.raises(BagError, match=r"no topic /velodyne; the bag has: .*/points"):
+    with pytest.raises(BagError, match=r"no topic /velodyne; the bag has: .*/points .*FILE set points_topic: /points"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", points_topic="/velodyne"))
+    with BagWriter(tmp_path / "query") as query:
+        query.tf_static(0, {("base_link", "camera"): np.eye(4)})
+    with pytest.raises(BagError, match=r"no topic /points; .*: is it the bag of the mapping run\?"):
+        build_map(tmp_path / "query", tmp_path / "m", BuildConfig(heat="none"))
     with pytest.raises(BagError, match="no transforms from world to base_link"):
         build_map(bag, tmp_path / "m", BuildConfig(heat="none", poses="tf", map_frame="world"))
     with pytest.raises(BagError, match="no transform from 'lidar' to 'chassis'"):

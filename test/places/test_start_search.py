@@ -52,11 +52,15 @@ def write_run(path, blind=0):
 
 def test_a_bag_is_localized_without_a_start_pose(tmp_path, street):
     refiner = Refiner()
+    bag, told = write_run(tmp_path / "run", blind=4), []
     record = localize_bag(
-        write_run(tmp_path / "run", blind=4), street, None, refiner=refiner, search=search_in(street, refiner)
+        bag, street, None, None, lambda *step: told.append(step), refiner=refiner, search=search_in(street, refiner)
     )
+    # from before the networks are loaded on it is told what happens, and when the place is found
+    assert told[0] == ("search", 0, 30) and ("search", record.searched + 1, record.searched + 1) in told
     # the image after 5 m is the first that tells it
     assert len(record) in (24, 25) and record.states[-1] == "TRACKING"
+    assert record.searched == 30 - len(record)
     assert pose_error(record.poses[-1], on_path(69.0))[0] < 0.1
 
 

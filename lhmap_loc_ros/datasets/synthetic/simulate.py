@@ -94,6 +94,7 @@ def _write_mapping(path, run: Run, clock: Clock, maker: FrameMaker, report: Repo
                 ("base_link", "camera_optical_frame"): run.rig.T_base_camera,
             },
         )
+        report("mapping run: scans", 0, len(run.sensor_times))
         for time, index, seen in _events(run, _together(maker.frames(run, jobs), len(kinds))):
             stamp = clock(time)
             if seen is not None:
@@ -133,6 +134,7 @@ def _write_query(path, run: Run, clock: Clock, maker: FrameMaker, report: Report
         bag.tf_static(
             clock(0), {("base_link", _optical(name)): T for name, T in zip(names, run.rig.T_base_cameras, strict=True)}
         )
+        report("query run: images", 0, len(run.sensor_times))
         for time, index, images in _events(run, _together(maker.frames(run, jobs), count)):
             stamp = clock(time)
             if images is not None:
