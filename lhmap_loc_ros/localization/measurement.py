@@ -31,14 +31,13 @@ class MeasurementConfig(Config):
     """Which refinements count: at all, and against the prediction."""
 
     min_inlier_ratio: float = Field(
-        0.05, ge=0, le=1,
-        description="an image with a smaller share of matches that fit its pose is not used, and TRACKING becomes "
-        "DEGRADED where the mean falls below twice that; lower where the map is poor in structure",
+        0.05, ge=0, le=1, description="least inlier ratio, the share of matches that agree with the estimated pose, of "
+        "an image that is used; TRACKING becomes DEGRADED where the mean falls below twice that; lower it where the "
+        "map has little structure",
     )  # fmt: skip
     gate_probability: float = Field(
-        0.999, gt=0.5, lt=1,
-        description="share of true measurements that pass the gate (chi-square, 6 degrees of freedom); smaller: more "
-        "are rejected",
+        0.999, gt=0.5, lt=1, description="share of correct measurements that pass the gate (chi-square test of the "
+        "innovation, 6 degrees of freedom); smaller: more images are rejected, correct ones and wrong ones",
     )  # fmt: skip
 
     @property

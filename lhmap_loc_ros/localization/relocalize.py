@@ -53,8 +53,9 @@ UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 
 RelocalizerName = Literal["auto", "places", "coordinates", "constraints", "codes", "regression"]
 RELOCALIZER: Any = Field(
-    "auto", description="finds the place in the whole map; auto: by coordinates and places, as the map has them"
-)
+    "auto", description="method that searches the whole map: places, which need the map alone, or coordinates, "
+    "constraints, codes or regression, as `lhmap learn` stored them; auto: coordinates and places, as the map has them",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ class Relocalizer(Protocol):
 class RelocalizeConfig(Config):
     """Whether a lost track is looked for nearby."""
 
-    enabled: bool = Field(True, description="look for a lost track around the last good pose, along the mapped path")
+    enabled: bool = Field(
+        True, description="search for a lost track around its last good pose, along the path of the mapping drive; "
+        "false: only global_localization searches",
+    )  # fmt: skip
 
 
 class AlongPath:

@@ -14,6 +14,8 @@ import numpy as np
 
 from ..localization.stamp_sets import StampSet, StampSets
 
+ODOMETRY_WAIT_S = 0.1
+"""An image waits at most so long for odometry that is not older than it: drivers send it some tens of ms late."""
 SILENT_S = 0.5
 """Odometry that has not come for so long, on the steady clock, is not waited for."""
 

@@ -34,7 +34,7 @@ from .camera_images import CameraImages
 from .diagnostics import Health
 from .fixed_frames import FixedFrames
 from .global_localization import GlobalLocalization
-from .latest import Frame, Mailbox
+from .latest import ODOMETRY_WAIT_S, Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
 from .odometry_input import OdometryInput
@@ -237,7 +237,7 @@ class Session:
             return
         frame = min(frames, key=lambda frame: frame.stamp_ns)
         # 2. odometry up to the image, then a start pose if one came
-        for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
+        for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, ODOMETRY_WAIT_S):
             self._add_odometry(stamp_ns, pose)
         self._output.transform.at_odometry(self._localizer.odometry_ns, self._localizer.odometry_at)
         started = self._starts.begin(self._localizer, frame.stamp_ns, self._output.restart_path)

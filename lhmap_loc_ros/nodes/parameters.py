@@ -134,7 +134,8 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
 
 def _descriptor(field: FieldInfo) -> ParameterDescriptor:
     # any type, so that `1` will do for `1.0`; the model judges it
-    descriptor = ParameterDescriptor(description=field.description or "", dynamic_typing=True)
+    description = " ".join((field.description or "").split())
+    descriptor = ParameterDescriptor(description=description, dynamic_typing=True)
     low, high = _bounds(field)
     if (low is None and high is None) or _takes_none(field):  # no range of ROS has `nan` in it
         return descriptor
