@@ -104,12 +104,14 @@ def bench_latency(
     if (maps is None) != (bag is None):
         raise InputError("--map and --bag belong together, and one of them is missing")
     with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
-        if not maps:
+        if not maps or bag is None:
             maps, bag = _simulated_street(Path(folder), report, budgets=(None, 0.5))
         ways = [
             refiner
-            for name in backend or ["auto"]
-            for refiner in refiners(model or ["flow"], refinements or [3, 1], threads=threads, **_backend(name))
+            for name, precision in map(_backend, backend or ["auto"])
+            for refiner in refiners(
+                model or ["flow"], refinements or [3, 1], threads=threads, backend=name, precision=precision
+            )
         ]
         result = run(cases(maps, bag, truth_path(bag), ways), images, report)
     if plot or not as_json:
@@ -125,9 +127,10 @@ def bench_latency(
         typer.echo(f"not run: {reason}")
 
 
-def _backend(name: str) -> dict[str, str]:
-    backend, _, precision = name.partition(":")
-    return {"backend": backend, **({"precision": precision} if precision else {})}
+def _backend(text: str) -> tuple[str, str]:
+    """Name of the backend and of the precision, which may stand behind a colon."""
+    backend, _, precision = text.partition(":")
+    return backend, precision or "auto"
 
 
 def _latency_cells(row: dict) -> list[str]:

@@ -193,7 +193,7 @@ def figures(inside: list[Trial], outside: list[Trial], database: PlaceDatabase, 
         "chance": chance(inside, database),
     }
     if plain:
-        out["baseline"] = recalls([trial.plain for trial in inside])
+        out["baseline"] = recalls([trial.plain for trial in inside if trial.plain is not None])
     return out
 
 

@@ -7,6 +7,8 @@ between them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from itertools import product
 from typing import NamedTuple
 
@@ -36,7 +38,6 @@ from .solver import (
     MAX_INLIER_SIGMA_PX,
     MAX_STEP,
     MIN_DEPTH_M,
-    Matches,
     Solution,
     kernel_width,
 )
@@ -54,6 +55,19 @@ class Drawable(NamedTuple):
     heat: torch.Tensor
     widths: torch.Tensor
     """(N,) as the two before; at which the points are drawn [m]."""
+
+
+class TensorMatches(NamedTuple):
+    """`solver.Matches` on the device, of every cell of a view, `known` or not."""
+
+    points: torch.Tensor
+    target: torch.Tensor
+    sigma_px: torch.Tensor
+    weight: torch.Tensor
+    known: torch.Tensor
+    """(N,) bool: whether there is a match."""
+    camera: Camera
+    T_body_camera: np.ndarray
 
 
 class DeviceIterations(Iterations):
@@ -81,17 +95,16 @@ class DeviceIterations(Iterations):
 
     @torch.inference_mode()
     def step(self, cell, pose):
-        found = [
+        matched = [
             self._match(cell, pose, *seen)
             for seen in zip(self.views, self._drawn, self._features, strict=True)
             if len(seen[1].points) >= MIN_MATCHES
         ]
-        if not found:
+        if not matched:
             return Fit(pose)
-        views, finite, counts = zip(*found, strict=True)
-        matches = torch.stack(counts).sum()
+        views, finite, counts = zip(*matched, strict=True)
         solved = solve_body(views, torch.from_numpy(np.array(pose)).to(self._device), PRIOR_SIGMA)
-        parts = (*solved, matches, torch.stack(finite).all())
+        parts = (*solved, torch.stack(counts).sum(), torch.stack(finite).all())
         # one copy, which waits for all of it
         found = torch.cat([part.flatten() for part in parts]).cpu().numpy()
         self.clock.lap("network")
@@ -103,7 +116,9 @@ class DeviceIterations(Iterations):
         solution = Solution(found[:16].reshape(4, 4), found[16:52].reshape(6, 6), float(found[52]) / matches)
         return self._fit(pose, solution, matches)
 
-    def _match(self, cell: int, T_map_body, seen: GridView, drawn: Drawable, features: dict[int, torch.Tensor]):
+    def _match(
+        self, cell: int, T_map_body: np.ndarray, seen: GridView, drawn: Drawable, features: dict[int, torch.Tensor]
+    ) -> tuple[TensorMatches, torch.Tensor, torch.Tensor]:  # fmt: skip
         """The matches of one view, whether they are finite, and how many they are: none where they are too few."""
         pose = seen.pose(T_map_body)
         T, T_inverse = torch.from_numpy(np.stack([pose, inverse(pose)])).to(self._device)
@@ -122,8 +137,8 @@ class DeviceIterations(Iterations):
         sigma_px = self._sigma(self.plan.weighting(cell), log_scale.flatten(1).T, drawn.heat[point], known)
         sigma_px = torch.where(known[:, None], sigma_px, 1.0)
         weight = block_weights(known.view(owner.shape), self.plan.block_px // cell, b)
-        matches = Matches(drawn.points[point], target, sigma_px, weight, seen.camera, seen.T_body_view)
-        return (matches, known), target.isfinite().all() & sigma_px.isfinite().all(), known.sum()
+        matches = TensorMatches(drawn.points[point], target, sigma_px, weight, known, seen.camera, seen.T_body_view)
+        return matches, target.isfinite().all() & sigma_px.isfinite().all(), known.sum()
 
     def _sigma(self, weighting, log_scale, heat, known):
         """Expected error (N, 2) [pixels] of each match, whatever it is where none is `known` (N)."""
@@ -159,7 +174,7 @@ def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float)
     column, row = _pixel(uv)
     drawn = (depth <= max_depth) & (column >= -MAX_REACH) & (column < width + MAX_REACH)
     drawn &= (row >= -MAX_REACH) & (row < height + MAX_REACH)
-    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MAX_REACH).long()
+    reach = (0.5 * splat_m * float(np.float32(camera.fx)) / depth).clamp(0, MAX_REACH).long()
     # a canvas with a margin needs no look at the border; what is not drawn loses everywhere, and is spread over it
     # because many writes to one place wait for each other
     wide = width + 2 * margin
@@ -228,17 +243,17 @@ def block_weights(known: torch.Tensor, block: int, border: int) -> torch.Tensor:
     return weight * (known.sum() / weight.sum().clamp(min=1e-9))
 
 
-def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
-    """`solver.solve_body` of pairs of `Matches` and which of them are known (N).
-
-    Gives the pose (4, 4), the information (6, 6) and the number of inliers.
-    """
-    parts = [_Linearised(*view) for view in views]
+def solve_body(
+    views: Sequence[TensorMatches], T_map_body: torch.Tensor, prior_sigma: tuple[float, float]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`solver.solve_body` on the device: the pose (4, 4), the information (6, 6) and the number of inliers."""
+    parts = [_Linearised(view) for view in views]
     offset, prior = T_map_body.new_zeros(6), T_map_body.new_zeros(6)
     prior[:3], prior[3:] = (1 / sigma**2 for sigma in prior_sigma)
     pose, prior = T_map_body, torch.diag(prior)
     for k in range(GAUSS_NEWTON_STEPS):
-        H, g, inliers = map(sum, zip(*(part.normal_equations(pose, kernel_width(k)) for part in parts), strict=True))
+        equations = zip(*(part.normal_equations(pose, kernel_width(k)) for part in parts), strict=True)
+        H, g, inliers = (reduce(torch.add, of_views) for of_views in equations)
         step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
         metres, radians = (part.norm().clamp(min=1e-12) for part in (step[:3], step[3:]))
         step = step * torch.minimum(MAX_STEP[0] / metres, MAX_STEP[1] / radians).clamp(max=1.0)
@@ -250,19 +265,24 @@ def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
 class _Linearised:
     """`solver._Linearised` of tensors."""
 
-    def __init__(self, m: Matches, known: torch.Tensor):
-        self._matches = m.points.double(), m.target.double(), m.sigma_px.double(), m.weight, known
-        self._camera, self._T_body_camera, self._to_view = m.camera, None, None
+    def __init__(self, m: TensorMatches):
+        self._matches = m.points.double(), m.target.double(), m.sigma_px.double(), m.weight, m.known
+        self._camera = m.camera
+        self._mount: tuple[torch.Tensor, torch.Tensor] | None = None
         if not np.array_equal(m.T_body_camera, np.eye(4)):
             both = m.T_body_camera, adjoint(inverse(m.T_body_camera))
-            self._T_body_camera, self._to_view = (torch.from_numpy(x).to(known.device) for x in both)
+            T_body_camera, to_view = (torch.from_numpy(x).to(m.known.device) for x in both)
+            self._mount = T_body_camera, to_view
 
-    def normal_equations(self, T_map_body: torch.Tensor, width: float):
+    def normal_equations(
+        self, T_map_body: torch.Tensor, width: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         """H (6, 6) and g (6) of the tangent vector of the body, and the number of inliers."""
-        if self._to_view is None:
+        if self._mount is None:
             return _normal_equations(*self._matches, T_map_body, self._camera, width)
-        H, g, inliers = _normal_equations(*self._matches, T_map_body @ self._T_body_camera, self._camera, width)
-        return self._to_view.T @ H @ self._to_view, self._to_view.T @ g, inliers
+        T_body_camera, to_view = self._mount
+        H, g, inliers = _normal_equations(*self._matches, T_map_body @ T_body_camera, self._camera, width)
+        return to_view.T @ H @ to_view, to_view.T @ g, inliers
 
 
 def _normal_equations(points, target, sigma_px, weight, known, pose, camera: Camera, width: float):

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -19,13 +20,15 @@ from ..datasets.messages import Image
 from ..datasets.moving_frames import trajectory_from_odometry
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, InputError
-from ..geometry import Calibration, Camera, Images, Rectifier, Rig, from_quaternion, is_rectified
+from ..geometry import Calibration, Camera, Rectifier, Rig, from_quaternion, is_rectified
 from .image_order import FAR_S, ImageOrder, Order
 
 DEFAULT_ODOMETRY = "/odom"
 _STEEP = math.sin(math.radians(65))
 """Cameras are mounted with an inclination of up to 60 degrees."""
 _log = logging.getLogger(__name__)
+Seen = TypeVar("Seen")
+"""What is made of an image: itself undistorted, or the views of a wide lens."""
 
 
 class CameraInputs(Config):
@@ -182,8 +185,8 @@ def images(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> Iterator
 
 
 def images_of_all(
-    reader: BagReader, cameras: Sequence[CameraInputs], undistort: Sequence[Callable[[np.ndarray], Images]]
-) -> Iterator[tuple[int, int, Images]]:
+    reader: BagReader, cameras: Sequence[CameraInputs], undistort: Sequence[Callable[[np.ndarray], Seen]]
+) -> Iterator[tuple[int, int, Seen]]:
     """Number of the camera, stamp [ns] and what `undistort` makes of each image, in the order of recording.
 
     Each camera's are in order of their stamps; as in `images`, what is of no use is left out.

@@ -18,14 +18,22 @@ from ..places.area import SearchArea
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
-from .relocalize import RELOCALIZER, PoseHypothesis, Recovery, RelocalizeConfig, Relocalizer, RelocalizerName
+from .relocalize import (
+    RELOCALIZER,
+    PlaceSearch,
+    PoseHypothesis,
+    Recovery,
+    RelocalizeConfig,
+    Relocalizer,
+    RelocalizerName,
+)
 from .start import StartPose, start_covariance
 from .states import Search, TrackState
 from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
 from .tracker import Tracker, TrackerConfig
 
 if TYPE_CHECKING:
-    from ..places.start_search import StartSearch
+    pass
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +64,7 @@ class Localizer:
         *,
         refiner: Refiner | None = None,
         relocalizer: Relocalizer | None = None,
-        search: StartSearch | None = None,
+        search: PlaceSearch | None = None,
         clock: Callable[[], float] | None = None,
     ):
         """A map, or the path of one, which `close` then closes.

@@ -25,6 +25,7 @@ from .states import Search, TrackState
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
+    from ..places.database import Region
     from .estimate import PosedCamera, PoseEstimate
     from .refine import Refiner
 
@@ -68,6 +69,19 @@ class PoseHypothesis:
     """(6, 6), body frame of base_link, translation first [m, rad]."""
     inlier_ratio: float = 0.0
     """How well the image fits the map there; 0 where nobody has looked."""
+
+
+class PlaceSearch(Protocol):
+    """Finds the robot in the whole map from the images that it is told of: `places.start_search.StartSearch`."""
+
+    def find(
+        self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
+        should_continue: Callable[[], bool], region: Region | None = None,
+    ) -> PoseHypothesis | None:  # fmt: skip
+        """The pose at this image; None as long as it is not known."""
+
+    def restart(self) -> None:
+        """Forgets all images: the robot is known to be somewhere."""
 
 
 class Relocalizer(Protocol):

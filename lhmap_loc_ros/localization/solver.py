@@ -134,8 +134,9 @@ class _Linearised:
         """H (6, 6) and g (6) of the tangent vector of the body, and the number of inliers."""
         T_map_camera = T_map_body if self._to_view is None else T_map_body @ self._T_body_camera
         J, information, r = self._J, self._information, self._r
+        (points, target, sigma_px), (fx, fy, cx, cy) = self._columns, self._intrinsics
         inliers = _linearise(
-            *self._columns, self._weight, inverse(T_map_camera), *self._intrinsics, width, J, information, r
+            points, target, sigma_px, self._weight, inverse(T_map_camera), fx, fy, cx, cy, width, J, information, r
         )  # fmt: skip
         H, g = np.empty((6, 6)), np.empty(6)
         _normal_equations(J, information, r, H, g)
@@ -175,7 +176,7 @@ def solve_body(views: Sequence[Matches], T_map_body: np.ndarray, prior_sigma: tu
             more = part.normal_equations(pose, width)
             H, g, inliers = H + more[0], g + more[1], inliers + more[2]
         step = -np.linalg.solve(H + prior, g + prior @ offset)
-        metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])
+        metres, radians = float(np.linalg.norm(step[:3])), float(np.linalg.norm(step[3:]))
         step *= min(1.0, MAX_STEP[0] / max(metres, 1e-12), MAX_STEP[1] / max(radians, 1e-12))
         pose = pose @ se3_exp(step)
         offset += step

@@ -108,10 +108,10 @@ def map_from_tiles(
     workers.do("pack", list(packs.values()), report)
     report("write", 0, 1)
     # the map appears as `out` when it is complete: with its places
-    path = Path(out) if describer is None or not drives else plan.work / "without_places.lhmap"
+    path = plan.work / "without_places.lhmap" if describer is not None and drives else Path(out)
     write_file(path, out, results(packs), drives, model if drives else None, config, sources, intensity, datum)
     report("write", 1, 1)
-    if path != Path(out):
+    if describer is not None and drives:
         with LHMap.open(path) as lhmap:
             database = describe_map(lhmap, describer, report, plan.cached("places"))
             make_folder_of(out)

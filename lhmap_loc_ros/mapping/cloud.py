@@ -93,22 +93,20 @@ class VoxelCloud:
         self._count = 0
         # key and voxel number; the number is _EMPTY in a free slot
         self._table = np.full((1 << 16, 2), _EMPTY, np.int64)
-        self._allocate(1 << 15)
+        self._keys, self._sums = np.empty(1 << 15, np.int64), np.empty((1 << 15, _COLUMNS), np.float32)
 
     def __len__(self) -> int:
         return self._count
 
-    def _allocate(self, size: int) -> None:
-        for name, shape, dtype in (("_keys", (size,), np.int64), ("_sums", (size, _COLUMNS), np.float32)):
-            grown = np.empty(shape, dtype)
-            if self._count:
-                grown[: self._count] = getattr(self, name)[: self._count]
-            setattr(self, name, grown)
+    def _grow(self, size: int) -> None:
+        keys, sums = np.empty(size, np.int64), np.empty((size, _COLUMNS), np.float32)
+        keys[: self._count], sums[: self._count] = self._keys[: self._count], self._sums[: self._count]
+        self._keys, self._sums = keys, sums
 
     def _reserve(self, extra: int) -> None:
         need = self._count + extra
         if need > len(self._keys):
-            self._allocate(max(need, 2 * len(self._keys)))
+            self._grow(max(need, 2 * len(self._keys)))
         if 2 * need > len(self._table):
             size = len(self._table)
             while 2 * need > size:
@@ -128,12 +126,12 @@ class VoxelCloud:
             raise InputError(f"scan has shape {points.shape}, expected (N, 3)")
         intensity = np.ascontiguousarray(np.broadcast_to(intensity, len(points)), dtype=np.float32)
         member = np.empty(len(points), np.int32)
-        finite = np.flatnonzero(np.isfinite(points).all(axis=1)) if self._base is None else ()
-        if self._base is None and len(finite):
-            self._base = np.floor(points[finite[0]] / self.voxel).astype(np.int64)
         if self._base is None:
-            member.fill(_EMPTY)
-            return member
+            finite = np.flatnonzero(np.isfinite(points).all(axis=1))
+            if not len(finite):
+                member.fill(_EMPTY)
+                return member
+            self._base = np.floor(points[finite[0]] / self.voxel).astype(np.int64)
         self._reserve(len(points))
         count = _add(
             points, intensity, self._base, self.voxel, self._table, self._keys, self._sums, self._count, member,

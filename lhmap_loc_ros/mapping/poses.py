@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.bag import BagReader
+from ..datasets.messages import Scan
 from ..datasets.moving_frames import trajectory_from_odometry, trajectory_from_tf
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_trajectory
@@ -54,8 +55,9 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
     """The poses around the bag's scans: the bag may be a part of the run that the file has poses of."""
     if not Path(config.poses).is_file():
         raise ConfigError(f"poses: found {config.poses!r}, expected {', '.join(SOURCES)}, or a TUM or KITTI file")
-    stamps, bounds = [], []
-    for scan in bag.messages([config.points_topic]):
+    stamps: list[int] = []
+    bounds: list[int] = []
+    for scan in bag.messages_as(Scan, config.points_topic):
         stamps.append(scan.stamp_ns)
         bounds += scan.span_ns
     if not stamps:
@@ -88,7 +90,7 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
     odometry = KissICP(settings)
     total = bag.count(config.points_topic)
     stamps, poses = [], []
-    for done, scan in enumerate(bag.messages([config.points_topic]), 1):
+    for done, scan in enumerate(bag.messages_as(Scan, config.points_topic), 1):
         scan = in_range(scan, config.min_range_m, settings.data.max_range)
         if len(scan.points) < _MIN_POINTS:
             continue

@@ -93,7 +93,7 @@ class ScanSource:
 
     def __iter__(self) -> Iterator[PlacedScan | None]:
         """Each scan in the map frame; None for one without a known pose or without points in range."""
-        for scan in self._bag.messages([self._config.points_topic], *self._bounds):
+        for scan in self._bag.messages_as(Scan, self._config.points_topic, *self._bounds):
             yield self._placed(in_range(scan, self._config.min_range_m, self._config.max_range_m))
 
     def _placed(self, scan: Scan) -> PlacedScan | None:
@@ -164,7 +164,7 @@ def lidar_extrinsics(bag: BagReader, config: BuildConfig) -> np.ndarray:
         return from_quaternion(config.lidar_in_base[:3], config.lidar_in_base[3:])
     frame = config.lidar_frame
     if frame is None:
-        first = next(iter(bag.messages([config.points_topic])), None)
+        first = next(bag.messages_as(Scan, config.points_topic), None)
         frame = config.base_frame if first is None else first.frame
     if frame == config.base_frame:
         return np.eye(4)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import LhmapError
+from ..geometry import Images
 from ..localization.estimate import PosedCamera
 from ..localization.relocalize import PoseHypothesis
 from ..places.database import Region
@@ -45,7 +46,7 @@ class GlobalLocalization:
         return self._made() is not None
 
     def find(
-        self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
+        self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool], region: Region | None = None,
     ) -> PoseHypothesis | None:  # fmt: skip
         """What to start from at this image; None as long as nobody knows, or where there is no search."""

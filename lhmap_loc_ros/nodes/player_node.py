@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
 from rosbags.interfaces import Connection, QosDurability
@@ -99,7 +100,7 @@ class _Player:
         # a clock of ours and the one of the bag, which tells other times, would be heard in turn
         known = bag.connections(options.topics)
         self._connections = [c for c in known if not (options.clock and c.topic == "/clock")]
-        self._publishers = {}
+        self._publishers: dict[str, Publisher] = {}
         for connection in self._connections:
             if connection.topic in self._publishers:
                 continue

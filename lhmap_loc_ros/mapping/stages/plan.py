@@ -117,6 +117,7 @@ class Plan:
     def score_views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], model: Model) -> list[ScoreViewsJob]:
         """One job for some virtual views along the paths; views that several bags have in common are scored once."""
         c, jobs, tiles = self.config, {}, _TileIndex(points, self.config.tile_m)
+        assert c.heat_model is not None  # `model` is of that name
         for drive in drives:
             views = virtual_views_along(drive.poses)
             for first in range(0, len(views), VIEWS_PER_JOB):

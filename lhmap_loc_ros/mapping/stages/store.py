@@ -31,7 +31,7 @@ def _plain(value):
     if isinstance(value, Path):
         return value.name
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value)).hexdigest()]
+        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()]
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value)} has no name")
