@@ -114,8 +114,8 @@ def _missing_tiles(query: Query, share: float, rng: np.random.Generator) -> Quer
         crop = query.crop(pose)
         tile = np.floor((crop.points[:, :2] + crop.origin[:2]) / TILE_M).astype(np.int64)
         # a number between 0 and 1 that belongs to the tile, whoever asks
-        luck = ((tile[:, 0] * 73856093 ^ tile[:, 1] * 19349663) * 2654435761 % 2**32) / 2**32
-        return crop.select(luck >= share)
+        draw = ((tile[:, 0] * 73856093 ^ tile[:, 1] * 19349663) * 2654435761 % 2**32) / 2**32
+        return crop.select(draw >= share)
 
     return replace(query, crop=thinned)
 

@@ -16,7 +16,7 @@ from ..errors import ModelError
 
 METADATA_KEY = "covariance"
 _INLIERS, _STEP_M = 0.05, 0.02
-"""Added to the inlier ratio and to the last step: nobody is surer than these let him be."""
+"""Added to the inlier ratio and to the last step: they bound the covariance from below."""
 
 
 def regressors(inlier_ratio, step_m) -> tuple[np.ndarray, np.ndarray]:

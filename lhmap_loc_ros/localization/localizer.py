@@ -50,7 +50,7 @@ class LocalizerConfig(Config):
 class Localizer:
     """Give it odometry if there is any, and images in order of their stamps; it tells the poses.
 
-    It begins at a start pose; where nobody knows one, `locate` finds it in a map with places.
+    It begins at a start pose; where none is known, `locate` finds it in a map with places.
 
     It holds the track of one robot with any number of cameras, and knows neither threads nor ROS: call it from one
     thread. Frames: `map` is that of the map file, `odom` that of the odometry, `base` the robot's (x forward, y left,
@@ -171,7 +171,7 @@ class Localizer:
     def locate(
         self, image: Images, camera: PosedCamera, stamp_ns: int, should_continue: Callable[[], bool] = lambda: True
     ) -> PoseHypothesis | None:
-        """Where the robot is in the whole map, without a start pose; None as long as nobody knows.
+        """Where the robot is in the whole map, without a start pose; None as long as it is not known.
 
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
         somewhere; odometry carries them on. Places away from what `search_around` and `add_fix` told are left out. It

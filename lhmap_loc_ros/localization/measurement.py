@@ -21,7 +21,7 @@ UNCONFIRMED_SCALE = 4.0
 """Further factor on the covariance while no image has confirmed the pose: refinements from far away err more."""
 FLOOR_M, FLOOR_DEG = 0.05, 0.1
 """Least standard deviation of a measurement along each axis: map points and calibration are no more exact."""
-LEAST_VARIANCE = 1e-8
+REGULARIZATION = 1e-8
 """Added to that of the matches [m^2, rad^2], so that it can be inverted."""
 MIN_MATCHES = 30
 """Fewer matched points give no measurement, however well they fit: six unknowns, and every other match may be wrong."""
@@ -114,7 +114,7 @@ def as_measurement(
         return None
     T_camera_base = inverse(T_base_camera)
     floor = np.diag([FLOOR_M**2] * 3 + [np.radians(FLOOR_DEG) ** 2] * 3)
-    alone = transport_covariance(refinement.covariance, T_camera_base) + LEAST_VARIANCE * np.eye(6)
+    alone = transport_covariance(refinement.covariance, T_camera_base) + REGULARIZATION * np.eye(6)
     covariance = noise.covariance_scale * alone + floor
     pose, inlier_ratio = refinement.T_map_camera @ T_camera_base, float(refinement.inlier_ratio)
     measurement = Measurement(pose, covariance, alone, inlier_ratio)

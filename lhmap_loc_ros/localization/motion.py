@@ -228,7 +228,7 @@ class MotionModel:
         return _joined(_joined(before, measured), after)
 
     def _coast(self, seconds: float, velocity: np.ndarray | None) -> Motion:
-        """A motion nobody measured."""
+        """A motion that was not measured."""
         if velocity is None:
             walk = self._velocity_noise(seconds)
             walk[0, 0] += (UNKNOWN_SPEED * seconds) ** 2

@@ -97,7 +97,7 @@ class NetworkSet:
         """Those for a grid; loading them takes half a second, engines longer. Raises ModelError."""
         if grid not in self._loaded:
             added = self._load(grid)
-            # what was loaded before anybody knew the camera, and nobody used, goes
+            # what was loaded before the camera was known, and not used, goes
             self._loaded = {**(self._loaded if self._in_use else {}), grid: added}
         self._in_use = True
         return self._loaded[grid]

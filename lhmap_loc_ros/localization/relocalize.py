@@ -68,7 +68,7 @@ class PoseHypothesis:
     covariance: np.ndarray
     """(6, 6), body frame of base_link, translation first [m, rad]."""
     inlier_ratio: float = 0.0
-    """How well the image fits the map there; 0 where nobody has looked."""
+    """How well the image fits the map there; 0 where that was not tried."""
 
 
 class PlaceSearch(Protocol):

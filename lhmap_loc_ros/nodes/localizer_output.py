@@ -40,7 +40,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PATH_STEP_M, PATH_POSES = 0.5, 2000
 """Distance between the poses of `path`, and how many of them it keeps."""
 OVERLAY_PERIOD_S = 0.5
-"""Least time between two pictures on `overlay`, drawn while somebody looks [s]."""
+"""Least time between two pictures on `overlay`, drawn while it has a subscriber [s]."""
 _UNKNOWN_VARIANCE = 1e6
 _TWIST_VARIANCE = np.array([0.5**2] * 3 + [0.05**2] * 3)
 """Of the velocity, a running mean [m/s, rad/s]."""

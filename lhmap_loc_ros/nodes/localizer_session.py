@@ -44,7 +44,7 @@ from .warm_up import warm_up
 
 _JOIN_S = 10.0
 _PATIENCE_S = 5.0
-"""So long after the start nobody is told what is still missing."""
+"""For so long after the start nothing is said about what is still missing."""
 
 
 def settings_of(config: LocalizerConfig) -> Settings:
@@ -255,7 +255,7 @@ class Session:
         if not self._active.is_set():
             self.health.refuse("deactivated meanwhile")
             return
-        # 4. out, the picture last: nobody waits for it
+        # 4. out, the picture last: it is in no hurry
         self._output.publish_track(result)
         latency_ms = 1e3 * (time.monotonic() - frame.arrived)
         self._output.publish_status(result, latency_ms)

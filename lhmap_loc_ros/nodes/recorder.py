@@ -32,7 +32,7 @@ _DEEP = QoSProfile(depth=1000)
 
 
 class RecorderNode(Node):
-    """Subscribes pose and status, publishes initialpose once somebody listens; `stop` writes the file."""
+    """Subscribes pose and status, publishes initialpose once it has a subscriber; `stop` writes the file."""
 
     def __init__(self, out: Path, initial: dict | None = None):
         """`initial`: stamp_ns, frame, pose [x y z qx qy qz qw], covariance (6, 6) row by row, body frame."""

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 CANDIDATES = 16
 """At most so many places are looked at, each with one heading."""
 AGREE = 1.0, 4.0
-"""Places that images say are the same within these, carried on by odometry [m, deg]."""
+"""Places that images tell are the same within these, propagated by odometry [m, deg]."""
 BETWEEN_M = 1.0
-"""Images nearer to each other are no two witnesses: they see the same."""
+"""Images nearer to each other do not count as two: they see the same."""
 CROP_RADIUS_M = 60.0
 
 
@@ -124,9 +124,9 @@ class VerifiedSearch:
             self._forget()
         self.images += 1
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
-        # where images before were thought to be, carried on
-        carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
-        candidates = [*self.propose(image, camera, odometry, region), *carried]
+        # where images before were thought to be, propagated by odometry
+        propagated = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
+        candidates = [*self.propose(image, camera, odometry, region), *propagated]
         verdict = self._verifier.best(image, camera, candidates, should_continue)
         if verdict is None:
             return None
@@ -153,7 +153,7 @@ class VerifiedSearch:
 
 
 class SequencePlaceFinder(VerifiedSearch):
-    """A search by the looks of places: images vote over the same hypotheses, carried on by odometry."""
+    """A search by descriptors of places: images vote over the same hypotheses, propagated by odometry."""
 
     def __init__(self, finder: PlaceFinder):
         super().__init__(finder.verifier)

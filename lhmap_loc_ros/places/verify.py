@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares an image with the map at places where it may have been taken; looks alone are not believed."""
+"""Compares an image with the map at places where it may have been taken; appearance alone is not believed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ before they have come to rest."""
 FULL = {"coarse": 3, "fine": 4}
 """Most iterations of those that are left."""
 AHEAD_M, RADIUS_M = 18.0, 26.0
-"""The piece of map for a look: what the camera has before it. Tiles of a place where nobody was before must be decoded,
+"""The piece of map for a look: what the camera has before it. Tiles of a place that is visited for the first time must be decoded,
 which takes longer than the look."""
 CLEAR_RATIO, CLEAR_MARGIN = 0.15, 2.0
 """One that fits this well, and so many times as well as any elsewhere, goes on with the next best alone."""

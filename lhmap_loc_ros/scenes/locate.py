@@ -41,11 +41,11 @@ APART = 1.0, np.pi / 6
 START_COVARIANCE = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
 """Of a mapping pose whose image is only similar."""
 WITNESS_RATIO, WITNESS_INLIERS = 0.2, 60
-"""So much must agree on a pose for it to be a witness of its own: where images were of other streets, at most 0.12 of
+"""So much must agree on a pose for it to count as independent evidence: where images were of other streets, at most 0.12 of
 the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
 
 WITNESSED = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
-"""For a pose that a witness agrees with."""
+"""For a pose that such evidence agrees with."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class SceneSearch(VerifiedSearch):
         found = different(self._proposals)
         if self._places is None:
             return found[:CANDIDATES]
-        # what was learned is of one day: where it says nothing, the looks of the map may
+        # what was learned is of one day: where it says nothing, descriptors of the map may
         others = self._places.propose(image, camera, odometry, region)
         return [*found[: CANDIDATES // 2], *others[: CANDIDATES // 2]]
 

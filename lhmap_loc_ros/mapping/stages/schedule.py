@@ -63,7 +63,7 @@ def local_workers(count: int | None = None) -> Iterator[Workers]:
 def dask_workers(address: str) -> Iterator[Workers]:
     """The workers of a Dask scheduler, which must see the bags and the work folder under the same names.
 
-    Raises ConfigError if Dask is not installed or nobody answers at the address.
+    Raises ConfigError if Dask is not installed or there is no scheduler at the address.
     """
     try:
         from dask.distributed import Client
