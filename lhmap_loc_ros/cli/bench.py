@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -133,7 +133,7 @@ def _backend(text: str) -> tuple[str, str]:
     return backend, precision or "auto"
 
 
-def _latency_cells(row: dict) -> list[str]:
+def _latency_cells(row: dict[str, Any]) -> list[str]:
     most, mean, ratio = row["refinements"], row["refinements_mean"], row["ratio_to_reference"]
     return [
         f"{row['method']} {row['input']} {row['precision']}, {row['backend'].removesuffix(', CPU')}",
@@ -144,7 +144,9 @@ def _latency_cells(row: dict) -> list[str]:
     ]
 
 
-def _simulated_street(folder: Path, report, budgets: tuple[float | None, ...] = (None,)) -> tuple[list[Path], Path]:
+def _simulated_street(
+    folder: Path, report: ProgressBars, budgets: tuple[float | None, ...] = (None,)
+) -> tuple[list[Path], Path]:  # fmt: skip
     """Maps of a simulated street, one a budget [MB/km], None for the usual, and the bag of images of a drive there."""
     from ..datasets.synthetic.simulate import simulate
     from ..mapping.builder import build_map

@@ -25,13 +25,14 @@ from .iterations import (
     MIN_HEAT,
     MIN_MATCHES,
     PRIOR_SIGMA,
+    Clock,
     Fit,
     GridView,
     Iterations,
     not_finite,
 )
 from .manifold import adjoint
-from .refine_plan import COARSE_CELL, FINE_CELL, Weighting
+from .refine_plan import COARSE_CELL, FINE_CELL, RefinePlan, Weighting
 from .solver import (
     GAUSS_NEWTON_STEPS,
     INLIER_SIGMAS,
@@ -73,10 +74,13 @@ class TensorMatches(NamedTuple):
 class DeviceIterations(Iterations):
     """Drawing, matching and solving on the networks' `tensor_device`."""
 
-    def __init__(self, views, plan, clock):
+    def __init__(self, views: Sequence[GridView], plan: RefinePlan, clock: Clock):
         """As of `Iterations`; raises ModelError where PyTorch does not find the device."""
         super().__init__(views, plan, clock)
-        self._device = torch.device(views[0].models.tensor_device)
+        device = views[0].models.tensor_device
+        if device is None:
+            raise ModelError("the networks take no tensors of PyTorch")
+        self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise ModelError(f"PyTorch {torch.__version__} finds no CUDA GPU")
         self._features = [self._encode(view) for view in views]
@@ -86,7 +90,7 @@ class DeviceIterations(Iterations):
         features = view.models.image(self._up(view.view.sample(view.image)))
         return dict(zip((COARSE_CELL, FINE_CELL), features, strict=True))
 
-    def set_submap(self, submaps):
+    def set_submap(self, submaps: Sequence[MapPoints]) -> None:
         self._drawn = [self._drawable(submap) for submap in submaps]
 
     def _drawable(self, submap: MapPoints) -> Drawable:
@@ -94,7 +98,7 @@ class DeviceIterations(Iterations):
         return Drawable(points, intensity, heat, self._up(point_widths(submap.points)).expand(len(submap.points)))
 
     @torch.inference_mode()
-    def step(self, cell, pose):
+    def step(self, cell: int, pose: np.ndarray) -> Fit:
         matched = [
             self._match(cell, pose, *seen)
             for seen in zip(self.views, self._drawn, self._features, strict=True)
@@ -140,7 +144,9 @@ class DeviceIterations(Iterations):
         matches = TensorMatches(drawn.points[point], target, sigma_px, weight, known, seen.camera, seen.T_body_view)
         return matches, target.isfinite().all() & sigma_px.isfinite().all(), known.sum()
 
-    def _sigma(self, weighting, log_scale, heat, known):
+    def _sigma(
+        self, weighting: Weighting, log_scale: torch.Tensor, heat: torch.Tensor, known: torch.Tensor
+    ) -> torch.Tensor:  # fmt: skip
         """Expected error (N, 2) [pixels] of each match, whatever it is where none is `known` (N)."""
         if weighting is Weighting.UNCERTAINTY:
             return log_scale.exp()
@@ -158,7 +164,9 @@ class DeviceIterations(Iterations):
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
 
-def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, min_depth: float = 0.1):
+def project(
+    points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, min_depth: float = 0.1
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """`geometry.project` of tensors: points (N, 3) float32, pose (4, 4) float64."""
     local = points.double() @ T_camera_map[:3, :3].T + T_camera_map[:3, 3]
     u = camera.fx * local[:, 0] / local[:, 2] + camera.cx
@@ -168,7 +176,9 @@ def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, mi
     return uv, depth
 
 
-def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float) -> torch.Tensor:
+def z_buffer(
+    uv: torch.Tensor, depth: torch.Tensor, camera: Camera, splat_m: torch.Tensor, max_depth: float
+) -> torch.Tensor:  # fmt: skip
     """The index image (H, W) int64 of `geometry.z_buffer`; of points of the same depth the first is taken."""
     height, width, margin = camera.height, camera.width, 2 * MAX_REACH
     column, row = _pixel(uv)
@@ -192,7 +202,9 @@ def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float)
     return _number(canvas.reshape(-1, wide)[margin : margin + height, margin : margin + width])
 
 
-def fill_channels(index, depth, intensity, height_above) -> torch.Tensor:
+def fill_channels(
+    index: torch.Tensor, depth: torch.Tensor, intensity: torch.Tensor, height_above: torch.Tensor
+) -> torch.Tensor:  # fmt: skip
     """The view of the map (4, H, W) float32 that `features.render_map` gives the networks."""
     there, point = index != NO_POINT, index.clamp(min=0)
     inverse_depth = 4.0 / (depth[point] + 3.0)
@@ -201,7 +213,7 @@ def fill_channels(index, depth, intensity, height_above) -> torch.Tensor:
     return torch.where(there, channels, 0.0)
 
 
-def cell_points(uv, depth, index, cell: int) -> torch.Tensor:
+def cell_points(uv: torch.Tensor, depth: torch.Tensor, index: torch.Tensor, cell: int) -> torch.Tensor:
     """`features.cell_points` of an index image (H, W): (H/cell, W/cell) int64 or NO_POINT."""
     rows, columns = index.shape[0] // cell, index.shape[1] // cell
     index = index[: rows * cell, : columns * cell]
@@ -215,7 +227,7 @@ def cell_points(uv, depth, index, cell: int) -> torch.Tensor:
     return _number(ranked.reshape(rows, cell, columns, cell).amin((1, 3)))
 
 
-def _pixel(uv):
+def _pixel(uv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Column and row (N) int64; whatever they are where the position is not finite."""
     pixel = (uv + 0.5).floor().nan_to_num(-1e6).clamp(-1e6, 1e6).long()
     return pixel[:, 0], pixel[:, 1]
@@ -285,7 +297,10 @@ class _Linearised:
         return to_view.T @ H @ to_view, to_view.T @ g, inliers
 
 
-def _normal_equations(points, target, sigma_px, weight, known, pose, camera: Camera, width: float):
+def _normal_equations(
+    points: torch.Tensor, target: torch.Tensor, sigma_px: torch.Tensor, weight: torch.Tensor, known: torch.Tensor,
+    pose: torch.Tensor, camera: Camera, width: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     rotation = pose[:3, :3]
     x, y, z = ((points - pose[:3, 3]) @ rotation).unbind(1)
     there = known & (z >= MIN_DEPTH_M)
@@ -306,7 +321,7 @@ def _normal_equations(points, target, sigma_px, weight, known, pose, camera: Cam
     return weighted.T @ J, weighted.T @ r, inliers
 
 
-def _se3_exp(xi):
+def _se3_exp(xi: torch.Tensor) -> torch.Tensor:
     """`geometry.se3_exp` of a tensor (6)."""
     phi = xi[3:]
     angle = phi.norm().clamp(min=1e-9)

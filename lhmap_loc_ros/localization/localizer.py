@@ -99,7 +99,7 @@ class Localizer:
     def __enter__(self) -> Localizer:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

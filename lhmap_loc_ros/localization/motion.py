@@ -58,7 +58,7 @@ class MotionConfig(Config):
 class OdometryBuffer:
     """Poses of base_link in the odometry frame by stamp; bounded in time, interpolated on request."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stamps: list[int] = []
         self._poses: list[np.ndarray] = []
 

@@ -40,7 +40,7 @@ class RefinerConfig(Config):
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _backend_precision_and_device_go_together(self):
+    def _backend_precision_and_device_go_together(self) -> RefinerConfig:
         try:
             check_choice(self.backend, self.precision, self.device)
         except ModelError as error:

@@ -50,7 +50,10 @@ class Solution:
 # Two functions of plain loops over columns, whose sums may be taken in any order: compilers turn them into vector
 # instructions, which they do not with one loop that adds up all of H, and it takes a quarter of the time.
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _linearise(points, target, sigma_px, weight, T, fx, fy, cx, cy, width, J, information, r):
+def _linearise(
+    points: np.ndarray, target: np.ndarray, sigma_px: np.ndarray, weight: np.ndarray, T: np.ndarray, fx: float,
+    fy: float, cx: float, cy: float, width: float, J: np.ndarray, information: np.ndarray, r: np.ndarray,
+) -> int:  # fmt: skip
     """Fill the Jacobian J (6, 2N), information and residuals (2N) of points (3, N), all of u before all of v.
 
     Returns the number of inliers.
@@ -82,7 +85,9 @@ def _linearise(points, target, sigma_px, weight, T, fx, fy, cx, cy, width, J, in
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _normal_equations(J, information, r, H, g):
+def _normal_equations(
+    J: np.ndarray, information: np.ndarray, r: np.ndarray, H: np.ndarray, g: np.ndarray
+) -> None:  # fmt: skip
     """Fill H (6, 6) and g (6) of the weighted problem; J (6, M), information and residuals (M)."""
     weighted = np.empty(J.shape[1])
     for a in range(6):

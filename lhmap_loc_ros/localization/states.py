@@ -120,7 +120,7 @@ class Signals:
 class Evidence:
     """What the images since the last start say together: counters and running means, the one memory of all rules."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.images = 0
         """Images since the start."""
         self.accepted = 0

@@ -64,7 +64,7 @@ class NextStart:
             self._pose = pose
 
     def offer(self, pose: InitialPose | None) -> bool:
-        """A start pose from no user: a place found, the last good pose. Kept only where nothing waits: whether it is."""
+        """A start pose from no user: a place found, the last good pose. Whether it is kept: where nothing waits."""
         with self._lock:
             kept = self._pose is None
             self._pose = self._pose or pose

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """player_node: publishes a bag over DDS, with /clock, where `ros2 bag play` is not installed.
 
-Messages leave as they were recorded, byte for byte. It begins when its topics have subscribers, keeps the pace of the recording,
-and ends when the listeners have acknowledged what was sent.
+Messages leave as they were recorded, byte for byte. It begins when its topics have subscribers, keeps the pace of the
+recording, and ends when the subscribers have acknowledged what was sent.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class StartSearch:
         self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool] = lambda: True, region: Region | None = None,
     ) -> PoseHypothesis | None:  # fmt: skip
-        """The pose to start from at this image; None as long as it is not known. See `SequencePlaceFinder.process_image`."""
+        """The pose to start from at this image, None while it is not known. See `SequencePlaceFinder.process_image`."""
         if not self._is_new(stamp_ns, T_odom_base):
             return None
         self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base

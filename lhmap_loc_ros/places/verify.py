@@ -31,8 +31,8 @@ before they have come to rest."""
 FULL = {"coarse": 3, "fine": 4}
 """Most iterations of those that are left."""
 AHEAD_M, RADIUS_M = 18.0, 26.0
-"""The piece of map for a look: what the camera has before it. Tiles of a place that is visited for the first time must be decoded,
-which takes longer than the look."""
+"""The piece of map for a look: what the camera has before it. Tiles of a place that is visited for
+the first time must be decoded, which takes longer than the look."""
 CLEAR_RATIO, CLEAR_MARGIN = 0.15, 2.0
 """One that fits this well, and so many times as well as any elsewhere, goes on with the next best alone."""
 FINISHED, HOPELESS = 2, 0.5

@@ -21,7 +21,18 @@ from .encoder import COARSE, cell_centres
 from .heads import Look
 from .inputs import whole_image, with_surroundings
 from .pnp import SolvedPose, drawn_off, refined_pose
-from .section import LearnedImages, Shapes, camera_head, camera_in, image_shapes, images_in, packed, read, unpacked
+from .section import (
+    Head,
+    LearnedImages,
+    Shapes,
+    camera_head,
+    camera_in,
+    image_shapes,
+    images_in,
+    packed,
+    read,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -98,7 +109,7 @@ def quantized(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return steps, values.astype(np.int8)
 
 
-def _shapes(head: dict) -> Shapes:
+def _shapes(head: Head) -> Shapes:
     images, stretches, cells, codes, values = (
         int(head[name]) for name in ("images", "stretches", "cells", "codes", "values")
     )

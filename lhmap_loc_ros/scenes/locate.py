@@ -41,8 +41,8 @@ APART = 1.0, np.pi / 6
 START_COVARIANCE = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
 """Of a mapping pose whose image is only similar."""
 WITNESS_RATIO, WITNESS_INLIERS = 0.2, 60
-"""So much must agree on a pose for it to count as independent evidence: where images were of other streets, at most 0.12 of
-the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
+"""So much must agree on a pose for it to count as independent evidence: where images were of other streets, at most
+0.12 of the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
 
 WITNESSED = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
 """For a pose that such evidence agrees with."""

@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ OUTPUTS = {"coordinates": 4, "constraints": 5, "regression": 9}
 """Values that a head gives, see `heads`."""
 _LENGTH = struct.Struct("<I")
 _CAMERA = "width", "height", "fx", "fy", "cx", "cy"
+Head = dict[str, Any]
+"""The head of a section, as JSON has it."""
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 """Types and shapes of arrays by their names."""
 _MOST = 1 << 26
@@ -106,7 +108,7 @@ def read(lhmap: LHMap, method: str, parse: Callable[[bytes], T]) -> T | None:
         raise MapFormatError(f"{lhmap.path}: section {method!r} is not understood: {error}") from None
 
 
-def packed(method: str, head: dict, shapes: Shapes, arrays: dict[str, np.ndarray]) -> SectionData:
+def packed(method: str, head: Head, shapes: Shapes, arrays: dict[str, np.ndarray]) -> SectionData:
     """A section: its head as JSON, and arrays of some types and shapes, one behind the other."""
     text = json.dumps(head).encode()
     body = b"".join(
@@ -115,7 +117,7 @@ def packed(method: str, head: dict, shapes: Shapes, arrays: dict[str, np.ndarray
     return SectionData(method, VERSION, _LENGTH.pack(len(text)) + text + body)
 
 
-def unpacked(data: bytes, shapes_of: Callable[[dict], Shapes]) -> tuple[dict, dict[str, np.ndarray]]:
+def unpacked(data: bytes, shapes_of: Callable[[Head], Shapes]) -> tuple[Head, dict[str, np.ndarray]]:
     """The head of a section, and its arrays, which that tells the shapes of; raises ValueError and its like."""
     (length,) = _LENGTH.unpack_from(data)
     head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
@@ -148,12 +150,12 @@ def images_in(arrays: dict[str, np.ndarray], heads: int) -> LearnedImages:
     return LearnedImages(*(arrays[name] for name in image_shapes(0)))
 
 
-def camera_head(view: Camera) -> dict:
+def camera_head(view: Camera) -> Head:
     """A view's camera as heads of sections tell it."""
     return {name: getattr(view, name) for name in _CAMERA}
 
 
-def camera_in(head: dict) -> Camera:
+def camera_in(head: Head) -> Camera:
     """The view's camera that a section's head tells; raises ValueError for one of another grid."""
     view = Camera(int(head["view"]["width"]), int(head["view"]["height"]),
                   *(float(head["view"][name]) for name in _CAMERA[2:]))  # fmt: skip
@@ -167,7 +169,7 @@ def has_learned(lhmap: LHMap, method: str) -> bool:
     return any(section.name == method for section in lhmap.metadata.sections)
 
 
-def _shapes(method: str, head: dict) -> Shapes:
+def _shapes(method: str, head: Head) -> Shapes:
     """Type and shape of each array, in the order in which they are stored."""
     features, coarse, images, heads, width = (
         int(head[name]) for name in ("features", "coarse", "images", "heads", "width")
