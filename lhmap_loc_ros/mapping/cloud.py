@@ -21,14 +21,14 @@ _INTENSITY, _HITS, _COLUMNS = 3, 4, 5
 
 
 @numba.njit(cache=True, nogil=True)
-def _slot(key, mask):
+def _slot(key: np.int64, mask: int) -> np.int64:
     """Where the search for a key starts (a multiplicative hash; the table's size is a power of two)."""
     h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((h >> np.uint64(20)) & np.uint64(mask))
 
 
 @numba.njit(cache=True, nogil=True)
-def _rehash(table, grown):
+def _rehash(table: np.ndarray, grown: np.ndarray) -> None:
     """Copies the entries of a hash table into a larger one."""
     mask = grown.shape[0] - 1
     grown[:, 1] = _EMPTY
@@ -42,7 +42,10 @@ def _rehash(table, grown):
 
 
 @numba.njit(cache=True, nogil=True)
-def _add(points, intensity, base, voxel, table, keys, sums, count, member):
+def _add(
+    points: np.ndarray, intensity: np.ndarray, base: np.ndarray, voxel: float, table: np.ndarray, keys: np.ndarray,
+    sums: np.ndarray, count: int, member: np.ndarray,
+) -> int:  # fmt: skip
     """Adds points to the table; returns the number of voxels, or -1 for a point outside of the grid."""
     mask = table.shape[0] - 1
     inverse = 1.0 / voxel
@@ -169,7 +172,7 @@ class VoxelCloud:
         grid = np.stack([keys >> (2 * _BITS), keys >> _BITS, keys], axis=1) & ((1 << _BITS) - 1)
         return grid - _HALF + self._base
 
-    def to_points(self, keep: np.ndarray | None = None, origin=None) -> MapPoints:
+    def to_points(self, keep: np.ndarray | None = None, origin: np.ndarray | None = None) -> MapPoints:
         """The voxels' mean points, heat 1 everywhere; `keep` (N,) bool leaves voxels out.
 
         `origin` (3,) defaults to the corner of the first voxel rounded to whole metres.

@@ -31,8 +31,9 @@ _MIN_POINTS, _MIN_EXTENT_M, _MAX_EXTENT_M, _MAX_HEIGHT_M = 100, 0.5, 100_000.0, 
 
 
 def map_from_cloud(
-    source, out, config: BuildConfig, drive: Trajectory | None = None, report: Report | None = None
-) -> LHMap:
+    source: Path | str, out: Path | str, config: BuildConfig, drive: Trajectory | None = None,
+    report: Report | None = None,
+) -> LHMap:  # fmt: skip
     """Makes an LHMap of a cloud file or a folder of tiles, writes it to `out` and opens it.
 
     With the path of a `drive` in the cloud's frame, heat, selection and places are those of `build_map`. Without it
@@ -70,7 +71,7 @@ def map_from_cloud(
         return map_from_tiles(plan, points, drives, [source], model, workers, out, report, intensity, heats, describer)
 
 
-def _check_size(source, cloud: Cloud) -> None:
+def _check_size(source: Path | str, cloud: Cloud) -> None:
     """Raises InputError for a cloud of an implausible size: its unit is not metres, or it is an object."""
     low, high = np.quantile(cloud.xyz, (0.01, 0.99), axis=0)
     wide, tall = float((high - low)[:2].max()), float((high - low)[2])
@@ -82,7 +83,7 @@ def _check_size(source, cloud: Cloud) -> None:
         )
 
 
-def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
+def _check_near(source: Path | str, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
     """Raises InputError for a path farther from the cloud than `max_range_m`: it is in another frame, such as UTM."""
     boxes = [np.array([xy.min(axis=0), xy.max(axis=0)]) for xy in (cloud.xyz[:, :2], drive.poses[:, :2, 3])]
     gap = np.maximum(boxes[0][0] - boxes[1][1], boxes[1][0] - boxes[0][1]).max()
@@ -93,7 +94,9 @@ def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) ->
         )
 
 
-def _voxelized(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
+def _voxelized(
+    source: Path | str, cloud: Cloud, plan: Plan, workers: Workers, report: Report
+) -> dict[Tile, Path]:  # fmt: skip
     """Tiles of a cloud of any density, one point a voxel."""
     c = plan.config
     voxels = VoxelCloud(c.edge_m)
@@ -127,7 +130,7 @@ def _point_by_point(cloud: Cloud, heat: np.ndarray, plan: Plan) -> tuple[dict[Ti
     return points, heats
 
 
-def cloud_from_map(lhmap: LHMap, out, around_origin: bool = False) -> None:
+def cloud_from_map(lhmap: LHMap, out: Path | str, around_origin: bool = False) -> None:
     """Writes the points of a map as PLY, PCD, LAS or LAZ, or, to a name without suffix, as a folder of PCD tiles.
 
     Coordinates are those of the map frame, or with `around_origin` relative to `lhmap.metadata.origin`. Raises

@@ -16,6 +16,7 @@ from ..errors import BagError, ConfigError, InputError
 from ..geometry import inverse
 from .config import BuildConfig
 from .scans import in_range
+from .stages.schedule import Report
 
 SOURCES = ("auto", "tf", "odometry", "icp")
 """Of poses; all else is the path of a file."""
@@ -25,7 +26,9 @@ _MIN_ICP_RANGE_M = 80.0
 """Range that LiDAR odometry uses at least, metres: farther points fix the rotation."""
 
 
-def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> tuple[Trajectory, str]:
+def find_poses(
+    bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report: Report | None = None
+) -> tuple[Trajectory, str]:  # fmt: skip
     """The trajectory T_map_base of a bag, and its source: file, tf, odometry or icp.
 
     Raises BagError, ConfigError or InputError if the source that is asked for does not exist or has poses that are not
@@ -71,7 +74,9 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
     return trajectory.between(min(bounds), max(bounds))
 
 
-def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> Trajectory:
+def poses_by_icp(
+    bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report: Report | None = None
+) -> Trajectory:  # fmt: skip
     """LiDAR odometry (kiss-icp) on the bag's scans; the map frame is the vehicle's first pose.
 
     Raises InputError if kiss-icp is not installed.

@@ -42,7 +42,9 @@ class PlacedScan:
 
 
 @numba.njit(cache=True, nogil=True)
-def _place(points, offsets, start, step, poses, out):
+def _place(
+    points: np.ndarray, offsets: np.ndarray, start: float, step: float, poses: np.ndarray, out: np.ndarray
+) -> None:  # fmt: skip
     """Interpolates the matrices of poses at evenly spaced times, so close that this is exact enough."""
     last = poses.shape[0] - 2
     for i in range(points.shape[0]):
@@ -59,7 +61,7 @@ def _place(points, offsets, start, step, poses, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def _transform(points, T, out):
+def _transform(points: np.ndarray, T: np.ndarray, out: np.ndarray) -> None:
     for i in range(points.shape[0]):
         for r in range(3):
             out[i, r] = T[r, 0] * points[i, 0] + T[r, 1] * points[i, 1] + T[r, 2] * points[i, 2] + T[r, 3]

@@ -111,7 +111,7 @@ def path_segments(
     length = max(float(along[-1]), 1.0)
     count = max(1, round(length / segment_m))
 
-    def at(distances) -> np.ndarray:
+    def at(distances: np.ndarray | Sequence[float]) -> np.ndarray:
         return np.column_stack([np.interp(distances, along, path[:, k]) for k in range(3)])
 
     parts = [at((np.arange(count) + 0.5) * length / count)]

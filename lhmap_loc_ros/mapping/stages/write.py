@@ -25,8 +25,8 @@ _PATH_STEP_M = 5.0
 
 
 def write_file(
-    path: Path, out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig,
-    sources: Sequence, intensity: str, datum: GeodeticDatum | None = None,
+    path: Path, out: Path | str, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None,
+    config: BuildConfig, sources: Sequence[Path | str], intensity: str, datum: GeodeticDatum | None = None,
 ) -> None:  # fmt: skip
     """Writes packed tiles, read one by one, as the map `path`; `out` is the name of the map in errors.
 
