@@ -13,9 +13,9 @@ def generate_launch_description():
     argument = LaunchConfiguration
     return LaunchDescription(
         [
-            DeclareLaunchArgument("namespace", default_value="", description="of the node"),
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
             DeclareLaunchArgument("bag", description="bag of the mapping run"),
-            DeclareLaunchArgument("map", description="LHMap file to write"),
+            DeclareLaunchArgument("map", description="path of the map to write"),
             DeclareLaunchArgument(
                 "params",
                 default_value=PathJoinSubstitution(

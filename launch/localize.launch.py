@@ -37,18 +37,22 @@ def generate_launch_description():
     argument = LaunchConfiguration
     return LaunchDescription(
         [
-            DeclareLaunchArgument("map", description="LHMap file, from `lhmap build`"),
+            DeclareLaunchArgument("map", description="path of the map, from `lhmap build`"),
             DeclareLaunchArgument(
                 "params",
                 default_value=PathJoinSubstitution([share, "config", "localizer.param.yaml"]),
                 description="parameter file",
             ),
-            DeclareLaunchArgument("namespace", default_value="", description="of this robot, where there are several"),
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of the robot"),
             DeclareLaunchArgument("image", default_value="camera/image_raw", description="topic of the images"),
-            DeclareLaunchArgument("camera_info", default_value="camera/camera_info", description="their calibration"),
+            DeclareLaunchArgument(
+                "camera_info", default_value="camera/camera_info", description="topic of the calibration"
+            ),
             DeclareLaunchArgument("odometry", default_value="odom", description="topic of the odometry"),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="true while a bag is played"),
-            DeclareLaunchArgument("lifecycle", default_value="false", description="true: nav2 starts it"),
+            DeclareLaunchArgument(
+                "lifecycle", default_value="false", description="true: a lifecycle manager of nav2 starts the node"
+            ),
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
             DeclareLaunchArgument(
                 "dds_profiles",

@@ -37,7 +37,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="rosbag2 bag with images, calibration and odometry"),
-            DeclareLaunchArgument("map", description="LHMap file"),
+            DeclareLaunchArgument("map", description="path of the map"),
             DeclareLaunchArgument("rate", default_value="1.0", description="times the speed of the recording"),
             DeclareLaunchArgument("wait", default_value="60.0", description="begin after this time at the latest [s]"),
             DeclareLaunchArgument(
@@ -45,7 +45,7 @@ def generate_launch_description():
                 default_value=PathJoinSubstitution([share, "config", "localizer.param.yaml"]),
                 description="parameter file of the localizer",
             ),
-            DeclareLaunchArgument("namespace", default_value="", description="of the robot, as its topics in the bag"),
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of the robot, as in the bag"),
             DeclareLaunchArgument("rviz", default_value="false", description="true opens RViz"),
             # before either runs: one that cannot start ends at once
             end_with(is_localizer),

@@ -80,7 +80,7 @@ class ProgressBars:
     Where stderr is no terminal, as in a log of CI, each stage is one line when it begins and one when it is done.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description:<22}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -56,7 +56,7 @@ def give_back_large_arrays() -> None:
 def give_back_freed() -> None:
     """Gives the system all pages that hold nothing any more, which takes some milliseconds.
 
-    What glibc keeps of freed memory are the most that was ever in use at once, in all its corners: over an hour that
+    What glibc keeps of freed memory is the most that was ever in use at once, in all its arenas: over an hour that
     goes on growing. For programs that run for long to call now and then. Without effect where the C library is another
     one.
     """

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -104,12 +104,14 @@ def bench_latency(
     if (maps is None) != (bag is None):
         raise InputError("--map and --bag belong together, and one of them is missing")
     with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
-        if not maps:
+        if not maps or bag is None:
             maps, bag = _simulated_street(Path(folder), report, budgets=(None, 0.5))
         ways = [
             refiner
-            for name in backend or ["auto"]
-            for refiner in refiners(model or ["flow"], refinements or [3, 1], threads=threads, **_backend(name))
+            for name, precision in map(_backend, backend or ["auto"])
+            for refiner in refiners(
+                model or ["flow"], refinements or [3, 1], threads=threads, backend=name, precision=precision
+            )
         ]
         result = run(cases(maps, bag, truth_path(bag), ways), images, report)
     if plot or not as_json:
@@ -125,12 +127,13 @@ def bench_latency(
         typer.echo(f"not run: {reason}")
 
 
-def _backend(name: str) -> dict[str, str]:
-    backend, _, precision = name.partition(":")
-    return {"backend": backend, **({"precision": precision} if precision else {})}
+def _backend(text: str) -> tuple[str, str]:
+    """Name of the backend and of the precision, which may stand behind a colon."""
+    backend, _, precision = text.partition(":")
+    return backend, precision or "auto"
 
 
-def _latency_cells(row: dict) -> list[str]:
+def _latency_cells(row: dict[str, Any]) -> list[str]:
     most, mean, ratio = row["refinements"], row["refinements_mean"], row["ratio_to_reference"]
     return [
         f"{row['method']} {row['input']} {row['precision']}, {row['backend'].removesuffix(', CPU')}",
@@ -141,7 +144,9 @@ def _latency_cells(row: dict) -> list[str]:
     ]
 
 
-def _simulated_street(folder: Path, report, budgets: tuple[float | None, ...] = (None,)) -> tuple[list[Path], Path]:
+def _simulated_street(
+    folder: Path, report: ProgressBars, budgets: tuple[float | None, ...] = (None,)
+) -> tuple[list[Path], Path]:  # fmt: skip
     """Maps of a simulated street, one a budget [MB/km], None for the usual, and the bag of images of a drive there."""
     from ..datasets.synthetic.simulate import simulate
     from ..mapping.builder import build_map

@@ -68,11 +68,11 @@ def play(
     rate: Annotated[float, typer.Option(help="Speed; 2 plays twice as fast.")] = 1.0,
     clock: Annotated[bool, typer.Option("--clock", help="Publish /clock too, for nodes with use_sim_time.")] = False,
     topic: Annotated[Optional[list[str]], typer.Option(help="Play only this topic; may be repeated.")] = None,  # noqa: UP045
-    wait: Annotated[float, typer.Option(min=0, help="Begin after so many seconds even if nobody listens.")] = 15.0,
+    wait: Annotated[float, typer.Option(min=0, help="Begin after so many seconds even without subscribers.")] = 15.0,
 ) -> None:
     """Publish a bag over DDS, where `ros2 bag play` is not installed.
 
-    Begins when somebody listens to the images, or after a while.
+    Begins when the images have a subscriber, or after a while.
     """
     from ..nodes.player_node import play as run
 
@@ -80,4 +80,4 @@ def play(
         played = run(bag, report=report, rate=rate, clock=clock, topics=tuple(topic or ()), wait_s=wait)
     typer.echo(f"played {played}")
     if played.unheard:
-        typer.echo(f"nobody listens to {', '.join(played.unheard)}", err=True)
+        typer.echo(f"no subscriber of {', '.join(played.unheard)}", err=True)

@@ -59,13 +59,14 @@ def list_engines(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
     from ..inference.engine_cache import EngineCache
 
     cache = EngineCache()
+    entries = cache.entries()
     rows = [
         {
             "network": entry.name, "precision": entry.precision, "target": entry.target, "tensorrt": entry.package,
             "bytes": entry.bytes, "built": datetime.fromtimestamp(entry.built).isoformat(" ", "seconds"),
             "path": str(entry.path),
         }
-        for entry in cache.entries()
+        for entry in entries
     ]  # fmt: skip
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -74,7 +75,9 @@ def list_engines(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
         typer.echo(f"{cache.folder}: no engines")
         return
     names = ("network", "precision", "target", "tensorrt", "built")
-    print_table(str(cache.folder), [*names, "MB"], [[*(r[n] for n in names), f"{r['bytes'] / 1e6:.1f}"] for r in rows])
+    megabytes = [f"{entry.bytes / 1e6:.1f}" for entry in entries]
+    cells = [[*(str(row[name]) for name in names), size] for row, size in zip(rows, megabytes, strict=True)]
+    print_table(str(cache.folder), [*names, "MB"], cells)
 
 
 @engine.command("clean")

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ..console import ConfigOption, ProgressBars, fails_in_one_line
+
+if TYPE_CHECKING:
+    from ..datasets.camera_lidar import CameraLidarDrive
 
 importing = typer.Typer(no_args_is_help=True, help="Turn data sets into bags, and point clouds into maps.")
 
@@ -28,7 +31,7 @@ BagOutArgument = Annotated[
 FramesOption = Annotated[Frames, typer.Option(help="Even frames make a map, odd ones are queries.")]
 
 
-def _import(drive, out: Path, frames: Frames) -> None:
+def _import(drive: CameraLidarDrive, out: Path, frames: Frames) -> None:
     """Writes the bag of a drive."""
     from ..datasets.importing import import_drive
 

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ..console import BagArgument, ConfigOption, MapOption, ProgressBars, fails_in_one_line, print_table, tell_left_out
+
+if TYPE_CHECKING:
+    from ..localization.offline import LocalizeConfig
+    from ..localization.start import StartPose
 
 
 @fails_in_one_line
@@ -70,7 +75,9 @@ def localize(
         typer.echo("it never tracked: is it the map of this place, and the right start?", err=True)
 
 
-def _start(init, init_tum, seed: int):
+def _start(
+    init: tuple[float, float, float, float] | None, init_tum: Path | None, seed: int
+) -> StartPose | Callable[[int], StartPose]:  # fmt: skip
     """What `localize_bag` takes as start."""
     from ..datasets.tum import read_tum
     from ..errors import InputError
@@ -80,11 +87,15 @@ def _start(init, init_tum, seed: int):
         raise InputError("two start poses found, expected one of --init X Y Z YAW and --init-tum FILE")
     if init is not None:
         return given(init)
+    assert init_tum is not None  # it is one of the two
     trajectory = read_tum(init_tum)
     return lambda stamp_ns: near_truth(trajectory, stamp_ns, seed)
 
 
-def _localize_live(bag, map_path, out, init, init_tum, truth, seed: int, settings) -> None:
+def _localize_live(
+    bag: Path, map_path: Path, out: Path, init: tuple[float, float, float, float] | None, init_tum: Path | None,
+    truth: Path | None, seed: int, settings: LocalizeConfig,
+) -> None:  # fmt: skip
     from ..errors import InputError
 
     if truth is None:
@@ -118,7 +129,7 @@ def demo(
     _print_summary(summary, out)
 
 
-def _print_summary(summary, out) -> None:
+def _print_summary(summary: dict[str, float], out: Path) -> None:
     from ..evaluation.report import rows
 
     print_table("", ["", "localized in the map", "odometry alone"], rows(summary))

@@ -6,11 +6,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..console import ProgressBars, fails_in_one_line, print_table
+
+if TYPE_CHECKING:
+    from ..evaluation.local_features import LocalFeatures
+    from ..lhmap import LHMap
+    from ..localization.inputs import BagInputs
 
 
 @fails_in_one_line
@@ -81,7 +86,7 @@ def evaluate_relocalizers(
     print_table(f"{found['images']} images; recall at {within}", list(COLUMNS), rows(found))
 
 
-def _local_features(lhmap, mapping_bag: Path, inputs, report):
+def _local_features(lhmap: LHMap, mapping_bag: Path, inputs: BagInputs, report: ProgressBars) -> LocalFeatures:
     from ..datasets.bag import BagReader
     from ..evaluation.local_features import LocalFeatures
     from ..localization.inputs import read_setup

@@ -23,8 +23,15 @@ from .transforms import TransformTree
 _SIMULATED_NS = 10**6 * 10**9
 """Clocks that count from the start of a simulation or of a machine are below it, those since 1970 far above."""
 _LOOKED_AT = 20
+_EXPECTED = {
+    Scan: "sensor_msgs/msg/PointCloud2", Image: "sensor_msgs/msg/Image or CompressedImage",
+    CameraInfo: "sensor_msgs/msg/CameraInfo", Odometry: "nav_msgs/msg/Odometry", Transform: "tf2_msgs/msg/TFMessage",
+    Fix: "sensor_msgs/msg/NavSatFix",
+}  # fmt: skip
+"""What a topic must be of, for each class of messages."""
 _log = logging.getLogger(__name__)
 Made = TypeVar("Made")
+Kind = TypeVar("Kind", bound=Stamped)
 
 
 class BagReader:
@@ -87,6 +94,18 @@ class BagReader:
     def of_type(self, *types: str) -> list[str]:
         """Names of the topics whose messages are of one of the types, as sensor_msgs/Image."""
         return sorted(topic for topic, msgtype in self.topics.items() if _kind(msgtype) in types)
+
+    def messages_as(
+        self, kind: type[Kind], topic: str, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[Kind]:
+        """The messages of one topic, all of one class of `datasets.messages`: raises BagError if they are of another.
+
+        Else as `messages`.
+        """
+        for message in self.messages([topic], start_ns, stop_ns):
+            if not isinstance(message, kind):
+                raise BagError(f"{self.path}: {topic} is of type {self.topics[topic]}, expected {_EXPECTED[kind]}")
+            yield message
 
     def messages(self, topics: list[str], start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Stamped]:
         """The messages of some topics in the order of recording, as the classes of `datasets.messages`.
@@ -210,10 +229,7 @@ class BagReader:
         Those for which it raises InputError are left out. Raises BagError if there is no other.
         """
         wrong = None
-        for info in self.messages([topic]):
-            if not isinstance(info, CameraInfo):
-                kind = self.topics[topic]
-                raise BagError(f"{self.path}: {topic} is of type {kind}, expected sensor_msgs/msg/CameraInfo")
+        for info in self.messages_as(CameraInfo, topic):
             try:
                 return info, use(info)
             except InputError as error:

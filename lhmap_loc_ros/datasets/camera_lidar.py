@@ -33,7 +33,10 @@ class CameraLidarDrive(Protocol):
     seen at its stamp.
     """
 
-    calibration: Calibration
+    @property
+    def calibration(self) -> Calibration:
+        """Of the camera, and how camera and LiDAR are mounted."""
+
     scan_stamps: np.ndarray
     """(N,) int64, nanoseconds, strictly increasing, never 0: in ROS that means "latest"."""
     image_stamps: np.ndarray

@@ -112,7 +112,7 @@ def decode_compressed_image(message) -> np.ndarray:
     if turned not in (1, *_QUARTER_TURNS):
         raise BagError(
             f"compressed image ({message.format!r}) has EXIF orientation {turned}, expected 1 or none: whether its "
-            "calibration is of the turned image nobody can tell"
+            "calibration is of the turned image is not known"
         )
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     if pixels is None:

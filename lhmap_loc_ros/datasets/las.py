@@ -53,7 +53,7 @@ def read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
     for name, factor in zip("xyz", to_m, strict=True):
         fields[name] = fields[name] * factor
     if not fields["intensity"].any():
-        del fields["intensity"]  # the field is always there; of zeros, nobody filled it
+        del fields["intensity"]  # the field is always there; of zeros, it was not filled
     # another program that saved it again put its own name there, and kept the values
     ours = header.generating_software == SOFTWARE or "heat" in fields
     return fields, FULL_SCALE if ours else None

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Rig, inverse, perturb, posed_images, project, z_buffer
+from ..geometry import Camera, Rig, inverse, perturb, posed_images, project, z_buffer
 from ..lhmap import MapPoints
 from .protocol import Query
 
@@ -43,33 +43,52 @@ class Disturbance:
 
     def __call__(self, query: Query) -> Query:
         """The query, disturbed; the same query is always disturbed in the same way."""
-        kind, rng = KINDS[self.name], np.random.default_rng([query.number, 4711])
-        if not (kind.of_image and isinstance(query.camera, Rig)):
-            return kind.apply(query, self.strength, rng)
-        alone = [
-            replace(query, image=view.image, camera=view.camera, T_map_camera=query.T_map_camera @ view.T_rig_camera)
+        return KINDS[self.name].apply(query, self.strength, np.random.default_rng([query.number, 4711]))
+
+
+@dataclass(frozen=True)
+class _View:
+    """One image of a query."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    camera: Camera
+    T_map_camera: np.ndarray
+    """(4, 4), true pose."""
+    crop: Callable[[np.ndarray], MapPoints]
+    """As of the query."""
+
+
+def _of_images(change: Callable[[_View, float, np.random.Generator], np.ndarray]) -> _Change:
+    """Disturbs each image of a query by itself: `change` gives it disturbed."""
+
+    def apply(query: Query, strength: float, rng: np.random.Generator) -> Query:
+        images = [
+            change(_View(view.image, view.camera, query.T_map_camera @ view.T_rig_camera, query.crop), strength, rng)
             for view in posed_images(query.image, query.camera)
         ]
-        return replace(query, image=tuple(kind.apply(view, self.strength, rng).image for view in alone))
+        return replace(query, image=tuple(images) if isinstance(query.camera, Rig) else images[0])
+
+    return apply
 
 
-def _exposure(query: Query, stops: float, rng) -> Query:
+def _exposure(view: _View, stops: float, rng: np.random.Generator) -> np.ndarray:
     # twice the light on the sensor is twice the linear value, not twice the grey value
-    linear = (query.image / np.float32(255)) ** 2.2 * 2.0**stops
-    return _seen(query, np.clip(linear, 0, 1) ** (1 / 2.2) * 255)
+    linear = (view.image / np.float32(255)) ** 2.2 * 2.0**stops
+    return _seen(np.clip(linear, 0, 1) ** (1 / 2.2) * 255)
 
 
-def _blur(query: Query, sigma: float, rng) -> Query:
-    return query if sigma == 0 else _seen(query, cv2.GaussianBlur(query.image, (0, 0), sigma))
+def _blur(view: _View, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    return view.image if sigma == 0 else _seen(cv2.GaussianBlur(view.image, (0, 0), sigma))
 
 
-def _noise(query: Query, sigma: float, rng) -> Query:
-    return _seen(query, query.image + rng.normal(0, sigma, query.image.shape))
+def _noise(view: _View, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    return _seen(view.image + rng.normal(0, sigma, view.image.shape))
 
 
-def _occlusion(query: Query, share: float, rng) -> Query:
+def _occlusion(view: _View, share: float, rng: np.random.Generator) -> np.ndarray:
     """Dark blocks somewhere in the image, until they cover the share."""
-    image = query.image.copy()
+    image = view.image.copy()
     height, width = image.shape[:2]
     covered = np.zeros((height, width), bool)
     while covered.mean() < share:
@@ -77,67 +96,68 @@ def _occlusion(query: Query, share: float, rng) -> Query:
         top, left = rng.integers(0, height - h), rng.integers(0, max(width - w, 1))
         covered[top : top + h, left : left + w] = True
     image[covered] = 30
-    return replace(query, image=image)
+    return image
 
 
-def _fog(query: Query, density: float, rng) -> Query:
+def _fog(view: _View, density: float, rng: np.random.Generator) -> np.ndarray:
     """Fog of an extinction per metre, over the depth of the map at the true pose; what the map lacks is far."""
-    crop, pose = query.crop(query.T_map_camera), query.T_map_camera.copy()
+    crop, pose = view.crop(view.T_map_camera), view.T_map_camera.copy()
     pose[:3, 3] -= crop.origin
-    depth, _ = z_buffer(*project(crop.points, inverse(pose), query.camera), query.camera, 0.3)
+    depth, _ = z_buffer(*project(crop.points, inverse(pose), view.camera), view.camera, 0.3)
     share = 1 - np.exp(-density * np.minimum(np.where(np.isfinite(depth), depth, 120.0), 120.0))
     share = cv2.GaussianBlur(share.astype(np.float32), (0, 0), 2.0)[..., None]
-    return _seen(query, query.image * (1 - share) + 190 * share)
+    return _seen(view.image * (1 - share) + 190 * share)
 
 
-def _missing_tiles(query: Query, share: float, rng) -> Query:
+def _missing_tiles(query: Query, share: float, rng: np.random.Generator) -> Query:
     def thinned(pose: np.ndarray) -> MapPoints:
         crop = query.crop(pose)
         tile = np.floor((crop.points[:, :2] + crop.origin[:2]) / TILE_M).astype(np.int64)
         # a number between 0 and 1 that belongs to the tile, whoever asks
-        luck = ((tile[:, 0] * 73856093 ^ tile[:, 1] * 19349663) * 2654435761 % 2**32) / 2**32
-        return crop.select(luck >= share)
+        draw = ((tile[:, 0] * 73856093 ^ tile[:, 1] * 19349663) * 2654435761 % 2**32) / 2**32
+        return crop.select(draw >= share)
 
     return replace(query, crop=thinned)
 
 
-def _extrinsic_deg(query: Query, degrees: float, rng) -> Query:
+def _extrinsic_deg(query: Query, degrees: float, rng: np.random.Generator) -> Query:
     return _miscalibrated(query, np.zeros(3), degrees * _direction(rng))
 
 
-def _extrinsic_m(query: Query, metres: float, rng) -> Query:
+def _extrinsic_m(query: Query, metres: float, rng: np.random.Generator) -> Query:
     return _miscalibrated(query, metres * _direction(rng), np.zeros(3))
 
 
-def _miscalibrated(query: Query, translation, euler_deg) -> Query:
+def _miscalibrated(query: Query, translation: np.ndarray, euler_deg: np.ndarray) -> Query:
     # the robot believes its camera elsewhere: a perfect answer for the camera is off by this for the robot
     return replace(query, T_map_camera=perturb(query.T_map_camera, translation, euler_deg))
 
 
-def _direction(rng) -> np.ndarray:
+def _direction(rng: np.random.Generator) -> np.ndarray:
     v = rng.normal(size=3)
     return v / np.linalg.norm(v)
 
 
-def _seen(query: Query, image: np.ndarray) -> Query:
-    return replace(query, image=np.clip(image + 0.5, 0, 255).astype(np.uint8))
+def _seen(image: np.ndarray) -> np.ndarray:
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+_Change = Callable[[Query, float, np.random.Generator], Query]
 
 
 @dataclass(frozen=True)
 class _Kind:
-    apply: Callable[[Query, float, np.random.Generator], Query]
+    apply: _Change
     unit: str
     limits: tuple[float, float]
-    of_image: bool = False
-    """It changes the image alone."""
 
 
 KINDS = {
-    "exposure": _Kind(_exposure, "stops", (-8, 8), True),
-    "blur": _Kind(_blur, "pixels, standard deviation", (0, 50), True),
-    "noise": _Kind(_noise, "grey levels, standard deviation", (0, 255), True),
-    "occlusion": _Kind(_occlusion, "share of the image", (0, 0.9), True),
-    "fog": _Kind(_fog, "extinction per metre", (0, 1), True),
+    "exposure": _Kind(_of_images(_exposure), "stops", (-8, 8)),
+    "blur": _Kind(_of_images(_blur), "pixels, standard deviation", (0, 50)),
+    "noise": _Kind(_of_images(_noise), "grey levels, standard deviation", (0, 255)),
+    "occlusion": _Kind(_of_images(_occlusion), "share of the image", (0, 0.9)),
+    "fog": _Kind(_of_images(_fog), "extinction per metre", (0, 1)),
     "missing_tiles": _Kind(_missing_tiles, "share of the squares of 25 m of the map", (0, 0.95)),
     "extrinsic_deg": _Kind(_extrinsic_deg, "degrees about a random axis", (0, 10)),
     "extrinsic_m": _Kind(_extrinsic_m, "metres in a random direction", (0, 2)),

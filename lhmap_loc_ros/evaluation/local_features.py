@@ -50,7 +50,7 @@ class LocalFeatures:
 
     def __init__(self, lhmap: LHMap, mapping_bag, encoder: SceneEncoder, inputs: BagInputs | None = None, report=None):
         """`encoder` tells which images are alike. Raises InputError and BagError for a bag that cannot be used."""
-        self._encoder, self._sift = encoder, cv2.SIFT_create(FEATURES)
+        self._encoder, self._sift = encoder, cv2.SIFT.create(FEATURES)
         inputs, report = inputs or BagInputs(), report or (lambda stage, done, total: None)
         self._images: list[_MappingImage] = []
         with BagReader(mapping_bag) as reader:

@@ -24,7 +24,7 @@ def show_window(lhmap: LHMap, points: int) -> int:
     `load_open3d`.
     """
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        # Open3D would show it where nobody sees it, without end
+        # Open3D would wait for a window that is not shown, without end
         raise InputError("no display found (DISPLAY is not set), expected one for a window: without --window a page is "
                          "written")  # fmt: skip
     open3d = load_open3d()

@@ -28,7 +28,7 @@ class Flow:
     def __init__(self, config: RefinerConfig, models: ModelSet | None = None, plan: RefinePlan | None = None):
         self._refiner = Refiner(config, models, plan)
         schedule = self._refiner.schedules[RefineMode.MULTI_START]
-        self.passes = schedule.coarse + schedule.fine + schedule.multi_start
+        self.passes = len(schedule.cells) + schedule.multi_start
 
     def localize(self, image, camera, crop, start) -> Estimate:
         """The pose after each iteration, the coarse ones first, and where the best hypothesis led."""
@@ -71,8 +71,7 @@ def make_method(
         config = refiner or RefinerConfig()
         return Flow(config if model is None else config.model_copy(update={"model": model}), plan=plan)
     if name == "regress":
-        config = RegressorConfig() if model is None else RegressorConfig(model=model)
-        return Regress(Regressor(config))
+        return Regress(Regressor(RegressorConfig() if model is None else RegressorConfig(model=model)))
     raise InputError(f"method {name!r} does not exist, expected one of {', '.join(METHODS)}")
 
 

@@ -102,7 +102,7 @@ def _trials(bag, lhmap, finder: PlaceFinder, plain, frames, inputs, report, trut
             if reader.path.resolve().name in lhmap.metadata.sources:
                 raise InputError(f"{lhmap.path} was built from {reader.path.name}: its own images prove nothing")
             known = known_poses(reader, truth, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
-        stage, going, done = "places" if lhmap is not None else "elsewhere", [], 0
+        stage, running, done = "places" if lhmap is not None else "elsewhere", [], 0
         for number, (stamp_ns, image) in enumerate(images(reader, inputs, setup)):
             pose = None
             if known is not None:
@@ -110,22 +110,22 @@ def _trials(bag, lhmap, finder: PlaceFinder, plain, frames, inputs, report, trut
                 if number in numbers and pose is None:
                     raise InputError(f"{reader.path}: the truth does not cover image {number}; every frame counts")
             if number in numbers:
-                going.append(_begun(number, image, camera, finder, plain, pose))
+                running.append(_begun(number, image, camera, finder, plain, pose))
             T_odom_base = None
             if odometry is not None and odometry.covers(stamp_ns):
                 T_odom_base = odometry.at(stamp_ns)
-            for trial in going:
+            for trial in running:
                 _look(trial, stamp_ns, image, camera, T_odom_base, pose)
-            ended = [trial for trial in going if trial.over]
-            going = [trial for trial in going if not trial.over]
+            ended = [trial for trial in running if trial.over]
+            running = [trial for trial in running if not trial.over]
             done += len(ended)
             report(stage, done, len(numbers))
             yield from ended
-            if number >= numbers[-1] and not going:
+            if number >= numbers[-1] and not running:
                 return
         # where the bag ends, those that go on know no more
         report(stage, len(numbers), len(numbers))
-        yield from going
+        yield from running
 
 
 def _begun(number: int, image, camera, finder: PlaceFinder, plain, truth) -> Trial:
@@ -193,7 +193,7 @@ def figures(inside: list[Trial], outside: list[Trial], database: PlaceDatabase, 
         "chance": chance(inside, database),
     }
     if plain:
-        out["baseline"] = recalls([trial.plain for trial in inside])
+        out["baseline"] = recalls([trial.plain for trial in inside if trial.plain is not None])
     return out
 
 

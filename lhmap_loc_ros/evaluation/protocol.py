@@ -67,13 +67,15 @@ class Query:
 
 
 def narrowed(query: Query, field_deg: float) -> Query:
-    """A query of one camera, cut to the middle of its image: so many degrees across, 16:10 at the most."""
-    camera = query.camera
+    """A query cut to the middle of its image: so many degrees across, 16:10 at the most. Raises InputError of a rig."""
+    camera, whole = query.camera, query.image
+    if isinstance(camera, Rig) or not isinstance(whole, np.ndarray):
+        raise InputError("images of several cameras found, expected one camera: only its field of view can be cut")
     width = min(camera.width, 2 * round(camera.fx * np.tan(np.radians(field_deg / 2))))
     height = min(camera.height, round(width / 1.6))
     left, top = (camera.width - width) // 2, (camera.height - height) // 2
     cut = replace(camera, width=width, height=height, cx=camera.cx - left, cy=camera.cy - top)
-    image = np.ascontiguousarray(query.image[top : top + height, left : left + width])
+    image = np.ascontiguousarray(whole[top : top + height, left : left + width])
     return replace(query, image=image, camera=cut)
 
 

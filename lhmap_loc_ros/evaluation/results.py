@@ -11,6 +11,7 @@ import numpy as np
 
 from ..datasets.bag import BagReader, in_full
 from ..datasets.left_out import in_words
+from ..datasets.messages import Image
 from ..datasets.trajectory import Trajectory
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, CameraSetup, read_odometry, read_setup
@@ -90,7 +91,7 @@ def find_image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, stamp_n
     second = 1_000_000_000
     sent_ns = stamp_ns + round(inputs.image_delay_s * second)
     # recorded up to a second after it was taken
-    for message in reader.messages([inputs.image], sent_ns - second // 10, sent_ns + second):
+    for message in reader.messages_as(Image, inputs.image, sent_ns - second // 10, sent_ns + second):
         if inputs.stamp_ns(message) == stamp_ns:
             return setup.rectifier(message.image)
     return None

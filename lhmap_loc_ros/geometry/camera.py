@@ -130,7 +130,7 @@ class Rectifier:
         if not np.isfinite(distortion).all():
             raise InputError(f"camera is not calibrated: {name} distortion {distortion.tolist()} is not finite")
         if model == "":
-            # of four coefficients nobody can say which of two models they are of
+            # four coefficients do not tell which of two models they are of
             model = "none" if not distortion.any() else "plumb_bob" if len(distortion) > 4 else "unnamed"
         if model not in cls.MODELS:
             raise InputError(f"distortion model {name!r} is unknown, expected one of {cls.MODELS}")

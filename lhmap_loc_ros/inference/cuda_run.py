@@ -169,7 +169,7 @@ class CudaRun:
 
 
 def _release(cudart: Any, gpu: int, kept: dict[str, Any]) -> None:
-    """Gives back what a run holds; errors have nobody to hear them any more."""
+    """Gives back what a run holds; errors are not reported any more."""
     cudart.cudaSetDevice(gpu)
     cudart.cudaStreamSynchronize(kept["stream"])
     for graph in kept["graphs"]:

@@ -25,6 +25,8 @@ _CONTEXTS = _INTENSITY + 16 * 256
 _LOW, _HIGH, _VALUE, _AT, _WRITING = range(5)
 _MAX_COUNT = 127
 _MIN_PROBABILITY = 32
+Number = int | np.int64
+"""Of compiled functions, where both are the same."""
 
 
 def encode(codes: np.ndarray, offsets: np.ndarray, heat: np.ndarray, intensity: np.ndarray) -> bytes | None:
@@ -96,14 +98,16 @@ def _flush(state: np.ndarray) -> bytes:
 
 
 @numba.njit(cache=True, nogil=True)
-def _next_byte(data, state):
+def _next_byte(data: np.ndarray, state: np.ndarray) -> None:
     value = np.int64(data[state[_AT]]) if state[_AT] < len(data) else np.int64(0)
     state[_VALUE] = (state[_VALUE] << 8 & 0xFFFFFFFF) | value
     state[_AT] += 1
 
 
 @numba.njit(cache=True, nogil=True)
-def _code_bit(bit, context, probs, counts, data, state):
+def _code_bit(
+    bit: Number, context: Number, probs: np.ndarray, counts: np.ndarray, data: np.ndarray, state: np.ndarray
+) -> Number:  # fmt: skip
     """Encodes a decision, or decodes it: returns it. `probs` are the contexts' probabilities of 1, times 65536."""
     low, high, p = state[_LOW], state[_HIGH], probs[context]
     span = high - low
@@ -129,7 +133,10 @@ def _code_bit(bit, context, probs, counts, data, state):
 
 
 @numba.njit(cache=True, nogil=True)
-def _code_number(value, bits, context, probs, counts, data, state):
+def _code_number(
+    value: Number, bits: Number, context: Number, probs: np.ndarray, counts: np.ndarray, data: np.ndarray,
+    state: np.ndarray,
+) -> Number:  # fmt: skip
     """Encodes or decodes a number of some bits, most significant first: returns it."""
     node = np.int64(1)
     for k in range(bits - 1, -1, -1):
@@ -138,20 +145,20 @@ def _code_number(value, bits, context, probs, counts, data, state):
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_set(field, edge, x, y, z):
+def _is_set(field: np.ndarray, edge: Number, x: Number, y: Number, z: Number) -> Number:
     """A bit of a field of `edge` places along each axis, from -1."""
     place = ((x + 1) * edge + y + 1) * edge + z + 1
     return np.int64(field[place >> 3] >> (place & 7) & 1)
 
 
 @numba.njit(cache=True, nogil=True)
-def _set(field, edge, x, y, z):
+def _set(field: np.ndarray, edge: Number, x: Number, y: Number, z: Number) -> None:
     place = ((x + 1) * edge + y + 1) * edge + z + 1
     field[place >> 3] |= np.uint8(1 << (place & 7))
 
 
 @numba.njit(cache=True, nogil=True)
-def place_of(code, levels):
+def place_of(code: Number, levels: Number) -> tuple[Number, Number, Number]:
     """x, y and z of a Morton code of so many bits each."""
     x, y, z = np.int64(0), np.int64(0), np.int64(0)
     for k in range(levels):
@@ -162,7 +169,10 @@ def place_of(code, levels):
 
 
 @numba.njit(cache=True, nogil=True)
-def _octree_context(parents, wide, children, fine, x, y, z, child):
+def _octree_context(
+    parents: np.ndarray, wide: Number, children: np.ndarray, fine: Number, x: Number, y: Number, z: Number,
+    child: Number,
+) -> Number:  # fmt: skip
     """Context of a child of the node (x, y, z), one of 1024, from what is coded before it."""
     dx, dy, dz = child & 1, child >> 1 & 1, child >> 2
     # 1. the node's neighbours on the child's side: across faces, then across edges and the corner
@@ -189,7 +199,10 @@ def _octree_context(parents, wide, children, fine, x, y, z, child):
 
 
 @numba.njit(cache=True, nogil=True)
-def _code_tile(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, data, state):
+def _code_tile(
+    codes: np.ndarray, of_blocks: np.ndarray, intensity: np.ndarray, depth: int, heat_bits: int, intensity_bits: int,
+    data: np.ndarray, state: np.ndarray,
+) -> int:  # fmt: skip
     """Encodes the arrays, or fills them with what is decoded; returns the number of cells.
 
     Stops as soon as there are more cells than `codes` has room for.
@@ -209,12 +222,13 @@ def _code_tile(codes, of_blocks, intensity, depth, heat_bits, intensity_bits, da
         fine = 2 * (wide - 2) + 2
         children = np.zeros((fine**3 + 7) // 8, np.uint8)
         below, at = 3 * (depth - 1 - level), 0
-        context = 1024 * min(depth - 1 - level, 3)
+        context: Number = 1024 * min(depth - 1 - level, 3)
         for node in nodes:
             x, y, z = place_of(node, level)
             any_yet = False
             for child in range(8):
-                code, bit = node << 3 | child, np.int64(0)
+                code = node << 3 | child
+                bit: Number = np.int64(0)
                 if writing:
                     bit = np.int64(at < len(codes) and np.int64(codes[at]) >> below == code)
                     while at < len(codes) and np.int64(codes[at]) >> below == code:

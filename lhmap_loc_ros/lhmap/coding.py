@@ -126,14 +126,14 @@ def _pack_steps(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _measure(steps, lengths):
+def _measure(steps: np.ndarray, lengths: np.ndarray) -> None:
     for i in range(len(steps)):
         while lengths[i] < 64 and steps[i] >> np.uint64(lengths[i]):
             lengths[i] += 1
 
 
 @numba.njit(cache=True, nogil=True)
-def _pack(steps, lengths, bits):
+def _pack(steps: np.ndarray, lengths: np.ndarray, bits: np.ndarray) -> None:
     at = 0
     for i in range(len(steps)):
         for k in range(int(lengths[i]) - 2, -1, -1):
@@ -142,7 +142,7 @@ def _pack(steps, lengths, bits):
 
 
 @numba.njit(cache=True, nogil=True)
-def _unpack_steps(lengths, bits):
+def _unpack_steps(lengths: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """The inverse of `_pack_steps`."""
     steps = np.zeros(len(lengths), np.uint64)
     at = 0
@@ -157,7 +157,7 @@ def _unpack_steps(lengths, bits):
 
 
 @numba.njit(cache=True, nogil=True)
-def morton_codes(quanta):
+def morton_codes(quanta: np.ndarray) -> np.ndarray:
     """Morton codes (N,) uint64 of quanta (N, 3) uint16: bit k of x, y and z is bit 3k, 3k + 1 and 3k + 2."""
     codes = np.zeros(len(quanta), np.uint64)
     for i in range(len(quanta)):
@@ -169,7 +169,7 @@ def morton_codes(quanta):
 
 
 @numba.njit(cache=True, nogil=True)
-def _separate(codes):
+def _separate(codes: np.ndarray) -> np.ndarray:
     """The inverse of `morton_codes`."""
     quanta = np.zeros((len(codes), 3), np.uint16)
     for i in range(len(codes)):

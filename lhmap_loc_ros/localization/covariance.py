@@ -8,18 +8,21 @@ data tells: of rough starts, from which some poses go astray, and of near ones, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import ModelError
 
 METADATA_KEY = "covariance"
 _INLIERS, _STEP_M = 0.05, 0.02
-"""Added to the inlier ratio and to the last step: nobody is surer than these let him be."""
+"""Added to the inlier ratio and to the last step: they bound the covariance from below."""
 
 
-def regressors(inlier_ratio, step_m) -> tuple[np.ndarray, np.ndarray]:
+def regressors(inlier_ratio: ArrayLike, step_m: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """What the powers of a `CovarianceModel` apply to, as logarithms."""
     return np.log(np.asarray(inlier_ratio) + _INLIERS), np.log(np.minimum(step_m, 10.0) + _STEP_M)
 
@@ -49,7 +52,7 @@ class StartCovariances:
     near: CovarianceModel = CovarianceModel()
 
     @classmethod
-    def of(cls, metadata: dict) -> StartCovariances:
+    def of(cls, metadata: Mapping[str, Any]) -> StartCovariances:
         """Those of a network's metadata, neutral if there are none; raises ModelError for damaged ones."""
         values = metadata.get(METADATA_KEY)
         if values is None:

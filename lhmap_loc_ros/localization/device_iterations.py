@@ -7,6 +7,8 @@ between them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from itertools import product
 from typing import NamedTuple
 
@@ -23,20 +25,20 @@ from .iterations import (
     MIN_HEAT,
     MIN_MATCHES,
     PRIOR_SIGMA,
+    Clock,
     Fit,
     GridView,
     Iterations,
     not_finite,
 )
 from .manifold import adjoint
-from .refine_plan import COARSE_CELL, FINE_CELL, Weighting
+from .refine_plan import COARSE_CELL, FINE_CELL, RefinePlan, Weighting
 from .solver import (
     GAUSS_NEWTON_STEPS,
     INLIER_SIGMAS,
     MAX_INLIER_SIGMA_PX,
     MAX_STEP,
     MIN_DEPTH_M,
-    Matches,
     Solution,
     kernel_width,
 )
@@ -56,13 +58,29 @@ class Drawable(NamedTuple):
     """(N,) as the two before; at which the points are drawn [m]."""
 
 
+class TensorMatches(NamedTuple):
+    """`solver.Matches` on the device, of every cell of a view, `known` or not."""
+
+    points: torch.Tensor
+    target: torch.Tensor
+    sigma_px: torch.Tensor
+    weight: torch.Tensor
+    known: torch.Tensor
+    """(N,) bool: whether there is a match."""
+    camera: Camera
+    T_body_camera: np.ndarray
+
+
 class DeviceIterations(Iterations):
     """Drawing, matching and solving on the networks' `tensor_device`."""
 
-    def __init__(self, views, plan, clock):
+    def __init__(self, views: Sequence[GridView], plan: RefinePlan, clock: Clock):
         """As of `Iterations`; raises ModelError where PyTorch does not find the device."""
         super().__init__(views, plan, clock)
-        self._device = torch.device(views[0].models.tensor_device)
+        device = views[0].models.tensor_device
+        if device is None:
+            raise ModelError("the networks take no tensors of PyTorch")
+        self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise ModelError(f"PyTorch {torch.__version__} finds no CUDA GPU")
         self._features = [self._encode(view) for view in views]
@@ -72,7 +90,7 @@ class DeviceIterations(Iterations):
         features = view.models.image(self._up(view.view.sample(view.image)))
         return dict(zip((COARSE_CELL, FINE_CELL), features, strict=True))
 
-    def set_submap(self, submaps):
+    def set_submap(self, submaps: Sequence[MapPoints]) -> None:
         self._drawn = [self._drawable(submap) for submap in submaps]
 
     def _drawable(self, submap: MapPoints) -> Drawable:
@@ -80,18 +98,17 @@ class DeviceIterations(Iterations):
         return Drawable(points, intensity, heat, self._up(point_widths(submap.points)).expand(len(submap.points)))
 
     @torch.inference_mode()
-    def step(self, cell, pose):
-        found = [
+    def step(self, cell: int, pose: np.ndarray) -> Fit:
+        matched = [
             self._match(cell, pose, *seen)
             for seen in zip(self.views, self._drawn, self._features, strict=True)
             if len(seen[1].points) >= MIN_MATCHES
         ]
-        if not found:
+        if not matched:
             return Fit(pose)
-        views, finite, counts = zip(*found, strict=True)
-        matches = torch.stack(counts).sum()
+        views, finite, counts = zip(*matched, strict=True)
         solved = solve_body(views, torch.from_numpy(np.array(pose)).to(self._device), PRIOR_SIGMA)
-        parts = (*solved, matches, torch.stack(finite).all())
+        parts = (*solved, torch.stack(counts).sum(), torch.stack(finite).all())
         # one copy, which waits for all of it
         found = torch.cat([part.flatten() for part in parts]).cpu().numpy()
         self.clock.lap("network")
@@ -103,7 +120,9 @@ class DeviceIterations(Iterations):
         solution = Solution(found[:16].reshape(4, 4), found[16:52].reshape(6, 6), float(found[52]) / matches)
         return self._fit(pose, solution, matches)
 
-    def _match(self, cell: int, T_map_body, seen: GridView, drawn: Drawable, features: dict[int, torch.Tensor]):
+    def _match(
+        self, cell: int, T_map_body: np.ndarray, seen: GridView, drawn: Drawable, features: dict[int, torch.Tensor]
+    ) -> tuple[TensorMatches, torch.Tensor, torch.Tensor]:  # fmt: skip
         """The matches of one view, whether they are finite, and how many they are: none where they are too few."""
         pose = seen.pose(T_map_body)
         T, T_inverse = torch.from_numpy(np.stack([pose, inverse(pose)])).to(self._device)
@@ -122,10 +141,12 @@ class DeviceIterations(Iterations):
         sigma_px = self._sigma(self.plan.weighting(cell), log_scale.flatten(1).T, drawn.heat[point], known)
         sigma_px = torch.where(known[:, None], sigma_px, 1.0)
         weight = block_weights(known.view(owner.shape), self.plan.block_px // cell, b)
-        matches = Matches(drawn.points[point], target, sigma_px, weight, seen.camera, seen.T_body_view)
-        return (matches, known), target.isfinite().all() & sigma_px.isfinite().all(), known.sum()
+        matches = TensorMatches(drawn.points[point], target, sigma_px, weight, known, seen.camera, seen.T_body_view)
+        return matches, target.isfinite().all() & sigma_px.isfinite().all(), known.sum()
 
-    def _sigma(self, weighting, log_scale, heat, known):
+    def _sigma(
+        self, weighting: Weighting, log_scale: torch.Tensor, heat: torch.Tensor, known: torch.Tensor
+    ) -> torch.Tensor:  # fmt: skip
         """Expected error (N, 2) [pixels] of each match, whatever it is where none is `known` (N)."""
         if weighting is Weighting.UNCERTAINTY:
             return log_scale.exp()
@@ -143,7 +164,9 @@ class DeviceIterations(Iterations):
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
 
-def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, min_depth: float = 0.1):
+def project(
+    points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, min_depth: float = 0.1
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """`geometry.project` of tensors: points (N, 3) float32, pose (4, 4) float64."""
     local = points.double() @ T_camera_map[:3, :3].T + T_camera_map[:3, 3]
     u = camera.fx * local[:, 0] / local[:, 2] + camera.cx
@@ -153,13 +176,15 @@ def project(points: torch.Tensor, T_camera_map: torch.Tensor, camera: Camera, mi
     return uv, depth
 
 
-def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float) -> torch.Tensor:
+def z_buffer(
+    uv: torch.Tensor, depth: torch.Tensor, camera: Camera, splat_m: torch.Tensor, max_depth: float
+) -> torch.Tensor:  # fmt: skip
     """The index image (H, W) int64 of `geometry.z_buffer`; of points of the same depth the first is taken."""
     height, width, margin = camera.height, camera.width, 2 * MAX_REACH
     column, row = _pixel(uv)
     drawn = (depth <= max_depth) & (column >= -MAX_REACH) & (column < width + MAX_REACH)
     drawn &= (row >= -MAX_REACH) & (row < height + MAX_REACH)
-    reach = (0.5 * splat_m * np.float32(camera.fx) / depth).clamp(0, MAX_REACH).long()
+    reach = (0.5 * splat_m * float(np.float32(camera.fx)) / depth).clamp(0, MAX_REACH).long()
     # a canvas with a margin needs no look at the border; what is not drawn loses everywhere, and is spread over it
     # because many writes to one place wait for each other
     wide = width + 2 * margin
@@ -177,7 +202,9 @@ def z_buffer(uv, depth, camera: Camera, splat_m: torch.Tensor, max_depth: float)
     return _number(canvas.reshape(-1, wide)[margin : margin + height, margin : margin + width])
 
 
-def fill_channels(index, depth, intensity, height_above) -> torch.Tensor:
+def fill_channels(
+    index: torch.Tensor, depth: torch.Tensor, intensity: torch.Tensor, height_above: torch.Tensor
+) -> torch.Tensor:  # fmt: skip
     """The view of the map (4, H, W) float32 that `features.render_map` gives the networks."""
     there, point = index != NO_POINT, index.clamp(min=0)
     inverse_depth = 4.0 / (depth[point] + 3.0)
@@ -186,7 +213,7 @@ def fill_channels(index, depth, intensity, height_above) -> torch.Tensor:
     return torch.where(there, channels, 0.0)
 
 
-def cell_points(uv, depth, index, cell: int) -> torch.Tensor:
+def cell_points(uv: torch.Tensor, depth: torch.Tensor, index: torch.Tensor, cell: int) -> torch.Tensor:
     """`features.cell_points` of an index image (H, W): (H/cell, W/cell) int64 or NO_POINT."""
     rows, columns = index.shape[0] // cell, index.shape[1] // cell
     index = index[: rows * cell, : columns * cell]
@@ -200,7 +227,7 @@ def cell_points(uv, depth, index, cell: int) -> torch.Tensor:
     return _number(ranked.reshape(rows, cell, columns, cell).amin((1, 3)))
 
 
-def _pixel(uv):
+def _pixel(uv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Column and row (N) int64; whatever they are where the position is not finite."""
     pixel = (uv + 0.5).floor().nan_to_num(-1e6).clamp(-1e6, 1e6).long()
     return pixel[:, 0], pixel[:, 1]
@@ -228,17 +255,17 @@ def block_weights(known: torch.Tensor, block: int, border: int) -> torch.Tensor:
     return weight * (known.sum() / weight.sum().clamp(min=1e-9))
 
 
-def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
-    """`solver.solve_body` of pairs of `Matches` and which of them are known (N).
-
-    Gives the pose (4, 4), the information (6, 6) and the number of inliers.
-    """
-    parts = [_Linearised(*view) for view in views]
+def solve_body(
+    views: Sequence[TensorMatches], T_map_body: torch.Tensor, prior_sigma: tuple[float, float]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`solver.solve_body` on the device: the pose (4, 4), the information (6, 6) and the number of inliers."""
+    parts = [_Linearised(view) for view in views]
     offset, prior = T_map_body.new_zeros(6), T_map_body.new_zeros(6)
     prior[:3], prior[3:] = (1 / sigma**2 for sigma in prior_sigma)
     pose, prior = T_map_body, torch.diag(prior)
     for k in range(GAUSS_NEWTON_STEPS):
-        H, g, inliers = map(sum, zip(*(part.normal_equations(pose, kernel_width(k)) for part in parts), strict=True))
+        equations = zip(*(part.normal_equations(pose, kernel_width(k)) for part in parts), strict=True)
+        H, g, inliers = (reduce(torch.add, of_views) for of_views in equations)
         step = -torch.linalg.solve_ex(H + prior, g + prior @ offset)[0]
         metres, radians = (part.norm().clamp(min=1e-12) for part in (step[:3], step[3:]))
         step = step * torch.minimum(MAX_STEP[0] / metres, MAX_STEP[1] / radians).clamp(max=1.0)
@@ -250,22 +277,30 @@ def solve_body(views, T_map_body, prior_sigma: tuple[float, float]):
 class _Linearised:
     """`solver._Linearised` of tensors."""
 
-    def __init__(self, m: Matches, known: torch.Tensor):
-        self._matches = m.points.double(), m.target.double(), m.sigma_px.double(), m.weight, known
-        self._camera, self._T_body_camera, self._to_view = m.camera, None, None
+    def __init__(self, m: TensorMatches):
+        self._matches = m.points.double(), m.target.double(), m.sigma_px.double(), m.weight, m.known
+        self._camera = m.camera
+        self._mount: tuple[torch.Tensor, torch.Tensor] | None = None
         if not np.array_equal(m.T_body_camera, np.eye(4)):
             both = m.T_body_camera, adjoint(inverse(m.T_body_camera))
-            self._T_body_camera, self._to_view = (torch.from_numpy(x).to(known.device) for x in both)
+            T_body_camera, to_view = (torch.from_numpy(x).to(m.known.device) for x in both)
+            self._mount = T_body_camera, to_view
 
-    def normal_equations(self, T_map_body: torch.Tensor, width: float):
+    def normal_equations(
+        self, T_map_body: torch.Tensor, width: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         """H (6, 6) and g (6) of the tangent vector of the body, and the number of inliers."""
-        if self._to_view is None:
+        if self._mount is None:
             return _normal_equations(*self._matches, T_map_body, self._camera, width)
-        H, g, inliers = _normal_equations(*self._matches, T_map_body @ self._T_body_camera, self._camera, width)
-        return self._to_view.T @ H @ self._to_view, self._to_view.T @ g, inliers
+        T_body_camera, to_view = self._mount
+        H, g, inliers = _normal_equations(*self._matches, T_map_body @ T_body_camera, self._camera, width)
+        return to_view.T @ H @ to_view, to_view.T @ g, inliers
 
 
-def _normal_equations(points, target, sigma_px, weight, known, pose, camera: Camera, width: float):
+def _normal_equations(
+    points: torch.Tensor, target: torch.Tensor, sigma_px: torch.Tensor, weight: torch.Tensor, known: torch.Tensor,
+    pose: torch.Tensor, camera: Camera, width: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     rotation = pose[:3, :3]
     x, y, z = ((points - pose[:3, 3]) @ rotation).unbind(1)
     there = known & (z >= MIN_DEPTH_M)
@@ -286,7 +321,7 @@ def _normal_equations(points, target, sigma_px, weight, known, pose, camera: Cam
     return weighted.T @ J, weighted.T @ r, inliers
 
 
-def _se3_exp(xi):
+def _se3_exp(xi: torch.Tensor) -> torch.Tensor:
     """`geometry.se3_exp` of a tensor (6)."""
     phi = xi[3:]
     angle = phi.norm().clamp(min=1e-9)

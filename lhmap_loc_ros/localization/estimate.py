@@ -25,7 +25,7 @@ class PosedCamera:
     T_base_camera: np.ndarray
     """(4, 4), its optical frame in base_link."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if np.shape(self.T_base_camera) != (4, 4) or not np.isfinite(self.T_base_camera).all():
             raise InputError("the pose of the camera in base_link is not finite, (4, 4)")
 

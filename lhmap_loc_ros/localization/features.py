@@ -86,7 +86,7 @@ class MapView:
 
 
 @numba.njit(cache=True, nogil=True)
-def _block_counts(points, block, slots, counts):
+def _block_counts(points: np.ndarray, block: float, slots: np.ndarray, counts: np.ndarray) -> None:
     """How many points share each point's block of space; blocks of the same hash count as one, which is rare."""
     for i in range(points.shape[0]):
         h = np.int64(np.floor(points[i, 0] / block)) * 73856093
@@ -109,7 +109,10 @@ def point_widths(points: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_channels(index, nearest, points, intensity, height, channels):
+def _fill_channels(
+    index: np.ndarray, nearest: np.ndarray, points: np.ndarray, intensity: np.ndarray, height: np.float32,
+    channels: np.ndarray,
+) -> None:  # fmt: skip
     for row in range(index.shape[0]):
         for column in range(index.shape[1]):
             i = index[row, column]
@@ -146,7 +149,7 @@ def render_map(
 
 
 @numba.njit(cache=True, nogil=True)
-def _cell_points(uv, depth, index, cell, owner):
+def _cell_points(uv: np.ndarray, depth: np.ndarray, index: np.ndarray, cell: int, owner: np.ndarray) -> None:
     rows, columns = owner.shape
     for row in range(rows * cell):
         for column in range(columns * cell):

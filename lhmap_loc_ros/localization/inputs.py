@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -19,13 +20,15 @@ from ..datasets.messages import Image
 from ..datasets.moving_frames import trajectory_from_odometry
 from ..datasets.trajectory import Trajectory
 from ..errors import BagError, InputError
-from ..geometry import Calibration, Camera, Images, Rectifier, Rig, from_quaternion, is_rectified
+from ..geometry import Calibration, Camera, Rectifier, Rig, from_quaternion, is_rectified
 from .image_order import FAR_S, ImageOrder, Order
 
 DEFAULT_ODOMETRY = "/odom"
 _STEEP = math.sin(math.radians(65))
 """Cameras are mounted with an inclination of up to 60 degrees."""
 _log = logging.getLogger(__name__)
+Seen = TypeVar("Seen")
+"""What is made of an image: itself undistorted, or the views of a wide lens."""
 
 
 class CameraInputs(Config):
@@ -33,19 +36,24 @@ class CameraInputs(Config):
 
     image: str = Field("/camera/image_raw", description="topic of the images, raw or compressed")
     camera_info: str = Field(
-        "/camera/camera_info",
-        description="topic of the calibration, or a .yaml file as ROS camera_calibration or Kalibr writes it",
-    )
+        "/camera/camera_info", description="topic of the calibration, or a file .yaml of ROS camera_calibration or of "
+        "Kalibr",
+    )  # fmt: skip
     rectified: bool | None = Field(
-        None, description="images are free of distortion, those of P; null: if the topic is called image_rect..."
-    )
+        None, description="true: images are rectified, their camera matrix is P; false: they are distorted, as K and D "
+        "say; null: true where the name of the topic has image_rect in it",
+    )  # fmt: skip
     image_delay_s: float = Field(
-        0.0, ge=-10, le=10, description="images are stamped so much later than taken, by the clock of the poses [s]"
+        0.0, ge=-10, le=10, description="time by which the stamps of images are later than the exposure, by the clock "
+        "of the poses; subtracted from the stamps [s]",
+    )  # fmt: skip
+    camera_frame: str = Field(
+        "", description="optical frame of the camera (x right, y down, z forward); empty: that of the calibration"
     )
-    camera_frame: str = Field("", description="optical frame of the camera; empty: that of the calibration")
     camera_in_base: Pose | None = Field(
-        None, description="pose of the camera's optical frame in the robot's, x y z qx qy qz qw; null: from tf_static"
-    )
+        None, description="extrinsic calibration: pose of the camera's optical frame in base_frame, x y z qx qy qz qw; "
+        "null: from tf_static [m, quaternion]",
+    )  # fmt: skip
 
     _camera_in_base_is_a_pose = field_validator("camera_in_base")(check_pose)
 
@@ -60,11 +68,12 @@ class BagInputs(CameraInputs):
     odometry: str | None = Field(
         None, description="topic of the odometry; null: /odom if the bag has it; empty: constant velocity predicts"
     )
-    tf_static: str = Field("/tf_static", description="topic of the fixed transforms")
-    base_frame: str = Field("base_link", min_length=1, description="frame whose pose is wanted")
+    tf_static: str = Field("/tf_static", description="topic of the static transforms")
+    base_frame: str = Field("base_link", min_length=1, description="frame of the robot, whose pose is estimated")
     more_cameras: tuple[CameraInputs, ...] = Field(
-        (), description="further cameras, each with image, camera_info and so on: images of one stamp give one pose"
-    )
+        (), description="further cameras, each with image, camera_info and so on; images of one stamp are localized "
+        "together",
+    )  # fmt: skip
 
     @property
     def cameras(self) -> tuple[BagInputs, ...]:
@@ -186,8 +195,8 @@ def images(reader: BagReader, inputs: BagInputs, setup: CameraSetup) -> Iterator
 
 
 def images_of_all(
-    reader: BagReader, cameras: Sequence[CameraInputs], undistort: Sequence[Callable[[np.ndarray], Images]]
-) -> Iterator[tuple[int, int, Images]]:
+    reader: BagReader, cameras: Sequence[CameraInputs], undistort: Sequence[Callable[[np.ndarray], Seen]]
+) -> Iterator[tuple[int, int, Seen]]:
     """Number of the camera, stamp [ns] and what `undistort` makes of each image, in the order of recording.
 
     Each camera's are in order of their stamps; as in `images`, what is of no use is left out.

@@ -57,7 +57,7 @@ class Fit:
 class Clock:
     """Adds up the time spent per step."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.spent_ms: dict[str, float] = {}
         self._last = time.perf_counter()
 
@@ -117,31 +117,35 @@ def _encoder() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="encode")
 
 
+Encoded = Future[tuple[np.ndarray, np.ndarray]]
+"""Features of an image at 1/8 and 1/4, as soon as they are computed."""
+
+
 class HostIterations(Iterations):
     """On the CPU, drawing and solving compiled by numba.
 
     Where that is quicker, another thread encodes the images while the first iteration draws and encodes the map.
     """
 
-    def __init__(self, views, plan, clock):
+    def __init__(self, views: Sequence[GridView], plan: RefinePlan, clock: Clock):
         super().__init__(views, plan, clock)
         self._features = [self._encode(view) for view in views]
 
     @staticmethod
-    def _encode(view: GridView) -> Future:
-        def encode():
+    def _encode(view: GridView) -> Encoded:
+        def encode() -> tuple[np.ndarray, np.ndarray]:
             return view.models.image(view.view.sample(view.image))
 
         if view.models.at_once:
             return _encoder().submit(encode)
-        future: Future = Future()
+        future: Encoded = Future()
         future.set_result(encode())
         return future
 
-    def set_submap(self, submaps):
+    def set_submap(self, submaps: Sequence[MapPoints]) -> None:
         self._drawn = [(submap, point_widths(submap.points)) for submap in submaps]
 
-    def step(self, cell, pose):
+    def step(self, cell: int, pose: np.ndarray) -> Fit:
         found = (
             self._match(cell, pose, view, *drawn, features)
             for view, drawn, features in zip(self.views, self._drawn, self._features, strict=True)
@@ -153,7 +157,10 @@ class HostIterations(Iterations):
         self.clock.lap("solve")
         return self._fit(pose, solution, sum(len(part.points) for part in matches))
 
-    def _match(self, cell, T_map_body, seen: GridView, submap: MapPoints, widths, features: Future) -> Matches | None:
+    def _match(
+        self, cell: int, T_map_body: np.ndarray, seen: GridView, submap: MapPoints, widths: np.ndarray,
+        features: Encoded,
+    ) -> Matches | None:  # fmt: skip
         """The matches of one view; None where too few map points are in it."""
         pose = seen.pose(T_map_body)
         view = render_map(submap.points, submap.intensity, pose, seen.camera, widths, MAX_DEPTH_M)

@@ -18,14 +18,22 @@ from ..places.area import SearchArea
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
-from .relocalize import RELOCALIZER, PoseHypothesis, Recovery, RelocalizeConfig, Relocalizer, RelocalizerName
+from .relocalize import (
+    RELOCALIZER,
+    PlaceSearch,
+    PoseHypothesis,
+    Recovery,
+    RelocalizeConfig,
+    Relocalizer,
+    RelocalizerName,
+)
 from .start import StartPose, start_covariance
 from .states import Search, TrackState
 from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
 from .tracker import Tracker, TrackerConfig
 
 if TYPE_CHECKING:
-    from ..places.start_search import StartSearch
+    pass
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +50,7 @@ class LocalizerConfig(Config):
 class Localizer:
     """Give it odometry if there is any, and images in order of their stamps; it tells the poses.
 
-    It begins at a start pose; where nobody knows one, `locate` finds it in a map with places.
+    It begins at a start pose; where none is known, `locate` finds it in a map with places.
 
     It holds the track of one robot with any number of cameras, and knows neither threads nor ROS: call it from one
     thread. Frames: `map` is that of the map file, `odom` that of the odometry, `base` the robot's (x forward, y left,
@@ -56,7 +64,7 @@ class Localizer:
         *,
         refiner: Refiner | None = None,
         relocalizer: Relocalizer | None = None,
-        search: StartSearch | None = None,
+        search: PlaceSearch | None = None,
         clock: Callable[[], float] | None = None,
     ):
         """A map, or the path of one, which `close` then closes.
@@ -91,7 +99,7 @@ class Localizer:
     def __enter__(self) -> Localizer:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -163,7 +171,7 @@ class Localizer:
     def locate(
         self, image: Images, camera: PosedCamera, stamp_ns: int, should_continue: Callable[[], bool] = lambda: True
     ) -> PoseHypothesis | None:
-        """Where the robot is in the whole map, without a start pose; None as long as nobody knows.
+        """Where the robot is in the whole map, without a start pose; None as long as it is not known.
 
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
         somewhere; odometry carries them on. Places away from what `search_around` and `add_fix` told are left out. It

@@ -77,6 +77,6 @@ def is_covariance(matrix: np.ndarray) -> bool:
 
 
 def inflate_to(covariance: np.ndarray, minimum: np.ndarray) -> np.ndarray:
-    """The covariance (6, 6), enlarged where it is smaller than another one: no direction is surer than in `minimum`."""
+    """The covariance (6, 6), enlarged where it is smaller than another one: no direction has less variance there."""
     values, vectors = np.linalg.eigh(symmetric(minimum - covariance))
     return symmetric(covariance + (vectors * np.maximum(values, 0)) @ vectors.T)

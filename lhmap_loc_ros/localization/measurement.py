@@ -21,7 +21,7 @@ UNCONFIRMED_SCALE = 4.0
 """Further factor on the covariance while no image has confirmed the pose: refinements from far away err more."""
 FLOOR_M, FLOOR_DEG = 0.05, 0.1
 """Least standard deviation of a measurement along each axis: map points and calibration are no more exact."""
-LEAST_VARIANCE = 1e-8
+REGULARIZATION = 1e-8
 """Added to that of the matches [m^2, rad^2], so that it can be inverted."""
 MIN_MATCHES = 30
 """Fewer matched points give no measurement, however well they fit: six unknowns, and every other match may be wrong."""
@@ -31,14 +31,13 @@ class MeasurementConfig(Config):
     """Which refinements count: at all, and against the prediction."""
 
     min_inlier_ratio: float = Field(
-        0.05, ge=0, le=1,
-        description="an image with a smaller share of matches that fit its pose is not used, and TRACKING becomes "
-        "DEGRADED where the mean falls below twice that; lower where the map is poor in structure",
+        0.05, ge=0, le=1, description="least inlier ratio, the share of matches that agree with the estimated pose, of "
+        "an image that is used; TRACKING becomes DEGRADED where the mean falls below twice that; lower it where the "
+        "map has little structure",
     )  # fmt: skip
     gate_probability: float = Field(
-        0.999, gt=0.5, lt=1,
-        description="share of true measurements that pass the gate (chi-square, 6 degrees of freedom); smaller: more "
-        "are rejected",
+        0.999, gt=0.5, lt=1, description="share of correct measurements that pass the gate (chi-square test of the "
+        "innovation, 6 degrees of freedom); smaller: more images are rejected, correct ones and wrong ones",
     )  # fmt: skip
 
     @property
@@ -115,7 +114,7 @@ def as_measurement(
         return None
     T_camera_base = inverse(T_base_camera)
     floor = np.diag([FLOOR_M**2] * 3 + [np.radians(FLOOR_DEG) ** 2] * 3)
-    alone = transport_covariance(refinement.covariance, T_camera_base) + LEAST_VARIANCE * np.eye(6)
+    alone = transport_covariance(refinement.covariance, T_camera_base) + REGULARIZATION * np.eye(6)
     covariance = noise.covariance_scale * alone + floor
     pose, inlier_ratio = refinement.T_map_camera @ T_camera_base, float(refinement.inlier_ratio)
     measurement = Measurement(pose, covariance, alone, inlier_ratio)

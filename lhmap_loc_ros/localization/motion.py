@@ -45,19 +45,20 @@ class MotionConfig(Config):
     """
 
     translation_per_metre: float = Field(
-        0.05, gt=0, le=1, description="standard deviation of the position, each axis, from odometry after 1 m driven, "
-        "and after turning by 1 rad [m/sqrt(m)]",
+        0.05, gt=0, le=1, description="noise of the odometry: standard deviation of the position, each axis, after 1 m "
+        "driven or after turning by 1 rad; smaller: the pose follows the odometry more, and images less [m/sqrt(m)]",
     )  # fmt: skip
     rotation_per_radian_deg: float = Field(
-        1.0, ge=0, le=30, description="standard deviation of the rotation, each axis, from odometry after turning by "
-        "1 rad, and a tenth of it after 1 m driven [deg/sqrt(rad)]",
+        1.0, ge=0, le=30, description="noise of the odometry: standard deviation of the rotation, each axis, after "
+        "turning by 1 rad, a tenth of it after 1 m driven; smaller: the pose follows the odometry more, and images "
+        "less [deg/sqrt(rad)]",
     )  # fmt: skip
 
 
 class OdometryBuffer:
     """Poses of base_link in the odometry frame by stamp; bounded in time, interpolated on request."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stamps: list[int] = []
         self._poses: list[np.ndarray] = []
 
@@ -227,7 +228,7 @@ class MotionModel:
         return _joined(_joined(before, measured), after)
 
     def _coast(self, seconds: float, velocity: np.ndarray | None) -> Motion:
-        """A motion nobody measured."""
+        """A motion that was not measured."""
         if velocity is None:
             walk = self._velocity_noise(seconds)
             walk[0, 0] += (UNKNOWN_SPEED * seconds) ** 2

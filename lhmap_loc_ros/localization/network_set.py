@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,8 +17,14 @@ GRIDS_KEY = "grids"
 """Metadata of files for any grid: width and height of those they were trained for."""
 
 if TYPE_CHECKING:
+    import torch
+
     from ..geometry import Camera
     from .refine import RefinerConfig
+
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
+"""Arrays, or PyTorch's tensors on `tensor_device`, from such."""
 
 
 class GridModels(Protocol):
@@ -31,16 +37,16 @@ class GridModels(Protocol):
     at_once: bool
     """`image` and `map` gain from running at the same time, in two threads."""
 
-    def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def image(self, image: Array) -> tuple[Array, Array]:
         """Features at 1/8 and 1/4 of an image (3, H, W) float32 in [0, 1]."""
 
-    def map(self, view: np.ndarray) -> Any:
+    def map(self, view: Array) -> dict[str, Array]:
         """A map view (C, H, W) encoded."""
 
-    def coarse(self, encoded: Any, image8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def coarse(self, encoded: dict[str, Array], image8: Array) -> tuple[Array, Array]:
         """Displacement and log Laplace scale (2, H/8, W/8) [pixels] of an encoded map view."""
 
-    def fine(self, encoded: Any, image4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fine(self, encoded: dict[str, Array], image4: Array) -> tuple[Array, Array]:
         """Displacement and log Laplace scale (2, H/4, W/4) [pixels] of an encoded map view."""
 
 
@@ -91,7 +97,7 @@ class NetworkSet:
         """Those for a grid; loading them takes half a second, engines longer. Raises ModelError."""
         if grid not in self._loaded:
             added = self._load(grid)
-            # what was loaded before anybody knew the camera, and nobody used, goes
+            # what was loaded before the camera was known, and not used, goes
             self._loaded = {**(self._loaded if self._in_use else {}), grid: added}
         self._in_use = True
         return self._loaded[grid]
@@ -132,28 +138,28 @@ class GridNetworks:
     def tensor_device(self) -> str | None:
         return _common_device(self.networks)
 
-    def image(self, image):
+    def image(self, image: Array) -> tuple[Array, Array]:
         out = _run(self._image, {"image": image[None]})
         return out["features8"], out["features4"]
 
-    def map(self, view):
+    def map(self, view: Array) -> dict[str, Array]:
         return _run(self._map, {"map": view[None]})
 
-    def coarse(self, encoded, image8):
+    def coarse(self, encoded: dict[str, Array], image8: Array) -> tuple[Array, Array]:
         out = _run(self._coarse, self.coarse_inputs(encoded, image8))
         return out["flow"][0], out["log_scale"][0]
 
-    def fine(self, encoded, image4):
+    def fine(self, encoded: dict[str, Array], image4: Array) -> tuple[Array, Array]:
         out = _run(self._fine, self.fine_inputs(encoded, image4))
         return out["flow"][0], out["log_scale"][0]
 
     @staticmethod
-    def coarse_inputs(encoded, image8) -> dict[str, Any]:
+    def coarse_inputs(encoded: dict[str, Array], image8: Array) -> dict[str, Array]:
         """What the coarse network is given."""
         return {"map8": encoded["map8"], "context8": encoded["context8"], "features8": image8}
 
     @staticmethod
-    def fine_inputs(encoded, image4) -> dict[str, Any]:
+    def fine_inputs(encoded: dict[str, Array], image4: Array) -> dict[str, Array]:
         """What the fine network is given."""
         return {"map4": encoded["map4"], "context4": encoded["context4"], "features4": image4}
 

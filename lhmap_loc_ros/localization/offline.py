@@ -40,7 +40,7 @@ class LocalizeConfig(LocalizerConfig):
 
 
 def localize_bag(
-    bag,
+    bag: Path | str,
     lhmap: LHMap,
     start: StartPose | Callable[[int], StartPose] | None,
     config: LocalizeConfig | None = None,
@@ -119,7 +119,7 @@ class SensorFeed:
             self._localizer.add_fix(fix.stamp_ns, fix.geodetic, fix.sigma_m)
 
 
-def write_run(folder, record: RunRecord, config: LocalizeConfig) -> Path:
+def write_run(folder: Path | str, record: RunRecord, config: LocalizeConfig) -> Path:
     """Writes poses.tum, poses.csv and config.yaml into a folder, all or none; gives the folder."""
     with filling(folder) as temporary:
         write_tum(temporary / "poses.tum", Trajectory(record.stamps_ns, record.poses))

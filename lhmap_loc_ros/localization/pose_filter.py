@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An error-state Kalman filter of one pose on SE(3): ``T = T_hat exp(xi)``, xi ~ N(0, covariance).
 
-Of two covariances it keeps one decides, the other is told. Errors of consecutive images are alike, by an amount nobody
-knows: `covariance` reckons with a fixed share of it, and is careful; `honest` joins prediction and image by covariance
-intersection, which holds for any correlation, and is about what errors are.
+It keeps two covariances, of which one decides and the other is published. Errors of consecutive images are correlated,
+by an amount that is not known: `covariance` assumes a fixed correlation, and is conservative; `honest` joins prediction
+and image by covariance intersection, which holds for any correlation, and is about what errors are.
 """
 
 from __future__ import annotations

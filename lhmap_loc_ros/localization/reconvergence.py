@@ -12,7 +12,7 @@ SCATTER_M, SCATTER_DEG = 0.6, 2.0
 """Measurements that agree lie no further from each other, besides what odometry errs: at wrong places they scatter, and
 with covariances so large that a test by these alone would pass."""
 MIN_AGREEING = 5
-"""So many in a row are believed against the prediction: more would be surer, and later."""
+"""So many in a row are believed against the prediction: more would be safer, and later."""
 RECONVERGE_M, RECONVERGE_DEG = 4.0, 20.0
 """They are not believed further from the prediction than this, or turned by more: those of another street are."""
 INLIER_SHARE = 0.7

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..geometry import to_quaternion
+from .estimate import PoseEstimate
 
 COLUMNS = (
     "stamp_ns state accepted x y z qx qy qz qw sigma_x_m sigma_y_m sigma_z_m sigma_roll_deg sigma_pitch_deg "
@@ -53,7 +56,10 @@ class RunRecord:
         return RunRecord(**rows, left_out=self.left_out, searched=self.searched)
 
     @classmethod
-    def of(cls, results, latency_ms, arrival_s, left_out: dict[str, int] | None = None, searched: int = 0) -> RunRecord:
+    def of(
+        cls, results: Sequence[PoseEstimate], latency_ms: ArrayLike, arrival_s: ArrayLike,
+        left_out: dict[str, int] | None = None, searched: int = 0,
+    ) -> RunRecord:  # fmt: skip
         """From the `PoseEstimate`s of a run, when they were there, what could not be used, images before them."""
         return cls(
             stamps_ns=np.array([r.stamp_ns for r in results], np.int64),

@@ -117,7 +117,9 @@ class Refiner:
         T_body_view = T_body_rig @ T_rig_camera @ inverse(quarter_turn(quarters))
         return GridView(self.models.for_grid(grid), View.of(camera, *grid), T_body_view, image)
 
-    def _refine(self, views: Sequence[GridView], submap: MapPoints, T_map_body, mode, keep_trace: bool) -> Refinement:
+    def _refine(
+        self, views: Sequence[GridView], submap: MapPoints, T_map_body: np.ndarray, mode: RefineMode, keep_trace: bool
+    ) -> Refinement:  # fmt: skip
         """`refine` of views that are upright, of a body that is."""
         # 1. the images, once
         clock = Clock()

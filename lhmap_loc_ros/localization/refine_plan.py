@@ -76,7 +76,9 @@ def _near(convergence_m: float, convergence_deg: float) -> Schedule:
     )  # fmt: skip
 
 
-def _rough(coarse: int, fine: int | None, convergence_m=0.05, convergence_deg=0.2, multi_start=False) -> Schedule:
+def _rough(
+    coarse: int, fine: int | None, convergence_m: float = 0.05, convergence_deg: float = 0.2, multi_start: bool = False
+) -> Schedule:  # fmt: skip
     return Schedule(
         coarse=coarse, fine=fine, convergence_m=convergence_m, convergence_deg=convergence_deg,
         reach_m=12.0, reach_deg=25.0, covariance="rough", multi_start=multi_start,

@@ -77,7 +77,7 @@ class NetworkCorrection:
             found = self._model.metadata
             raise ModelError(f"{self._model.path}: metadata {found}, expected width and height of the grid") from None
 
-    def __call__(self, image, depth):
+    def __call__(self, image: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         out = self._model.run({"image": image[None], "depth": depth[None]})
         return out["translation"][0], out["quaternion"][0]
 

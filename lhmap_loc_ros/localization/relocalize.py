@@ -25,6 +25,7 @@ from .states import Search, TrackState
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
+    from ..places.database import Region
     from .estimate import PosedCamera, PoseEstimate
     from .refine import Refiner
 
@@ -53,8 +54,9 @@ UNSURE = np.diag([0.5**2] * 3 + [np.radians(2.0) ** 2] * 3)
 
 RelocalizerName = Literal["auto", "places", "coordinates", "constraints", "codes", "regression"]
 RELOCALIZER: Any = Field(
-    "auto", description="finds the place in the whole map; auto: by coordinates and places, as the map has them"
-)
+    "auto", description="method that searches the whole map: places, which need the map alone, or coordinates, "
+    "constraints, codes or regression, as `lhmap learn` stored them; auto: coordinates and places, as the map has them",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,20 @@ class PoseHypothesis:
     covariance: np.ndarray
     """(6, 6), body frame of base_link, translation first [m, rad]."""
     inlier_ratio: float = 0.0
-    """How well the image fits the map there; 0 where nobody has looked."""
+    """How well the image fits the map there; 0 where that was not tried."""
+
+
+class PlaceSearch(Protocol):
+    """Finds the robot in the whole map from the images that it is told of: `places.start_search.StartSearch`."""
+
+    def find(
+        self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
+        should_continue: Callable[[], bool], region: Region | None = None,
+    ) -> PoseHypothesis | None:  # fmt: skip
+        """The pose at this image; None as long as it is not known."""
+
+    def restart(self) -> None:
+        """Forgets all images: the robot is known to be somewhere."""
 
 
 class Relocalizer(Protocol):
@@ -82,7 +97,10 @@ class Relocalizer(Protocol):
 class RelocalizeConfig(Config):
     """Whether a lost track is looked for nearby."""
 
-    enabled: bool = Field(True, description="look for a lost track around the last good pose, along the mapped path")
+    enabled: bool = Field(
+        True, description="search for a lost track around its last good pose, along the path of the mapping drive; "
+        "false: only global_localization searches",
+    )  # fmt: skip
 
 
 class AlongPath:

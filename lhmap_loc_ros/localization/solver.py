@@ -50,7 +50,10 @@ class Solution:
 # Two functions of plain loops over columns, whose sums may be taken in any order: compilers turn them into vector
 # instructions, which they do not with one loop that adds up all of H, and it takes a quarter of the time.
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _linearise(points, target, sigma_px, weight, T, fx, fy, cx, cy, width, J, information, r):
+def _linearise(
+    points: np.ndarray, target: np.ndarray, sigma_px: np.ndarray, weight: np.ndarray, T: np.ndarray, fx: float,
+    fy: float, cx: float, cy: float, width: float, J: np.ndarray, information: np.ndarray, r: np.ndarray,
+) -> int:  # fmt: skip
     """Fill the Jacobian J (6, 2N), information and residuals (2N) of points (3, N), all of u before all of v.
 
     Returns the number of inliers.
@@ -82,7 +85,9 @@ def _linearise(points, target, sigma_px, weight, T, fx, fy, cx, cy, width, J, in
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _normal_equations(J, information, r, H, g):
+def _normal_equations(
+    J: np.ndarray, information: np.ndarray, r: np.ndarray, H: np.ndarray, g: np.ndarray
+) -> None:  # fmt: skip
     """Fill H (6, 6) and g (6) of the weighted problem; J (6, M), information and residuals (M)."""
     weighted = np.empty(J.shape[1])
     for a in range(6):
@@ -134,8 +139,9 @@ class _Linearised:
         """H (6, 6) and g (6) of the tangent vector of the body, and the number of inliers."""
         T_map_camera = T_map_body if self._to_view is None else T_map_body @ self._T_body_camera
         J, information, r = self._J, self._information, self._r
+        (points, target, sigma_px), (fx, fy, cx, cy) = self._columns, self._intrinsics
         inliers = _linearise(
-            *self._columns, self._weight, inverse(T_map_camera), *self._intrinsics, width, J, information, r
+            points, target, sigma_px, self._weight, inverse(T_map_camera), fx, fy, cx, cy, width, J, information, r
         )  # fmt: skip
         H, g = np.empty((6, 6)), np.empty(6)
         _normal_equations(J, information, r, H, g)
@@ -175,7 +181,7 @@ def solve_body(views: Sequence[Matches], T_map_body: np.ndarray, prior_sigma: tu
             more = part.normal_equations(pose, width)
             H, g, inliers = H + more[0], g + more[1], inliers + more[2]
         step = -np.linalg.solve(H + prior, g + prior @ offset)
-        metres, radians = np.linalg.norm(step[:3]), np.linalg.norm(step[3:])
+        metres, radians = float(np.linalg.norm(step[:3])), float(np.linalg.norm(step[3:]))
         step *= min(1.0, MAX_STEP[0] / max(metres, 1e-12), MAX_STEP[1] / max(radians, 1e-12))
         pose = pose @ se3_exp(step)
         offset += step

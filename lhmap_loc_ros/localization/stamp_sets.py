@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
@@ -118,7 +118,7 @@ class StampSets(Generic[Item]):
         since_ns = waiting.stamp_ns - self._last_ns[camera]
         return since_ns > SAME_NS and since_ns >= DUE_SHARE * self._period_ns[camera]
 
-    def _hand_out(self, wanted) -> list[StampSet[Item]]:
+    def _hand_out(self, wanted: Callable[[_Open[Item]], bool]) -> list[StampSet[Item]]:
         """The sets up to the last wanted one."""
         count = max((k + 1 for k, waiting in enumerate(self._open) if wanted(waiting)), default=0)
         out, self._open = self._open[:count], self._open[count:]

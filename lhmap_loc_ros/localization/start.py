@@ -32,7 +32,7 @@ class StartPose:
     covariance: np.ndarray
     """(6, 6), body frame of base_link, translation first [m, rad]."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if np.shape(self.T_map_base) != (4, 4) or not np.isfinite(self.T_map_base).all():
             raise InputError("initial pose is not finite")
         if not is_covariance(self.covariance):

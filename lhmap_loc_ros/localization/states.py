@@ -21,6 +21,8 @@ DEGRADED_SIGMA = 1.6, 1.5
 TRACKING_SCATTER = 0.5, 0.4
 """TRACKING begins where measurements lie closer to the pose, on average, than this share of those standard deviations:
 at a wrong place they pass the gate and scatter (docs/interface.md, "States")."""
+TRACKING_DEG_PER_M = 4.0
+"""Rotation that goes with a position error, degrees for each metre: images measure both by the same matches."""
 OLD_SHARE = 0.2
 """A pose is too old for TRACKING after this share of the time until it is LOST."""
 
@@ -59,29 +61,20 @@ class Search(Flag):
 class StateConfig(Config):
     """When the state changes; what more there is to it stands in `transitions`."""
 
-    confirmations: int = Field(
-        3, ge=1, le=100, description="accepted images in a row that make the state TRACKING; more: later, and surer"
-    )
     tracking_sigma_m: float = Field(
-        0.5, gt=0, le=LOST_SIGMA[0] / DEGRADED_SIGMA[0],
-        description="standard deviation of the position below which the state may become TRACKING, where measurements "
-        "scatter by less than half of it; larger where camera or map are coarser [m]",
-    )  # fmt: skip
-    tracking_sigma_deg: float = Field(
-        2.0, gt=0, le=LOST_SIGMA[1] / DEGRADED_SIGMA[1],
-        description="standard deviation of the rotation below which the state may become TRACKING, where measurements "
-        "scatter by less than 0.4 of it; larger where camera or map are coarser [deg]",
-    )  # fmt: skip
-    lost_rejections: int = Field(
-        12, ge=1, le=1000,
-        description="measurements that contradict the pose until the state becomes LOST; an accepted one makes up for "
-        "two",
+        0.5, gt=0, le=LOST_SIGMA[0] / DEGRADED_SIGMA[0], description="standard deviation of the position below which "
+        "the state may become TRACKING; of the rotation 4 degrees for each metre of it; larger where camera or map are "
+        "coarser [m]",
     )  # fmt: skip
     lost_after_s: float = Field(
-        10.0, gt=0,
-        description="time without an accepted image, or of a start that images do not confirm, until the state "
-        "becomes LOST; without any image TRACKING becomes DEGRADED after a fifth of it [s]",
+        10.0, gt=0, description="time without an accepted image after which the state becomes LOST, also of a start "
+        "that images do not confirm; without any image TRACKING becomes DEGRADED after a fifth of it [s]",
     )  # fmt: skip
+
+    @property
+    def tracking_sigma_deg(self) -> float:
+        """Standard deviation of the rotation below which the state may become TRACKING [deg]."""
+        return TRACKING_DEG_PER_M * self.tracking_sigma_m
 
     @property
     def degraded_sigma(self) -> tuple[float, float]:
@@ -127,7 +120,7 @@ class Signals:
 class Evidence:
     """What the images since the last start say together: counters and running means, the one memory of all rules."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.images = 0
         """Images since the start."""
         self.accepted = 0

@@ -30,7 +30,7 @@ from .states import StateConfig, TrackState
 from .submap_cache import MIN_SUBMAP_POINTS, SubmapCache
 
 if TYPE_CHECKING:
-    from ..lhmap import LHMap
+    from ..lhmap import LHMap, MapPoints
     from .refine import Refinement, Refiner
 
 
@@ -178,7 +178,9 @@ class Tracker:
         if stamp_ns < self._stamp_ns:
             raise InputError(f"image at {stamp_ns} ns is older than the pose at {self._stamp_ns} ns")
 
-    def _refine(self, image, camera, submap, T_map_camera, mode: RefineMode) -> tuple[Refinement | None, str]:
+    def _refine(
+        self, image: Images, camera: Camera | Rig, submap: MapPoints, T_map_camera: np.ndarray, mode: RefineMode
+    ) -> tuple[Refinement | None, str]:  # fmt: skip
         """The refinement, or None and the reason."""
         if len(submap.points) < MIN_SUBMAP_POINTS:
             return None, f"{len(submap.points)} map points around, expected {MIN_SUBMAP_POINTS}"
@@ -222,7 +224,8 @@ class Tracker:
         return Posterior(*max_std(self._belief.covariance), *scatter)
 
     def _result(
-        self, decision: Decision, refinement: Refinement | None, seen: Observation, clock, problem, map_problem
+        self, decision: Decision, refinement: Refinement | None, seen: Observation, clock: _Stopwatch, problem: str,
+        map_problem: str,
     ) -> PoseEstimate:  # fmt: skip
         T_odom_base = self._motion.odometry.at(self._stamp_ns)
         T_map_odom = None if T_odom_base is None else self._belief.pose @ inverse(T_odom_base)
@@ -242,7 +245,7 @@ class Tracker:
 class _Stopwatch:
     """Durations between laps, in milliseconds."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._start = self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
 

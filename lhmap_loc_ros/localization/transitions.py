@@ -12,10 +12,22 @@ from enum import Enum
 
 from .motion import SECOND_NS
 from .reconvergence import MIN_AGREEING, RECONVERGE_M
-from .states import DEGRADED_SIGMA, LOST_SIGMA, TRACKING_SCATTER, Evidence, StateConfig, TrackState
+from .states import (
+    DEGRADED_SIGMA,
+    LOST_SIGMA,
+    TRACKING_DEG_PER_M,
+    TRACKING_SCATTER,
+    Evidence,
+    StateConfig,
+    TrackState,
+)
 
 _INITIALIZING, _TRACKING, _DEGRADED, _LOST = TrackState
 
+CONFIRMATIONS = 3
+"""Accepted images in a row that make the state TRACKING: one or two pass the gate by chance at a wrong place."""
+LOST_REJECTIONS = 12
+"""Measurements that contradict the pose until it is LOST: more than agree by chance before a re-convergence."""
 ENOUGH = 3
 """So many times the images that could have confirmed a start say that it is wrong, if none did."""
 DEGRADED_AFTER = 3
@@ -85,7 +97,7 @@ def always(s: Situation) -> bool:
 
 
 def contradicted(s: Situation) -> bool:
-    return s.evidence.contradictions >= s.config.lost_rejections
+    return s.evidence.contradictions >= LOST_REJECTIONS
 
 
 def starved(s: Situation) -> bool:
@@ -94,7 +106,7 @@ def starved(s: Situation) -> bool:
 
 def start_not_confirmed(s: Situation) -> bool:
     # images that pass, and yet confirm nothing, are no better than none
-    tried = s.evidence.images >= ENOUGH * s.config.confirmations
+    tried = s.evidence.images >= ENOUGH * CONFIRMATIONS
     return tried and s.evidence.lasts_ns() > s.config.lost_after_s * SECOND_NS
 
 
@@ -129,7 +141,7 @@ def measurements_scatter(s: Situation) -> bool:
 def confirmed(s: Situation) -> bool:
     c, evidence = s.config, s.evidence
     return (
-        evidence.accepted >= c.confirmations
+        evidence.accepted >= CONFIRMATIONS
         and evidence.last.sigma_m < c.tracking_sigma_m
         and evidence.last.sigma_deg < c.tracking_sigma_deg
         and _mean_inliers(s) >= MORE_INLIERS * _min_inliers(s)
@@ -159,9 +171,9 @@ def _min_inliers(s: Situation) -> float:
 # -- the table
 
 _CONFIRM = (
-    "`confirmations` in a row are accepted, and agree: the pose is surer than `tracking_sigma_m` and "
-    f"`tracking_sigma_deg`, and they scatter about it by less than {TRACKING_SCATTER[0]:g} and {TRACKING_SCATTER[1]:g} "
-    "of that; inlier ratio and innovation are good"
+    f"{CONFIRMATIONS} in a row are accepted, and agree: the pose is surer than `tracking_sigma_m` and, in rotation, "
+    f"{TRACKING_DEG_PER_M:g} degrees for each metre of it, and they scatter about it by less than "
+    f"{TRACKING_SCATTER[0]:g} and {TRACKING_SCATTER[1]:g} of that; inlier ratio and innovation are good"
 )
 
 TRANSITIONS = (
@@ -171,19 +183,19 @@ TRANSITIONS = (
                f"{MIN_AGREEING} rejected measurements in a row agree with each other, no further than "
                f"{RECONVERGE_M:g} m from the pose"),
     Transition(Event.IMAGE, (_INITIALIZING, _TRACKING, _DEGRADED), _LOST, contradicted,
-               "`lost_rejections` measurements contradict the pose; an accepted one makes up for two"),
+               f"{LOST_REJECTIONS} measurements contradict the pose; an accepted one makes up for two"),
     Transition(Event.IMAGE, (_INITIALIZING, _TRACKING, _DEGRADED), _LOST, starved,
                "no measurement is accepted for `lost_after_s`"),
     Transition(Event.IMAGE, (_INITIALIZING,), _LOST, start_not_confirmed,
-               f"the start is not confirmed within `lost_after_s`, and {ENOUGH} times `confirmations` images"),
+               f"the start is not confirmed within `lost_after_s`, and {ENOUGH * CONFIRMATIONS} images"),
     # a start pose may be as unsure as it likes: whether images confirm it is what counts
     Transition(Event.IMAGE, (_TRACKING, _DEGRADED), _LOST, very_unsure,
                f"the standard deviation of the pose exceeds {LOST_SIGMA[0]:g} m or {LOST_SIGMA[1]:g} degrees"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, images_do_not_fit,
                f"{DEGRADED_AFTER} images in a row are not accepted"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, unsure,
-               f"the pose is less sure than {DEGRADED_SIGMA[0]:g} times `tracking_sigma_m` or {DEGRADED_SIGMA[1]:g} "
-               "times `tracking_sigma_deg`"),
+               f"the pose is less sure than {DEGRADED_SIGMA[0]:g} times `tracking_sigma_m` or, in rotation, "
+               f"{DEGRADED_SIGMA[1] * TRACKING_DEG_PER_M:g} degrees for each metre of it"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, few_inliers,
                "the mean inlier ratio falls below twice `min_inlier_ratio`, or below half of what is usual"),
     Transition(Event.IMAGE, (_TRACKING,), _DEGRADED, innovation_stays_large,

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
@@ -41,8 +42,8 @@ _log = logging.getLogger(__name__)
 
 
 def build_map(
-    bag: Path | str | Sequence,
-    out,
+    bag: Path | str | Sequence[Path | str],
+    out: Path | str,
     config: BuildConfig | None = None,
     report: Report | None = None,
     work: Path | str | None = None,
@@ -85,8 +86,8 @@ def build_map(
 
 
 def map_from_tiles(
-    plan: Plan, points: dict[Tile, Path], drives: list[Trajectory], sources: Sequence, model: Model | None,
-    workers: Workers, out, report: Report, intensity: str, heats: dict[Tile, Path] | None = None,
+    plan: Plan, points: dict[Tile, Path], drives: list[Trajectory], sources: Sequence[Path | str], model: Model | None,
+    workers: Workers, out: Path | str, report: Report, intensity: str, heats: dict[Tile, Path] | None = None,
     describer: Describer | None = None, datum: GeodeticDatum | None = None,
 ) -> LHMap:  # fmt: skip
     """From clean tiles to the map: heat along the drives unless `heats` are given, selection, the file, places.
@@ -108,10 +109,10 @@ def map_from_tiles(
     workers.do("pack", list(packs.values()), report)
     report("write", 0, 1)
     # the map appears as `out` when it is complete: with its places
-    path = Path(out) if describer is None or not drives else plan.work / "without_places.lhmap"
+    path = plan.work / "without_places.lhmap" if describer is not None and drives else Path(out)
     write_file(path, out, results(packs), drives, model if drives else None, config, sources, intensity, datum)
     report("write", 1, 1)
-    if path != Path(out):
+    if describer is not None and drives:
         with LHMap.open(path) as lhmap:
             database = describe_map(lhmap, describer, report, plan.cached("places"))
             make_folder_of(out)
@@ -134,13 +135,13 @@ def resolved(config: BuildConfig) -> BuildConfig:
     return config.model_copy(update={"voxel_m": config.edge_m})
 
 
-class working_folder(AbstractContextManager):
+class working_folder(AbstractContextManager[Path]):
     """The folder for results of stages; the default one is deleted when the block ends without an error.
 
     After an InputError it is deleted only if it has no results; else the error names it.
     """
 
-    def __init__(self, out, work):
+    def __init__(self, out: Path | str, work: Path | str | None):
         self.path = Path(f"{out}.work") if work is None else Path(work)
         self._keep = work is not None
 
@@ -151,7 +152,9 @@ class working_folder(AbstractContextManager):
             raise InputError(f"{self.path}: cannot be created ({error.strerror}), expected a work folder") from error
         return self.path
 
-    def __exit__(self, kind, error, _):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:  # fmt: skip
         if self._keep or not (kind is None or issubclass(kind, InputError)):
             return
         if kind is not None and self._has_results():
@@ -238,7 +241,9 @@ def _check_scans(chunks: Sequence[AccumulateJob], config: BuildConfig, bags: lis
         )  # fmt: skip
 
 
-def _poses(reader, config, T_base_lidar, fingerprint: str, work: Path, report) -> tuple[Trajectory, str]:
+def _poses(
+    reader: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, fingerprint: str, work: Path, report: Report
+) -> tuple[Trajectory, str]:  # fmt: skip
     """The trajectory and its source; the result of LiDAR odometry, which takes long, is kept."""
     topics = (config.points_topic, config.tf_topic, config.odometry_topic, config.map_frame, config.base_frame)
     settings = (*topics, config.min_range_m, config.max_range_m, T_base_lidar)

@@ -21,14 +21,14 @@ _INTENSITY, _HITS, _COLUMNS = 3, 4, 5
 
 
 @numba.njit(cache=True, nogil=True)
-def _slot(key, mask):
+def _slot(key: np.int64, mask: int) -> np.int64:
     """Where the search for a key starts (a multiplicative hash; the table's size is a power of two)."""
     h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((h >> np.uint64(20)) & np.uint64(mask))
 
 
 @numba.njit(cache=True, nogil=True)
-def _rehash(table, grown):
+def _rehash(table: np.ndarray, grown: np.ndarray) -> None:
     """Copies the entries of a hash table into a larger one."""
     mask = grown.shape[0] - 1
     grown[:, 1] = _EMPTY
@@ -42,7 +42,10 @@ def _rehash(table, grown):
 
 
 @numba.njit(cache=True, nogil=True)
-def _add(points, intensity, base, voxel, table, keys, sums, count, member):
+def _add(
+    points: np.ndarray, intensity: np.ndarray, base: np.ndarray, voxel: float, table: np.ndarray, keys: np.ndarray,
+    sums: np.ndarray, count: int, member: np.ndarray,
+) -> int:  # fmt: skip
     """Adds points to the table; returns the number of voxels, or -1 for a point outside of the grid."""
     mask = table.shape[0] - 1
     inverse = 1.0 / voxel
@@ -93,22 +96,20 @@ class VoxelCloud:
         self._count = 0
         # key and voxel number; the number is _EMPTY in a free slot
         self._table = np.full((1 << 16, 2), _EMPTY, np.int64)
-        self._allocate(1 << 15)
+        self._keys, self._sums = np.empty(1 << 15, np.int64), np.empty((1 << 15, _COLUMNS), np.float32)
 
     def __len__(self) -> int:
         return self._count
 
-    def _allocate(self, size: int) -> None:
-        for name, shape, dtype in (("_keys", (size,), np.int64), ("_sums", (size, _COLUMNS), np.float32)):
-            grown = np.empty(shape, dtype)
-            if self._count:
-                grown[: self._count] = getattr(self, name)[: self._count]
-            setattr(self, name, grown)
+    def _grow(self, size: int) -> None:
+        keys, sums = np.empty(size, np.int64), np.empty((size, _COLUMNS), np.float32)
+        keys[: self._count], sums[: self._count] = self._keys[: self._count], self._sums[: self._count]
+        self._keys, self._sums = keys, sums
 
     def _reserve(self, extra: int) -> None:
         need = self._count + extra
         if need > len(self._keys):
-            self._allocate(max(need, 2 * len(self._keys)))
+            self._grow(max(need, 2 * len(self._keys)))
         if 2 * need > len(self._table):
             size = len(self._table)
             while 2 * need > size:
@@ -128,12 +129,12 @@ class VoxelCloud:
             raise InputError(f"scan has shape {points.shape}, expected (N, 3)")
         intensity = np.ascontiguousarray(np.broadcast_to(intensity, len(points)), dtype=np.float32)
         member = np.empty(len(points), np.int32)
-        finite = np.flatnonzero(np.isfinite(points).all(axis=1)) if self._base is None else ()
-        if self._base is None and len(finite):
-            self._base = np.floor(points[finite[0]] / self.voxel).astype(np.int64)
         if self._base is None:
-            member.fill(_EMPTY)
-            return member
+            finite = np.flatnonzero(np.isfinite(points).all(axis=1))
+            if not len(finite):
+                member.fill(_EMPTY)
+                return member
+            self._base = np.floor(points[finite[0]] / self.voxel).astype(np.int64)
         self._reserve(len(points))
         count = _add(
             points, intensity, self._base, self.voxel, self._table, self._keys, self._sums, self._count, member,
@@ -171,7 +172,7 @@ class VoxelCloud:
         grid = np.stack([keys >> (2 * _BITS), keys >> _BITS, keys], axis=1) & ((1 << _BITS) - 1)
         return grid - _HALF + self._base
 
-    def to_points(self, keep: np.ndarray | None = None, origin=None) -> MapPoints:
+    def to_points(self, keep: np.ndarray | None = None, origin: np.ndarray | None = None) -> MapPoints:
         """The voxels' mean points, heat 1 everywhere; `keep` (N,) bool leaves voxels out.
 
         `origin` (3,) defaults to the corner of the first voxel rounded to whole metres.

@@ -31,7 +31,9 @@ def is_compensated(bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory)
     scans = _spread(bag, config, T_map_lidar)
     if len(scans) < 2:
         return False
-    with_times = [place_points(s.points, s.offsets_ns, s.stamp_ns, T_map_lidar) for s in scans]
+    with_times = [
+        place_points(s.points, s.offsets_ns, s.stamp_ns, T_map_lidar) for s in scans if s.offsets_ns is not None
+    ]  # fmt: skip
     without = [transform(T_map_lidar.at(s.stamp_ns), s.points) for s in scans]
     return _thickness(without) < _MAX_RATIO * _thickness(with_times)
 
@@ -40,7 +42,7 @@ def _spread(bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory) -> lis
     """Some scans at different poses, thinned."""
     kept: list[Scan] = []
     last = None
-    for number, scan in enumerate(bag.messages([config.points_topic])):
+    for number, scan in enumerate(bag.messages_as(Scan, config.points_topic)):
         if number == _MAX_READ or len(kept) == _SCANS or scan.offsets_ns is None:
             break
         if not T_map_lidar.covers(np.array(scan.span_ns)).all():
@@ -52,7 +54,7 @@ def _spread(bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory) -> lis
                 continue
         scan = in_range(scan, config.min_range_m, min(config.max_range_m, _MAX_RANGE_M))
         step = max(1, len(scan.points) // _POINTS)
-        if len(scan.points):
+        if len(scan.points) and scan.offsets_ns is not None:
             some = scan.points[::step], scan.intensity[::step], scan.offsets_ns[::step]
             kept.append(Scan(scan.topic, scan.stamp_ns, scan.frame, *some))
             last = pose

@@ -39,47 +39,49 @@ class BuildConfig(Config):
     points_topic: str = "/points"
     """Topic of the LiDAR scans (sensor_msgs/PointCloud2)."""
     odometry_topic: str = "/odom"
-    """Topic of odometry (nav_msgs/Odometry), which poses come from when there are none on `tf_topic`."""
+    """Topic of odometry (nav_msgs/Odometry), which poses are taken from if `poses` is odometry, or auto without any on
+    `tf_topic`."""
     tf_topic: str = "/tf"
-    """Topic of the transforms that change (tf2_msgs/TFMessage), from `map_frame` to `base_frame`."""
+    """Topic of the dynamic transforms (tf2_msgs/TFMessage): poses of `base_frame` in `map_frame`."""
     tf_static_topic: str = "/tf_static"
-    """Topic of the transforms that do not change (tf2_msgs/TFMessage), such as the mounting of the LiDAR."""
+    """Topic of the static transforms (tf2_msgs/TFMessage): the extrinsic calibration of the LiDAR."""
     map_frame: str = "map"
-    """Name of the frame that poses are in, z up; the map has this frame."""
+    """Frame in which poses are given, z up; it becomes the frame of the map."""
     base_frame: str = "base_link"
-    """Name of the vehicle's frame, whose poses in `map_frame` are known."""
+    """Frame of the vehicle, whose poses in `map_frame` are known."""
     lidar_frame: str | None = None
-    """Name of the LiDAR's frame; unset: the frame_id of its scans."""
+    """Frame of the LiDAR; unset: the frame_id of its scans."""
     lidar_in_base: Pose | None = None
-    """Mounting of the LiDAR in `base_frame`: x y z [m] and quaternion qx qy qz qw; unset: from `tf_static_topic`."""
+    """Extrinsic calibration: pose of the LiDAR in `base_frame`, x y z [m] and quaternion qx qy qz qw; unset: from
+    `tf_static_topic`."""
     point_times: Literal["auto", "s", "ms", "us", "ns", "ignore"] = "auto"
-    """Unit of the time field of points, used to compensate scans for motion. auto: found from the duration of a sweep,
-    and ignored where surfaces are sharper without compensation. ignore: scans are not compensated."""
+    """Unit of the time field of points, by which scans are compensated for motion. auto: found from the duration of a
+    sweep, and scans are not compensated where surfaces are sharper so. ignore: scans are not compensated."""
 
     poses: str = "auto"
     """Source of the poses of `base_frame` in `map_frame`: the path of a TUM or KITTI file, or tf, odometry, or icp (by
-    kiss-icp, LiDAR odometry on the scans). auto: the first there is of these three."""
+    kiss-icp, LiDAR odometry on the scans). auto: the first of these three that the bag allows."""
 
     min_range_m: float = Field(2.0, ge=0)
-    """Least distance of a point from the LiDAR, metres; nearer points are returns from the vehicle itself."""
+    """Minimum range of points, metres from the LiDAR; nearer ones, returns from the vehicle itself, are left out."""
     max_range_m: float = Field(60.0, gt=0)
-    """Greatest distance of a point from the LiDAR, metres; farther points are left out."""
+    """Maximum range of points, metres from the LiDAR; farther ones, which are sparse and inexact, are left out."""
     remove_moving: bool = True
-    """Remove points of moving objects: those that later or earlier scans see through."""
+    """Remove points of moving objects, such as cars: those that earlier or later scans see through."""
     voxel_m: float | None = Field(None, gt=0, le=2)
-    """Edge of the voxels that scans are accumulated in, metres; a voxel is at most one point of the map. Unset: 0.1, or
-    0.15 for a budget below 2 MB/km."""
+    """Edge of the voxels in which scans are accumulated, metres; a voxel gives at most one point of the map. Unset:
+    0.1, or 0.15 for a budget below 2 MB/km."""
     resolution_m: float | None = Field(None, gt=0)
-    """Step of the stored coordinates, metres: points keep their positions to within half of it. Unset: points move by
-    up to half a voxel, together with their neighbours, which takes a third of the bytes of 0.02 m."""
+    """Resolution of the stored coordinates, metres: points keep their positions to within half of it. Unset: points
+    move by up to half a voxel, together with their neighbours, which takes a third of the bytes of 0.02 m."""
 
     heat: str = "network"
-    """Score of the points that the budget keeps them by: network (the shipped heat network), none (an even sample), or
-    the name or path of a heat network of your own."""
+    """What scores points, of which the budget keeps the best: network (the shipped heat network), none (all alike, an
+    even sample is kept), or the name or path of a heat network of your own."""
     budget_mb_per_km: float | None = Field(3.0, gt=0)
     """Size of the map, megabytes per kilometre driven, met to within some percent; unset: every point is kept."""
     places: bool = True
-    """Store descriptors of places along the path, so that a robot localizes without a start pose."""
+    """Store descriptors of places along the path in the map, by which a robot localizes without a start pose."""
 
     _lidar_in_base_is_a_pose = field_validator("lidar_in_base")(check_pose)
     _paths_may_begin_at_home = field_validator("heat", "poses")(os.path.expanduser)

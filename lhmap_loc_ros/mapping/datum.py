@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 def find_datum(bags: Sequence[Path], drives: Sequence[Trajectory]) -> GeodeticDatum | None:
     """The datum of the frame of some drives T_map_base, by the sensor_msgs/NavSatFix in their bags; None if they do not
     tell it."""
-    geodetic, positions = [], []
+    told, driven = [], []
     for bag, drive in zip(bags, drives, strict=True):
         for fix, position in _fixes(bag, drive):
-            geodetic.append(fix)
-            positions.append(position)
-    if not geodetic:
+            told.append(fix)
+            driven.append(position)
+    if not told:
         return None
-    geodetic, positions = np.array(geodetic), np.array(positions)
+    geodetic, positions = np.array(told), np.array(driven)
     extent = np.linalg.norm(np.ptp(positions[:, :2], axis=0))
     if len(geodetic) < MIN_FIXES or extent < MIN_EXTENT_M:
         _log.warning(

@@ -31,8 +31,9 @@ _MIN_POINTS, _MIN_EXTENT_M, _MAX_EXTENT_M, _MAX_HEIGHT_M = 100, 0.5, 100_000.0, 
 
 
 def map_from_cloud(
-    source, out, config: BuildConfig, drive: Trajectory | None = None, report: Report | None = None
-) -> LHMap:
+    source: Path | str, out: Path | str, config: BuildConfig, drive: Trajectory | None = None,
+    report: Report | None = None,
+) -> LHMap:  # fmt: skip
     """Makes an LHMap of a cloud file or a folder of tiles, writes it to `out` and opens it.
 
     With the path of a `drive` in the cloud's frame, heat, selection and places are those of `build_map`. Without it
@@ -50,14 +51,14 @@ def map_from_cloud(
     if not len(found):
         raise InputError(f"{source}: no points found, expected a map")
     reach = float(np.abs(found.xyz).max())
-    if reach / config.voxel_m >= _MAX_VOXELS:
+    if reach / config.edge_m >= _MAX_VOXELS:
         raise InputError(f"{source}: coordinates up to {reach:.3g} m found, expected metres; is a point corrupt?")
     _check_size(source, found)
     if drive is not None:
         _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
     with working_folder(out, None) as folder, local_workers() as workers:
-        settings = {"remove_moving": False}
+        settings: dict[str, bool | float] = {"remove_moving": False}
         if found.heat is not None:
             # stored by exact coordinates, so that no two points become one
             settings["resolution_m"] = config.step_m
@@ -65,12 +66,12 @@ def map_from_cloud(
         if found.heat is None:
             points, heats = _voxelized(source, found, plan, workers, report), None
         else:
-            points, heats = _point_by_point(found, plan)
+            points, heats = _point_by_point(found, found.heat, plan)
         intensity = "none" if found.intensity is None or not found.intensity.any() else "rank"
         return map_from_tiles(plan, points, drives, [source], model, workers, out, report, intensity, heats, describer)
 
 
-def _check_size(source, cloud: Cloud) -> None:
+def _check_size(source: Path | str, cloud: Cloud) -> None:
     """Raises InputError for a cloud of an implausible size: its unit is not metres, or it is an object."""
     low, high = np.quantile(cloud.xyz, (0.01, 0.99), axis=0)
     wide, tall = float((high - low)[:2].max()), float((high - low)[2])
@@ -82,7 +83,7 @@ def _check_size(source, cloud: Cloud) -> None:
         )
 
 
-def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
+def _check_near(source: Path | str, cloud: Cloud, drive: Trajectory, config: BuildConfig) -> None:
     """Raises InputError for a path farther from the cloud than `max_range_m`: it is in another frame, such as UTM."""
     boxes = [np.array([xy.min(axis=0), xy.max(axis=0)]) for xy in (cloud.xyz[:, :2], drive.poses[:, :2, 3])]
     gap = np.maximum(boxes[0][0] - boxes[1][1], boxes[1][0] - boxes[0][1]).max()
@@ -93,10 +94,12 @@ def _check_near(source, cloud: Cloud, drive: Trajectory, config: BuildConfig) ->
         )
 
 
-def _voxelized(source, cloud: Cloud, plan: Plan, workers: Workers, report: Report) -> dict[Tile, Path]:
+def _voxelized(
+    source: Path | str, cloud: Cloud, plan: Plan, workers: Workers, report: Report
+) -> dict[Tile, Path]:  # fmt: skip
     """Tiles of a cloud of any density, one point a voxel."""
     c = plan.config
-    voxels = VoxelCloud(c.voxel_m)
+    voxels = VoxelCloud(c.edge_m)
     try:
         voxels.add(cloud.xyz, 0.0 if cloud.intensity is None else IntensityRanks.of(cloud.intensity)(cloud.intensity))
     except InputError as error:
@@ -108,8 +111,8 @@ def _voxelized(source, cloud: Cloud, plan: Plan, workers: Workers, report: Repor
     return results(tiles)
 
 
-def _point_by_point(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Path]]:
-    """Tiles of an exported LHMap, each point of the cloud a point of the map, and their heats."""
+def _point_by_point(cloud: Cloud, heat: np.ndarray, plan: Plan) -> tuple[dict[Tile, Path], dict[Tile, Path]]:
+    """Tiles of an exported LHMap, each point of the cloud a point of the map, and their heats, of `heat` (N,)."""
     intensity = np.zeros(len(cloud), np.float32) if cloud.intensity is None else cloud.intensity
     tiles = np.floor(cloud.xyz[:, :2] / plan.config.tile_m).astype(np.int64)
     order = np.lexsort((tiles[:, 0], tiles[:, 1]))
@@ -119,15 +122,15 @@ def _point_by_point(cloud: Cloud, plan: Plan) -> tuple[dict[Tile, Path], dict[Ti
         tile = tuple(tiles[members[0]].tolist())
         local = (cloud.xyz[members] - tile_corner(tile, plan.config.tile_m)).astype(np.float32)
         voxels = np.zeros(len(members), VOXEL)
-        voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.voxel_m)
-        found, heat = {"points": local, "intensity": intensity[members], **sampling_blocks(voxels)}, cloud.heat[members]
-        points[tile], heats[tile] = plan.out("points", tile, found), plan.out("heat", tile, heat)
+        voxels["grid"] = np.floor(cloud.xyz[members] / plan.config.edge_m)
+        found = {"points": local, "intensity": intensity[members], **sampling_blocks(voxels)}
+        points[tile], heats[tile] = plan.out("points", tile, found), plan.out("heat", tile, heat[members])
         save(points[tile], **found)
-        save(heats[tile], heat=heat)
+        save(heats[tile], heat=heat[members])
     return points, heats
 
 
-def cloud_from_map(lhmap: LHMap, out, around_origin: bool = False) -> None:
+def cloud_from_map(lhmap: LHMap, out: Path | str, around_origin: bool = False) -> None:
     """Writes the points of a map as PLY, PCD, LAS or LAZ, or, to a name without suffix, as a folder of PCD tiles.
 
     Coordinates are those of the map frame, or with `around_origin` relative to `lhmap.metadata.origin`. Raises

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class TileGroups:
@@ -24,12 +25,12 @@ class TileGroups:
         self._centers = (grid[self.order[first]] + 0.5) * size
         self._reach = size * 0.5**0.5
 
-    def near(self, center, radius: float) -> np.ndarray:
+    def near(self, center: ArrayLike, radius: float) -> np.ndarray:
         """Spans (M, 2) of the tiles that may hold points within `radius` of `center`, horizontally."""
         distance = np.hypot(*(self._centers - np.asarray(center)[:2]).T)
         return self.spans[distance <= radius + self._reach]
 
-    def members(self, center, radius: float) -> np.ndarray:
+    def members(self, center: ArrayLike, radius: float) -> np.ndarray:
         """Numbers of the points in those tiles, in the order the points were given in within each tile."""
         spans = self.near(center, radius)
         if not len(spans):

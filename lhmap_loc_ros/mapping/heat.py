@@ -122,7 +122,9 @@ def virtual_views_along(path: np.ndarray, sampling: ViewSampling = VIEW_SAMPLING
 
 
 @numba.njit(cache=True, nogil=True)
-def _collect(index, members, heat, best, stamp, view):
+def _collect(
+    index: np.ndarray, members: np.ndarray, heat: np.ndarray, best: np.ndarray, stamp: np.ndarray, view: int
+) -> None:  # fmt: skip
     """Adds one view's scores (H, W) to those of the points that own pixels; the best scores stay sorted."""
     top = best.shape[1]
     for row in range(index.shape[0]):

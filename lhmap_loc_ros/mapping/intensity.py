@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..datasets.bag import BagReader
+from ..datasets.messages import Scan
 
 _SCANS, _KNOTS = 40, 513
 """Scans that the curve is learned from, and its points."""
@@ -51,7 +52,7 @@ def ranks_of_bag(reader: BagReader, topic: str) -> IntensityRanks:
     first, last = reader.span_ns
     found = []
     for start in np.linspace(first, last, _SCANS, endpoint=False).astype(np.int64).tolist():
-        scan = next(iter(reader.messages([topic], start)), None)
+        scan = next(reader.messages_as(Scan, topic, start), None)
         if scan is not None:
             found.append(scan.intensity)
     return IntensityRanks.of(np.concatenate(found)) if found else IntensityRanks()

@@ -36,7 +36,7 @@ _JOBS = min(os.cpu_count() or 1, 8)
 
 
 @numba.njit(cache=True, nogil=True)
-def _bin(x, y, z):
+def _bin(x: float, y: float, z: float) -> tuple[int, int]:
     """Row and column of a direction in the range image."""
     column = int((np.arctan2(y, x) + _PI) * _PER_AZIMUTH) % _AZIMUTH_BINS
     row = int((np.arctan2(z, np.sqrt(x * x + y * y)) + _PI / 2) * _PER_ELEVATION)
@@ -44,7 +44,7 @@ def _bin(x, y, z):
 
 
 @numba.njit(cache=True, nogil=True)
-def _nearest(points, T, nearest):
+def _nearest(points: np.ndarray, T: np.ndarray, nearest: np.ndarray) -> None:
     """Least range in each bin, infinite where empty."""
     nearest[:] = np.inf
     for i in range(points.shape[0]):
@@ -57,7 +57,7 @@ def _nearest(points, T, nearest):
 
 
 @numba.njit(cache=True, nogil=True)
-def _around(nearest, around):
+def _around(nearest: np.ndarray, around: np.ndarray) -> None:
     """Least range over the 3x3 bins around each bin."""
     for row in range(_ELEVATION_BINS):
         for column in range(_AZIMUTH_BINS):
@@ -69,7 +69,10 @@ def _around(nearest, around):
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn"})
-def _count(points, spans, T, nearest, around, radius, margin, hits, passes):
+def _count(
+    points: np.ndarray, spans: np.ndarray, T: np.ndarray, nearest: np.ndarray, around: np.ndarray, radius: np.float32,
+    margin: np.float32, hits: np.ndarray, passes: np.ndarray,
+) -> None:  # fmt: skip
     for s in range(spans.shape[0]):
         for i in range(spans[s, 0], spans[s, 1]):
             px, py, pz = points[i, 0], points[i, 1], points[i, 2]
@@ -122,7 +125,7 @@ class RangeImage:
 class KeyframeSelector:
     """Selects the scans of a drive that are compared with the map, some metres or some seconds apart."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._last: PlacedScan | None = None
 
     def is_keyframe(self, scan: PlacedScan) -> bool:

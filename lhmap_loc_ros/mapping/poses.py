@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.bag import BagReader
+from ..datasets.messages import Scan
 from ..datasets.moving_frames import trajectory_from_odometry, trajectory_from_tf
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_trajectory
@@ -15,6 +16,7 @@ from ..errors import BagError, ConfigError, InputError
 from ..geometry import inverse
 from .config import BuildConfig
 from .scans import in_range
+from .stages.schedule import Report
 
 SOURCES = ("auto", "tf", "odometry", "icp")
 """Of poses; all else is the path of a file."""
@@ -24,7 +26,9 @@ _MIN_ICP_RANGE_M = 80.0
 """Range that LiDAR odometry uses at least, metres: farther points fix the rotation."""
 
 
-def find_poses(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> tuple[Trajectory, str]:
+def find_poses(
+    bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report: Report | None = None
+) -> tuple[Trajectory, str]:  # fmt: skip
     """The trajectory T_map_base of a bag, and its source: file, tf, odometry or icp.
 
     Raises BagError, ConfigError or InputError if the source that is asked for does not exist or has poses that are not
@@ -54,8 +58,9 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
     """The poses around the bag's scans: the bag may be a part of the run that the file has poses of."""
     if not Path(config.poses).is_file():
         raise ConfigError(f"poses: found {config.poses!r}, expected {', '.join(SOURCES)}, or a TUM or KITTI file")
-    stamps, bounds = [], []
-    for scan in bag.messages([config.points_topic]):
+    stamps: list[int] = []
+    bounds: list[int] = []
+    for scan in bag.messages_as(Scan, config.points_topic):
         stamps.append(scan.stamp_ns)
         bounds += scan.span_ns
     if not stamps:
@@ -69,7 +74,9 @@ def _from_file(bag: BagReader, config: BuildConfig) -> Trajectory:
     return trajectory.between(min(bounds), max(bounds))
 
 
-def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report=None) -> Trajectory:
+def poses_by_icp(
+    bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, report: Report | None = None
+) -> Trajectory:  # fmt: skip
     """LiDAR odometry (kiss-icp) on the bag's scans; the map frame is the vehicle's first pose.
 
     Raises InputError if kiss-icp is not installed.
@@ -88,7 +95,7 @@ def poses_by_icp(bag: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, 
     odometry = KissICP(settings)
     total = bag.count(config.points_topic)
     stamps, poses = [], []
-    for done, scan in enumerate(bag.messages([config.points_topic]), 1):
+    for done, scan in enumerate(bag.messages_as(Scan, config.points_topic), 1):
         scan = in_range(scan, config.min_range_m, settings.data.max_range)
         if len(scan.points) < _MIN_POINTS:
             continue

@@ -30,7 +30,7 @@ def quantize(
     return (cells + columns[:, 3:]) * cell_m, _means(columns[:, :1], block)[block, 0], columns[:, 1]
 
 
-def _nearest(places: np.ndarray, offset) -> np.ndarray:
+def _nearest(places: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """The cells of a block (N, 3) whose points at `offset` are nearest to `places` (N, 3), both in cells."""
     return np.clip(np.round(places - offset), 0, BLOCK_CELLS - 1).astype(np.int64)
 

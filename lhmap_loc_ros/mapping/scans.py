@@ -42,7 +42,9 @@ class PlacedScan:
 
 
 @numba.njit(cache=True, nogil=True)
-def _place(points, offsets, start, step, poses, out):
+def _place(
+    points: np.ndarray, offsets: np.ndarray, start: float, step: float, poses: np.ndarray, out: np.ndarray
+) -> None:  # fmt: skip
     """Interpolates the matrices of poses at evenly spaced times, so close that this is exact enough."""
     last = poses.shape[0] - 2
     for i in range(points.shape[0]):
@@ -59,7 +61,7 @@ def _place(points, offsets, start, step, poses, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def _transform(points, T, out):
+def _transform(points: np.ndarray, T: np.ndarray, out: np.ndarray) -> None:
     for i in range(points.shape[0]):
         for r in range(3):
             out[i, r] = T[r, 0] * points[i, 0] + T[r, 1] * points[i, 1] + T[r, 2] * points[i, 2] + T[r, 3]
@@ -93,7 +95,7 @@ class ScanSource:
 
     def __iter__(self) -> Iterator[PlacedScan | None]:
         """Each scan in the map frame; None for one without a known pose or without points in range."""
-        for scan in self._bag.messages([self._config.points_topic], *self._bounds):
+        for scan in self._bag.messages_as(Scan, self._config.points_topic, *self._bounds):
             yield self._placed(in_range(scan, self._config.min_range_m, self._config.max_range_m))
 
     def _placed(self, scan: Scan) -> PlacedScan | None:
@@ -164,7 +166,7 @@ def lidar_extrinsics(bag: BagReader, config: BuildConfig) -> np.ndarray:
         return from_quaternion(config.lidar_in_base[:3], config.lidar_in_base[3:])
     frame = config.lidar_frame
     if frame is None:
-        first = next(iter(bag.messages([config.points_topic])), None)
+        first = next(bag.messages_as(Scan, config.points_topic), None)
         frame = config.base_frame if first is None else first.frame
     if frame == config.base_frame:
         return np.eye(4)

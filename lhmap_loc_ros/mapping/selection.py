@@ -67,11 +67,14 @@ def select_points(
         shares = zip(ranked, sectors, counts.astype(int).tolist(), strict=True)
         return [members[_allocate(sector, count, angular_uniform_fraction)] for members, sector, count in shares]
 
-    kept = first(budgets if cost is None else budgets / _INITIAL_COST)
-    for _ in range(0 if cost is None else _COST_ITERATIONS):
-        # as many as the budget allows at the mean cost of those
-        affordable = budgets * np.array([len(members) for members in kept]) / np.maximum(cost(kept), 1e-9)
-        kept = first(np.minimum(affordable, len(points)))
+    if cost is None:
+        kept = first(budgets)
+    else:
+        kept = first(budgets / _INITIAL_COST)
+        for _ in range(_COST_ITERATIONS):
+            # as many as the budget allows at the mean cost of those
+            affordable = budgets * np.array([len(members) for members in kept]) / np.maximum(cost(kept), 1e-9)
+            kept = first(np.minimum(affordable, len(points)))
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
 
@@ -108,17 +111,17 @@ def path_segments(
     length = max(float(along[-1]), 1.0)
     count = max(1, round(length / segment_m))
 
-    def at(distances) -> np.ndarray:
+    def at(distances: np.ndarray | Sequence[float]) -> np.ndarray:
         return np.column_stack([np.interp(distances, along, path[:, k]) for k in range(3)])
 
-    centers = [at((np.arange(count) + 0.5) * length / count)]
+    parts = [at((np.arange(count) + 0.5) * length / count)]
     for end, inside in ((0.0, _HEADING_M), (length, length - _HEADING_M)):
         end, inside = at([end, np.clip(inside, 0.0, length)])
         reach = np.linalg.norm(end - inside)
         if reach > 0:
             steps = (np.arange(round(extrapolate_m / segment_m)) + 0.5) * segment_m
-            centers.append(end + steps[:, None] * (end - inside) / reach)
-    centers = np.concatenate(centers)
+            parts.append(end + steps[:, None] * (end - inside) / reach)
+    centers = np.concatenate(parts)
     return centers, np.full(len(centers), max(1, round(budget_per_m * length / len(centers))))
 
 

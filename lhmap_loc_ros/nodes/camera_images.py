@@ -61,7 +61,7 @@ class CameraImages:
         if any(map(self._node.count_publishers, self._topics)):
             hint = "published, but not received: `ros2 topic info --verbose` shows type and QoS of both sides"
         else:
-            hint = "nobody publishes it: `ros2 topic list` shows what there is"
+            hint = "it has no publisher: `ros2 topic list` shows what there is"
         return f"no image has come on {topics} ({hint})"
 
     def on_image(self, camera: str, data: bytes) -> Frame | None:

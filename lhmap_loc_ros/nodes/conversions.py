@@ -185,6 +185,10 @@ def _turn(matrix: np.ndarray) -> np.ndarray:
     return turn
 
 
+MAP_CLOUD_POINTS = 300_000
+"""`map_cloud` has at most so many, of a larger map those of the greatest heat: 5 MB, which viewers draw smoothly."""
+
+
 def map_to_cloud(points: MapPoints, head: Header, origin=(0.0, 0.0, 0.0)) -> PointCloud2:
     """A cloud of map points around `origin` (3,) [m] in the map frame, heat as intensity, as float32 [m]."""
     rows = np.empty((len(points), 4), np.float32)

@@ -33,6 +33,8 @@ _ODOMETRY_S = 3.0
 """Without odometry for so long it is said that there is no transform to its frame."""
 MAX_DROPPED_SHARE = 0.5
 """/diagnostics warns when a greater share of the images is not used."""
+MIN_IMAGES = 2
+"""/diagnostics warns when fewer images are localized within the time after which a pose is too old for TRACKING."""
 LEFT_OUT = {"camera": ("image", "camera_info"), "localization": ("odometry", "transform", "fix")}
 """What is left out and counted, and on which status."""
 WAITING = "waiting for initialpose"
@@ -195,7 +197,8 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
 
 
 def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, active: bool) -> DiagnosticStatus:
-    limits, old_s, (rate, latencies, age_s) = config.diagnostics, config.tracker.states.old_after_s, health.recent
+    old_s, (rate, latencies, age_s) = config.tracker.states.old_after_s, health.recent
+    max_latency_ms, min_rate_hz = 1e3 * config.diagnostics.max_latency_s, MIN_IMAGES / old_s
     latency_ms = float(np.median(latencies)) if latencies else math.nan
     dropped = health.dropped_share(images["received"], images["dropped"])
     level, message = OK, "images come"
@@ -213,10 +216,10 @@ def _camera(health: Health, images: dict[str, float], config: LocalizerConfig, a
         level, message = ERROR, f"images come, but the last one was localized {age_s:.1f} s ago"
     elif health.doubt and health.last is not None and health.last.state is not TrackState.TRACKING:
         level, message = WARN, health.doubt
-    elif latency_ms > 1e3 * limits.max_latency_s:
-        level, message = WARN, f"images take {latency_ms:.0f} ms, limit {1e3 * limits.max_latency_s:.0f} ms"
-    elif rate < limits.min_rate_hz:
-        level, message = WARN, f"{rate:.1f} images a second, limit {limits.min_rate_hz:.1f}"
+    elif latency_ms > max_latency_ms:
+        level, message = WARN, f"images take {latency_ms:.0f} ms, limit {max_latency_ms:.0f} ms"
+    elif rate < min_rate_hz:
+        level, message = WARN, f"{rate:.1f} images a second, limit {min_rate_hz:.1f}"
     elif dropped > MAX_DROPPED_SHARE:
         level, message = WARN, f"{100 * dropped:.0f} % of the images dropped: they come faster than they are localized"
     values = {

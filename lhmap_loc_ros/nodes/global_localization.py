@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import LhmapError
+from ..geometry import Images
 from ..localization.estimate import PosedCamera
 from ..localization.relocalize import PoseHypothesis
 from ..places.database import Region
@@ -21,7 +22,7 @@ class GlobalLocalization:
     """A `StartSearch` that is made when it is first needed, and whose results other threads may wait for."""
 
     def __init__(self, make: Callable[[], StartSearch] | None):
-        """`make` may raise LhmapError: the map has no places, or networks are missing. None: nobody wants a search."""
+        """`make` may raise LhmapError: no places in the map, or no networks. None: the search is switched off."""
         self._make = make
         self._search: StartSearch | None = None
         self._asked, self._answered = False, threading.Condition()
@@ -45,10 +46,10 @@ class GlobalLocalization:
         return self._made() is not None
 
     def find(
-        self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
+        self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool], region: Region | None = None,
     ) -> PoseHypothesis | None:  # fmt: skip
-        """What to start from at this image; None as long as nobody knows, or where there is no search."""
+        """The pose to start from at this image; None as long as it is not known, or where there is no search."""
         search = self._made()
         if search is None:
             with self._answered:
@@ -62,7 +63,7 @@ class GlobalLocalization:
             self._search.restart()
 
     def ask(self, wait_s: float) -> tuple[PoseHypothesis | None, str]:
-        """The place found from images to come; None after `wait_s`, or where nobody looks any more, and why."""
+        """The place found from images to come; None after `wait_s`, or where the search has ended, and why."""
         before = self.images
         with self._answered:
             self._asked, self._result = True, None
@@ -75,7 +76,7 @@ class GlobalLocalization:
             return None, self.problem or in_vain
 
     def answer(self, found: PoseHypothesis | None) -> None:
-        """Those who wait are told where the track begins anew; None: somebody has said where the robot is."""
+        """Those who wait are told where the track begins anew; None: a start pose was given."""
         with self._answered:
             if self._asked:
                 self._asked, self._result = False, found

@@ -59,12 +59,12 @@ class NextStart:
         return self._pose is not None
 
     def put(self, pose: InitialPose) -> None:
-        """What somebody says, in place of whatever waits."""
+        """A start pose from a user, in place of whatever waits."""
         with self._lock:
             self._pose = pose
 
     def offer(self, pose: InitialPose | None) -> bool:
-        """What nobody said: a place found, the last good pose; kept only where nothing waits: whether it is."""
+        """A start pose from no user: a place found, the last good pose. Whether it is kept: where nothing waits."""
         with self._lock:
             kept = self._pose is None
             self._pose = self._pose or pose

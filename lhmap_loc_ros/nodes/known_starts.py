@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start poses that nobody has to send: the one in the parameters, and the last good one, kept for a restart."""
+"""Start poses that need no message: the one in the parameters, and the last good one, kept for a restart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .initial_pose import InitialPose, height_at
 from .localizer_config import LocalizerConfig
 
 MAX_DRIVEN_M = 1000.0
-"""A clock may go back by years; nobody is less sure than this."""
+"""A clock may go back by years; a larger standard deviation means nothing."""
 
 
 class KnownStarts:

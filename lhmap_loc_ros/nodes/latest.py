@@ -14,6 +14,8 @@ import numpy as np
 
 from ..localization.stamp_sets import StampSet, StampSets
 
+ODOMETRY_WAIT_S = 0.1
+"""An image waits at most so long for odometry that is not older than it: drivers send it some tens of ms late."""
 SILENT_S = 0.5
 """Odometry that has not come for so long, on the steady clock, is not waited for."""
 
@@ -51,7 +53,7 @@ class Mailbox:
         self.received = 0
         """Images that came."""
         self.dropped = 0
-        """Images that no worker took: a newer one came before, they came late, or nobody wanted them any more."""
+        """Images that no worker took: a newer one came before, they came late, or the node was deactivated."""
 
     def put_image(self, frame: Frame) -> None:
         """An image; with those of the same moment it takes the place of older ones of the same cameras."""
@@ -102,7 +104,7 @@ class Mailbox:
     def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
         """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.
 
-        Without a wait where none has come for `SILENT_S`: nobody sends odometry, or nobody does any more; and where
+        Without a wait where none has come for `SILENT_S`: there is no odometry, or none any more; and where
         the wait would have been in vain of late: odometry comes too late, or too seldom.
         """
         with self._changed:

@@ -19,112 +19,120 @@ from ..localization.tracker import TrackerConfig
 class InitialPoseConfig(Config):
     """Where the robot is at the first image, if `set_initial_pose`."""
 
-    x: float = Field(0.0, description="x of the robot at the first image, in the map, with set_initial_pose [m]")
-    y: float = Field(0.0, description="y of the robot at the first image, in the map, with set_initial_pose [m]")
+    x: float = Field(0.0, description="x of the robot in the map at the first image, if set_initial_pose is true [m]")
+    y: float = Field(0.0, description="y of the robot in the map at the first image, if set_initial_pose is true [m]")
     z: float | None = Field(
-        None, description="z of the robot at the first image, in the map, with set_initial_pose; unset: as on the "
-        "mapping drive near by, else the ground [m]",
+        None, description="z of the robot in the map at the first image, if set_initial_pose is true; unset: as high "
+        "as the mapping drive near by, else on the ground [m]",
     )  # fmt: skip
     yaw: float = Field(
-        0.0, description="heading of the robot at the first image, counter-clockwise from the map's x axis, with "
-        "set_initial_pose [rad]",
+        0.0, description="heading of the robot at the first image, counter-clockwise from the x axis of the map, if "
+        "set_initial_pose is true [rad]",
     )  # fmt: skip
 
 
 class DiagnosticsConfig(Config):
     """From when /diagnostics warns."""
 
-    min_rate_hz: float = Field(1.0, ge=0, description="/diagnostics warns when fewer images are localized [1/s]")
     max_latency_s: float = Field(
-        0.5, gt=0, description="/diagnostics warns when images take longer from their arrival to the pose [s]"
-    )
+        0.5, gt=0, description="/diagnostics warns where the median time from the arrival of an image to its pose is "
+        "longer [s]",
+    )  # fmt: skip
 
 
 class LocalizerConfig(Config):
     """All about localizer_node. Topics are renamed by ROS remapping: image, camera_info, odometry, initialpose."""
 
     autostart: bool = Field(
-        True, description="configure and activate at once; false: wait for a lifecycle manager (nav2's, with no bond)"
+        True, description="the node configures and activates itself when it starts; false: a lifecycle manager does "
+        "(nav2's, with bond_timeout 0)",
+    )  # fmt: skip
+    map_path: str = Field(min_length=1, description="path of the map, a file .lhmap that `lhmap build` writes")
+    global_frame_id: str = Field(
+        "", description="frame in which poses are published; empty: the frame named in the map file"
     )
-    map_path: str = Field(min_length=1, description="path of the LHMap file, which `lhmap build` makes")
-    global_frame_id: str = Field("", description="frame of the published poses; empty: the frame in the map file")
     odom_frame_id: str = Field(
-        "odom", min_length=1, description="parent frame of the odometry; messages on `odometry` must have it"
-    )
+        "odom", min_length=1, description="parent frame of the odometry; messages on `odometry` must have it, and /tf "
+        "leads to it where tf_child is odom",
+    )  # fmt: skip
     base_frame_id: str = Field(
-        "base_link", min_length=1,
-        description="frame of the robot whose pose is published; odometry may be of another that tf_static joins to it",
+        "base_link", min_length=1, description="frame of the robot, whose pose is estimated; odometry may be of "
+        "another frame if /tf_static connects the two",
     )  # fmt: skip
     cameras: tuple[str, ...] = Field(
-        (), description="names of several cameras, with topics NAME/image and NAME/camera_info; images of one stamp "
-        "are localized together; empty: one camera on image and camera_info",
+        (), description="names of the cameras where there are several, with topics NAME/image and NAME/camera_info; "
+        "images of one stamp are localized together; empty: one camera, on image and camera_info",
     )  # fmt: skip
     camera_frame_id: str = Field(
-        "", description="optical frame of the camera (z ahead, x right, y down); empty: frame_id of the images"
+        "", description="optical frame of the camera (x right, y down, z forward); empty: frame_id of the images"
     )
     camera_in_base: tuple[float, float, float, float, float, float, float] | None = Field(
-        None, description="pose of the camera's optical frame in base_frame_id, x y z qx qy qz qw; unset: from "
-        "tf_static [m, quaternion]",
+        None, description="extrinsic calibration: pose of the camera's optical frame in base_frame_id, x y z qx qy qz "
+        "qw; unset: from /tf_static [m, quaternion]",
     )  # fmt: skip
     camera_info_url: str = Field(
-        "", description="calibration file of ROS camera_calibration or Kalibr (.yaml), read instead of the topic "
-        "camera_info: a path, file:// or package://; ${NAME} is the camera's name; empty: the topic",
+        "", description="calibration file (.yaml of ROS camera_calibration or of Kalibr) that is read instead of the "
+        "topic camera_info: a path, file:// or package://, with ${NAME} for the name of the camera; empty: the topic",
     )  # fmt: skip
     rectified: bool | None = Field(
-        None, description="true: images are free of distortion, with intrinsics P of camera_info; false: they are as "
-        "the lens makes them; unset: true where their topic is called image_rect...",
+        None, description="true: images are rectified, their camera matrix is P of camera_info; false: images are "
+        "distorted, as K and D of camera_info say; unset: true where the name of the topic has image_rect in it",
     )  # fmt: skip
     image_delay_s: float = Field(
-        0.0, ge=-10, le=10,
-        description="images are stamped so much later than they were taken, by the clock of the odometry [s]",
+        0.0, ge=-10, le=10, description="time by which the stamps of images are later than the exposure, by the clock "
+        "of the odometry; subtracted from the stamps [s]",
     )  # fmt: skip
 
     global_localization: bool = Field(
-        True, description="look for the place in the whole map where no start pose is known, and where the track is "
-        "lost; needs a map with places",
+        True, description="search the whole map for the robot where no start pose is known, and where the track is "
+        "lost; the map must have places (`lhmap places`) or learned coordinates (`lhmap learn`)",
     )  # fmt: skip
     relocalizer: RelocalizerName = RELOCALIZER
     set_initial_pose: bool = Field(
-        False, description="start at the parameters initial_pose.*; false: at the saved pose, `initialpose`, or where "
-        "global_localization finds the robot",
+        False, description="start at the pose of the parameters initial_pose.*; false: at the saved pose, at a pose on "
+        "`initialpose`, or where global_localization finds the robot",
     )  # fmt: skip
     initial_pose: InitialPoseConfig = InitialPoseConfig()
     initial_sigma_m: float = Field(
-        1.0, gt=0, description="standard deviation of the position of a start pose that comes without a covariance [m]"
-    )
+        1.0, gt=0, description="standard deviation of the position, each axis, of start poses without covariance: "
+        "initial_pose, and axes of `initialpose` with variance zero [m]",
+    )  # fmt: skip
     initial_sigma_deg: float = Field(
-        3.0, gt=0, description="standard deviation of the heading of a start pose that comes without a covariance [deg]"
-    )
-    always_reset_initial_pose: bool = Field(False, description="never start from the pose saved in save_pose_path")
+        3.0, gt=0, description="standard deviation of the rotation, each axis, of start poses without covariance: "
+        "initial_pose, and axes of `initialpose` with variance zero [deg]",
+    )  # fmt: skip
+    always_reset_initial_pose: bool = Field(
+        False, description="never start at the pose saved in save_pose_path: wait for initial_pose.*, `initialpose` or "
+        "global_localization",
+    )  # fmt: skip
     save_pose_path: str = Field(
-        "", description="file that the last TRACKING pose is saved in, to start from it the next time; empty: none"
+        "", description="file in which the last TRACKING pose is saved, to start from the next time; empty: it is not "
+        "saved",
+    )  # fmt: skip
+    save_pose_rate: float = Field(
+        0.5, gt=0, le=100, description="how often the pose is saved in save_pose_path, while TRACKING [1/s]"
     )
-    save_pose_rate: float = Field(0.5, gt=0, le=100, description="how often the pose is saved in save_pose_path [1/s]")
 
     image_transport: Literal["raw", "compressed"] = Field(
-        "raw", description="raw: sensor_msgs/Image on `image`; compressed: CompressedImage on `image/compressed`"
-    )
+        "raw", description="raw: images are sensor_msgs/Image on `image`; compressed: sensor_msgs/CompressedImage on "
+        "`image/compressed`",
+    )  # fmt: skip
     image_reliability: Literal["auto", "reliable", "best_effort"] = Field(
-        "auto", description="quality of service of the image subscription; reliable: lost images are sent again; "
+        "auto", description="reliability (QoS) of the subscription of images; reliable: lost ones are sent again; "
         "best_effort: they are not; auto: best_effort where the camera publishes so, else reliable",
     )  # fmt: skip
-    odometry_wait_s: float = Field(
-        0.1, ge=0, le=2,
-        description="an image waits at most so long for odometry that is not older than it; 0: it does not wait [s]",
-    )  # fmt: skip
 
-    tf_broadcast: bool = Field(True, description="publish the transform from global_frame_id to tf_child on /tf")
+    tf_broadcast: bool = Field(
+        True, description="publish a transform on /tf, from global_frame_id to the frame that tf_child tells"
+    )
     tf_child: Literal["odom", "base_link"] = Field(
-        "odom", description="child of the transform on /tf; odom: odom_frame_id, as REP-105 has it; "
-        "base_link: base_frame_id, the only one without odometry",
+        "odom", description="child frame of the transform on /tf; odom: odom_frame_id, as REP 105 has it; base_link: "
+        "base_frame_id, for robots without odometry",
     )  # fmt: skip
     transform_tolerance: float = Field(
-        0.1, ge=0, le=5,
-        description="how far ahead of now the transform on /tf is stamped, at most 0.1 where tf_child is base_link [s]",
+        0.1, ge=0, le=5, description="how far the transform on /tf is dated into the future, so that it holds until "
+        "the next one; at most 0.1 where tf_child is base_link [s]",
     )  # fmt: skip
-    map_cloud_points: int = Field(
-        300_000, ge=0, description="`map_cloud` has at most so many points, those of most heat; 0: none [points]"
-    )
 
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     refiner: RefinerConfig = RefinerConfig()
@@ -162,6 +170,6 @@ class LocalizerConfig(Config):
 
 LIVE = (
     "set_initial_pose", "initial_pose.", "initial_sigma", "always_reset_initial_pose", "save_pose_rate",
-    "odometry_wait_s", "tf_broadcast", "transform_tolerance", "diagnostics.", "tracker.", "relocalize.",
+    "tf_broadcast", "transform_tolerance", "diagnostics.", "tracker.", "relocalize.",
 )  # fmt: skip
 """Beginnings of the names of parameters that may change while the node runs."""

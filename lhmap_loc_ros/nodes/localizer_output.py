@@ -24,6 +24,7 @@ from ..localization.estimate import PosedCamera, PoseEstimate
 from ..localization.states import TrackState
 from ..localization.submap_cache import SUBMAP_RADIUS_M
 from .conversions import (
+    MAP_CLOUD_POINTS,
     array_to_image,
     header,
     map_to_cloud,
@@ -39,7 +40,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PATH_STEP_M, PATH_POSES = 0.5, 2000
 """Distance between the poses of `path`, and how many of them it keeps."""
 OVERLAY_PERIOD_S = 0.5
-"""Least time between two pictures on `overlay`, drawn while somebody looks [s]."""
+"""Least time between two pictures on `overlay`, drawn while it has a subscriber [s]."""
 _UNKNOWN_VARIANCE = 1e6
 _TWIST_VARIANCE = np.array([0.5**2] * 3 + [0.05**2] * 3)
 """Of the velocity, a running mean [m/s, rad/s]."""
@@ -83,11 +84,10 @@ class LocalizerOutput:
         return self._publishers[-1]
 
     def publish_map(self, stamp_ns: int) -> list[MapFormatError]:
-        """The map, latched, once, if it is wanted; what was wrong with tiles that are therefore missing."""
+        """The map, latched, once; what was wrong with tiles that are therefore missing."""
         damaged: list[MapFormatError] = []
-        if self._config.map_cloud_points:
-            points = self._map.hottest(self._config.map_cloud_points, damaged)
-            self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.local.drawn), self.local.origin))
+        points = self._map.hottest(MAP_CLOUD_POINTS, damaged)
+        self._cloud.publish(map_to_cloud(points, header(stamp_ns, self.local.drawn), self.local.origin))
         return damaged
 
     def publish_track(self, result: PoseEstimate) -> None:

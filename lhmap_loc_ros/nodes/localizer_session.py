@@ -34,7 +34,7 @@ from .camera_images import CameraImages
 from .diagnostics import Health
 from .fixed_frames import FixedFrames
 from .global_localization import GlobalLocalization
-from .latest import Frame, Mailbox
+from .latest import ODOMETRY_WAIT_S, Frame, Mailbox
 from .localizer_config import LocalizerConfig
 from .localizer_output import LocalizerOutput
 from .odometry_input import OdometryInput
@@ -44,7 +44,7 @@ from .warm_up import warm_up
 
 _JOIN_S = 10.0
 _PATIENCE_S = 5.0
-"""So long after the start nobody is told what is still missing."""
+"""For so long after the start nothing is said about what is still missing."""
 
 
 def settings_of(config: LocalizerConfig) -> Settings:
@@ -237,7 +237,7 @@ class Session:
             return
         frame = min(frames, key=lambda frame: frame.stamp_ns)
         # 2. odometry up to the image, then a start pose if one came
-        for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, self._config.odometry_wait_s):
+        for stamp_ns, pose in self._mailbox.take_odometry(frame.stamp_ns, ODOMETRY_WAIT_S):
             self._add_odometry(stamp_ns, pose)
         self._output.transform.at_odometry(self._localizer.odometry_ns, self._localizer.odometry_at)
         started = self._starts.begin(self._localizer, frame.stamp_ns, self._output.restart_path)
@@ -255,7 +255,7 @@ class Session:
         if not self._active.is_set():
             self.health.refuse("deactivated meanwhile")
             return
-        # 4. out, the picture last: nobody waits for it
+        # 4. out, the picture last: it is in no hurry
         self._output.publish_track(result)
         latency_ms = 1e3 * (time.monotonic() - frame.arrived)
         self._output.publish_status(result, latency_ms)

@@ -8,7 +8,6 @@ import sys
 import threading
 import traceback
 from copy import copy
-from typing import ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pydantic import Field, field_validator
@@ -21,7 +20,7 @@ from ..errors import LhmapError
 from ..mapping.builder import build_map
 from ..mapping.config import BuildConfig
 from ..memory import give_back_large_arrays
-from .conversions import header, map_to_cloud
+from .conversions import MAP_CLOUD_POINTS, header, map_to_cloud
 from .diagnostics import key_values, of_node
 from .local_frame import LocalFrame
 from .localizer_output import LATCHED
@@ -29,21 +28,16 @@ from .parameters import declare
 from .runtime import run
 
 NAME = "map_builder_node"
-MAP_CLOUD_POINTS = 300_000
-"""`map_cloud` has at most so many, of a larger map those of the greatest heat: as that of localizer_node by default."""
 
 
 class MapBuilderConfig(Config):
     """Parameters of map_builder_node."""
 
-    removed: ClassVar[dict[str, str]] = {
-        "map_cloud_points": f"no longer a setting: at most {MAP_CLOUD_POINTS} points; delete the line"
-    }
-    """Parameters of earlier versions, and what to do about each."""
-
-    bag_path: str = Field(min_length=1, description="Path of the bag of the mapping run.")
-    map_path: str = Field(min_length=1, description="Path of the map to write, once it is complete.")
-    exit_when_done: bool = Field(False, description="End with the build; else the node stays and publishes map_cloud.")
+    bag_path: str = Field(min_length=1, description="Path of the bag of the mapping drive: a rosbag2 folder, or ROS 1.")
+    map_path: str = Field(min_length=1, description="Path of the map, a file .lhmap; written once it is complete.")
+    exit_when_done: bool = Field(
+        False, description="The node ends with the build; false: it stays, and publishes the map latched on map_cloud."
+    )
     build: BuildConfig = BuildConfig()
 
     @field_validator("bag_path", "map_path")

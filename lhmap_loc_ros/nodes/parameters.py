@@ -112,7 +112,7 @@ class Parameters(Generic[Model]):
         return before == now and (isinstance(before, bool) is isinstance(now, bool))
 
     def _refuse_unknown(self) -> None:
-        """ROS takes any name and ignores those nobody declares: a slip in a file would never show."""
+        """ROS takes any name and ignores those that are not declared: a slip in a file would never show."""
         given = getattr(self._node, "_parameter_overrides", {})
         unknown = [n for n in given if not self._node.has_parameter(n) and not n.startswith(_ROS_OWN)]
         if unknown:
@@ -134,7 +134,8 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
 
 def _descriptor(field: FieldInfo) -> ParameterDescriptor:
     # any type, so that `1` will do for `1.0`; the model judges it
-    descriptor = ParameterDescriptor(description=field.description or "", dynamic_typing=True)
+    description = " ".join((field.description or "").split())
+    descriptor = ParameterDescriptor(description=description, dynamic_typing=True)
     low, high = _bounds(field)
     if (low is None and high is None) or _takes_none(field):  # no range of ROS has `nan` in it
         return descriptor
@@ -189,7 +190,7 @@ def _meant(value: Any, field: FieldInfo) -> Any:
     array = _takes_array(field)
     if isinstance(value, str) and value in _UNSET_WORDS and (array or _takes_none(field)):
         value = None  # `null` in a file of parameters is this text
-    elif value is None and not array:  # declared without a value by somebody else
+    elif value is None and not array:  # declared without a value elsewhere
         return _LEFT_OUT
     elif (value == "" or value != value) and _takes_none(field):
         return None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """player_node: publishes a bag over DDS, with /clock, where `ros2 bag play` is not installed.
 
-Messages leave as they were recorded, byte for byte. It begins when somebody listens, keeps the pace of the recording,
-and ends when the listeners have acknowledged what was sent.
+Messages leave as they were recorded, byte for byte. It begins when its topics have subscribers, keeps the pace of the
+recording, and ends when the subscribers have acknowledged what was sent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
 from rosbags.interfaces import Connection, QosDurability
@@ -51,7 +52,7 @@ class PlayOptions:
     topics: tuple[str, ...] = ()
     """Only these; empty: all."""
     wait_for: tuple[str, ...] | None = None
-    """Topics somebody must listen to before it begins; None: those with images, calibration, odometry."""
+    """Topics that must have a subscriber before it begins; None: those with images, calibration, odometry."""
     wait_s: float = 15.0
     """It begins after this time at the latest [s]."""
 
@@ -85,21 +86,21 @@ def play(bag, argv: list[str] | None = None, report: Report | None = None, **opt
     for a bag that cannot be read, or lacks a topic asked for.
     """
     chosen = PlayOptions(**options)
-    with RecordedBag(bag) as recorded, ros(argv) as going:
+    with RecordedBag(bag) as recorded, ros(argv) as should_continue:
         node = Node(NAME)
         try:
-            return _Player(node, recorded, chosen, going).run(report or (lambda stage, done, total: None))
+            return _Player(node, recorded, chosen, should_continue).run(report or (lambda stage, done, total: None))
         finally:
             node.destroy_node()
 
 
 class _Player:
-    def __init__(self, node: Node, bag: RecordedBag, options: PlayOptions, going: Callable[[], bool]):
-        self._bag, self._options, self._going = bag, options, going
+    def __init__(self, node: Node, bag: RecordedBag, options: PlayOptions, should_continue: Callable[[], bool]):
+        self._bag, self._options, self._should_continue = bag, options, should_continue
         # a clock of ours and the one of the bag, which tells other times, would be heard in turn
         known = bag.connections(options.topics)
         self._connections = [c for c in known if not (options.clock and c.topic == "/clock")]
-        self._publishers = {}
+        self._publishers: dict[str, Publisher] = {}
         for connection in self._connections:
             if connection.topic in self._publishers:
                 continue
@@ -123,7 +124,7 @@ class _Player:
         began, late = time.monotonic(), 0.0
         while True:
             late = max(late, self._play_once(report))
-            if not self._options.loop or not self._going():
+            if not self._options.loop or not self._should_continue():
                 break
         seconds = time.monotonic() - began
         self._flush()
@@ -137,7 +138,7 @@ class _Player:
             first_ns = stamp_ns if first_ns is None else first_ns
             due = began + (stamp_ns - first_ns) / 1e9 / self._options.rate
             late = max(late, self._sleep_until(due, began, first_ns, stamp_ns))
-            if not self._going():
+            if not self._should_continue():
                 break
             self._tick(stamp_ns)
             self._publishers[connection.topic].publish(bytes(data))
@@ -147,7 +148,7 @@ class _Player:
         return late
 
     def _wait(self) -> tuple[str, ...]:
-        """Until every awaited topic has a subscription, or the time is up; the topics nobody listens to."""
+        """Until every awaited topic has a subscription, or the time is up; the topics without a subscriber."""
         awaited = self._options.wait_for
         if awaited is None:
             awaited = tuple({c.topic for c in self._connections if c.msgtype in AWAITED})
@@ -155,7 +156,7 @@ class _Player:
         if missing:
             raise BagError(f"{self._bag.path}: waits for {', '.join(missing)}, which it does not play")
         end = time.monotonic() + self._options.wait_s
-        while self._going():
+        while self._should_continue():
             unheard = tuple(t for t in awaited if not self._publishers[t].get_subscription_count())
             if not unheard or time.monotonic() >= end:
                 return unheard
@@ -164,7 +165,7 @@ class _Player:
 
     def _sleep_until(self, due: float, began: float, first_ns: int, next_ns: int) -> float:
         """Sleeps, with /clock ticking on to the stamp of the next message; how much too late it is already [s]."""
-        while (rest := due - time.monotonic()) > 0 and self._going():
+        while (rest := due - time.monotonic()) > 0 and self._should_continue():
             time.sleep(min(rest, _CLOCK_S))
             # a busy machine sleeps too long, and a clock that goes back empties the buffers of tf2
             self._tick(min(first_ns + round((time.monotonic() - began) * self._options.rate * 1e9), next_ns))
@@ -179,7 +180,7 @@ class _Player:
     def _flush(self) -> None:
         """Waits, not for ever, until the listeners have what was sent."""
         for publisher in self._publishers.values():
-            if self._going():
+            if self._should_continue():
                 publisher.wait_for_all_acked(Duration(seconds=2))
 
 
@@ -210,7 +211,7 @@ def run_player(argv: list[str] | None = None) -> int:
     parser.add_argument("--loop", action="store_true", help="start again at the end")
     parser.add_argument("--no-clock", action="store_true", help="do not publish /clock")
     parser.add_argument("--topics", nargs="+", default=[], help="only these topics")
-    parser.add_argument("--wait-for", nargs="*", help="topics somebody must listen to first (none: begin at once)")
+    parser.add_argument("--wait-for", nargs="*", help="topics that must have a subscriber first (none: begin at once)")
     parser.add_argument("--wait", type=float, default=15.0, help="begin after this many seconds at the latest")
     a = parser.parse_args(remove_ros_args(argv)[1:])
     wait_for = None if a.wait_for is None else tuple(a.wait_for)
@@ -223,7 +224,7 @@ def run_player(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     if played.unheard:
-        print(f"nobody listens to {', '.join(played.unheard)}", file=sys.stderr)
+        print(f"no subscriber of {', '.join(played.unheard)}", file=sys.stderr)
     print(f"played {played}")
     for topic, count in played.messages.items():
         print(f"  {topic} {count}")

@@ -32,7 +32,7 @@ _DEEP = QoSProfile(depth=1000)
 
 
 class RecorderNode(Node):
-    """Subscribes pose and status, publishes initialpose once somebody listens; `stop` writes the file."""
+    """Subscribes pose and status, publishes initialpose once it has a subscriber; `stop` writes the file."""
 
     def __init__(self, out: Path, initial: dict | None = None):
         """`initial`: stamp_ns, frame, pose [x y z qx qy qz qw], covariance (6, 6) row by row, body frame."""
@@ -110,16 +110,20 @@ def read_recording(path) -> RunRecord:
         whole = [row for row in rows if "pose" in row and "state" in row]
         if not whole:
             raise InputError(f"{path}: holds no pose: the localizer published none while it was recorded")
+
+        def column(name: str) -> np.ndarray:
+            return np.array([r[name] for r in whole], float)
+
         return RunRecord(
             stamps_ns=np.array([r["stamp_ns"] for r in whole], np.int64),
             states=np.array([r["state"] for r in whole]),
             accepted=np.array([r["accepted"] for r in whole], bool),
             poses=np.array([from_quaternion(r["pose"][:3], r["pose"][3:]) for r in whole]),
             covariances=np.array([r["covariance"] for r in whole], float).reshape(-1, 6, 6),
-            **{
-                k: np.array([r[k] for r in whole], float)
-                for k in ("inlier_ratio", "innovation", "latency_ms", "arrival_s")
-            },
+            inlier_ratio=column("inlier_ratio"),
+            innovation=column("innovation"),
+            latency_ms=column("latency_ms"),
+            arrival_s=column("arrival_s"),
         )
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None

@@ -111,21 +111,21 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None, name: str 
     try:
         if name:
             _check_arguments(sys.argv if argv is None else argv, name, about)
-        with ros(argv) as going, logs_to_ros():
-            return _spin(make_node(), going)
+        with ros(argv) as should_continue, logs_to_ros():
+            return _spin(make_node(), should_continue)
     except LhmapError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return error.exit_code
 
 
-def _spin(node: Node, going: Callable[[], bool]) -> int:
+def _spin(node: Node, should_continue: Callable[[], bool]) -> int:
     """Until it is to end; returns the node's exit code."""
     # not the events executor: it does not end well on a signal (rclpy 7.1), and saves nothing at our rates
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         # not spin(): between signals it would wait for ever
-        while going():
+        while should_continue():
             executor.spin_once(timeout_sec=0.2)
     except ExternalShutdownException:
         pass

@@ -12,7 +12,7 @@ from .localizer_output import LocalizerOutput
 
 
 def standalone_output(lhmap: LHMap) -> LocalizerOutput:
-    """Publishers of a node that is never spun; they publish /tf too: use a ROS domain where nobody listens."""
+    """Publishers of a node that is never spun; they publish /tf too: use a ROS domain of its own."""
     if not rclpy.ok():
         rclpy.init(args=[])
     return LocalizerOutput(Node("lhmap_bench"), LocalizerConfig(map_path=str(lhmap.path)), lhmap)

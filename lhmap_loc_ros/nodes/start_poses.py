@@ -48,12 +48,12 @@ class StartPoses:
         self._config = self.known.config = config
 
     def on_initial_pose(self, message: PoseWithCovarianceStamped, frame: LocalFrame) -> None:
-        """What somebody says, in the map's own frame or the one it is drawn in."""
+        """A start pose from a user, in the map's own frame or the one it is drawn in."""
         c = self._config
         try:
             start = read_initial_pose(message, self._map, frame, c.initial_sigma_m, c.initial_sigma_deg)
         except InputError as error:
-            # always: somebody has just sent it, and looks
+            # always: a user has just sent it, and waits
             self._health.complain(f"initialpose: {error}")
             self._node.get_logger().warning(f"initialpose: {error}")
             return
@@ -91,7 +91,7 @@ class StartPoses:
         return self._next.waits
 
     def offer_known(self) -> None:
-        """The next image starts from what is known, unless somebody says otherwise."""
+        """The next image starts from what is known, unless a user gives a start pose."""
         self._next.offer(self.known.take())
 
     def offer_after_a_jump(self, seconds: float) -> None:
@@ -99,7 +99,7 @@ class StartPoses:
         self._next.offer(self.known.after_a_jump(seconds))
 
     def offer_found(self, found: PoseHypothesis | None, stamp_ns: int) -> None:
-        """The next image starts from the place found at an image, unless somebody says otherwise."""
+        """The next image starts from the place found at an image, unless a user gives a start pose."""
         if found is None:
             return
         if self._next.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map")):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in the map a place is looked for: around GPS fixes, or around a pose that somebody knows roughly."""
+"""Where in the map a place is looked for: around GPS fixes, or around a pose that is roughly known."""
 
 from __future__ import annotations
 

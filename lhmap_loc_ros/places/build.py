@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ def describe_map(
     if not len(lhmap.metadata.path):
         raise InputError(f"{lhmap.path}: no path of the mapping drive found, expected one: places lie along it")
     places = along_path(lhmap.metadata.path, SPACING_M)
-    quantizer, codes, eyes = None, [], np.empty(len(places))
+    quantizer: Quantizer | None = None
+    codes, eyes = [], np.empty(len(places))
     for number, (x, y, z, yaw) in enumerate(places.tolist()):
         if report is not None:
             report("places", number, len(places))
@@ -53,11 +55,12 @@ def describe_map(
         around = beside(crop.points, np.r_[position - crop.origin, yaw], ASIDE_M) + crop.origin
         poses = np.array([camera_poses(eye + (0, 0, eyes[number]), turns) for eye in (position, *around)])
         name = _name(describer.sha256, crop, poses)
-        found = keep(name, lambda crop=crop, poses=poses: _mean_views(describer, crop, poses))
+        found = keep(name, partial(_mean_views, describer, crop, poses))
         quantizer = quantizer or Quantizer.of(found.shape[1])
         codes.append(quantizer.encode(found))
     if report is not None:
         report("places", len(places), len(places))
+    assert quantizer is not None  # a path has a place at least
     return PlaceDatabase(
         describer.sha256, quantizer, SPACING_M, places[:, :3], eyes, places[:, 3], np.array(codes)
     )  # fmt: skip
@@ -70,7 +73,7 @@ def _mean_views(describer: Describer, crop: MapPoints, poses: np.ndarray) -> np.
 
 
 def add_places(
-    path, describer: Describer, report: Report | None = None, keep: Keep = lambda name, compute: compute()
+    path: Path | str, describer: Describer, report: Report | None = None, keep: Keep = lambda name, compute: compute()
 ) -> PlaceDatabase:
     """Adds a place database to the map file `path`, or replaces its own; the file changes whole or not at all."""
     with LHMap.open(path) as lhmap:
@@ -83,5 +86,5 @@ def _name(sha256: str, crop: MapPoints, poses: np.ndarray) -> str:
     """Of all that descriptors depend on."""
     out = hashlib.sha256(sha256.encode())
     for part in (crop.points, crop.intensity, crop.origin, poses):
-        out.update(np.ascontiguousarray(part))
+        out.update(np.ascontiguousarray(part).data)
     return out.hexdigest()[:32]

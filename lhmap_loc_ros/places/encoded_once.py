@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..inference.model import Grid
-    from ..localization.network_set import GridModels, ModelSet
+    from ..localization.network_set import Array, GridModels, ModelSet
 
 
 class EncodedOnce:
@@ -39,7 +39,7 @@ class _GridEncodedOnce:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.models, name)
 
-    def image(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def image(self, image: Array) -> tuple[Array, Array]:
         """As `GridModels.image`."""
         if not isinstance(image, np.ndarray):
             return self.models.image(image)

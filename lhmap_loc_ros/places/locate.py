@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import front_view, inverse, pose_error
+from ..geometry import Images, front_view, inverse, pose_error
 from ..localization.relocalize import PoseHypothesis
 from .database import SECTION, Heading, Peak, PlaceDatabase, Region, between_headings
 from .describer import Describer
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 CANDIDATES = 16
 """At most so many places are looked at, each with one heading."""
 AGREE = 1.0, 4.0
-"""Places that images say are the same within these, carried on by odometry [m, deg]."""
+"""Places that images tell are the same within these, propagated by odometry [m, deg]."""
 BETWEEN_M = 1.0
-"""Images nearer to each other are no two witnesses: they see the same."""
+"""Images nearer to each other do not count as two: they see the same."""
 CROP_RADIUS_M = 60.0
 
 
@@ -47,20 +47,22 @@ class PlaceFinder:
     def __init__(self, lhmap: LHMap, refiner: Refiner, describer: Describer, crop_radius_m: float = CROP_RADIUS_M):
         """Raises InputError for a map without places, and MapFormatError for places that cannot be used."""
         check_places(lhmap)
-        self.database, self._describer = PlaceDatabase.of(lhmap, describer.sha256), describer
+        database = PlaceDatabase.of(lhmap, describer.sha256)
+        assert database is not None  # places were found above
+        self.database, self._describer = database, describer
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
     def search(self) -> SequencePlaceFinder:
         """One that hears of image after image."""
         return SequencePlaceFinder(self)
 
-    def descriptor(self, image: np.ndarray, camera: PosedCamera) -> np.ndarray:
+    def descriptor(self, image: Images, camera: PosedCamera) -> np.ndarray:
         """That of an undistorted image (H, W, 3) uint8 RGB."""
-        front, view = camera.front, front_view(image, camera.camera)
-        return self._describer.image(view.image, front.camera, front.T_base_camera)
+        view = front_view(image, camera.camera)
+        return self._describer.image(view.image, view.camera, camera.front.T_base_camera)
 
     def candidates(
-        self, image: np.ndarray, camera: PosedCamera, count: int = CANDIDATES,
+        self, image: Images, camera: PosedCamera, count: int = CANDIDATES,
         region: Region | None = None, heading: Heading | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base from which the map looks like the image, the best first, at different places."""
@@ -68,7 +70,7 @@ class PlaceFinder:
         return [start_pose(self.database, scores, peak, camera) for peak in self.database.peaks(scores, count)]
 
     def locate(
-        self, image: np.ndarray, camera: PosedCamera,
+        self, image: Images, camera: PosedCamera,
         region: Region | None = None, heading: Heading | None = None,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
@@ -89,9 +91,8 @@ class VerifiedSearch:
     Subclasses propose where an image may have been taken; what one image does not say, two that agree may.
     """
 
-    def __init__(self, finder):
-        """`finder` has a `verifier`."""
-        self._finder = finder
+    def __init__(self, verifier: Verifier):
+        self._verifier = verifier
         self._verdicts: deque[tuple[Verdict, np.ndarray]] = deque(maxlen=IMAGES)
         self.images = 0
         """How many were looked at since the search began."""
@@ -105,13 +106,13 @@ class VerifiedSearch:
         self._verdicts.clear()
 
     def propose(
-        self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+        self, image: Images, camera: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base at this image, the best first; `odometry` (4, 4) is T_odom_base."""
         raise NotImplementedError
 
     def process_image(
-        self, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None = None,
+        self, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None = None,
         region: Region | None = None, should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """The pose of the robot at this image; None as long as it is not known.
@@ -123,10 +124,10 @@ class VerifiedSearch:
             self._forget()
         self.images += 1
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
-        # where images before were thought to be, carried on
-        carried = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
-        candidates = [*self.propose(image, camera, odometry, region), *carried]
-        verdict = self._finder.verifier.best(image, camera, candidates, should_continue)
+        # where images before were thought to be, propagated by odometry
+        propagated = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
+        candidates = [*self.propose(image, camera, odometry, region), *propagated]
+        verdict = self._verifier.best(image, camera, candidates, should_continue)
         if verdict is None:
             return None
         found = verdict.place if self._alone(verdict) or self._is_confirmed(verdict, odometry) else None
@@ -152,18 +153,18 @@ class VerifiedSearch:
 
 
 class SequencePlaceFinder(VerifiedSearch):
-    """A search by the looks of places: images vote over the same hypotheses, carried on by odometry."""
+    """A search by descriptors of places: images vote over the same hypotheses, propagated by odometry."""
 
     def __init__(self, finder: PlaceFinder):
-        super().__init__(finder)
-        self._votes = PlaceVotes(finder.database)
+        super().__init__(finder.verifier)
+        self._finder, self._votes = finder, PlaceVotes(finder.database)
 
     def _forget(self) -> None:
         super()._forget()
         self._votes.clear()
 
     def propose(
-        self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+        self, image: Images, camera: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         scores = self._finder.database.scores(self._finder.descriptor(image, camera), region)
         self._votes.add(scores, odometry, camera.front.T_base_camera)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError, MapFormatError, ModelError
-from ..geometry import inverse
+from ..geometry import Images, inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis
 from .database import SECTION, Region
-from .locate import BETWEEN_M, PlaceFinder, check_places
+from .locate import BETWEEN_M, PlaceFinder, VerifiedSearch, check_places
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -39,7 +39,11 @@ class StartSearch:
 
     def __init__(self, finder: PlaceFinder | SceneFinder, places: PlaceFinder | None = None):
         """With `places` a `SceneFinder`'s candidates and theirs are looked at, half of each."""
-        self._search = finder.search() if places is None else finder.search(places)
+        self._search: VerifiedSearch
+        if places is None or isinstance(finder, PlaceFinder):
+            self._search = finder.search()
+        else:
+            self._search = finder.search(places)
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
 
@@ -96,10 +100,10 @@ class StartSearch:
         self._looked_at_ns = self._looked_from = None
 
     def find(
-        self, stamp_ns: int, image: np.ndarray, camera: PosedCamera, T_odom_base: np.ndarray | None,
+        self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool] = lambda: True, region: Region | None = None,
     ) -> PoseHypothesis | None:  # fmt: skip
-        """What to start from at this image; None as long as nobody knows. See `SequencePlaceFinder.process_image`."""
+        """The pose to start from at this image, None while it is not known. See `SequencePlaceFinder.process_image`."""
         if not self._is_new(stamp_ns, T_odom_base):
             return None
         self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base

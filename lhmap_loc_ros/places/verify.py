@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares an image with the map at places where it may have been taken; looks alone are not believed."""
+"""Compares an image with the map at places where it may have been taken; appearance alone is not believed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ModelError
-from ..geometry import inverse, perturb, pose_error
+from ..geometry import Images, inverse, perturb, pose_error
 from ..localization.manifold import transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
@@ -31,8 +31,8 @@ before they have come to rest."""
 FULL = {"coarse": 3, "fine": 4}
 """Most iterations of those that are left."""
 AHEAD_M, RADIUS_M = 18.0, 26.0
-"""The piece of map for a look: what the camera has before it. Tiles of a place where nobody was before must be decoded,
-which takes longer than the look."""
+"""The piece of map for a look: what the camera has before it. Tiles of a place that is visited for
+the first time must be decoded, which takes longer than the look."""
 CLEAR_RATIO, CLEAR_MARGIN = 0.15, 2.0
 """One that fits this well, and so many times as well as any elsewhere, goes on with the next best alone."""
 FINISHED, HOPELESS = 2, 0.5
@@ -76,7 +76,7 @@ class Verifier:
             self._rounds = [(with_iterations(iterations), kept) for iterations, kept in ROUNDS]
 
     def best(
-        self, image: np.ndarray, camera: PosedCamera, candidates: Sequence[np.ndarray],
+        self, image: Images, camera: PosedCamera, candidates: Sequence[np.ndarray],
         should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
         """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
@@ -99,12 +99,14 @@ class Verifier:
                 verdict = replace(verdict, agrees=metres < SAME_POSE[0] and degrees < SAME_POSE[1])
         return verdict
 
-    def _looks(self, image, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue) -> list[_Look]:
+    def _looks(
+        self, image: Images, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue: Callable[[], bool]
+    ) -> list[_Look]:  # fmt: skip
         """Looks from camera poses, those that were among the best in each round, the best first."""
         looks = [self._begun(number, start) for number, start in enumerate(starts)]
         for number, (refiner, kept) in enumerate(self._rounds):
 
-            def further(some: Sequence[_Look], refiner=refiner) -> list[_Look]:
+            def further(some: Sequence[_Look], refiner: Refiner = refiner) -> list[_Look]:
                 return self._further(refiner, image, camera, some, should_continue)
 
             looks = _best_apart(further(looks))
@@ -115,7 +117,10 @@ class Verifier:
             looks = _if_clear(looks) or looks[:kept]
         return looks
 
-    def _further(self, refiner, image, camera: PosedCamera, looks: Sequence[_Look], should_continue) -> list[_Look]:
+    def _further(
+        self, refiner: Refiner, image: Images, camera: PosedCamera, looks: Sequence[_Look],
+        should_continue: Callable[[], bool],
+    ) -> list[_Look]:  # fmt: skip
         """The looks after some more iterations, without those that come to nothing."""
         out = []
         for look in looks:
@@ -131,7 +136,7 @@ class Verifier:
         return _Look(candidate, start, self._map.crop(center, RADIUS_M, damaged=[]), start)
 
     def _finished(
-        self, image, camera: PosedCamera, looks: Sequence[_Look], should_continue
+        self, image: Images, camera: PosedCamera, looks: Sequence[_Look], should_continue: Callable[[], bool]
     ) -> list[tuple[PoseHypothesis, np.ndarray]]:  # fmt: skip
         """The best places refined to the end, the best first, each with T_map_camera."""
         found: list[tuple[PoseHypothesis, np.ndarray]] = []
@@ -145,13 +150,15 @@ class Verifier:
                     found.append((self._placed(full, camera), full.T_map_camera))
         return sorted(found, key=lambda item: -item[0].inlier_ratio)
 
-    def _finish(self, image, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
+    def _finish(self, image: Images, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A refinement from a camera pose to the end."""
         crop = self._map.crop(start[:3, 3], self._radius, damaged=[])
         return self._refined(self._full, image, camera, crop, start)
 
     @staticmethod
-    def _refined(refiner: Refiner, image, camera: PosedCamera, crop: MapPoints, start) -> Refinement | None:
+    def _refined(
+        refiner: Refiner, image: Images, camera: PosedCamera, crop: MapPoints, start: np.ndarray
+    ) -> Refinement | None:  # fmt: skip
         """None where there is no map, or nothing comes of it."""
         if not len(crop.points):
             return None

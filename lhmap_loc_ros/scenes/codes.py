@@ -7,7 +7,8 @@ tells where in the grid cell each cell of the image lies, and how sure that is; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,18 @@ from .encoder import COARSE, cell_centres
 from .heads import Look
 from .inputs import whole_image, with_surroundings
 from .pnp import SolvedPose, drawn_off, refined_pose
-from .section import VERSION, LearnedImages, Shapes, camera_head, camera_in, image_shapes, images_in, packed, unpacked
+from .section import (
+    VERSION,
+    Head,
+    LearnedImages,
+    Shapes,
+    camera_head,
+    camera_in,
+    image_shapes,
+    images_in,
+    packed,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -97,7 +109,7 @@ def quantized(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return steps, values.astype(np.int8)
 
 
-def _shapes(head: dict) -> Shapes:
+def _shapes(head: Head) -> Shapes:
     images, stretches, cells, codes, values = (
         int(head[name]) for name in ("images", "stretches", "cells", "codes", "values")
     )
@@ -122,18 +134,10 @@ def _parse(data: bytes) -> MapCodes:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class CodesLook(Look):
-    """An image as the decoder sees it, and what grid cells said of it."""
-
-    decoded: dict[int, np.ndarray] = field(default_factory=dict)
-    """(4, M) by number of the grid cell: coordinates in it [HALF_M], and the logarithm of the error [pixels]."""
-
-
 class CodesDecoder:
     """Decodes a map's codes for images, as `heads.Heads` runs heads."""
 
-    def __init__(self, learned: MapCodes, origin: str):
+    def __init__(self, learned: MapCodes, origin: Path | str):
         """`origin` names the map. Raises MapFormatError for codes of another decoder, and ModelError."""
         self.learned = learned
         grid = learned.view.width, learned.view.height
@@ -152,16 +156,16 @@ class CodesDecoder:
                 f"{learned.counts.max()} of {learned.values.shape[1]}"
             )
 
-    def look(self, features: np.ndarray) -> CodesLook:
+    def look(self, features: np.ndarray) -> Look:
         """An image with features (M, F)."""
         view = self.learned.view
         cells = with_surroundings(features, COARSE, view).T.astype(np.float32)
         shape = 1, len(cells), view.height // 8, view.width // 8
         whole = whole_image(features, COARSE, view)[None].astype(np.float32)
         out = self._image.run({"cells": np.ascontiguousarray(cells).reshape(shape), "whole": whole})
-        return CodesLook(out["place"][0], out["embedded"])
+        return Look(out["place"][0], out["embedded"])
 
-    def pose(self, number: int, look: CodesLook, seen: np.ndarray, start: np.ndarray) -> SolvedPose | None:
+    def pose(self, number: int, look: Look, seen: np.ndarray, start: np.ndarray) -> SolvedPose | None:
         """The pose of the view's camera, relative to the map's origin, by the grid cells that a stretch sees.
 
         `start` (4, 4) is the pose of a mapping image that looks alike: places are too coarse for a pose from a few of
@@ -184,6 +188,7 @@ class CodesDecoder:
         return refined_pose(start, places[chosen][keep], pixels[keep], SIGMA_PX, view)
 
     def _decode(self, embedded: np.ndarray, cell: int) -> np.ndarray:
+        """(4, M) of a grid cell: coordinates in it [HALF_M], and the logarithm of the error [pixels]."""
         own, (_, most, values) = self.learned.of_cell(cell), self._decoder.inputs["codes"]
         codes, kept = np.zeros((1, most, values), np.float32), np.zeros((1, most), np.float32)
         codes[0, : len(own)], kept[0, : len(own)] = own, 1

@@ -6,7 +6,7 @@ A head has five layers: h = relu(0); h += relu(2(relu(1(h)))); h = relu(3(h)); o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Look:
     """(CODE,): images of a place have codes near each other."""
     cells: np.ndarray
     """What is asked of its cells: inputs (M, D) of heads."""
+    decoded: dict[int, np.ndarray] = field(default_factory=dict)
+    """What codes of the map said of it so far, by number of the grid cell: see `codes.CodesDecoder`."""
 
 
 class Heads:
@@ -128,7 +130,7 @@ def aligned_pose(places: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> S
 def regressed_pose(out: np.ndarray, centre: np.ndarray, scale: float) -> SolvedPose | None:
     """From a position (3,) and two axes (6,) of the camera: the first is kept, the second made square to it."""
     ahead, down = out[3:6].astype(np.float64), out[6:9].astype(np.float64)
-    ahead = ahead / max(np.linalg.norm(ahead), 1e-9)
+    ahead = ahead / max(float(np.linalg.norm(ahead)), 1e-9)
     down = down - ahead * (ahead @ down)
     length = np.linalg.norm(down)
     if length < 1e-6 or not np.isfinite(out).all():

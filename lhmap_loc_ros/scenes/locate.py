@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError, MapFormatError
-from ..geometry import front_view, inverse, pose_error
+from ..geometry import Images, front_view, inverse, pose_error
 from ..localization.manifold import transport_covariance
 from ..localization.relocalize import PoseHypothesis
 from ..places.database import APART_M, Heading, Region, wrapped
-from ..places.locate import AGREE, ALONE, CANDIDATES, CROP_RADIUS_M, VerifiedSearch
-from ..places.verdict import Demands
-from ..places.verify import Verdict, Verifier
+from ..places.locate import AGREE, CANDIDATES, CROP_RADIUS_M, VerifiedSearch
+from ..places.verdict import ALONE, Demands, Verdict
+from ..places.verify import Verifier
 from ..places.virtual_poses import base_pose
 from .codes import METHOD as CODES
 from .codes import CodesDecoder, MapCodes
@@ -41,11 +41,11 @@ APART = 1.0, np.pi / 6
 START_COVARIANCE = np.diag([1.0] * 3 + [np.radians(5.0) ** 2] * 3)
 """Of a mapping pose whose image is only similar."""
 WITNESS_RATIO, WITNESS_INLIERS = 0.2, 60
-"""So much must agree on a pose for it to be a witness of its own: where images were of other streets, at most 0.12 of
-the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
+"""So much must agree on a pose for it to count as independent evidence: where images were of other streets, at most
+0.12 of the cells did, between the mapping drive's images at least 0.29 (KITTI)."""
 
 WITNESSED = Demands(score=1.4, inlier_ratio=0.2, margin=1.3)
-"""For a pose that a witness agrees with."""
+"""For a pose that such evidence agrees with."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,16 @@ class SceneFinder:
         Raises InputError for a map without the method's section, MapFormatError for one of no use, ModelError.
         """
         check_learned(lhmap, method)
-        self.learned = MapCodes.of(lhmap) if method == CODES else Learned.of(lhmap, method)
-        self._encoder = encoder or SceneEncoder(self.learned.view)
-        if self.learned.encoder != self._encoder.sha256:
+        learned = MapCodes.of(lhmap) if method == CODES else Learned.of(lhmap, method)
+        assert learned is not None  # the section was found above
+        self.learned: MapCodes | Learned = learned
+        self._encoder = encoder or SceneEncoder(learned.view)
+        if learned.encoder != self._encoder.sha256:
             raise MapFormatError(
-                f"{lhmap.path}: {method} learned with the network {self.learned.encoder[:12]} found, expected "
+                f"{lhmap.path}: {method} learned with the network {learned.encoder[:12]} found, expected "
                 f"{self._encoder.sha256[:12]}: lhmap learn learns anew"
             )
-        self._heads = CodesDecoder(self.learned, lhmap.path) if method == CODES else Heads(self.learned)
+        self._heads = CodesDecoder(learned, lhmap.path) if isinstance(learned, MapCodes) else Heads(learned)
         self._origin = np.array(lhmap.metadata.origin)
         self.verifier = Verifier(lhmap, refiner, crop_radius_m)
 
@@ -112,7 +114,7 @@ class SceneFinder:
         return SceneSearch(self, places)
 
     def propose(
-        self, image: np.ndarray, camera: PosedCamera, region: Region | None = None, heading: Heading | None = None
+        self, image: Images, camera: PosedCamera, region: Region | None = None, heading: Heading | None = None
     ) -> list[Proposal]:  # fmt: skip
         """What the heads say, the best first, and then the mapping poses of similar images; a camera's pose each.
 
@@ -143,21 +145,21 @@ class SceneFinder:
         return out + [Proposal(PoseHypothesis(self._pose_of(k, T_base_camera), START_COVARIANCE)) for k in similar]
 
     def candidates(
-        self, image: np.ndarray, camera: PosedCamera, count: int = CANDIDATES,
+        self, image: Images, camera: PosedCamera, count: int = CANDIDATES,
         region: Region | None = None, heading: Heading | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Poses (4, 4) T_map_base at which the image may have been taken, the best first, see `propose`."""
         return different(self.propose(image, camera, region, heading))[:count]
 
     def locate(
-        self, image: np.ndarray, camera: PosedCamera,
+        self, image: Images, camera: PosedCamera,
         region: Region | None = None, heading: Heading | None = None,
         should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """As `PlaceFinder.locate`."""
         proposals = self.propose(image, camera, region, heading)
         verdict = self.verifier.best(image, camera, different(proposals)[:CANDIDATES], should_continue)
-        return verdict.place if believed(verdict, proposals) else None
+        return verdict.place if verdict is not None and believed(verdict, proposals) else None
 
     def _similar(self, code: np.ndarray, region: Region | None, heading: Heading | None) -> np.ndarray:
         """Numbers of the mapping drive's images, the most similar first, those outside of the region left out."""
@@ -194,8 +196,8 @@ class SceneSearch(VerifiedSearch):
     """Localizes a robot that does not know where it is, image by image, with what odometry says between them."""
 
     def __init__(self, finder: SceneFinder, places: PlaceFinder | None = None):
-        super().__init__(finder)
-        self._places = None if places is None else places.search()
+        super().__init__(finder.verifier)
+        self._finder, self._places = finder, None if places is None else places.search()
         self._proposals: Sequence[Proposal] = ()
 
     def _forget(self) -> None:
@@ -204,13 +206,13 @@ class SceneSearch(VerifiedSearch):
             self._places.restart()
 
     def propose(
-        self, image: np.ndarray, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+        self, image: Images, camera: PosedCamera, odometry: np.ndarray, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         self._proposals = self._finder.propose(image, camera, region)
         found = different(self._proposals)
         if self._places is None:
             return found[:CANDIDATES]
-        # what was learned is of one day: where it says nothing, the looks of the map may
+        # what was learned is of one day: where it says nothing, descriptors of the map may
         others = self._places.propose(image, camera, odometry, region)
         return [*found[: CANDIDATES // 2], *others[: CANDIDATES // 2]]
 
@@ -229,4 +231,4 @@ def different(proposals: Sequence[Proposal]) -> list[np.ndarray]:
 
 def _differ(a: np.ndarray, b: np.ndarray) -> bool:
     turned = np.arccos(np.clip((np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2, -1, 1))
-    return np.linalg.norm(a[:3, 3] - b[:3, 3]) > APART[0] or turned > APART[1]
+    return bool(np.linalg.norm(a[:3, 3] - b[:3, 3]) > APART[0] or turned > APART[1])

@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,8 @@ OUTPUTS = {"coordinates": 4, "constraints": 5, "regression": 9}
 """Values that a head gives, see `heads`."""
 _LENGTH = struct.Struct("<I")
 _CAMERA = "width", "height", "fx", "fy", "cx", "cy"
+Head = dict[str, Any]
+"""The head of a section, as JSON has it."""
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 """Types and shapes of arrays by their names."""
 _MOST = 1 << 26
@@ -88,7 +90,7 @@ class Learned:
         return lhmap.parsed_section(method, VERSION, lambda data: _parse(method, data))
 
 
-def packed(method: str, head: dict, shapes: Shapes, arrays: dict[str, np.ndarray]) -> SectionData:
+def packed(method: str, head: Head, shapes: Shapes, arrays: dict[str, np.ndarray]) -> SectionData:
     """A section: its head as JSON, and arrays of some types and shapes, one behind the other."""
     text = json.dumps(head).encode()
     body = b"".join(
@@ -97,7 +99,7 @@ def packed(method: str, head: dict, shapes: Shapes, arrays: dict[str, np.ndarray
     return SectionData(method, VERSION, _LENGTH.pack(len(text)) + text + body)
 
 
-def unpacked(data: bytes, shapes_of: Callable[[dict], Shapes]) -> tuple[dict, dict[str, np.ndarray]]:
+def unpacked(data: bytes, shapes_of: Callable[[Head], Shapes]) -> tuple[Head, dict[str, np.ndarray]]:
     """The head of a section, and its arrays, which that tells the shapes of; raises ValueError and its like."""
     (length,) = _LENGTH.unpack_from(data)
     head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
@@ -130,12 +132,12 @@ def images_in(arrays: dict[str, np.ndarray], heads: int) -> LearnedImages:
     return LearnedImages(*(arrays[name] for name in image_shapes(0)))
 
 
-def camera_head(view: Camera) -> dict:
+def camera_head(view: Camera) -> Head:
     """A view's camera as heads of sections tell it."""
     return {name: getattr(view, name) for name in _CAMERA}
 
 
-def camera_in(head: dict) -> Camera:
+def camera_in(head: Head) -> Camera:
     """The view's camera that a section's head tells; raises ValueError for one of another grid."""
     view = Camera(int(head["view"]["width"]), int(head["view"]["height"]),
                   *(float(head["view"][name]) for name in _CAMERA[2:]))  # fmt: skip
@@ -144,7 +146,7 @@ def camera_in(head: dict) -> Camera:
     return view
 
 
-def _shapes(method: str, head: dict) -> Shapes:
+def _shapes(method: str, head: Head) -> Shapes:
     """Type and shape of each array, in the order in which they are stored."""
     features, coarse, images, heads, width = (
         int(head[name]) for name in ("features", "coarse", "images", "heads", "width")

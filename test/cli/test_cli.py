@@ -102,7 +102,7 @@ def test_localize_from_a_given_pose(world, tmp_path):
     run = ("localize", world / "bag", "--map", world / "walls.lhmap", "--init", 1000.5, 2000.2, 5, 1.0, "--out")
     result = lhmap(*run, tmp_path / "o")
     assert result.exit_code == 0 and "never tracked" not in result.stderr, result.output
-    (tmp_path / "never.yaml").write_text("tracker: {states: {confirmations: 99}}")
+    (tmp_path / "never.yaml").write_text("tracker: {states: {tracking_sigma_m: 0.001}}")
     result = lhmap(*run, tmp_path / "n", "--config", tmp_path / "never.yaml")
     assert "INITIALIZING 12" in result.stdout and "it never tracked" in result.stderr
 

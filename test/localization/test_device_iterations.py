@@ -61,8 +61,8 @@ def test_the_same_pose_is_solved_for_with_outliers_and_cells_without_a_match(loc
     prior = (2.0, np.radians(10))
     weight = rng.uniform(0.2, 3, len(uv))
     expected = solver.solve_pose(points[known], target[known], sigma_px[known], weight[known], start, GRID, prior)
-    found = solver.Matches(*map(torch.from_numpy, (points, target, sigma_px, weight)), GRID, np.eye(4))
-    pose, information, inliers = device.solve_body([(found, torch.from_numpy(known))], torch.from_numpy(start), prior)
+    found = device.TensorMatches(*map(torch.from_numpy, (points, target, sigma_px, weight, known)), GRID, np.eye(4))
+    pose, information, inliers = device.solve_body([found], torch.from_numpy(start), prior)
     metres, degrees = pose_error(pose.numpy(), expected.T_map_camera)
     assert metres < 1e-4 and degrees < 1e-3
     np.testing.assert_allclose(information, expected.information, rtol=1e-3, atol=1e-3 * information.max())

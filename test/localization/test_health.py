@@ -10,11 +10,12 @@ import pytest
 from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.errors import ConfigError
 from lhmap_loc_ros.geometry import make_pose
+from lhmap_loc_ros.localization import transitions
 from lhmap_loc_ros.localization.health import Admission, HealthMonitor, Observation, Posterior
 from lhmap_loc_ros.localization.measurement import Measurement, MeasurementConfig
 from lhmap_loc_ros.localization.motion import SECOND_NS, Motion
 from lhmap_loc_ros.localization.relocalize import RelocalizeConfig
-from lhmap_loc_ros.localization.states import Search, StateConfig, TrackState
+from lhmap_loc_ros.localization.states import LOST_SIGMA, Search, StateConfig, TrackState
 from lhmap_loc_ros.localization.transitions import TRANSITIONS, Event
 
 INITIALIZING, TRACKING, DEGRADED, LOST = TrackState
@@ -56,9 +57,9 @@ class Monitor(HealthMonitor):
         return [self.image(FAR, x=10.0 * (k % 2)) for k in range(count)][-1].state
 
 
-def monitor_in(state, **settings):
+def monitor_in(state):
     """A monitor that has come to a state by itself."""
-    monitor = Monitor(StateConfig(**settings))
+    monitor = Monitor()
     if state is not INITIALIZING:
         assert monitor.images(5) is TRACKING
     if state in (DEGRADED, LOST):
@@ -84,37 +85,39 @@ def two_contradictions(monitor):
 
 
 ROWS = [
-    *((Event.START, state, "always", INITIALIZING, lambda m: m.fired.append(m.start()), {}) for state in TrackState),
-    (Event.RECONVERGENCE, LOST, "always", INITIALIZING, lambda m: m.images(5), {}),
+    *((Event.START, state, "always", INITIALIZING, lambda m: m.fired.append(m.start())) for state in TrackState),
+    (Event.RECONVERGENCE, LOST, "always", INITIALIZING, lambda m: m.images(5)),
+    (Event.IMAGE, TRACKING, "contradicted", LOST, two_contradictions),
     *(
-        (Event.IMAGE, state, "contradicted", LOST, two_contradictions, {"lost_rejections": 2})
-        for state in (INITIALIZING, TRACKING)
+        (Event.IMAGE, state, "contradicted", LOST, lambda m: m.contradictions(12))
+        for state in (INITIALIZING, DEGRADED)
     ),
-    (Event.IMAGE, DEGRADED, "contradicted", LOST, lambda m: m.contradictions(12), {}),
-    *((Event.IMAGE, state, "starved", LOST, pause, {}) for state in (INITIALIZING, TRACKING, DEGRADED)),
-    (Event.IMAGE, INITIALIZING, "start_not_confirmed", LOST, lambda m: m.images(102, scatter_m=0.4), {}),
+    *((Event.IMAGE, state, "starved", LOST, pause) for state in (INITIALIZING, TRACKING, DEGRADED)),
+    (Event.IMAGE, INITIALIZING, "start_not_confirmed", LOST, lambda m: m.images(102, scatter_m=0.4)),
     *(
-        (Event.IMAGE, state, "very_unsure", LOST, lambda m: m.image(sigma_m=5.0), {})
+        (Event.IMAGE, state, "very_unsure", LOST, lambda m: m.image(sigma_m=5.0))
         for state in (TRACKING, DEGRADED)
     ),
-    (Event.IMAGE, TRACKING, "images_do_not_fit", DEGRADED, lambda m: m.images(3, measured=False), {}),
-    (Event.IMAGE, TRACKING, "unsure", DEGRADED, lambda m: m.image(sigma_m=1.0), {}),
-    (Event.IMAGE, TRACKING, "few_inliers", DEGRADED, lambda m: m.images(9, inlier_ratio=0.06), {}),
-    (Event.IMAGE, TRACKING, "innovation_stays_large", DEGRADED, lambda m: m.images(4, innovation=12.0), {}),
-    (Event.IMAGE, TRACKING, "measurements_scatter", DEGRADED, lambda m: m.images(20, scatter_m=0.7), {}),
-    (Event.IMAGE, INITIALIZING, "confirmed", TRACKING, lambda m: m.images(3), {}),
-    (Event.IMAGE, DEGRADED, "confirmed", TRACKING, lambda m: m.images(3), {}),
+    (Event.IMAGE, TRACKING, "images_do_not_fit", DEGRADED, lambda m: m.images(3, measured=False)),
+    (Event.IMAGE, TRACKING, "unsure", DEGRADED, lambda m: m.image(sigma_m=1.0)),
+    (Event.IMAGE, TRACKING, "few_inliers", DEGRADED, lambda m: m.images(9, inlier_ratio=0.06)),
+    (Event.IMAGE, TRACKING, "innovation_stays_large", DEGRADED, lambda m: m.images(4, innovation=12.0)),
+    (Event.IMAGE, TRACKING, "measurements_scatter", DEGRADED, lambda m: m.images(20, scatter_m=0.7)),
+    (Event.IMAGE, INITIALIZING, "confirmed", TRACKING, lambda m: m.images(3)),
+    (Event.IMAGE, DEGRADED, "confirmed", TRACKING, lambda m: m.images(3)),
     *(
-        (Event.SILENCE, state, "silent", LOST, lambda m: m.fired.append(m.after_silence(10.1)), {})
+        (Event.SILENCE, state, "silent", LOST, lambda m: m.fired.append(m.after_silence(10.1)))
         for state in (INITIALIZING, TRACKING, DEGRADED)
     ),
-    (Event.SILENCE, TRACKING, "pose_is_old", DEGRADED, lambda m: m.fired.append(m.after_silence(2.1)), {}),
+    (Event.SILENCE, TRACKING, "pose_is_old", DEGRADED, lambda m: m.fired.append(m.after_silence(2.1))),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("event, source, condition, target, happens, settings", ROWS)
-def test_each_row_of_the_table_is_what_happens(event, source, condition, target, happens, settings):
-    monitor = monitor_in(source, **settings)
+@pytest.mark.parametrize("event, source, condition, target, happens", ROWS)
+def test_each_row_of_the_table_is_what_happens(event, source, condition, target, happens, monkeypatch):
+    if happens is two_contradictions:  # before three, after which it is DEGRADED
+        monkeypatch.setattr(transitions, "LOST_REJECTIONS", 2)
+    monitor = monitor_in(source)
     monitor.fired.clear()
     happens(monitor)
     first = monitor.fired[0]
@@ -211,11 +214,11 @@ def test_measurements_that_pass_while_not_tracking_hardly_teach_what_is_usual():
     assert degraded.usual_inliers > 0.8 * 0.5
 
 
-@pytest.mark.parametrize("signal, limit", [("sigma_m", 2.5), ("sigma_deg", 13.3)])
-def test_a_state_that_would_still_hold_where_the_pose_is_lost_is_refused(signal, limit):
-    validate(StateConfig, {f"tracking_{signal}": limit})
-    with pytest.raises(ConfigError, match=f"tracking_{signal}: found 13.5, .* less than or equal to {limit}"):
-        validate(StateConfig, {f"tracking_{signal}": 13.5})
+def test_a_state_that_would_still_hold_where_the_pose_is_lost_is_refused():
+    largest = validate(StateConfig, {"tracking_sigma_m": 2.5})
+    assert np.less_equal(largest.degraded_sigma, LOST_SIGMA).all()
+    with pytest.raises(ConfigError, match="tracking_sigma_m: found 2.6, .* less than or equal to 2.5"):
+        validate(StateConfig, {"tracking_sigma_m": 2.6})
 
 
 def test_where_camera_or_map_are_coarser_one_setting_takes_all_that_depends_on_it_along():
@@ -223,7 +226,8 @@ def test_where_camera_or_map_are_coarser_one_setting_takes_all_that_depends_on_i
     monitor = Monitor(coarse)
     assert monitor.images(10, sigma_m=0.9, scatter_m=0.4) is TRACKING
     assert monitor.images(30, sigma_m=1.5, scatter_m=0.9) is TRACKING
-    assert monitor.image(sigma_m=1.7).state is DEGRADED
+    assert monitor.image(sigma_m=1.0, sigma_deg=5.9).state is TRACKING
+    assert monitor.image(sigma_m=1.0, sigma_deg=6.1).state is DEGRADED
     assert Monitor().images(10, sigma_m=0.9, scatter_m=0.4) is INITIALIZING
 
 

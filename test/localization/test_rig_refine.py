@@ -107,8 +107,10 @@ def test_a_solve_on_the_device_of_two_views_is_that_of_the_compiled_code():
     start = perturb(BODY, (0.5, -0.2, 0.6), (2, -3, 1))
     expected = solve_body(views, start, PRIOR)
     tensors = [
-        (Matches(*map(torch.from_numpy, (m.points, m.target, m.sigma_px, m.weight)), m.camera, m.T_body_camera),
-         torch.ones(len(m.points), dtype=torch.bool)) for m in views
+        device.TensorMatches(
+            *map(torch.from_numpy, (m.points, m.target, m.sigma_px, m.weight, np.ones(len(m.points), bool))),
+            m.camera, m.T_body_camera,
+        ) for m in views
     ]  # fmt: skip
     pose, information, inliers = device.solve_body(tensors, torch.from_numpy(start), PRIOR)
     assert pose_error(pose.numpy(), expected.T_map_camera)[0] < 1e-4

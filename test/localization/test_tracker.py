@@ -374,11 +374,11 @@ def test_bad_calls_are_refused():
 
 def test_configuration_names_the_wrong_field(tmp_path):
     path = tmp_path / "tracker.yaml"
-    motion, states = "motion:\n    translation_per_metre: -1", "states:\n    confirmations: often"
+    motion, states = "motion:\n    translation_per_metre: -1", "states:\n    lost_after_s: often"
     path.write_text(f"tracker:\n  {motion}\n  {states}\n  crop: 3\n")
     with pytest.raises(ConfigError) as caught:
         load(TrackerConfig, path, "tracker")
-    for word in (str(path), "motion.translation_per_metre", "-1", "confirmations", "crop"):
+    for word in (str(path), "motion.translation_per_metre", "-1", "lost_after_s", "crop"):
         assert word in str(caught.value)
     path.write_text("tracker: 3")
     with pytest.raises(ConfigError, match="a file of ROS parameters is for nodes; no such field, expected motion"):

@@ -12,6 +12,7 @@ from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import Empty, Trigger
 
 from lhmap_loc_ros.lhmap import GeodeticDatum
+from lhmap_loc_ros.localization import transitions
 from lhmap_loc_ros.localization.localizer import Localizer
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
@@ -102,10 +103,10 @@ def test_a_map_without_places_and_a_search_that_is_switched_off_wait_for_a_start
             assert why in fed.session.health.problem
 
 
-def test_a_lost_robot_is_found_in_the_whole_map(ros, street):
+def test_a_lost_robot_is_found_in_the_whole_map(ros, street, monkeypatch):
     refiner, moved = SureRefiner(at(20.0)), at(150.0)
-    states = {"states": {"lost_rejections": 3}}
-    settings = {"tracker": states, "relocalize": {"enabled": False}}
+    monkeypatch.setattr(transitions, "LOST_REJECTIONS", 3)
+    settings = {"relocalize": {"enabled": False}}
     with one_session(ros.node, street, refiner, search=Knows(moved, after=1), **settings) as fed:
         fed.initialpose(at(20.0))
         for _ in range(3):

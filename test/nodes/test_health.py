@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What /diagnostics is told from: of late, not of the whole drive."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from lhmap_loc_ros.configuration import validate
 from lhmap_loc_ros.nodes import diagnostics
 from lhmap_loc_ros.nodes.diagnostics import Health
+from lhmap_loc_ros.nodes.localizer_config import LocalizerConfig
 
 
 @pytest.fixture
@@ -32,3 +36,18 @@ def test_what_was_of_no_use_is_told_for_some_seconds(clock):
     assert health.complaint == "odometry is of 'wheel'" and health.problem == ""
     clock.now += 10
     assert health.complaint == ""
+
+
+@pytest.mark.parametrize(("lost_after_s", "warns"), [(10.0, True), (30.0, False)])
+def test_how_seldom_images_may_be_localized_follows_from_the_time_until_lost(clock, lost_after_s, warns):
+    health = Health("")
+    config = validate(LocalizerConfig, {"map_path": "m", "tracker": {"states": {"lost_after_s": lost_after_s}}})
+    for _ in range(4):
+        clock.now += 1.6
+        health.localized(None, 50.0)
+    images = {"received": 4, "dropped": 0, "came_s": 0.0}
+    lhmap = SimpleNamespace(
+        path="m", identity="", metadata=SimpleNamespace(points=0), index=(), tiles_waited_for=0
+    )  # fmt: skip
+    _, status, *_ = diagnostics.session_statuses(health, images, (), lhmap, config, active=True)
+    assert (status.level == diagnostics.WARN, "limit 1.0" in status.message) == (warns, warns)

@@ -176,7 +176,7 @@ def test_two_robots_are_told_apart(world, ros):
 
 def test_a_parameter_file_for_a_node_of_another_name_is_told(world, tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("localizer_node:\n  ros__parameters:\n    map_cloud_points: 7\n")
+    file.write_text("localizer_node:\n  ros__parameters:\n    image_delay_s: 0.5\n")
     given = [*ros_parameters(map_path=world / "walls.lhmap"), "--params-file", file]
     with Process("-m", "lhmap_loc_ros.nodes.localizer_node", *given, "-r", "__ns:=/robot1") as node:
         code, _, err = node.end(None, 60)

@@ -66,12 +66,12 @@ def test_values_reach_their_part(read):
         map_path="m",
         initial_pose__x=12,
         tracker__motion__translation_per_metre=0.2,
-        tracker__states__confirmations=5,
+        tracker__states__lost_after_s=5,
         refiner__threads=1,
     )
     assert (config.initial_pose.x, config.initial_pose.z) == (12.0, None)
     tracker = config.tracker
-    assert (tracker.motion.translation_per_metre, tracker.states.confirmations, config.refiner.threads) == (0.2, 5, 1)
+    assert (tracker.motion.translation_per_metre, tracker.states.lost_after_s, config.refiner.threads) == (0.2, 5.0, 1)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +213,11 @@ def test_a_builders_dump_starts_the_same_builder(started, tmp_path):
         ("path_poses", "path_poses is no setting any more"),
         ("tracker.measurement.bias_m", "tracker.measurement.bias_m is no setting any more, measurement decided it"),
         ("tracker.states.degraded_sigma_m", "tracker.states.degraded_sigma_m is 1.6 times tracker.states.tracking_s"),
+        ("tracker.states.lost_rejections", "lost_rejections is no setting any more, measurement decided it: 12 images"),
+        ("tracker.states.tracking_sigma_deg", "is 4 degrees for each metre of tracker.states.tracking_sigma_m$"),
+        ("odometry_wait_s", "odometry_wait_s is no setting any more, measurement decided it: 0.1 s"),
+        ("map_cloud_points", "map_cloud_points is no setting any more, measurement decided it: at most 300000 points"),
+        ("diagnostics.min_rate_hz", "follows from tracker.states.lost_after_s: two images in a fifth of it$"),
         ("diagnostics.max_age_s", "diagnostics.max_age_s is a fifth of tracker.states.lost_after_s$"),
     ],
 )
@@ -227,7 +232,7 @@ def test_a_parameter_of_an_earlier_version_is_refused_with_what_became_of_it(rea
     [
         ("build.chunk_s", "build.chunk_s: no longer a setting: measurement decided it"),
         ("build.poses_file", "build.poses_file: no longer a setting: `poses` is the path of the file"),
-        ("map_cloud_points", "map_cloud_points: no longer a setting: at most 300000 points"),
+        ("map_cloud_points", "map_cloud_points is no setting any more, measurement decided it: at most 300000 points"),
     ],
 )
 def test_a_parameter_of_an_earlier_builder_is_refused_alike(read, name, words):
@@ -247,15 +252,20 @@ def test_no_name_that_is_gone_is_a_parameter():
     assert not set(BuildConfig.removed) & set(BuildConfig.model_fields)
 
 
-def test_every_description_stands_by_itself():
-    """Not empty, no reference to the one before it, and of a quantity the unit at its end."""
-    for name, field in fields_of(LocalizerConfig):
-        text = field.description or ""
+@pytest.mark.parametrize(
+    ("model", "unit"), [(LocalizerConfig, r" \[\S.*\]$"), (MapBuilderConfig, r"\b(metres|megabytes per kilometre)\b")]
+)
+def test_every_description_stands_by_itself(model, unit):
+    """Not empty, no reference to the one before it, and of a quantity the unit."""
+    texts = {name: field.description or "" for name, field in fields_of(model)}
+    assert len(set(texts.values())) == len(texts)
+    for name, field in fields_of(model):
+        text = texts[name]
         assert len(text) > 20, name
         assert not re.match(r"(and|as|the same|further)\b", text), (name, text)
         kinds = {field.annotation, *get_args(field.annotation)}
         if float in kinds and name not in WITHOUT_UNIT:
-            assert re.search(r" \[\S.*\]$", text), (name, text)
+            assert re.search(unit, text), (name, text)
 
 
 def test_the_parameter_file_shows_parameters_that_exist():
@@ -272,9 +282,14 @@ def test_descriptors_tell_range_and_meaning(sealed):
     noise = node.describe_parameter("tracker.motion.translation_per_metre")
     assert "odometry" in noise.description and noise.floating_point_range[0].to_value == 1.0
     assert 0 < noise.floating_point_range[0].from_value < 1e-300
-    confirmations = node.describe_parameter("tracker.states.confirmations").integer_range[0]
-    assert (confirmations.from_value, confirmations.to_value) == (1, 100)
+    iterations = node.describe_parameter("refiner.max_iterations").integer_range[0]
+    assert (iterations.from_value, iterations.to_value) == (1, 8)
     assert not node.describe_parameter("map_path").floating_point_range
+
+
+def test_a_description_is_one_line_however_long(started):
+    node, _ = started("-p", "bag_path:=b", "-p", "map_path:=m", model=MapBuilderConfig)
+    assert "0.1, or 0.15 for a budget below 2 MB/km." in node.describe_parameter("build.voxel_m").description
 
 
 def test_a_live_run_hands_the_settings_of_the_camera_over(started, tmp_path):

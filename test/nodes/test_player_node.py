@@ -85,7 +85,7 @@ def test_nobody_listening_is_told_and_does_not_stop_it(world, capfd):
     arguments = "--wait", "0.2", "--rate", "50", "--topics", "/odom"
     code, (out, err) = run_player(["player_node", str(world / "bag"), *arguments]), capfd.readouterr()
     assert (code, "played 50 messages" in out) == (0, True)
-    assert "nobody listens to /odom" in err
+    assert "no subscriber of /odom" in err
 
 
 @pytest.mark.parametrize(

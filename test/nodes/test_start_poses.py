@@ -8,7 +8,7 @@ from helpers.one_session import SureRefiner, at, initial_pose, one_session
 from helpers.robot import write_street
 from helpers.ros_side import wait_until
 
-from lhmap_loc_ros.localization import health
+from lhmap_loc_ros.localization import health, transitions
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes import conversions as convert
@@ -45,9 +45,9 @@ class Sees:
 def test_a_users_pose_that_comes_while_a_place_is_being_found_counts(ros, street, monkeypatch):
     looks_like, says = at(150.0), at(20.0)
     poses = ros.collect(PoseWithCovarianceStamped, "pose")
-    quick = {"tracker": {"states": {"lost_rejections": 3}}}
+    monkeypatch.setattr(transitions, "LOST_REJECTIONS", 3)
     monkeypatch.setattr(health, "SEARCH_PERIOD_S", 0.001)
-    with one_session(ros.node, street, SureRefiner(looks_like), Sees(looks_like), **quick) as fed:
+    with one_session(ros.node, street, SureRefiner(looks_like), Sees(looks_like)) as fed:
         fed.initialpose(at(100.0))
 
         def comes_in_the_same_moment(*given):

@@ -41,7 +41,7 @@ def test_while_it_waits_for_a_start_pose_the_camera_is_said_to_be_well(ros, stre
 
 def test_images_of_another_qos_or_type_are_hinted_at(ros, street):
     with one_session(ros.node, street, SureRefiner(at(50.0))) as fed:
-        assert "nobody publishes it" in fed.session.health.problem
+        assert "it has no publisher" in fed.session.health.problem
         other = ros.node.create_publisher(CompressedImage, "image", 1)
         assert wait_until(lambda: ros.node.count_publishers("image"))
         fed.session.tell_waiting()

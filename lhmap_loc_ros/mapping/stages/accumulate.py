@@ -36,7 +36,7 @@ class AccumulateJob:
     def run(self) -> None:
         drive = load(self.trajectory)
         trajectory = Trajectory(drive["stamps"], drive["poses"])
-        cloud, images, keyframes = VoxelCloud(self.config.voxel_m), [], KeyframeSelector()
+        cloud, images, keyframes = VoxelCloud(self.config.edge_m), [], KeyframeSelector()
         placed = left_out = 0
         with BagReader(self.bag, self.config.point_times) as reader:
             for scan in ScanSource(reader, self.config, trajectory, self.start_ns, self.stop_ns):
@@ -59,7 +59,7 @@ def write_chunk(
 
     `scans` is the number of accumulated scans, `left_out` that of other scans, `unusable` counts messages by reason.
     """
-    tiles = np.floor((voxels["grid"][:, :2] + 0.5) * (config.voxel_m / config.tile_m)).astype(np.int32)
+    tiles = np.floor((voxels["grid"][:, :2] + 0.5) * (config.edge_m / config.tile_m)).astype(np.int32)
     order = np.lexsort((tiles[:, 0], tiles[:, 1]))
     voxels, tiles = voxels[order], tiles[order]
     starts = np.flatnonzero(np.r_[True, (np.diff(tiles, axis=0) != 0).any(1)]) if len(tiles) else np.zeros(0, int)

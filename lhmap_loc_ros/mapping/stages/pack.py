@@ -36,7 +36,7 @@ class Packed:
     ) -> Packed:
         """Packs points (N, 3), metres from the tile's corner, with heat and intensity (N,)."""
         if config.resolution_m is None:
-            points, heat, intensity = quantize(points, heat, intensity, config.voxel_m)
+            points, heat, intensity = quantize(points, heat, intensity, config.edge_m)
         heat, intensity = _in_levels(heat, HEAT_LEVELS), _in_levels(intensity, INTENSITY_LEVELS)
         return cls(*pack_tile(points, heat, intensity, tile, config.step_m), points, heat)
 

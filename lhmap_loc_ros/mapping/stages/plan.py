@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from .accumulate import AccumulateJob
 from .clean import CleanJob
 from .heat import HeatJob
 from .pack import PackJob
+from .schedule import Job
 from .score_views import ScoreViewsJob
 from .select import SelectJob
 from .store import key_of, load, save
@@ -57,7 +58,7 @@ class Plan:
     def __init__(self, work: Path, config: BuildConfig):
         self.work, self.config = work, config
 
-    def out(self, stage: str, *parts) -> Path:
+    def out(self, stage: str, *parts: object) -> Path:
         """Path of the result of a stage that was computed from all these."""
         return self.work / stage / f"{key_of(stage, *parts)}.npz"
 
@@ -96,7 +97,7 @@ class Plan:
     def clean(self, chunks: Sequence[Path]) -> dict[Tile, CleanJob]:
         """One job for each tile that any chunk has voxels in."""
         c = self.config
-        parts: dict[Tile, list] = defaultdict(list)
+        parts: dict[Tile, list[tuple[Path, int, int]]] = defaultdict(list)
         places = []
         for chunk in chunks:
             data = load(chunk, "tiles", "spans", "poses")
@@ -117,6 +118,7 @@ class Plan:
     def score_views(self, points: dict[Tile, Path], drives: Sequence[Trajectory], model: Model) -> list[ScoreViewsJob]:
         """One job for some virtual views along the paths; views that several bags have in common are scored once."""
         c, jobs, tiles = self.config, {}, _TileIndex(points, self.config.tile_m)
+        assert c.heat_model is not None  # `model` is of that name
         for drive in drives:
             views = virtual_views_along(drive.poses)
             for first in range(0, len(views), VIEWS_PER_JOB):
@@ -178,7 +180,7 @@ class Plan:
             jobs[tile] = PackJob(tile, path, heat, kept, c, out)
         return jobs
 
-    def _format(self) -> tuple:
+    def _format(self) -> tuple[float, float | None, tuple[int, int]]:
         """The settings that the bytes of a tile depend on, besides its points."""
         c = self.config
         return c.tile_m, c.resolution_m, layout.VERSION
@@ -201,6 +203,6 @@ class _TileIndex:
         return tuple(self._items[k] for k in sorted(found))
 
 
-def results(jobs: dict) -> dict[Tile, Path]:
+def results(jobs: Mapping[Tile, Job]) -> dict[Tile, Path]:
     """The results of jobs by tile."""
     return {tile: job.out for tile, job in jobs.items()}

@@ -29,7 +29,7 @@ class Job(Protocol):
 class Workers:
     """Runs the jobs of one stage after another."""
 
-    def __init__(self, each: Callable[[Sequence[Job]], Iterable]):
+    def __init__(self, each: Callable[[Sequence[Job]], Iterable[None]]):
         self._each = each
 
     def do(self, stage: str, jobs: Sequence[Job], report: Report) -> None:
@@ -47,7 +47,7 @@ def local_workers(count: int | None = None) -> Iterator[Workers]:
     """Threads of this process: jobs spend their time in compiled code and in files, without the interpreter lock."""
     with ThreadPoolExecutor(count or os.cpu_count() or 1) as pool:
 
-        def each(jobs):
+        def each(jobs: Sequence[Job]) -> Iterator[None]:
             futures = [pool.submit(job.run) for job in jobs]
             try:
                 for future in as_completed(futures):
@@ -63,7 +63,7 @@ def local_workers(count: int | None = None) -> Iterator[Workers]:
 def dask_workers(address: str) -> Iterator[Workers]:
     """The workers of a Dask scheduler, which must see the bags and the work folder under the same names.
 
-    Raises ConfigError if Dask is not installed or nobody answers at the address.
+    Raises ConfigError if Dask is not installed or there is no scheduler at the address.
     """
     try:
         from dask.distributed import Client
@@ -76,7 +76,7 @@ def dask_workers(address: str) -> Iterator[Workers]:
         raise ConfigError(f"scheduler: no Dask scheduler answers at {address!r}: {error}") from None
     with client:
 
-        def each(jobs):
+        def each(jobs: Sequence[Job]) -> Iterator[None]:
             futures = [client.submit(_run, job, pure=False) for job in jobs]
             try:
                 for future in completed(futures):

@@ -66,5 +66,5 @@ class SelectJob:
         """A factor (B,) on the heat of each sampling block: less where its surroundings are sparse."""
         c, first = self.config, np.zeros(len(near.sampling_priority), np.int64)
         first[near.sampling_block] = np.arange(len(near.sampling_block))
-        blocks = np.floor((near.points[first] + near.origin) / (SAMPLING_BLOCK_VOXELS * c.voxel_m)).astype(np.int64)
+        blocks = np.floor((near.points[first] + near.origin) / (SAMPLING_BLOCK_VOXELS * c.edge_m)).astype(np.int64)
         return occupancy_density(blocks)

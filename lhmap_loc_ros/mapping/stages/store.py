@@ -19,29 +19,29 @@ REVISION = 1
 """To be increased when a stage computes something else from the same input, as when a constant changes."""
 
 
-def key_of(*parts) -> str:
+def key_of(*parts: object) -> str:
     """A name for the inputs of a result: JSON values, settings, and paths, of which only the file name counts."""
     text = json.dumps([REVISION, *parts], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Path):
         return value.name
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value)).hexdigest()]
+        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()]
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value)} has no name")
 
 
-def save(path: Path, **arrays) -> None:
+def save(path: Path, **arrays: np.ndarray) -> None:
     """Writes arrays as one file, completely or not at all."""
     make_folder_of(path)
     with replacing(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # newer stubs have an argument that is none of the names
 
 
 def load(path: Path, *names: str) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from ..quantization import unique_rows
 from .store import load
 
 
-def tile_corner(tile, tile_m: float) -> np.ndarray:
+def tile_corner(tile: tuple[int, int], tile_m: float) -> np.ndarray:
     """The corner (3,) of a tile, metres in the map frame."""
     return np.array([tile[0] * tile_m, tile[1] * tile_m, 0.0])
 
@@ -71,7 +71,7 @@ class TileCloud:
             for tile, d in zip(places, data, strict=True)
         ]
 
-        def column(name, dtype):
+        def column(name: str, dtype: type[np.generic]) -> np.ndarray:
             return np.concatenate([d[name] for d in data]) if data else np.zeros(0, dtype)
 
         firsts = np.cumsum([0, *(len(d["sampling_priority"]) for d in data)])[:-1]

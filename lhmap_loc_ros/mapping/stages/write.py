@@ -25,8 +25,8 @@ _PATH_STEP_M = 5.0
 
 
 def write_file(
-    path: Path, out, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None, config: BuildConfig,
-    sources: Sequence, intensity: str, datum: GeodeticDatum | None = None,
+    path: Path, out: Path | str, packs: dict[Tile, Path], drives: list[Trajectory], model: Model | None,
+    config: BuildConfig, sources: Sequence[Path | str], intensity: str, datum: GeodeticDatum | None = None,
 ) -> None:  # fmt: skip
     """Writes packed tiles, read one by one, as the map `path`; `out` is the name of the map in errors.
 
@@ -35,7 +35,7 @@ def write_file(
     start = drives[0].poses[0, :2, 3] if drives else np.array(next(iter(packs), (0, 0))) * config.tile_m
     # tiles are numbered from the first pose, which stays the same when bags are added
     base = np.floor(start / config.tile_m + 1e-9).astype(np.int64)
-    records, paths, bounds, histogram = [], [], [], 0
+    records, paths, bounds, histograms = [], [], [], []
     for tile, pack in sorted(packs.items(), key=lambda item: (item[0][1], item[0][0])):
         data = load(pack)
         count, z_base, encoding = data["record"].tolist()
@@ -44,23 +44,23 @@ def write_file(
             records.append((*place, 0, len(data["data"]), count, z_base, 0, encoding, 0))
             paths.append(pack)
             bounds.append(data["bounds"])
-            histogram = histogram + data["histogram"]
+            histograms.append(data["histogram"])
     if not records:
         raise InputError(
             f"{out}: no point of {', '.join(map(str, sources))} is left to write, expected static "
             f"surfaces of {MIN_NEIGHBOURS} points or more within {config.max_range_m:g} m of the path"
         )
-    records = np.array(records, layout.INDEX)
+    index = np.array(records, layout.INDEX)
     metadata = MapMetadata(
         frame=config.map_frame,
         datum=datum,
         origin=(*(base * config.tile_m).tolist(), 0.0),
-        voxel_m=config.voxel_m,
+        voxel_m=config.edge_m,
         tile_m=config.tile_m,
         resolution_m=config.step_m,
-        points=int(records["count"].sum()),
+        points=int(index["count"].sum()),
         bounds=(np.min(bounds, (0, 1)).tolist(), np.max(bounds, (0, 1)).tolist()),
-        heat_histogram=tuple(histogram.tolist()),
+        heat_histogram=tuple(np.sum(histograms, axis=0).tolist()),
         path_length_m=round(sum(drive.length_m for drive in drives), 2),
         path=np.concatenate([np.empty((0, 4)), *map(_path_poses, drives)]),
         heat_model=HeatModel(name=config.heat_model, sha256=model.sha256) if model else None,
@@ -69,7 +69,7 @@ def write_file(
         sources=tuple(in_full(source).name for source in sources),
     )
     make_folder_of(path)
-    write_tiles(path, metadata, records, (load(pack)["data"].tobytes() for pack in paths))
+    write_tiles(path, metadata, index, (load(pack)["data"].tobytes() for pack in paths))
 
 
 def _path_poses(drive: Trajectory) -> np.ndarray:
