@@ -25,9 +25,9 @@ REACH_M = 4.0
 """At this distance from the start an inlier ratio counts for 0.61 of it [m]."""
 MIN_INLIER_RATIO = 0.08
 """A hypothesis must lead to this inlier ratio: two wrong places agree by chance."""
-SHARPNESS = 8.0
-"""A pose that fits nine tenths as well as the best counts 0.43 as much for how sure that is, one that fits half as well
-nothing: docs/training.md, "how sure a rough start is"."""
+SHARPNESS = 4.0
+"""A pose that fits nine tenths as well as the best counts 0.66 as much, one that fits half as well 0.06:
+docs/training.md, "how sure a rough start is"."""
 
 
 def hypotheses(found: np.ndarray, start: np.ndarray) -> list[np.ndarray]:

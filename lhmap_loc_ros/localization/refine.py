@@ -37,6 +37,8 @@ class Refinement:
     """Map points matched in the last iteration."""
     last_step: tuple[float, float]
     """Size of the last iteration's correction: metres, degrees."""
+    spread: np.ndarray = field(default_factory=lambda: np.zeros((6, 6)))
+    """The part of the covariance that other starts account for, which led to other poses (`multi_start.spread`)."""
     trace: tuple[np.ndarray, ...] = ()
     """The pose after each iteration, where asked for."""
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class Refiner:
             found,
             T_map_camera=found.T_map_camera @ T_body_rig,
             covariance=transport_covariance(found.covariance, T_body_rig),
+            spread=transport_covariance(found.spread, T_body_rig),
             trace=tuple(pose @ T_body_rig for pose in found.trace),
         )
 
@@ -144,14 +147,17 @@ class Refiner:
         poses = tuple(_shifted(pose, submap.origin) for pose in trace) if keep_trace else ()
         # 4. pose and covariance back in the map frame
         if fit.solution is None:
-            return Refinement(np.array(T_map_body), self._ignorance(), 0.0, 0, (0.0, 0.0), poses, clock.spent_ms)
+            return Refinement(
+                np.array(T_map_body), self._ignorance(), 0.0, 0, (0.0, 0.0), trace=poses, timings_ms=clock.spent_ms
+            )
         scale = getattr(self.models.covariance, schedule.covariance).factors(fit.agreement, fit.last_step[0])
         return Refinement(
             T_map_camera=_shifted(fit.pose, submap.origin),
-            covariance=(np.linalg.inv(fit.solution.information) + spread) * np.outer(scale, scale),
+            covariance=np.linalg.inv(fit.solution.information) * np.outer(scale, scale) + spread,
             inlier_ratio=fit.agreement,
             matches=fit.matches,
             last_step=fit.last_step,
+            spread=spread,
             trace=poses,
             timings_ms=clock.spent_ms,
             iterations=len(trace),
@@ -179,7 +185,7 @@ class Refiner:
     def _multi_start(
         self, fit: Fit, iterations: Iterations, start: np.ndarray, schedule: Schedule
     ) -> tuple[Fit, list[Fit]]:
-        """The best of `fit` and of what the hypotheses lead to, and the others.
+        """The best of `fit` and of what the hypotheses lead to, and the others that went on to the end.
 
         Those that are best after a few iterations go on to the end.
         """
@@ -201,8 +207,8 @@ class Refiner:
                 return other
             return self._iterate(rest, iterations, other.pose, convergence)
 
-        ends = [*map(to_the_end, begun[: multi_start.KEPT]), *begun[multi_start.KEPT :]]
-        best = max(ends[: multi_start.KEPT], key=merit)
+        ends = [to_the_end(other) for other in begun[: multi_start.KEPT]]
+        best = max(ends, key=merit)
         # where the image shows nothing, the pose stays
         if merit(best) < merit(fit) or best.agreement < multi_start.MIN_INLIER_RATIO:
             return fit, ends

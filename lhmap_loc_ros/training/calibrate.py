@@ -33,6 +33,8 @@ class Trials:
     """(N, 6) tangent vector from the estimate to the truth [m, rad]."""
     sigma: np.ndarray
     """(N, 6) the solver's own standard deviations."""
+    spread: np.ndarray
+    """(N, 6) variances that other starts account for, which the models leave as they are."""
     inlier_ratio: np.ndarray
     """(N,)"""
     step_m: np.ndarray
@@ -62,10 +64,12 @@ def trials(refiner: Refiner, queries: Iterable[Query]) -> Trials:
             result = refiner.refine(query.image, query.camera, query.crop(pose), pose, start)
             if result.succeeded:
                 error = se3_log(inverse(result.T_map_camera) @ truth)
-                sigma = np.sqrt(np.diag(result.covariance))
-                rows.append((error, sigma, result.inlier_ratio, result.last_step[0], start is not RefineMode.TRACK))
+                spread = np.diag(result.spread)
+                sigma, rough = np.sqrt(np.diag(result.covariance) - spread), start is not RefineMode.TRACK
+                rows.append((error, sigma, spread, result.inlier_ratio, result.last_step[0], rough))
     if not rows:
-        return Trials(np.zeros((0, 6)), np.zeros((0, 6)), np.zeros(0), np.zeros(0), np.zeros(0, bool))
+        none = np.zeros((0, 6))
+        return Trials(none, none, none, np.zeros(0), np.zeros(0), np.zeros(0, bool))
     return Trials(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
@@ -86,26 +90,26 @@ def _fit(data: Trials) -> CovarianceModel:
     regressed = np.stack([np.ones(len(data.step_m)), *regressors(data.inlier_ratio, data.step_m)], 1)
     parameters = []
     for axis in range(6):
-        ratio = np.abs(data.error[:, axis]) / data.sigma[:, axis]
+        error, sigma, spread = np.abs(data.error[:, axis]), data.sigma[:, axis], data.spread[:, axis]
 
-        def unlikely(p, ratio=ratio):
-            log_factor = regressed @ p
-            return np.mean(log_factor + 0.5 * np.minimum((ratio * np.exp(-log_factor)) ** 2, FAILED_SIGMAS**2))
+        def unlikely(p, error=error, sigma=sigma, spread=spread):
+            variance = (sigma * np.exp(regressed @ p)) ** 2 + spread
+            return np.mean(0.5 * np.log(variance) + 0.5 * np.minimum(error**2 / variance, FAILED_SIGMAS**2))
 
-        first = np.array([np.log(np.quantile(ratio, ONE_SIGMA) + 1e-9), 0.0, 0.0])
+        first = np.array([np.log(np.quantile(error / sigma, ONE_SIGMA) + 1e-9), 0.0, 0.0])
         # fewer inliers and longer steps never make surer
         bounds = [(first[0] - 5, first[0] + 5), (-3.0, 0.0), (0.0, 1.0)]
         p = minimize(unlikely, first, method="Powell", bounds=bounds).x
-        p[0] += _best_factor(ratio * np.exp(-regressed @ p))
+        p[0] += _best_factor(error, sigma * np.exp(regressed @ p), spread)
         parameters.append(p)
     return CovarianceModel(*(tuple(np.round(column, 4).tolist()) for column in np.array(parameters).T))
 
 
-def _best_factor(ratio: np.ndarray) -> float:
-    """Logarithm of the factor on the standard deviations after which the worst coverage is least wrong."""
-    middle = np.log(np.quantile(ratio, ONE_SIGMA) + 1e-9)
+def _best_factor(error: np.ndarray, sigma: np.ndarray, spread: np.ndarray) -> float:
+    """Logarithm of the factor on the standard deviations (N,) after which the worst coverage is least wrong."""
+    middle = np.log(np.quantile(error / sigma, ONE_SIGMA) + 1e-9)
     factors = middle + np.linspace(-1, 2, 301)
-    sigmas = np.arange(1, 4)[:, None, None] * np.exp(factors)[:, None]
-    wrong = np.abs((ratio < sigmas).mean(axis=2) - np.array(COVERAGE)[:, None]).max(axis=0)
+    sigmas = np.sqrt((sigma * np.exp(factors)[:, None]) ** 2 + spread) * np.arange(1, 4)[:, None, None]
+    wrong = np.abs((error < sigmas).mean(axis=2) - np.array(COVERAGE)[:, None]).max(axis=0)
     best = np.flatnonzero(wrong <= wrong.min() + 1e-9)
     return float(factors[best[len(best) // 2]])
