@@ -19,6 +19,8 @@ def seen(monkeypatch):
         return SimpleNamespace(**{k: lambda text, k=k: lines.append((k, name, text)) for k in levels})
 
     monkeypatch.setattr(runtime, "get_logger", logger)
+    # tests that import the real launch leave a class behind that does not propagate
+    logging.setLoggerClass(logging.Logger)
     return lines
 
 
