@@ -74,9 +74,8 @@ def narrowed(query: Query, field_deg: float) -> Query:
     width = min(camera.width, 2 * round(camera.fx * np.tan(np.radians(field_deg / 2))))
     height = min(camera.height, round(width / 1.6))
     left, top = (camera.width - width) // 2, (camera.height - height) // 2
-    cut = replace(camera, width=width, height=height, cx=camera.cx - left, cy=camera.cy - top)
     image = np.ascontiguousarray(whole[top : top + height, left : left + width])
-    return replace(query, image=image, camera=cut)
+    return replace(query, image=image, camera=camera.cropped(left, top, width, height))
 
 
 def without_intensity(query: Query) -> Query:
