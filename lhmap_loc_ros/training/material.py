@@ -26,6 +26,10 @@ WIDTH = 1280
 """Wider images are shrunk to so many pixels unless another width is asked for."""
 SYNTHETIC_WIDTH, SYNTHETIC_ASPECT = 640, 0.7
 """Width of rendered images [pixels], and height over width: parts of them are what cameras of other shapes see."""
+LIDAR_M, CAMERA_M = (1.5, 2.0), (0.35, 2.5)
+"""Heights over the road that mappers and cameras of a world are drawn from."""
+FOOTWAY_LIDAR_M, FOOTWAY_CAMERA_M, FOOTWAY_BEAMS = (0.5, 1.4), (0.3, 1.2), (16, 32, 64, 128)
+"""The same of robots on the footpath, and how many beams their LiDARs have."""
 APART_M = 200.0
 """From the origin of one place to that of the next in a shard of places that have nothing to do with each other."""
 OWN_SCAN_NS = 100_000_000
@@ -142,13 +146,15 @@ def synthetic_shard(
     voxel: float = 0.1,
     character: str | None = None,
     width: int = SYNTHETIC_WIDTH,
+    footway: bool = False,
 ) -> None:
     """A shard of a synthetic world: mapped on one day, seen on two others from anywhere on the road.
 
     Camera height, pitch, roll, heading, lateral position and field of view vary widely: a network that meets
-    only one mounting learns the mounting instead of looking at the image.
+    only one mounting learns the mounting instead of looking at the image. With `footway` low robots map and see the
+    world from its footpath, near walls and parked cars.
     """
-    from ..datasets.synthetic.lidar import deskew, sample_lidar_scan
+    from ..datasets.synthetic.lidar import BEAMS, deskew, sample_lidar_scan
     from ..datasets.synthetic.world import World
 
     rng = np.random.default_rng([seed, 77])
@@ -156,13 +162,15 @@ def synthetic_shard(
     if seed % 16:
         # most maps are clean, as the builder leaves them; a few keep the smear of moving cars
         world = replace(world, geometry=replace(world.geometry, vehicles=()))
-    path = world.route(world.lanes[0], wander_amplitude=0.3, seed=seed)
-    T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(1.5, 2.0)))
+    path = world.course.footway(rng) if footway else world.route(world.lanes[0], wander_amplitude=0.3, seed=seed)
+    lidar_heights, camera_heights = (FOOTWAY_LIDAR_M, FOOTWAY_CAMERA_M) if footway else (LIDAR_M, CAMERA_M)
+    T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(*lidar_heights)))
+    beams = int(rng.choice(FOOTWAY_BEAMS)) if footway else BEAMS
     cloud = VoxelCloud(voxel)
-    step = 0.7
-    for k, s in enumerate(np.arange(0.0, path.length - step, rng.uniform(1.2, 1.8))):
+    step, apart = (0.13, rng.uniform(0.4, 0.8)) if footway else (0.7, rng.uniform(1.2, 1.8))
+    for k, s in enumerate(np.arange(0.0, path.length - step, apart)):
         a, b = path.pose(s) @ T_base_lidar, path.pose(s + step) @ T_base_lidar
-        scan = sample_lidar_scan(world, a, b, time=0.2 * k, azimuths=1024)
+        scan = sample_lidar_scan(world, a, b, time=0.2 * k, azimuths=1024, beams=beams)
         cloud.add(deskew(scan, a, b), scan.intensity)
     points = cloud.to_points()
     height = round(SYNTHETIC_ASPECT * width)
@@ -171,10 +179,12 @@ def synthetic_shard(
         world = World.generate(seed, length, day, character)
         for _ in range(images // 2):
             side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
-            where = world.route(side)
+            where = world.course.footway(rng) if footway else world.route(side)
             f = width * rng.uniform(0.38, 0.8)
             camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
-            T_base_camera = make_pose(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0, 0, rng.uniform(0.35, 2.5)))
+            T_base_camera = make_pose(
+                np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0, 0, rng.uniform(*camera_heights))
+            )
             turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
             pose = where.pose(rng.uniform(3, where.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
             k = (camera.fx, camera.fy, camera.cx, camera.cy)

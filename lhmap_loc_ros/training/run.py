@@ -36,6 +36,9 @@ class DataConfig(BaseModel):
     seeds_of: dict[Character, list[int]] = Field(
         default_factory=dict, description="worlds to generate, by the kind of town instead of one that the seed draws"
     )
+    footway_seeds: list[int] = Field(
+        default_factory=list, description="worlds to generate that low robots map and see from the footpath"
+    )
     synthetic_name: str = "synth"
     images: int = Field(160, ge=2, description="images per world")
     length: float = Field(240.0, gt=50, description="length of a world [m]")
@@ -99,13 +102,15 @@ def make_data(config: DataConfig, out: Path) -> None:
     """Write the shards that do not exist yet."""
     from .material import synthetic_shard
 
-    worlds = [(seed, None) for seed in config.synthetic_seeds]
-    worlds += [(seed, character) for character, seeds in config.seeds_of.items() for seed in seeds]
-    for seed, character in worlds:
-        path = out / f"{config.synthetic_name}_{seed}.npz"
+    worlds = [(seed, None, False) for seed in config.synthetic_seeds]
+    worlds += [(seed, character, False) for character, seeds in config.seeds_of.items() for seed in seeds]
+    worlds += [(seed, None, True) for seed in config.footway_seeds]
+    for seed, character, footway in worlds:
+        path = out / f"{config.synthetic_name}{'_footway' if footway else ''}_{seed}.npz"
         if not path.exists():
             logging.info("world %d", seed)
-            synthetic_shard(seed, path, config.length, config.images, character=character, width=config.synthetic_width)
+            how = {"character": character, "width": config.synthetic_width, "footway": footway}
+            synthetic_shard(seed, path, config.length, config.images, **how)
     for drive in config.drives:
         for name, write in drive.shards().items():
             path = out / f"{name}.npz"

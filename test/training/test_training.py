@@ -77,19 +77,19 @@ def test_compiled_encoders_are_those_that_are_trained(shard_path, tmp_path, monk
     assert step == 2 and net.state_dict().keys() == FlowNet().state_dict().keys()
 
 
-def test_worlds_are_generated_by_seed_and_by_kind_of_town(tmp_path, monkeypatch):
+def test_worlds_are_generated_by_seed_by_kind_of_town_and_for_the_footpath(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(
         material,
         "synthetic_shard",
-        lambda seed, path, *_, character, width: made.append((seed, path.name, character)),
+        lambda seed, path, *_, character, width, footway: made.append((seed, path.name, character, footway)),
     )
     settings = tmp_path / "data.yaml"
-    settings.write_text("synthetic_seeds: [7]\nseeds_of: {wooded: [3], old town: [4, 5]}\n")
+    settings.write_text("synthetic_seeds: [7]\nseeds_of: {wooded: [3], old town: [4, 5]}\nfootway_seeds: [8]\n")
     train("data", settings, tmp_path)
     assert made == [
-        (7, "synth_7.npz", None), (3, "synth_3.npz", "wooded"), (4, "synth_4.npz", "old town"),
-        (5, "synth_5.npz", "old town"),
+        (7, "synth_7.npz", None, False), (3, "synth_3.npz", "wooded", False), (4, "synth_4.npz", "old town", False),
+        (5, "synth_5.npz", "old town", False), (8, "synth_footway_8.npz", None, True),
     ]  # fmt: skip
     settings.write_text("seeds_of: {jungle: [3]}")
     with pytest.raises(ConfigError, match="seeds_of.*jungle"):
