@@ -111,7 +111,7 @@ def test_the_shipped_configurations_find_their_shards(tmp_path, monkeypatch):
     assert learned and validated and all(found.values()), found
     for glob in validated:
         assert not found[glob] & set.union(*(found[g] for g in learned))
-    worlds = [(path.stem, path.stem.split("_")[1]) for path in tmp_path.glob("synth*")]
+    worlds = [(path.stem, path.stem.split("_")[-1]) for path in tmp_path.glob("synth*")]
     assert len({seed for _, seed in worlds}) == len(worlds)
 
 
