@@ -109,8 +109,10 @@ def make_data(config: DataConfig, out: Path) -> None:
         path = out / f"{config.synthetic_name}{'_footway' if footway else ''}_{seed}.npz"
         if not path.exists():
             logging.info("world %d", seed)
-            how = {"character": character, "width": config.synthetic_width, "footway": footway}
-            synthetic_shard(seed, path, config.length, config.images, **how)
+            synthetic_shard(
+                seed, path, config.length, config.images,
+                character=character, width=config.synthetic_width, footway=footway,
+            )  # fmt: skip
     for drive in config.drives:
         for name, write in drive.shards().items():
             path = out / f"{name}.npz"
