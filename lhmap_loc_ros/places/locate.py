@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Images, front_view, inverse, pose_error
+from ..geometry import Images, front_view
 from ..localization.relocalize import PoseHypothesis
 from .database import SECTION, Heading, Peak, PlaceDatabase, Region, between_headings
 from .describer import Describer
+from .hypotheses import Hypotheses
 from .verdict import ALONE, TOGETHER, Verdict
 from .verify import Verifier
-from .votes import IMAGES, PlaceVotes
+from .votes import PlaceVotes
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = 16
 """At most so many places are looked at, each with one heading."""
-AGREE = 1.0, 4.0
-"""Places that images tell are the same within these, propagated by odometry [m, deg]."""
-BETWEEN_M = 1.0
-"""Images nearer to each other do not count as two: they see the same."""
 CROP_RADIUS_M = 60.0
 
 
@@ -88,12 +84,12 @@ class PlaceFinder:
 class VerifiedSearch:
     """Localizes a robot that does not know where it is, image by image, with what odometry says between them.
 
-    Subclasses propose where an image may have been taken; what one image does not say, two that agree may.
+    Subclasses propose where an image may have been taken. What one image does not say, several may: the poses that fit
+    best are carried on by odometry, and every image tells for or against each.
     """
 
     def __init__(self, verifier: Verifier):
-        self._verifier = verifier
-        self._verdicts: deque[tuple[Verdict, np.ndarray]] = deque(maxlen=IMAGES)
+        self._verifier, self._hypotheses = verifier, Hypotheses()
         self.images = 0
         """How many were looked at since the search began."""
 
@@ -103,7 +99,7 @@ class VerifiedSearch:
         self.images = 0
 
     def _forget(self) -> None:
-        self._verdicts.clear()
+        self._hypotheses.clear()
 
     def propose(
         self, image: Images, camera: PosedCamera, odometry: np.ndarray, region: Region | None
@@ -124,32 +120,23 @@ class VerifiedSearch:
             self._forget()
         self.images += 1
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
-        # where images before were thought to be, propagated by odometry
-        propagated = [verdict.place.T_map_base @ inverse(at) @ odometry for verdict, at in list(self._verdicts)[-2:]]
-        candidates = [*self.propose(image, camera, odometry, region), *propagated]
-        verdict = self._verifier.best(image, camera, candidates, should_continue)
-        if verdict is None:
+        candidates, kept = self.propose(image, camera, odometry, region), self._hypotheses.poses_at(odometry)
+        verdicts = self._verifier.compare(image, camera, candidates, kept, should_continue)
+        if not verdicts:
             return None
-        found = verdict.place if self._alone(verdict) or self._is_confirmed(verdict, odometry) else None
-        if found is None and TOGETHER.met_by(verdict):
-            self._verdicts.append((verdict, odometry))
-        return found
+        self._hypotheses.add(verdicts, odometry)
+        best = self._verifier.from_two_starts(image, camera, verdicts[0], ALONE)
+        if self._alone(best):
+            return best.place
+        confirmed = self._hypotheses.confirmed()
+        if confirmed is None:
+            return None
+        confirmed = self._verifier.from_two_starts(image, camera, confirmed, TOGETHER)
+        return confirmed.place if TOGETHER.met_by(confirmed) else None
 
     def _alone(self, verdict: Verdict) -> bool:
         """Whether this image says enough by itself."""
         return ALONE.met_by(verdict)
-
-    def _is_confirmed(self, verdict: Verdict, odometry: np.ndarray) -> bool:
-        """Whether an image before, from some way off, said the same, and none since said otherwise."""
-        if not TOGETHER.met_by(verdict):
-            return False
-        same = []
-        for other, at in self._verdicts:
-            moved = inverse(at) @ odometry
-            metres, degrees = pose_error(other.place.T_map_base @ moved, verdict.place.T_map_base)
-            if np.linalg.norm(moved[:3, 3]) >= BETWEEN_M:
-                same.append(metres < AGREE[0] and degrees < AGREE[1])
-        return bool(same) and sum(same) > len(same) / 2
 
 
 class SequencePlaceFinder(VerifiedSearch):

@@ -15,7 +15,8 @@ from ..geometry import Images, inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis
 from .database import SECTION, Region
-from .locate import BETWEEN_M, PlaceFinder, VerifiedSearch, check_places
+from .hypotheses import BETWEEN_M
+from .locate import PlaceFinder, VerifiedSearch, check_places
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..localization.manifold import max_std
 from ..localization.relocalize import PoseHypothesis
+
+BY_CHANCE = 0.1
+"""An inlier ratio that the best of some wrong places nearly always reaches."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best fitting of some candidates, and how far it may be believed."""
+    """A pose that an image was compared with, refined to the end, and how far it may be believed."""
 
     place: PoseHypothesis
     rival: float
@@ -29,6 +34,13 @@ class Verdict:
     def margin(self) -> float:
         """How many times better it fits than anything elsewhere."""
         return self.place.inlier_ratio / max(self.rival, 1e-3)
+
+    @property
+    def evidence(self) -> float:
+        """How much the image speaks for the pose: the logarithm of how many times better it fits than anything else
+        that it was compared with, within -1 and 1; 0.1 fits by chance everywhere."""
+        ratio = max(self.place.inlier_ratio, 1e-3) / max(self.rival, BY_CHANCE)
+        return float(np.clip(np.log(ratio), -1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,5 @@ class Demands:
 
 ALONE = Demands(score=4.0, inlier_ratio=0.35, margin=2.0)
 """For one image to be believed: at a wrong place one was seen to reach 2.9, 0.30 and 2.0."""
-TOGETHER = Demands(score=2.3, inlier_ratio=0.25, margin=1.6)
-"""For each of two images that say the same: at wrong places one was seen to reach 1.9, 0.28 and 1.5.
-
-Of places found by the map alone, what shows less than this is never believed."""
+TOGETHER = Demands(score=1.0, inlier_ratio=0.15, margin=1.0)
+"""For the last of several images that were carried to the same pose, beside what all of them say together."""

@@ -15,7 +15,7 @@ from ..localization.manifold import transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
 from .encoded_once import EncodedOnce
-from .verdict import TOGETHER, Verdict
+from .verdict import ALONE, Demands, Verdict
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
@@ -75,29 +75,52 @@ class Verifier:
             self._full = with_iterations(FULL)
             self._rounds = [(with_iterations(iterations), kept) for iterations, kept in ROUNDS]
 
+    def compare(
+        self, image: Images, camera: PosedCamera, candidates: Sequence[np.ndarray], kept: Sequence[np.ndarray] = (),
+        should_continue: Callable[[], bool] = lambda: True,
+    ) -> list[Verdict]:  # fmt: skip
+        """The best fits among poses (4, 4) T_map_base and the fits of all that are `kept`, the best first.
+
+        Empty where the image fits nowhere, or once `should_continue` says no.
+        """
+        # 1. a look at each
+        looks = self._looks(image, camera, [pose @ camera.T_base_camera for pose in candidates], should_continue)
+        # 2. the best places to the end
+        fits = self._finished(image, camera, looks, should_continue)
+        for pose in kept:
+            if should_continue() and all(_metres(pose, fit.T_map_base) > APART_M for fit in fits):
+                full = self._finish(image, camera, pose @ camera.T_base_camera)
+                fits += [] if full is None else [self._placed(full, camera)]
+        if not should_continue():
+            return []
+        every = [(fit.T_map_base, fit.inlier_ratio) for fit in fits]
+        every += [(look.T_map_camera @ inverse(camera.T_base_camera), look.inlier_ratio) for look in looks]
+
+        def rival(fit: PoseHypothesis) -> float:
+            elsewhere = (ratio for pose, ratio in every if _metres(pose, fit.T_map_base) > APART_M)
+            return max(elsewhere, default=0.0)
+
+        return [Verdict(fit, rival(fit), False) for fit in sorted(fits, key=lambda fit: -fit.inlier_ratio)]
+
     def best(
         self, image: Images, camera: PosedCamera, candidates: Sequence[np.ndarray],
         should_continue: Callable[[], bool] = lambda: True,
     ) -> Verdict | None:  # fmt: skip
         """The verdict on poses (4, 4) T_map_base; None if the image fits at none, or once `should_continue` says no."""
-        # 1. a look at each
-        looks = self._looks(image, camera, [pose @ camera.T_base_camera for pose in candidates], should_continue)
-        # 2. the best places to the end
-        found = self._finished(image, camera, looks, should_continue)
-        if not found or not should_continue():
-            return None
-        best, T_map_camera = found[0]
-        elsewhere = [(placed.T_map_base, placed.inlier_ratio) for placed, _ in found[1:]]
-        elsewhere += [(look.T_map_camera @ inverse(camera.T_base_camera), look.inlier_ratio) for look in looks]
-        rival = max((ratio for pose, ratio in elsewhere if _metres(pose, best.T_map_base) > APART_M), default=0.0)
-        # 3. wrong places fit by chance, each from one start
-        verdict = Verdict(best, rival, False)
-        if TOGETHER.met_from_one_start(verdict):
-            again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
-            if again is not None:
-                metres, degrees = pose_error(again.T_map_camera, T_map_camera)
-                verdict = replace(verdict, agrees=metres < SAME_POSE[0] and degrees < SAME_POSE[1])
-        return verdict
+        verdicts = self.compare(image, camera, candidates, should_continue=should_continue)
+        return self.from_two_starts(image, camera, verdicts[0], ALONE) if verdicts else None
+
+    def from_two_starts(self, image: Images, camera: PosedCamera, verdict: Verdict, demands: Demands) -> Verdict:
+        """The same, and whether another start leads to it, if it shows all else that is demanded: wrong places fit by
+        chance, each from one start."""
+        if not demands.met_from_one_start(verdict):
+            return verdict
+        T_map_camera = verdict.place.T_map_base @ camera.T_base_camera
+        again = self._finish(image, camera, perturb(T_map_camera, *SECOND_START))
+        if again is None:
+            return verdict
+        metres, degrees = pose_error(again.T_map_camera, T_map_camera)
+        return replace(verdict, agrees=metres < SAME_POSE[0] and degrees < SAME_POSE[1])
 
     def _looks(
         self, image: Images, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue: Callable[[], bool]
@@ -137,18 +160,18 @@ class Verifier:
 
     def _finished(
         self, image: Images, camera: PosedCamera, looks: Sequence[_Look], should_continue: Callable[[], bool]
-    ) -> list[tuple[PoseHypothesis, np.ndarray]]:  # fmt: skip
-        """The best places refined to the end, the best first, each with T_map_camera."""
-        found: list[tuple[PoseHypothesis, np.ndarray]] = []
+    ) -> list[PoseHypothesis]:  # fmt: skip
+        """The best places refined to the end."""
+        found: list[PoseHypothesis] = []
         for look in looks:
             if len(found) == FINISHED or look.inlier_ratio < HOPELESS * looks[0].inlier_ratio or not should_continue():
                 break
             pose = look.T_map_camera @ inverse(camera.T_base_camera)
-            if all(_metres(pose, other.T_map_base) > APART_M for other, _ in found):
+            if all(_metres(pose, other.T_map_base) > APART_M for other in found):
                 full = self._finish(image, camera, look.T_map_camera)
                 if full is not None:
-                    found.append((self._placed(full, camera), full.T_map_camera))
-        return sorted(found, key=lambda item: -item[0].inlier_ratio)
+                    found.append(self._placed(full, camera))
+        return found
 
     def _finish(self, image: Images, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A refinement from a camera pose to the end."""

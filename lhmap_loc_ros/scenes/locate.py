@@ -14,7 +14,8 @@ from ..geometry import Images, front_view, inverse, pose_error
 from ..localization.manifold import transport_covariance
 from ..localization.relocalize import PoseHypothesis
 from ..places.database import APART_M, Heading, Region, wrapped
-from ..places.locate import AGREE, CANDIDATES, CROP_RADIUS_M, VerifiedSearch
+from ..places.hypotheses import SAME
+from ..places.locate import CANDIDATES, CROP_RADIUS_M, VerifiedSearch
 from ..places.verdict import ALONE, Demands, Verdict
 from ..places.verify import Verifier
 from ..places.virtual_poses import base_pose
@@ -72,7 +73,7 @@ def believed(verdict: Verdict | None, proposals: Sequence[Proposal]) -> bool:
     if not solved or not WITNESSED.met_from_one_start(verdict):
         return False
     metres, degrees = pose_error(solved[0].place.T_map_base, verdict.place.T_map_base)
-    return metres < AGREE[0] and degrees < AGREE[1]
+    return metres < SAME[0] and degrees < SAME[1]
 
 
 def check_learned(lhmap: LHMap, method: str) -> None:
