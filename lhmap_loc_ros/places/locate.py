@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CANDIDATES = 16
 """At most so many places are looked at, each with one heading."""
+FEW = 4
+"""So many, where a pose is to be confirmed rather than found."""
 CROP_RADIUS_M = 60.0
 
 
@@ -121,6 +123,8 @@ class VerifiedSearch:
         self.images += 1
         odometry = np.eye(4) if T_odom_base is None else T_odom_base
         candidates, kept = self.propose(image, camera, odometry, region), self._hypotheses.poses_at(odometry)
+        if self._hypotheses.leading:
+            candidates = candidates[:FEW]
         verdicts = self._verifier.compare(image, camera, candidates, kept, should_continue)
         if not verdicts:
             return None

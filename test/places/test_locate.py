@@ -141,6 +141,14 @@ def test_what_one_image_does_not_say_two_that_agree_do(streets):
     assert first is None and pose_error(found.T_map_base, truth) == pytest.approx((0, 0), abs=1e-5)
 
 
+def test_a_pose_that_is_likely_already_is_confirmed_with_less_work(streets):
+    refiner = KnowingRefiner(ratio=0.25)
+    search = SequencePlaceFinder(finder_in(streets, refiner))
+    (first, _), looked = next(drive(search, (50.0,))), refiner.looked
+    ((found, _),) = drive(search, (56.0,))
+    assert first is None and found is not None and refiner.looked - looked < 0.7 * looked
+
+
 def test_the_same_view_again_is_no_second_witness(streets):
     search = SequencePlaceFinder(finder_in(streets, KnowingRefiner(ratio=0.25)))
     assert [found for found, _ in drive(search, (50.0, 50.1, 50.2))] == [None] * 3
