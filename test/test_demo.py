@@ -111,7 +111,13 @@ def test_plan_of_a_live_run(tmp_path):
     assert plan.seconds == pytest.approx(1.1)
     assert plan.topics == ("/camera/image_raw", "/camera/camera_info", "/tf_static", "/odom")
     blind = live.make_plan(write_bag(tmp_path / "blind", without=("/odom",)), BagInputs())
-    assert blind.odometry == "" and "/odom" not in blind.topics
+    assert blind.odometry == "" and "/odom" not in blind.topics and blind.fix == ""
+
+
+def test_fixes_of_a_bag_are_played_to_the_node(tmp_path):
+    plan = live.make_plan(write_bag(tmp_path / "bag", fix="/gps/fix"), BagInputs())
+    assert plan.fix == "/gps/fix" and "/gps/fix" in plan.topics
+    assert "fix:=/gps/fix" in live._ros_arguments(BagInputs(), plan, tmp_path / "p.yaml")
 
 
 def test_live_run_refuses_before_it_starts(tmp_path):
@@ -168,15 +174,19 @@ def test_live_run_starts_where_it_is_told_and_writes_what_an_offline_run_writes(
 
 def test_node_gets_the_configuration_of_the_offline_run(tmp_path):
     """Every parameter written is one the node's model has, with the same value."""
-    plan = live.Plan(0, 1, 1.0, ("/img",), "/wheels", False)
+    plan = live.Plan(0, 1, 1.0, ("/img",), "/wheels", "", False)
     config = LocalizeConfig.model_validate(
-        {"inputs": {"image": "/img"}, "tracker": {"motion": {"rotation_per_radian_deg": 2}}, "refiner": {"threads": 1}}
-    )
+        {
+            "inputs": {"image": "/img"}, "tracker": {"motion": {"rotation_per_radian_deg": 2}},
+            "refiner": {"threads": 1}, "relocalizer": "places",
+        }
+    )  # fmt: skip
     values = yaml.safe_load(live._parameters(config, "m.lhmap", plan))["/**"]["ros__parameters"]
     localizer_config = pytest.importorskip("lhmap_loc_ros.nodes.localizer_config")
     node = localizer_config.LocalizerConfig.model_validate(values)
     assert node.tracker == config.tracker and node.refiner == config.refiner
+    assert node.relocalizer == "places"
     arguments = live._ros_arguments(config.inputs, plan, tmp_path / "p.yaml")
     assert arguments[:3] == ["--ros-args", "--params-file", str(tmp_path / "p.yaml")]
     assert "image:=/img" in arguments and "odometry:=/wheels" in arguments
-    assert "/tf_static:=/tf_static" not in arguments
+    assert "/tf_static:=/tf_static" not in arguments and not [part for part in arguments if part.startswith("fix:")]

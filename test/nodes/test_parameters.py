@@ -297,7 +297,7 @@ def test_a_live_run_hands_the_settings_of_the_camera_over(started, tmp_path):
     told = BagInputs(rectified=True, image_delay_s=0.03, camera_in_base=mount, camera_info="c.yaml")
     for inputs in (told, BagInputs()):
         file = tmp_path / "live.yaml"
-        plan = Plan(0, 1, 1.0, (), "/odom", False)
+        plan = Plan(0, 1, 1.0, (), "/odom", "", False)
         file.write_text(live._parameters(LocalizeConfig(inputs=inputs), "m", plan))
         config = started("--params-file", file)[1].read()
         assert (config.rectified, config.image_delay_s, config.camera_in_base) == (
