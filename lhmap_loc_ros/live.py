@@ -40,7 +40,7 @@ class Plan:
     """What a live run needs to know of its bag."""
 
     first_ns: int
-    """Stamp of the first image."""
+    """When the first image was taken, by the clock of the poses."""
     images: int
     seconds: float
     """Duration of the bag."""
@@ -126,7 +126,7 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
             raise BagError(f"{bag}: {inputs.image} holds no message, expected images")
         compressed = reader.topics[inputs.image].endswith("CompressedImage")
         return Plan(
-            first.stamp_ns,
+            first.stamp_ns - inputs.delay_ns,
             reader.count(inputs.image),
             _seconds(reader, inputs.image),
             tuple(topics),

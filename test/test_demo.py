@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.example_runs import record_of
-from helpers.tiny_bag import START, write_bag, write_truth, write_walls
+from helpers.tiny_bag import SECOND, START, write_bag, write_truth, write_walls
 from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli, demo, live
@@ -112,6 +112,11 @@ def test_plan_of_a_live_run(tmp_path):
     assert plan.topics == ("/camera/image_raw", "/camera/camera_info", "/tf_static", "/odom")
     blind = live.make_plan(write_bag(tmp_path / "blind", without=("/odom",)), BagInputs())
     assert blind.odometry == "" and "/odom" not in blind.topics and blind.fix == ""
+
+
+def test_a_live_run_starts_where_the_first_image_was_taken(tmp_path):
+    plan = live.make_plan(write_bag(tmp_path / "bag"), BagInputs(image_delay_s=0.5))
+    assert plan.first_ns == START - SECOND // 2
 
 
 def test_fixes_of_a_bag_are_played_to_the_node(tmp_path):
