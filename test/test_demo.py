@@ -18,6 +18,8 @@ from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import read_tum, write_tum
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import make_pose
+from lhmap_loc_ros.lhmap import LHMap, SectionData
+from lhmap_loc_ros.lhmap.writer import write_with_section
 from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.offline import LocalizeConfig
 
@@ -139,11 +141,11 @@ def test_live_run_refuses_before_it_starts(tmp_path):
 
 @pytest.fixture
 def without_nodes(monkeypatch):
-    """A live run without nodes that loses its track half way; the start poses it was given, in a list."""
+    """A live run without nodes that loses its track half way; the start poses it was given, None: none, in a list."""
     starts = []
 
     def play_to_node(bag, map_path, plan, start, *_):
-        starts.append(start.T_map_base[:3, 3])
+        starts.append(None if start is None else start.T_map_base[:3, 3])
         return bag
 
     def read(recording):
@@ -175,6 +177,18 @@ def test_live_run_starts_where_it_is_told_and_writes_what_an_offline_run_writes(
     assert Path(out, "poses.tum").exists() and Path(out, "poses.csv").exists()
     assert json.loads(Path(out, "metrics.json").read_text())["frames_without_pose"] == 6
     assert "6 frames count, 6 without a pose do not" in Path(out, "report.html").read_text()
+
+
+@pytest.mark.parametrize(("section", "found"), [("coordinates", True), ("constraints", False)])
+def test_live_run_starts_anywhere_where_the_map_has_what_finds_it(tmp_path, without_nodes, section, found):
+    write_truth(tmp_path / "bag.tum")
+    write_bag(tmp_path / "bag")
+    with LHMap.open(write_walls(tmp_path / "plain.lhmap")) as plain:
+        write_with_section(plain, tmp_path / "walls.lhmap", SectionData(section, 1, b""))
+    run = ("localize", tmp_path / "bag", "--map", tmp_path / "walls.lhmap", "--truth", tmp_path / "bag.tum", "--live")
+    done = CliRunner().invoke(cli.app, [str(part) for part in (*run, "--out", tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert (without_nodes[0] is None) == found
 
 
 def test_node_gets_the_configuration_of_the_offline_run(tmp_path):

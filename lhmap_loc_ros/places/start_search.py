@@ -84,11 +84,11 @@ class StartSearch:
         return cls(places) if learned is None else cls(learned, places=places)
 
     @staticmethod
-    def possible_in(lhmap: LHMap) -> bool:
-        """Whether a map has anything to be found by, whatever is in it."""
-        from ..scenes.section import METHODS
-
-        return any(lhmap.has_section(name) for name in (SECTION, *METHODS))
+    def possible_in(lhmap: LHMap, relocalizer: str | None = None) -> bool:
+        """Whether a map has what one of `RELOCALIZERS` needs, None: what any of them needs; whatever is in it."""
+        # sections are named as what reads them
+        needed = RELOCALIZERS if relocalizer is None else (BEST, PLACES) if relocalizer == AUTO else (relocalizer,)
+        return any(lhmap.has_section(name) for name in needed)
 
     @property
     def images(self) -> int:
