@@ -72,6 +72,17 @@ def test_a_replay_ends_when_the_localizer_does(launched, world):
     assert "nowhere.lhmap" in out + err
 
 
+def test_a_replay_has_the_topics_that_it_is_told(launched, prefix):
+    for name in ("localizer_node", "player_node"):
+        install(prefix, "lhmap_loc_ros", name, SHOW)
+    told = {"image": "/front/image_raw", "camera_info": "/front/info", "odometry": "/wheels"}
+    topics = [f"{name}:={topic}" for name, topic in told.items()]
+    code, out, err = launched("replay", "bag:=drive", "map:=m.lhmap", *topics)
+    assert code == 0, err
+    (command,) = started(out, "localizer_node")
+    assert all(topic in command.split() for topic in [*topics, "image/compressed:=/front/image_raw/compressed"])
+
+
 def test_the_localizer_of_a_namespace_has_its_topics_and_its_parameters(launched, world):
     code, out, err = launched("replay", f"bag:={world / 'bag'}", f"map:={world / 'nowhere.lhmap'}", "namespace:=robot1")
     (command,) = started(out, "localizer_node")
