@@ -256,7 +256,7 @@ def test_no_name_that_is_gone_is_a_parameter():
     ("model", "unit"), [(LocalizerConfig, r" \[\S.*\]$"), (MapBuilderConfig, r"\b(metres|megabytes per kilometre)\b")]
 )
 def test_every_description_stands_by_itself(model, unit):
-    """Not empty, no reference to the one before it, and of a quantity the unit."""
+    """Not empty, no reference to the one before it, of a quantity the unit, and of words those to choose from."""
     texts = {name: field.description or "" for name, field in fields_of(model)}
     assert len(set(texts.values())) == len(texts)
     for name, field in fields_of(model):
@@ -266,6 +266,8 @@ def test_every_description_stands_by_itself(model, unit):
         kinds = {field.annotation, *get_args(field.annotation)}
         if float in kinds and name not in WITHOUT_UNIT:
             assert re.search(unit, text), (name, text)
+        choices = {word for word in get_args(field.annotation) if isinstance(word, str)}
+        assert choices <= set(re.findall(r"\w+", text)), (name, text)
 
 
 def test_the_parameter_file_shows_parameters_that_exist():
