@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,9 +30,6 @@ from .start import StartPose, start_covariance
 from .states import Search, TrackState
 from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
 from .tracker import Tracker, TrackerConfig
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger(__name__)
 
