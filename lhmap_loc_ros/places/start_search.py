@@ -14,7 +14,8 @@ from ..errors import InputError, MapFormatError, ModelError
 from ..geometry import Images, inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis
-from .database import SECTION, Region
+from ..localization.search_area import Region
+from .database import SECTION
 from .hypotheses import BETWEEN_M
 from .locate import PlaceFinder, VerifiedSearch, check_places
 
