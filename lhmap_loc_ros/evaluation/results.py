@@ -87,8 +87,9 @@ def _pictures(reader: BagReader, inputs: BagInputs, comparison: Comparison, lhma
 
 
 def find_image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, stamp_ns: int) -> np.ndarray | None:
-    """The undistorted image that was taken at a time, by the clock of the poses; None if the bag has none."""
-    second, sent_ns = 1_000_000_000, stamp_ns + inputs.delay_ns
+    """The undistorted image of a stamp; None if the bag has none."""
+    second = 1_000_000_000
+    sent_ns = stamp_ns + round(inputs.image_delay_s * second)
     # recorded up to a second after it was taken
     for message in reader.messages_as(Image, inputs.image, sent_ns - second // 10, sent_ns + second):
         if inputs.stamp_ns(message) == stamp_ns:
