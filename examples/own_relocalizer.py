@@ -11,9 +11,10 @@ import sys
 
 import numpy as np
 
-from lhmap_loc_ros import Localizer, PosedCamera, PoseHypothesis
+from lhmap_loc_ros import Localizer, PoseHypothesis
 from lhmap_loc_ros.datasets.bag import BagReader
-from lhmap_loc_ros.localization.inputs import BagInputs, images, read_setup
+from lhmap_loc_ros.localization.image_sets import BagCameras
+from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.start import given
 
 
@@ -37,17 +38,14 @@ class Docks:
 
 def main(map_path, bag, docks, *start):
     relocalizer = Docks(np.loadtxt(docks, delimiter=",", ndmin=2))
-    inputs = BagInputs()
     with BagReader(bag) as reader, Localizer(map_path, relocalizer=relocalizer) as localizer:
-        setup = read_setup(reader, inputs)
-        camera = PosedCamera(setup.camera, setup.T_base_camera)
         localizer.start(given([float(value) for value in start]).T_map_base)
         state = None
-        for stamp_ns, image in images(reader, inputs, setup):
-            estimate = localizer.localize(image, camera, stamp_ns)
+        for seen in BagCameras(reader, BagInputs()):
+            estimate = localizer.localize(seen.image, seen.camera, seen.stamp_ns)
             if estimate.state is not state:
                 state = estimate.state
-                print(f"{stamp_ns} {state.value} at {estimate.T_map_base[:3, 3].round(2).tolist()}")
+                print(f"{seen.stamp_ns} {state.value} at {estimate.T_map_base[:3, 3].round(2).tolist()}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plays a bag to a localizer: ros2 launch lhmap_loc_ros replay.launch.py bag:=query map:=campus.lhmap
 
-The player waits for the localizer; where one of them ends, everything does. Give the start with a parameter file
-(initial_pose) or by RViz's 2D Pose Estimate.
+The player waits for the localizer; where one of them ends, everything does. In a map with places or learned
+coordinates the start is found; else tell it by a parameter file (initial_pose) or RViz's 2D Pose Estimate. Topics of
+the bag with other names are told as in localize.launch.py: image:=/front/image_raw ...
 """
 
 from launch import LaunchDescription

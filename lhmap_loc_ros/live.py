@@ -40,7 +40,7 @@ class Plan:
     """What a live run needs to know of its bag."""
 
     first_ns: int
-    """Stamp of the first image."""
+    """When the first image was taken, by the clock of the poses."""
     images: int
     seconds: float
     """Duration of the bag."""
@@ -48,6 +48,8 @@ class Plan:
     """What is played: what the localizer listens to, nothing else."""
     odometry: str
     """Topic of the odometry; empty without any."""
+    fix: str
+    """Topic of GPS fixes; empty without any."""
     compressed: bool
     """The images are compressed."""
 
@@ -116,18 +118,20 @@ def make_plan(bag, inputs: BagInputs) -> Plan:
         info = [] if inputs.camera_info.endswith(SUFFIXES) else [inputs.camera_info]
         mounted = inputs.camera_in_base is not None or setup.frame == inputs.base_frame
         fixed = [inputs.tf_static] if inputs.tf_static in reader.topics or not mounted else []
-        topics = [inputs.image, *info, *fixed, *([odometry] if odometry else [])]
+        fix = reader.fix_topic
+        topics = [inputs.image, *info, *fixed, *[topic for topic in (odometry, fix) if topic]]
         reader.require(*topics)
         first = next(iter(reader.messages([inputs.image])), None)
         if first is None:
             raise BagError(f"{bag}: {inputs.image} holds no message, expected images")
         compressed = reader.topics[inputs.image].endswith("CompressedImage")
         return Plan(
-            first.stamp_ns,
+            first.stamp_ns - inputs.delay_ns,
             reader.count(inputs.image),
             _seconds(reader, inputs.image),
             tuple(topics),
             odometry,
+            fix,
             compressed,
         )
 
@@ -212,6 +216,7 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
         "tracker": config.tracker.model_dump(mode="json", exclude_none=True),
         "refiner": config.refiner.model_dump(mode="json", exclude_none=True),
         "relocalize": config.relocalize.model_dump(mode="json", exclude_none=True),
+        "relocalizer": config.relocalizer,
     }
     return yaml.safe_dump({"/**": {"ros__parameters": values}}, sort_keys=False)
 
@@ -219,6 +224,6 @@ def _parameters(config: LocalizeConfig, map_path, plan: Plan) -> str:
 def _ros_arguments(inputs: BagInputs, plan: Plan, parameters: Path) -> list[str]:
     names = {"image/compressed" if plan.compressed else "image": inputs.image}
     names |= {} if inputs.camera_info.endswith(SUFFIXES) else {"camera_info": inputs.camera_info}
-    names |= {"odometry": plan.odometry or "odometry", "/tf_static": inputs.tf_static}
+    names |= {"odometry": plan.odometry or "odometry", "fix": plan.fix or "fix", "/tf_static": inputs.tf_static}
     remaps = [part for name, topic in names.items() if name != topic for part in ("-r", f"{name}:={topic}")]
     return ["--ros-args", "--params-file", str(parameters), *remaps]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.example_runs import record_of
-from helpers.tiny_bag import START, write_bag, write_truth, write_walls
+from helpers.tiny_bag import SECOND, START, write_bag, write_truth, write_walls
 from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli, demo, live
@@ -18,6 +18,8 @@ from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.tum import read_tum, write_tum
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import make_pose
+from lhmap_loc_ros.lhmap import LHMap, SectionData
+from lhmap_loc_ros.lhmap.writer import write_with_section
 from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.offline import LocalizeConfig
 
@@ -111,7 +113,18 @@ def test_plan_of_a_live_run(tmp_path):
     assert plan.seconds == pytest.approx(1.1)
     assert plan.topics == ("/camera/image_raw", "/camera/camera_info", "/tf_static", "/odom")
     blind = live.make_plan(write_bag(tmp_path / "blind", without=("/odom",)), BagInputs())
-    assert blind.odometry == "" and "/odom" not in blind.topics
+    assert blind.odometry == "" and "/odom" not in blind.topics and blind.fix == ""
+
+
+def test_a_live_run_starts_where_the_first_image_was_taken(tmp_path):
+    plan = live.make_plan(write_bag(tmp_path / "bag"), BagInputs(image_delay_s=0.5))
+    assert plan.first_ns == START - SECOND // 2
+
+
+def test_fixes_of_a_bag_are_played_to_the_node(tmp_path):
+    plan = live.make_plan(write_bag(tmp_path / "bag", fix="/gps/fix"), BagInputs())
+    assert plan.fix == "/gps/fix" and "/gps/fix" in plan.topics
+    assert "fix:=/gps/fix" in live._ros_arguments(BagInputs(), plan, tmp_path / "p.yaml")
 
 
 def test_live_run_refuses_before_it_starts(tmp_path):
@@ -128,11 +141,11 @@ def test_live_run_refuses_before_it_starts(tmp_path):
 
 @pytest.fixture
 def without_nodes(monkeypatch):
-    """A live run without nodes that loses its track half way; the start poses it was given, in a list."""
+    """A live run without nodes that loses its track half way; the start poses it was given, None: none, in a list."""
     starts = []
 
     def play_to_node(bag, map_path, plan, start, *_):
-        starts.append(start.T_map_base[:3, 3])
+        starts.append(None if start is None else start.T_map_base[:3, 3])
         return bag
 
     def read(recording):
@@ -166,17 +179,33 @@ def test_live_run_starts_where_it_is_told_and_writes_what_an_offline_run_writes(
     assert "6 frames count, 6 without a pose do not" in Path(out, "report.html").read_text()
 
 
+@pytest.mark.parametrize(("section", "found"), [("coordinates", True), ("constraints", False)])
+def test_live_run_starts_anywhere_where_the_map_has_what_finds_it(tmp_path, without_nodes, section, found):
+    write_truth(tmp_path / "bag.tum")
+    write_bag(tmp_path / "bag")
+    with LHMap.open(write_walls(tmp_path / "plain.lhmap")) as plain:
+        write_with_section(plain, tmp_path / "walls.lhmap", SectionData(section, 1, b""))
+    run = ("localize", tmp_path / "bag", "--map", tmp_path / "walls.lhmap", "--truth", tmp_path / "bag.tum", "--live")
+    done = CliRunner().invoke(cli.app, [str(part) for part in (*run, "--out", tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert (without_nodes[0] is None) == found
+
+
 def test_node_gets_the_configuration_of_the_offline_run(tmp_path):
     """Every parameter written is one the node's model has, with the same value."""
-    plan = live.Plan(0, 1, 1.0, ("/img",), "/wheels", False)
+    plan = live.Plan(0, 1, 1.0, ("/img",), "/wheels", "", False)
     config = LocalizeConfig.model_validate(
-        {"inputs": {"image": "/img"}, "tracker": {"motion": {"rotation_per_radian_deg": 2}}, "refiner": {"threads": 1}}
-    )
+        {
+            "inputs": {"image": "/img"}, "tracker": {"motion": {"rotation_per_radian_deg": 2}},
+            "refiner": {"threads": 1}, "relocalizer": "places",
+        }
+    )  # fmt: skip
     values = yaml.safe_load(live._parameters(config, "m.lhmap", plan))["/**"]["ros__parameters"]
     localizer_config = pytest.importorskip("lhmap_loc_ros.nodes.localizer_config")
     node = localizer_config.LocalizerConfig.model_validate(values)
     assert node.tracker == config.tracker and node.refiner == config.refiner
+    assert node.relocalizer == "places"
     arguments = live._ros_arguments(config.inputs, plan, tmp_path / "p.yaml")
     assert arguments[:3] == ["--ros-args", "--params-file", str(tmp_path / "p.yaml")]
     assert "image:=/img" in arguments and "odometry:=/wheels" in arguments
-    assert "/tf_static:=/tf_static" not in arguments
+    assert "/tf_static:=/tf_static" not in arguments and not [part for part in arguments if part.startswith("fix:")]

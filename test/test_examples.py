@@ -28,6 +28,7 @@ from helpers.tiny_bag import (
     write_world,
 )
 
+from lhmap_loc_ros.geometry import Rig
 from lhmap_loc_ros.localization import localizer
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.places.start_search import StartSearch
@@ -57,6 +58,20 @@ def test_localize_a_bag(world, monkeypatch, capsys):
     stamp, state, *place = lines[-1].split()
     position = [float(value) for value in place[1::2]]
     np.testing.assert_allclose(position, truth_at(int(stamp))[:3, 3], atol=0.15)
+
+
+def test_localize_a_bag_of_a_fisheye_sees_by_virtual_views(world, monkeypatch, tmp_path):
+    seen = []
+
+    class WhatItSees(KnowingRefiner):
+        def refine(self, image, camera, *others, **named):
+            seen.append(camera)
+            return super().refine(image, camera, *others, **named)
+
+    monkeypatch.setattr(localizer, "Refiner", WhatItSees)
+    bag = write_bag(tmp_path / "bag", frames=2, fx=60.0, lens="equidistant")
+    run("localize_a_bag", world / "walls.lhmap", bag, X, Y, Z, 0)
+    assert len(seen) == 2 and all(isinstance(camera, Rig) and len(camera.cameras) > 1 for camera in seen)
 
 
 def test_own_relocalizer(world, monkeypatch, capsys, tmp_path):

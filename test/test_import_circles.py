@@ -58,3 +58,10 @@ def test_no_module_needs_one_that_needs_it():
 def test_a_circle_would_be_seen():
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
     assert not circle({"a": {"b", "c"}, "b": {"c"}})
+
+
+def test_localizing_needs_no_search_in_the_whole_map_until_it_searches():
+    known = modules()
+    localization = [name for name in known if name.startswith("lhmap_loc_ros.localization")]
+    found = {part for name in localization for part in needed(name, known[name], known)}
+    assert not [part for part in found if part.startswith(("lhmap_loc_ros.places", "lhmap_loc_ros.scenes"))]

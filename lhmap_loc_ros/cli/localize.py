@@ -45,7 +45,7 @@ def localize(
 
     Without --live there is no ROS involved and the same bag gives the same poses. With --live the bag is played
     over DDS at its own speed to a localizer_node, and what it publishes is recorded (needs --truth, near which it
-    starts in a map without places, unless told where).
+    starts, unless told where, in a map without places and learned coordinates).
     """
     from ..configuration import load
     from ..datasets.tum import read_tum
@@ -104,10 +104,10 @@ def _localize_live(
     start = _start(init, init_tum, seed) if told else None
     from ..lhmap import LHMap
     from ..live import run_live
-    from ..places.database import SECTION
+    from ..places.start_search import StartSearch
 
     with LHMap.open(map_path) as lhmap:
-        anywhere = not told and lhmap.has_section(SECTION)
+        anywhere = not told and StartSearch.possible_in(lhmap, settings.relocalizer)
     with ProgressBars() as report:
         summary = run_live(bag, map_path, truth, out, start, seed, settings, report, anywhere=anywhere)
     _print_summary(summary, out)

@@ -210,11 +210,16 @@ class BagReader:
             tree.add(transform.frame, transform.child, transform.pose)
         return tree
 
+    @property
+    def fix_topic(self) -> str:
+        """Topic of GPS fixes (sensor_msgs/NavSatFix), that with most; empty without any."""
+        return max(self.of_type("sensor_msgs/NavSatFix"), key=self.count, default="")
+
     def fixes(self) -> list[Fix]:
-        """What a GPS receiver told (sensor_msgs/NavSatFix, the topic with most); nothing where it told no position."""
-        topics = [topic for topic, kind in self.topics.items() if _kind(kind) == "sensor_msgs/NavSatFix"]
+        """What a GPS receiver told; nothing where it told no position."""
+        topic = self.fix_topic
         try:
-            return list(self.messages([max(topics, key=self.count)])) if topics else []
+            return list(self.messages_as(Fix, topic)) if topic else []
         except BagError as error:
             _log.warning("%s", error)
             return []

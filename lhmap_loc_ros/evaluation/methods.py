@@ -15,7 +15,7 @@ from .protocol import Estimate, Method
 class Start:
     """Stays at the start pose: what every method has to beat."""
 
-    passes = 1
+    iterations = 1
 
     def localize(self, image, camera, crop, start) -> Estimate:
         """The start pose."""
@@ -28,7 +28,7 @@ class Flow:
     def __init__(self, config: RefinerConfig, models: ModelSet | None = None, plan: RefinePlan | None = None):
         self._refiner = Refiner(config, models, plan)
         schedule = self._refiner.schedules[RefineMode.MULTI_START]
-        self.passes = len(schedule.cells) + schedule.multi_start
+        self.iterations = len(schedule.cells) + schedule.multi_start
 
     def localize(self, image, camera, crop, start) -> Estimate:
         """The pose after each iteration, the coarse ones first, and where the best hypothesis led."""
@@ -43,7 +43,7 @@ class Regress:
 
     def __init__(self, regressor: Regressor):
         self._regressor = regressor
-        self.passes = len(regressor.stages)
+        self.iterations = len(regressor.stages)
 
     def localize(self, image, camera, crop, start) -> Estimate:
         """The pose after each of its networks; it knows no covariance. Raises InputError for a rig."""

@@ -36,7 +36,7 @@ class Estimate:
     """What a method says about one image."""
 
     poses: tuple[np.ndarray, ...]
-    """T_map_camera (4, 4) after each refinement; empty if the method gives up."""
+    """T_map_camera (4, 4) after each iteration; empty if the method gives up."""
     covariance: np.ndarray | None = None
     """(6, 6) of the last pose, tangent vector in the camera's frame [m, rad]; None if the method has none."""
 
@@ -44,8 +44,8 @@ class Estimate:
 class Method(Protocol):
     """A way to localize one image."""
 
-    passes: int
-    """Refinements it makes."""
+    iterations: int
+    """How many it makes at most."""
 
     def localize(self, image: Images, camera: Camera | Rig, crop: MapPoints, start: np.ndarray) -> Estimate:
         """The pose of the camera that saw `image` (H, W, 3) uint8 RGB, from a start pose T_map_camera (4, 4)."""
@@ -93,7 +93,7 @@ class Outcome:
     """All frames of one run of the protocol."""
 
     errors: np.ndarray
-    """(N, passes + 1, 6): of the start and after every refinement, axes of the true camera: right, down, forward
+    """(N, iterations + 1, 6): of the start and after every iteration, axes of the true camera: right, down, forward
     [m], rotation vector [rad]."""
     sigmas: np.ndarray
     """(N, 6): error of the last pose in the camera's tangent vector over its standard deviation; NaN where none."""
@@ -134,7 +134,7 @@ def run(queries: Iterable[Query], method: Method, level: int, grey: bool = False
         latency.append(1e3 * (time.perf_counter() - began))
         # a method that gives up stays where it is: no frame is left out
         poses = [start, *estimate.poses]
-        poses += [poses[-1]] * (method.passes + 1 - len(poses))
+        poses += [poses[-1]] * (method.iterations + 1 - len(poses))
         gave_up += not estimate.poses
         errors.append([difference(pose, query.T_map_camera) for pose in poses])
         sigmas.append(_in_sigmas(poses[-1], query.T_map_camera, estimate.covariance))
@@ -165,8 +165,8 @@ def _in_sigmas(pose: np.ndarray, truth: np.ndarray, covariance: np.ndarray | Non
 def figures(outcome: Outcome, grey: Outcome | None = None) -> dict:
     """The figures of the protocol; see docs/accuracy.md for their names."""
     start, last = outcome.errors[:, 0], outcome.errors[:, -1]
-    per_pass = [metrics.norms(outcome.errors[:, k]) for k in range(outcome.errors.shape[1])]
-    (start_m, start_deg), (metres, degrees) = per_pass[0], per_pass[-1]
+    per_iteration = [metrics.norms(outcome.errors[:, k]) for k in range(outcome.errors.shape[1])]
+    (start_m, start_deg), (metres, degrees) = per_iteration[0], per_iteration[-1]
     out = {
         "frames": len(outcome.errors),
         "gave_up": outcome.gave_up,
@@ -185,7 +185,7 @@ def figures(outcome: Outcome, grey: Outcome | None = None) -> dict:
         "signed_axis_medians": _axis_medians(last),
         "passes": [
             {"translation_median_m": float(np.median(m)), "rotation_median_deg": float(np.median(d))}
-            for m, d in per_pass
+            for m, d in per_iteration
         ],
         "latency_ms_p50": float(np.percentile(outcome.latency_ms, 50)),
         "latency_ms_p99": float(np.percentile(outcome.latency_ms, 99)),

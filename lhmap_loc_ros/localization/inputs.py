@@ -57,9 +57,14 @@ class CameraInputs(Config):
 
     _camera_in_base_is_a_pose = field_validator("camera_in_base")(check_pose)
 
+    @property
+    def delay_ns(self) -> int:
+        """`image_delay_s` in nanoseconds."""
+        return round(self.image_delay_s * 1e9)
+
     def stamp_ns(self, message: Image) -> int:
         """When an image was taken, by the clock of the poses, nanoseconds."""
-        return message.stamp_ns - round(self.image_delay_s * 1e9)
+        return message.stamp_ns - self.delay_ns
 
 
 class BagInputs(CameraInputs):

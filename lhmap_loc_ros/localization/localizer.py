@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from ..configuration import Config
 from ..errors import InputError, LhmapError, MapFormatError
 from ..geometry import Images
 from ..lhmap import LHMap
-from ..places.area import SearchArea
 from .estimate import PosedCamera, PoseEstimate
 from .motion import SECOND_NS
 from .refine import Refiner, RefinerConfig
@@ -27,13 +25,11 @@ from .relocalize import (
     Relocalizer,
     RelocalizerName,
 )
+from .search_area import SearchArea
 from .start import StartPose, start_covariance
 from .states import Search, TrackState
 from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
 from .tracker import Tracker, TrackerConfig
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger(__name__)
 

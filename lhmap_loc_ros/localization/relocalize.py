@@ -25,9 +25,9 @@ from .states import Search, TrackState
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
-    from ..places.database import Region
     from .estimate import PosedCamera, PoseEstimate
     from .refine import Refiner
+    from .search_area import Region
 
 
 SAME_POSE = 0.5, 2.0

@@ -55,8 +55,9 @@ class BuildConfig(Config):
     """Extrinsic calibration: pose of the LiDAR in `base_frame`, x y z [m] and quaternion qx qy qz qw; unset: from
     `tf_static_topic`."""
     point_times: Literal["auto", "s", "ms", "us", "ns", "ignore"] = "auto"
-    """Unit of the time field of points, by which scans are compensated for motion. auto: found from the duration of a
-    sweep, and scans are not compensated where surfaces are sharper so. ignore: scans are not compensated."""
+    """Unit of the time field of points, by which scans are compensated for motion: s, ms, us or ns. auto: found from
+    the duration of a sweep, and scans are not compensated where surfaces are sharper so. ignore: scans are not
+    compensated."""
 
     poses: str = "auto"
     """Source of the poses of `base_frame` in `map_frame`: the path of a TUM or KITTI file, or tf, odometry, or icp (by

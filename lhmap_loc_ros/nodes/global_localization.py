@@ -12,7 +12,7 @@ from ..errors import LhmapError
 from ..geometry import Images
 from ..localization.estimate import PosedCamera
 from ..localization.relocalize import PoseHypothesis
-from ..places.database import Region
+from ..localization.search_area import Region
 from ..places.start_search import StartSearch
 
 TOLD = "a start pose was given meanwhile"

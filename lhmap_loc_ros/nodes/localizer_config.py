@@ -52,8 +52,8 @@ class LocalizerConfig(Config):
         "", description="frame in which poses are published; empty: the frame named in the map file"
     )
     odom_frame_id: str = Field(
-        "odom", min_length=1, description="parent frame of the odometry; messages on `odometry` must have it, and /tf "
-        "leads to it where tf_child is odom",
+        "odom", min_length=1, description="parent frame of the odometry; where tf_child is odom, messages on "
+        "`odometry` must be in it or name none, and /tf leads to it",
     )  # fmt: skip
     base_frame_id: str = Field(
         "base_link", min_length=1, description="frame of the robot, whose pose is estimated; odometry may be of "
@@ -64,8 +64,9 @@ class LocalizerConfig(Config):
         "images of one stamp are localized together; empty: one camera, on image and camera_info",
     )  # fmt: skip
     camera_frame_id: str = Field(
-        "", description="optical frame of the camera (x right, y down, z forward); empty: frame_id of the images"
-    )
+        "", description="optical frame of the camera (x right, y down, z forward); empty: frame_id of the images, or "
+        "of camera_info where they name none",
+    )  # fmt: skip
     camera_in_base: tuple[float, float, float, float, float, float, float] | None = Field(
         None, description="extrinsic calibration: pose of the camera's optical frame in base_frame_id, x y z qx qy qz "
         "qw; unset: from /tf_static [m, quaternion]",

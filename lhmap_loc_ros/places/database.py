@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from ..errors import InputError, MapFormatError
 from ..lhmap import SectionData
+from ..localization.search_area import Region as Region
 from .codes import Quantizer
 from .virtual_poses import base_pose
 
@@ -33,15 +34,6 @@ weight that falls like this. So the error of one code counts for less."""
 _NEIGHBOURS = 5
 _LOOKED_AT = 4096
 """Of so many best views the peaks are made."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """Where a robot may be, as told by a GPS fix or a person."""
-
-    center: tuple[float, float]
-    """x, y [m], map frame."""
-    radius_m: float
 
 
 @dataclass(frozen=True)

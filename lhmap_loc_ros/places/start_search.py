@@ -14,7 +14,8 @@ from ..errors import InputError, MapFormatError, ModelError
 from ..geometry import Images, inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis
-from .database import SECTION, Region
+from ..localization.search_area import Region
+from .database import SECTION
 from .hypotheses import BETWEEN_M
 from .locate import PlaceFinder, VerifiedSearch, check_places
 
@@ -84,11 +85,11 @@ class StartSearch:
         return cls(places) if learned is None else cls(learned, places=places)
 
     @staticmethod
-    def possible_in(lhmap: LHMap) -> bool:
-        """Whether a map has anything to be found by, whatever is in it."""
-        from ..scenes.section import METHODS
-
-        return any(lhmap.has_section(name) for name in (SECTION, *METHODS))
+    def possible_in(lhmap: LHMap, relocalizer: str | None = None) -> bool:
+        """Whether a map has what one of `RELOCALIZERS` needs, None: what any of them needs; whatever is in it."""
+        # sections are named as what reads them
+        needed = RELOCALIZERS if relocalizer is None else (BEST, PLACES) if relocalizer == AUTO else (relocalizer,)
+        return any(lhmap.has_section(name) for name in needed)
 
     @property
     def images(self) -> int:

@@ -121,11 +121,15 @@ def test_right_stamps_are_right(found):
     assert found.offset.known and not found.offset.off
 
 
-def test_late_images_show_where_speed_changes(tmp_path, drive):
+def test_late_images_show_where_speed_changes_and_no_more_once_their_delay_is_told(tmp_path, drive):
     refiner = write_drive(tmp_path, late_s=0.08)
     with LHMap.open(drive[0] / "plain.lhmap") as lhmap:
         offset = calibrate(tmp_path / "bag", lhmap, refiner=refiner).offset
+        corrected = BagInputs(image_delay_s=-offset.seconds)
+        again = calibrate(tmp_path / "bag", lhmap, inputs=corrected, refiner=refiner)
     assert offset.off and abs(offset.seconds - 0.08) < 0.015
+    assert again.offset.known and not again.offset.off
+    assert again.drive.images[0].stamp_ns == START - corrected.delay_ns
 
 
 def test_a_steady_drive_tells_nothing_of_stamps(tmp_path, drive):

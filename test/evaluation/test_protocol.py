@@ -36,7 +36,7 @@ def queries(count=40, crop=lambda pose: POINTS):
 class Spy:
     """Writes down what it is given and answers with the start, moved."""
 
-    passes = 2
+    iterations = 2
 
     def __init__(self, move=(0, 0, 0)):
         self.seen, self.move = [], move
@@ -51,7 +51,7 @@ class Spy:
 class Oracle:
     """Answers with the truth, a known error beside it."""
 
-    passes = 1
+    iterations = 1
 
     def __init__(self, error, covariance=None):
         self.truths = iter([q.T_map_camera for q in queries()])
@@ -127,7 +127,7 @@ def test_known_errors_give_their_figures():
 
 def test_a_frame_given_up_counts_with_its_start_error():
     class Quitter(Start):
-        passes = 3
+        iterations = 3
 
         def localize(self, *_):
             return Estimate(())
@@ -290,7 +290,7 @@ def test_every_image_of_a_rig_is_grey_in_the_control():
     seen = []
 
     class Listener:
-        passes = 1
+        iterations = 1
 
         def localize(self, image, camera, crop, start):
             camera.check_image(image)

@@ -23,10 +23,13 @@ def truth_at(stamp_ns):
     return make_pose(np.eye(3), [1000.0, 2000.0, 5.0]) @ se3_exp(np.array([6.0, 0, 0, 0, 0, 0.04]) * seconds)
 
 
-def write_bag(path, frames=12, without=(), width=WIDTH, nan_odometry_at=None, fx=90.0, with_tf=False):
+def write_bag(
+    path, frames=12, without=(), width=WIDTH, nan_odometry_at=None, fx=90.0, with_tf=False, fix=None, lens=None
+):
     """A bag of images at 10 Hz and odometry at 20 Hz; `without` names topics to leave out.
 
-    `with_tf` adds the truth as map -> odom -> base_link.
+    `with_tf` adds the truth as map -> odom -> base_link, `fix` names a topic of GPS fixes, `lens` a model without
+    coefficients.
     """
     random = np.random.default_rng(0)
     matrix = K.copy()
@@ -46,8 +49,11 @@ def write_bag(path, frames=12, without=(), width=WIDTH, nan_odometry_at=None, fx
                 bag.tf(stamp, {("map", "odom"): truth_at(START), ("odom", "base_link"): pose})
             if k % 2:
                 continue
+            if fix is not None:
+                bag.fix(fix, stamp, "gps", np.array([49.0, 8.4, 110.0]), 2.0)
             if "/camera/camera_info" not in without:
-                bag.camera_info("/camera/camera_info", stamp, "camera_optical_frame", WIDTH, HEIGHT, matrix)
+                told = () if lens is None else ((0.0,) * 4, lens)
+                bag.camera_info("/camera/camera_info", stamp, "camera_optical_frame", WIDTH, HEIGHT, matrix, *told)
             if "/camera/image_raw" not in without:
                 image = random.integers(0, 255, (HEIGHT, width, 3), np.uint8)
                 bag.image("/camera/image_raw", stamp, "camera_optical_frame", image)

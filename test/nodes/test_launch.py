@@ -72,6 +72,42 @@ def test_a_replay_ends_when_the_localizer_does(launched, world):
     assert "nowhere.lhmap" in out + err
 
 
+def test_a_replay_has_the_topics_that_it_is_told(launched, prefix):
+    for name in ("localizer_node", "player_node"):
+        install(prefix, "lhmap_loc_ros", name, SHOW)
+    told = {"image": "/front/image_raw", "camera_info": "/front/info", "odometry": "/wheels"}
+    topics = [f"{name}:={topic}" for name, topic in told.items()]
+    code, out, err = launched("replay", "bag:=drive", "map:=m.lhmap", *topics)
+    assert code == 0, err
+    (command,) = started(out, "localizer_node")
+    assert all(topic in command.split() for topic in [*topics, "image/compressed:=/front/image_raw/compressed"])
+
+
+OWN = """
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import SetRemap
+
+def generate_launch_description():
+    localize = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource("{}"), launch_arguments=[("map", "m.lhmap"), ("namespace", "robot1")]
+    )
+    return LaunchDescription([SetRemap("rear/image", "/rear/image_raw"), SetRemap("fix", "gps/fix"), localize])
+"""
+"""A user's launch file, which includes ours."""
+
+
+def test_a_launch_file_around_it_renames_the_topics_of_several_cameras(prefix, tmp_path):
+    install(prefix, "lhmap_loc_ros", "localizer_node", SHOW)
+    (tmp_path / "own.launch.py").write_text(OWN.format(prefix / "share/lhmap_loc_ros/launch/localize.launch.py"))
+    with Process(RUN, tmp_path / "own.launch.py") as process:
+        code, out, err = process.end(None, 60)
+    assert code == 0, err
+    command = started(out, "localizer_node")[0].split()
+    assert {"rear/image:=/rear/image_raw", "fix:=gps/fix", "image:=camera/image_raw"} <= set(command)
+
+
 def test_the_localizer_of_a_namespace_has_its_topics_and_its_parameters(launched, world):
     code, out, err = launched("replay", f"bag:={world / 'bag'}", f"map:={world / 'nowhere.lhmap'}", "namespace:=robot1")
     (command,) = started(out, "localizer_node")

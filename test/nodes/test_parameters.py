@@ -256,7 +256,7 @@ def test_no_name_that_is_gone_is_a_parameter():
     ("model", "unit"), [(LocalizerConfig, r" \[\S.*\]$"), (MapBuilderConfig, r"\b(metres|megabytes per kilometre)\b")]
 )
 def test_every_description_stands_by_itself(model, unit):
-    """Not empty, no reference to the one before it, and of a quantity the unit."""
+    """Not empty, no reference to the one before it, of a quantity the unit, and of words those to choose from."""
     texts = {name: field.description or "" for name, field in fields_of(model)}
     assert len(set(texts.values())) == len(texts)
     for name, field in fields_of(model):
@@ -266,6 +266,8 @@ def test_every_description_stands_by_itself(model, unit):
         kinds = {field.annotation, *get_args(field.annotation)}
         if float in kinds and name not in WITHOUT_UNIT:
             assert re.search(unit, text), (name, text)
+        choices = {word for word in get_args(field.annotation) if isinstance(word, str)}
+        assert choices <= set(re.findall(r"\w+", text)), (name, text)
 
 
 def test_the_parameter_file_shows_parameters_that_exist():
@@ -297,7 +299,7 @@ def test_a_live_run_hands_the_settings_of_the_camera_over(started, tmp_path):
     told = BagInputs(rectified=True, image_delay_s=0.03, camera_in_base=mount, camera_info="c.yaml")
     for inputs in (told, BagInputs()):
         file = tmp_path / "live.yaml"
-        plan = Plan(0, 1, 1.0, (), "/odom", False)
+        plan = Plan(0, 1, 1.0, (), "/odom", "", False)
         file.write_text(live._parameters(LocalizeConfig(inputs=inputs), "m", plan))
         config = started("--params-file", file)[1].read()
         assert (config.rectified, config.image_delay_s, config.camera_in_base) == (

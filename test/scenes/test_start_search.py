@@ -76,9 +76,10 @@ def test_coordinates_of_another_network_are_told_and_places_taken_instead(monkey
 
 
 def test_a_map_can_be_searched_if_it_has_any_of_them(tmp_path, learned_map):
-    assert StartSearch.possible_in(learned_map)
+    assert StartSearch.possible_in(learned_map) and StartSearch.possible_in(learned_map, "auto")
+    assert StartSearch.possible_in(learned_map, "coordinates") and not StartSearch.possible_in(learned_map, "places")
     with write_street(tmp_path / "plain.lhmap") as plain:
-        assert not StartSearch.possible_in(plain)
+        assert not StartSearch.possible_in(plain) and not StartSearch.possible_in(plain, "auto")
 
 
 def test_a_localizer_searches_by_what_its_settings_say(tmp_path, both):

@@ -276,7 +276,7 @@ def test_reference_networks_are_trained_and_exported_by_the_same_commands(shard_
     exported = {"regress": stages, "reference_heat": str(tmp_path / "heat" / "last.safetensors")}
     train("export", write("export", **exported, width=64, height=48), tmp_path / "models")
     method = make_method("regress", str(tmp_path / "models" / "regress"))
-    assert method.passes == 2
+    assert method.iterations == 2
     frame = Shard(shard_path).frame(0)
     estimate = method.localize(np.ascontiguousarray(frame.image), frame.camera, frame.crop, frame.T_map_camera)
     # an untrained network says that nothing has to move

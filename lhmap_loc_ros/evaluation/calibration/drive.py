@@ -30,6 +30,7 @@ class DriveImage:
     """An image and where the poses say the robot was."""
 
     stamp_ns: int
+    """When it was taken, by the clock of the poses."""
     image: np.ndarray
     """(H, W, 3) uint8 RGB, undistorted."""
     T_map_base: np.ndarray
@@ -67,7 +68,7 @@ def read_drive(bag, lhmap: LHMap, poses=None, inputs: BagInputs | None = None, r
         setup = read_setup(reader, inputs)
         trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
         frames, T_base_child = _mount(reader, inputs, setup)
-        stamps = np.array(sorted(stamp for stamp, _ in reader.raw_messages(inputs.image)), dtype=np.int64)
+        stamps = np.sort(np.array(reader.first_stamps(inputs.image, None), np.int64)) - inputs.delay_ns
         chosen = _spread(reader, stamps, trajectory)
         scale = min(1.0, MAX_WIDTH / setup.camera.width)
         camera = setup.camera.resized(round(setup.camera.width * scale), round(setup.camera.height * scale))

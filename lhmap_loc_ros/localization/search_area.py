@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import inverse
-from ..localization.motion import SECOND_NS
-from .database import Region
+from .motion import SECOND_NS
 
 SIGMAS = 4.0
 """The region reaches so many standard deviations around what was told."""
@@ -21,6 +20,15 @@ FIX_AGE_S = 5.0
 """Older fixes tell nothing."""
 SPEED_MPS = 20.0
 """How fast a robot moves away from what was told, where no odometry tells."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where a robot may be, as told by a GPS fix or a person."""
+
+    center: tuple[float, float]
+    """x, y [m], map frame."""
+    radius_m: float
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lhmap_loc_ros.geometry import make_pose
-from lhmap_loc_ros.places.area import FIX_AGE_S, MIN_RADIUS_M, SearchArea
+from lhmap_loc_ros.localization.search_area import FIX_AGE_S, MIN_RADIUS_M, SearchArea
 
 SECOND = 1_000_000_000
 HERE = np.array([100.0, -50.0, 2.0])
