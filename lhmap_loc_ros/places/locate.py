@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..localization.estimate import PosedCamera
     from ..localization.refine import Refiner
 
-CANDIDATES = 16
+CANDIDATES = 24
 """At most so many places are looked at, each with one heading."""
 FEW = 4
 """So many, where a pose is to be confirmed rather than found."""
