@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from ..datasets.camera_lidar import CameraLidarDrive, nearest_scans
 from ..datasets.frames import frame_numbers
 from ..datasets.image_pairs import ImagePairs
+from ..datasets.synthetic.robots import heights_off_road
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
@@ -28,8 +29,8 @@ SYNTHETIC_WIDTH, SYNTHETIC_ASPECT = 640, 0.7
 """Width of rendered images [pixels], and height over width: parts of them are what cameras of other shapes see."""
 LIDAR_M, CAMERA_M = (1.5, 2.0), (0.35, 2.5)
 """Heights over the road that mappers and cameras of a world are drawn from."""
-FOOTWAY_LIDAR_M, FOOTWAY_CAMERA_M, FOOTWAY_BEAMS = (0.5, 1.4), (0.3, 1.2), (16, 32, 64, 128)
-"""The same of robots on the footpath, and how many beams their LiDARs have."""
+FOOTWAY_BEAMS = (16, 32, 64, 128)
+"""How many beams the LiDARs of robots on the footpath have."""
 APART_M = 200.0
 """From the origin of one place to that of the next in a shard of places that have nothing to do with each other."""
 OWN_SCAN_NS = 100_000_000
@@ -163,7 +164,8 @@ def synthetic_shard(
         # most maps are clean, as the builder leaves them; a few keep the smear of moving cars
         world = replace(world, geometry=replace(world.geometry, vehicles=()))
     path = world.course.footway(rng) if footway else world.route(world.lanes[0], wander_amplitude=0.3, seed=seed)
-    lidar_heights, camera_heights = (FOOTWAY_LIDAR_M, FOOTWAY_CAMERA_M) if footway else (LIDAR_M, CAMERA_M)
+    lidar_heights = heights_off_road("lidar") if footway else LIDAR_M
+    camera_heights = heights_off_road("camera") if footway else CAMERA_M
     T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(*lidar_heights)))
     beams = int(rng.choice(FOOTWAY_BEAMS)) if footway else BEAMS
     cloud = VoxelCloud(voxel)

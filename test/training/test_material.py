@@ -5,9 +5,10 @@ import pytest
 
 from lhmap_loc_ros.datasets.frames import frame_numbers
 from lhmap_loc_ros.datasets.kitti import Sequence
+from lhmap_loc_ros.datasets.synthetic.robots import heights_off_road
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import inverse, make_pose, project, transform
-from lhmap_loc_ros.training.material import FOOTWAY_CAMERA_M, drive_shard, synthetic_shard
+from lhmap_loc_ros.training.material import drive_shard, synthetic_shard
 from lhmap_loc_ros.training.shards import Shard
 
 # LiDAR (x forward, y left, z up) in the camera's optical frame, and camera 2, 6 cm to the left of camera 0
@@ -84,5 +85,5 @@ def test_low_robots_see_a_world_from_its_footpath(tmp_path):
     shard = Shard(tmp_path / "low.npz")
     for frame in map(shard.frame, range(len(shard))):
         ground = np.quantile(frame.points[:, 2], 0.05)
-        assert frame.T_map_camera[2, 3] - ground < FOOTWAY_CAMERA_M[1] + 0.5
+        assert frame.T_map_camera[2, 3] - ground < heights_off_road("camera")[1] + 0.5
         assert abs(frame.T_map_camera[1, 3]) > 3
