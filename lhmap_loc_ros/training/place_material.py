@@ -20,7 +20,7 @@ from ..lhmap import MapPoints
 from ..localization.features import GRIDS
 from ..places.describe import PlaceEncoder
 from ..places.views import PlaceView, level, map_views, share_seen, view_of
-from .feature_file import FeatureFile
+from .arrays import FeatureFile
 from .shards import FULL_DENSITY_M, Frame, Shard
 from .variation import mirrored, occluded, reframed, vary_image, vary_map
 

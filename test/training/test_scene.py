@@ -112,6 +112,14 @@ def test_a_head_that_is_done_is_not_learned_again(tmp_path, street, monkeypatch)
         learn(street_material(12.0), "regression", street, folder, amount=Amount(steps=5))
 
 
+def test_a_head_whose_file_is_damaged_is_learned_again(tmp_path, street):
+    first = learn(street_material(10.0), "regression", street, tmp_path, amount=Amount(steps=5))
+    (kept,) = tmp_path.glob("head_*.npz")
+    kept.write_bytes(kept.read_bytes()[:2000])
+    again = learn(street_material(10.0), "regression", street, tmp_path, amount=Amount(steps=5))
+    assert first.to_section() == again.to_section() and kept.stat().st_size > 2000
+
+
 def test_constraints_learn_from_few_coordinates(street, monkeypatch):
     monkeypatch.setattr(ConstraintsStep, "CELLS", 64)
     seen = []
