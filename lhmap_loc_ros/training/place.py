@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks.place import PlaceNet, contrastive_loss
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from .data import find_shards
+from .data import check_names, find_shards
+from .descent import descend
 from .place_material import PlaceFeatures, write_features
 from .place_recall import column_means, recalls
-from .trainer import learning_rate
 
 log = logging.getLogger(__name__)
 SAME_M, SAME_DEG = 4.0, 30.0
@@ -29,6 +28,8 @@ FALLOFF_M = 2.0
 AVERAGED = 0.98
 """The weights that are validated and kept are a running mean, of so much of itself at each step."""
 BASELINE_COLUMNS = 5
+VALIDATION_SPACING_M = 2.0
+"""Distance between the views that images are looked for among."""
 _REPORTED = "recall_at_5_5m"
 """What is verified afterwards are the first few."""
 
@@ -218,33 +219,29 @@ def train_place(config: PlaceTrainConfig, out: Path, resume: bool = True) -> Pat
     if resume and last.exists():
         _, step = load_checkpoint(last, net, optimizer)
         mean.module.load_state_dict(net.state_dict())
+        # not those that the run began with, again
+        rng.bit_generator.state = np.random.default_rng([config.seed, step]).bit_generator.state
+        torch.manual_seed(config.seed + step)
     best_score = float(read_metadata(best).get("score", "-1")) if resume and best.exists() else -1.0
     # 3. step by step
-    average, began, first = {}, time.time(), step
-    while step < config.steps:
-        net.train()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        loss, figures = place_loss(net, worlds.batch(config.worlds, config.images))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+    net.train()
+
+    def after(step: int, done: bool) -> None:
+        nonlocal best_score
         mean.update_parameters(net)
-        step += 1
-        for name, value in {**figures, "loss": float(loss.detach())}.items():
-            average[name] = 0.95 * average.get(name, value) + 0.05 * value
-        done = step >= config.steps
-        if step % config.log_every == 0 or done:
-            pace = (time.time() - began) / (step - first)
-            log.info("step %d  %s  %.2f s/step", step, " ".join(f"{k} {v:.3f}" for k, v in average.items()), pace)
         if step % config.validate_every == 0 or done:
             save_checkpoint(last, net, optimizer, step)
             score = _score(mean.module, sets, step)
             if sets and score > best_score:
                 best_score = score
                 save_checkpoint(best, mean.module, None, step, {"score": repr(score)})
-    return best if best.exists() else last
+
+    def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        return place_loss(net, worlds.batch(config.worlds, config.images))
+
+    descend(config, step, net, {optimizer: 1.0}, loss, after)
+    # not one that another run left
+    return best if best_score >= 0 else last
 
 
 def _score(net: PlaceNet, sets: dict[str, list[PlaceFeatures]], step: int) -> float:
@@ -260,19 +257,24 @@ def _text(figures: dict[str, float]) -> str:
 
 
 def _features(config: PlaceTrainConfig, out: Path) -> tuple[list[Path], dict[str, list[Path]]]:
-    """Files of features that train, and those of each validation set; those that are not there yet are made."""
+    """Files of features that train, and those of each validation set; those that are not there yet are made.
+
+    Raises InputError for shards that are not there, and for two of one name.
+    """
     folder, jobs, train = out / "features", [], []
-    for shard in find_shards(config.train):
+    shards = find_shards(config.train)
+    sets = {name: find_shards([pattern]) for name, pattern in config.validation.items()}
+    check_names(shards)
+    check_names(shard for found in sets.values() for shard in found)
+    for shard in shards:
         for mirror in (False, True):
             file = folder / "train" / f"{shard.stem}{'_mirror' if mirror else ''}.npz"
             jobs.append((shard, file, mirror, config.variants, config.spacing, True))
             train.append(file)
-    validation = {}
-    for name, pattern in config.validation.items():
-        validation[name] = []
-        for shard in find_shards([pattern]):
-            file = folder / "validation" / shard.name
-            jobs.append((shard, file, False, config.variants, 2.0, False))
-            validation[name].append(file)
+    validation: dict[str, list[Path]] = {}
+    for name, found in sets.items():
+        validation[name] = [folder / "validation" / shard.name for shard in found]
+        for shard, file in zip(found, validation[name], strict=True):
+            jobs.append((shard, file, False, config.variants, VALIDATION_SPACING_M, False))
     write_features(jobs, config.workers)
     return train, validation

@@ -68,7 +68,8 @@ def learn_codes(
 ) -> MapCodes:  # fmt: skip
     """As `scene.learn`: the codes of the material's grid cells; an interrupted run goes on from what `folder` keeps.
 
-    `weights`: a checkpoint of the decoder, by default the shipped one. Raises InputError for one of other features.
+    `weights`: a checkpoint of the decoder, by default the shipped one. Raises InputError for one of other features, and
+    where no grid cell is seen well enough.
     """
     report, amount = report or (lambda stage, done, total: None), amount or Amount()
     weights = weights or models_dir() / "checkpoints" / f"{NETWORKS}.safetensors"
@@ -85,8 +86,6 @@ def learn_codes(
     head = stretches(poses[:, :3, 3], HALF_M)
     images = thinned(learned_images(material, poses, inputs_of(net, material.coarse), head))
     worlds = Worlds([features], net, MAX_CODES, np.random.default_rng(0), MIN_PIXELS)
-    if not worlds.cells:
-        raise InputError(f"no grid cell of {2 * HALF_M:g} m with {MIN_PIXELS} cells of images found, expected one")
     empty = MapCodes(
         material.encoder, sha256_of(weights), material.view, images, asked_cells(worlds, features, head),
         np.array([cell.centre for cell in worlds.cells], np.float32), np.zeros(len(worlds.cells), np.uint8),

@@ -19,13 +19,11 @@ from torch.utils.tensorboard import SummaryWriter
 from ..evaluation.protocol import Method
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from .data import batches, find_shards
+from .descent import RunningAverages, learning_rate
 from .shards import Frame, Shard
 from .validate import summary, validate
 
 log = logging.getLogger(__name__)
-WARM_UP_STEPS = 300
-AVERAGING = 0.02
-"""Weight of the newest step in the running averages that are logged."""
 
 
 class TrainConfig(BaseModel):
@@ -104,12 +102,6 @@ class _Batch:
         self.tensors = tuple(x.to(device, non_blocking=True) for x in tensors)
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Warm-up, of a short run over its first fifth, then a cosine to 3 %."""
-    warm = min(1.0, (step + 1) / max(1, min(WARM_UP_STEPS, config.steps // 5)))
-    return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / config.steps))))
-
-
 def _fabric(config: TrainConfig) -> Fabric:
     """What runs the loop on its devices."""
     # a loss need not ask for every weight: that of matching alone has nothing to say to the heads
@@ -174,7 +166,8 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     if torch.distributed.is_initialized():
         # its threads would else be cut off when the process ends, which may abort it
         torch.distributed.destroy_process_group()
-    return best if best.exists() else last
+    # not one that another run left
+    return best if math.isfinite(best_score) else last
 
 
 def _set_training(net: nn.Module, config: TrainConfig) -> None:
@@ -210,20 +203,16 @@ class _Watch:
 
     def __init__(self, out: Path, step: int, samples_per_step: int):
         self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=step)
-        self._averages: dict[str, float] = {}
+        self._averages = RunningAverages()
         self._first, self._began, self._samples = step, time.time(), samples_per_step
 
     def add(self, figures: dict[str, Any]) -> None:
-        for k, v in figures.items():
-            # a figure may have nothing to measure in a batch: a median of no cells
-            if math.isfinite(v):
-                self._averages[k] = (1 - AVERAGING) * self._averages.get(k, v) + AVERAGING * v
+        self._averages.add(figures)
 
     def show(self, step: int, rate: float) -> None:
         pace = (time.time() - self._began) / max(step - self._first, 1) / self._samples * 1e3
-        text = " ".join(f"{k} {v:.3f}" for k, v in self._averages.items())
-        log.info("step %d  %s  %.0f ms/sample", step, text, pace)
-        self.write(step, {**self._averages, "learning_rate": rate, "ms_per_sample": pace}, "train/")
+        log.info("step %d  %s  %.0f ms/sample", step, self._averages, pace)
+        self.write(step, {**self._averages.values, "learning_rate": rate, "ms_per_sample": pace}, "train/")
 
     def write(self, step: int, figures: dict[str, float], prefix: str) -> None:
         for k, v in figures.items():

@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import Camera, make_pose
 from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.networks.codes import CodesNet
@@ -76,6 +77,24 @@ def test_what_lies_in_a_grid_cell_teaches_or_asks_and_the_rest_is_outside():
     assert cell.teach.tolist() == [0, 1] and cell.ask.tolist() == [4]
     # the second image sees nothing of it
     assert cell.outside.tolist() == [2]
+
+
+def test_images_of_no_known_depth_have_no_grid_cells():
+    assert grid_cells(np.full((5, 3), np.nan), np.zeros(5, int), np.zeros(1, bool)) == []
+
+
+def test_shards_of_no_known_depth_are_refused(shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(codes_material, "FAR_M", 0.0)
+    config = tmp_path / "codes.yaml"
+    config.write_text(f"train: ['{shard}']\nsteps: 1\n")
+    with pytest.raises(InputError, match="no grid cell of 25 m with 150 cells of images of known depth found"):
+        train("codes", config, tmp_path / "run")
+
+
+def test_shards_of_one_name_are_refused_before_features_are_kept_by_it(tmp_path):
+    shards = [tmp_path / folder / "wall.npz" for folder in ("a", "b")]
+    with pytest.raises(InputError, match="a/wall.npz and .*b/wall.npz have one name, expected different ones"):
+        codes_material.write_features(shards, tmp_path / "features")
 
 
 def batch_of(inside):

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from scipy.spatial.transform import Rotation
 
-from lhmap_loc_ros.errors import ConfigError
+from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.geometry import Camera, make_pose
 from lhmap_loc_ros.training import place
 from lhmap_loc_ros.training.place_material import HEADINGS, PlaceFeatures, apart, around, beside, describe_shard
@@ -130,6 +130,16 @@ def test_a_run_learns_to_match_what_it_sees_and_goes_on(shard, tmp_path):
     from lhmap_loc_ros.training.checkpoint import read_metadata
 
     assert read_metadata(tmp_path / "run" / "last.safetensors")["step"] == "6"
+
+
+def test_shards_of_one_name_are_refused_before_features_are_kept_by_it(shard, tmp_path):
+    (tmp_path / "street.npz").write_bytes(shard.read_bytes())
+    config = tmp_path / "place.yaml"
+    text = f"train: ['{shard}']\nvalidation: {{one: '{shard}', other: '{tmp_path / 'street.npz'}'}}\n"
+    config.write_text(text)
+    with pytest.raises(InputError, match="street.npz have one name, expected different ones"):
+        train("place", config, tmp_path / "run")
+    assert not (tmp_path / "run" / "features").exists()
 
 
 def test_unknown_settings_are_named(shard, tmp_path):

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from lhmap_loc_ros.training import trainer
+from lhmap_loc_ros.training.checkpoint import save_checkpoint
 from lhmap_loc_ros.training.trainer import TrainConfig, fit
 
 
@@ -41,6 +42,13 @@ def test_two_devices_train_a_network_of_which_the_loss_asks_but_a_part(config, t
     # the loop-back alone, and none of the variables that Fabric sets for later tests
     with patch.dict(os.environ, GLOO_SOCKET_IFNAME="lo"):
         assert fit(MeanTask(), config.model_copy(update={"devices": 2}), tmp_path).exists()
+
+
+def test_the_best_weights_of_a_run_that_is_begun_anew_are_not_those_of_the_one_before(config, tmp_path):
+    best = tmp_path / "best.safetensors"
+    save_checkpoint(best, MeanTask().net, None, 9, {"score": "-3.0"})
+    assert fit(MeanTask(), config, tmp_path, resume=False) == tmp_path / "last.safetensors"
+    assert fit(MeanTask(), config, tmp_path) == best
 
 
 def test_samples_prepared_beside_the_network_leave_it_its_threads(config, tmp_path):
