@@ -20,7 +20,7 @@ from ..geometry import inverse, transform
 from ..lhmap import LHMap, MapPoints
 from ..lhmap.atomic import replacing
 from ..localization.inputs import BagInputs, images, read_setup
-from .overlay import draw_overlay
+from .overlay import draw_overlay, heat_colors
 
 FORMATS: dict[str, dict[str, Any]] = {".webp": {"quality": 40, "method": 4}, ".gif": {"optimize": True}}
 HEIGHT_PX, FRAMES_A_SECOND = 240, 10
@@ -108,8 +108,7 @@ def draw_plan(crop: MapPoints, T_map_base: np.ndarray, way: np.ndarray, size: in
     seen_at = seen_at[np.argsort(seen[seen_at, 2], kind="stable")]
     column, row = _pixels(seen[seen_at], pixels)
     inside = (column >= 0) & (column < pixels - 1) & (row >= 0) & (row < pixels - 1)
-    heat = (crop.heat[seen_at] * 255).astype(np.uint8)
-    colours = cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO).reshape(-1, 3)[:, ::-1]
+    colours = heat_colors(crop.heat[seen_at])
     for across in (0, 1):
         for down in (0, 1):
             canvas[row[inside] + down, column[inside] + across] = colours[inside]
