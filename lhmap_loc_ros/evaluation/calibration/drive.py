@@ -14,8 +14,9 @@ from ...errors import BagError, InputError
 from ...geometry import Camera, distance_along, inverse, se3_log
 from ...lhmap import LHMap
 from ...localization.inputs import BagInputs, CameraSetup, read_setup
+from ...localization.motion import SECOND_NS
 from ..check import known_poses
-from ..metrics import SECOND_NS, sample
+from ..metrics import sample
 from ..results import find_image
 
 MIN_IMAGES, MAX_IMAGES = 10, 80
