@@ -21,6 +21,7 @@ from ..mapping.cleaning import find_static
 from ..mapping.cloud import VoxelCloud
 from ..mapping.moving import KeyframeSelector, RangeImage
 from ..mapping.scans import PlacedScan
+from ..places.virtual_poses import BASE_FROM_OPTICAL
 from .shards import shrink, write_shard
 
 WIDTH = 1280
@@ -33,6 +34,8 @@ FOOTWAY_BEAMS = (16, 32, 64, 128)
 """How many beams the LiDARs of robots on the footpath have."""
 APART_M = 200.0
 """From the origin of one place to that of the next in a shard of places that have nothing to do with each other."""
+FLOAT32_M = 10_000.0
+"""Shards are float32, which is a millimetre up to here: maps that lie further from zero, as in UTM, are moved to it."""
 OWN_SCAN_NS = 100_000_000
 """A scan further than this from an image tells nothing about it: what moves is elsewhere by then."""
 
@@ -71,12 +74,21 @@ def drive_shard(
         cameras.append(camera)
         near = apart[k] <= OWN_SCAN_NS
         depths.append(shown_depth(_placed(drive, own[k]).points, pose, camera) if near else unknown_depth(camera))
-    xyz = points.points + points.origin.astype(np.float32)
+    if np.abs(points.origin).max() > FLOAT32_M:
+        poses[:, :3, 3] -= points.origin
+        xyz = points.points
+    else:
+        xyz = points.points + points.origin.astype(np.float32)
     write_shard(out, images, cameras, poses, depths, xyz, points.intensity)
 
 
 def pairs_shard(pairs: ImagePairs, names: list[str], out: Path, width: int = WIDTH) -> None:
-    """A shard of places seen once, each image in the scan taken with it; raises BagError for a missing place."""
+    """A shard of places seen once, each image in the scan taken with it.
+
+    Raises InputError where `names` names none, BagError for a missing place.
+    """
+    if not names:
+        raise InputError(f"{pairs.root}: no place is left of {len(pairs.names)}, expected one at least")
     images, cameras, poses, depths, clouds, intensities = [], [], [], [], [], []
     for number, name in enumerate(names):
         place = pairs.place(name)
@@ -184,9 +196,7 @@ def synthetic_shard(
             where = world.course.footway(rng) if footway else world.route(side)
             f = width * rng.uniform(0.38, 0.8)
             camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
-            T_base_camera = make_pose(
-                np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0, 0, rng.uniform(*camera_heights))
-            )
+            T_base_camera = make_pose(BASE_FROM_OPTICAL, (0, 0, rng.uniform(*camera_heights)))
             turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
             pose = where.pose(rng.uniform(3, where.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
             k = (camera.fx, camera.fy, camera.cx, camera.cy)
