@@ -40,6 +40,14 @@ def test_alignment_finds_the_pose_and_leaves_out_what_has_no_weight():
     assert aligned_pose(places, seen, np.zeros(200)) is None
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_values_that_overflowed_align_nothing(which):
+    seen, places, _ = clouds(np.random.default_rng(0))
+    arrays = [places, seen, np.ones(200)]
+    arrays[which][3] = np.nan
+    assert aligned_pose(*arrays) is None
+
+
 def test_gradients_pass_through_the_alignment():
     seen, places, pose = clouds(np.random.default_rng(1), wrong=20)
     weights = torch.ones(1, 200, requires_grad=True)

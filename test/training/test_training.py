@@ -162,6 +162,19 @@ def test_exported_networks_say_what_torch_says(tmp_path, untrained_flow):
         load_model(tmp_path / "heat.onnx").run({"map": np.zeros((1, 4, 10, 10), np.float32)})
 
 
+def test_an_export_that_says_something_else_than_torch_leaves_no_file(tmp_path, monkeypatch):
+    class Shifted:
+        def run(self, inputs):
+            return {"y": inputs["x"] + 1.0}
+
+    monkeypatch.setattr(export, "load_model", lambda *_, **__: Shifted())
+    with pytest.raises(ModelError, match="same.onnx: output 'y' differs from torch by"):
+        export.export_part(
+            torch.nn.Hardtanh(-9, 9), "forward", {"x": torch.ones(1, 3)}, ["y"], tmp_path / "same.onnx", {}
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_file_that_is_no_network_is_refused(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"not a network")
     with pytest.raises(ModelError, match="not a usable ONNX network"):
