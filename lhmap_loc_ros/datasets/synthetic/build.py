@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from lhmap_loc_ros.datasets.synthetic import furniture, grounds, layout, plants, street, traffic
-from lhmap_loc_ros.datasets.synthetic.markings import bucket_decals, draw_decals
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
-from lhmap_loc_ros.datasets.synthetic.route import CentreLine, Terrain
-from lhmap_loc_ros.datasets.synthetic.surfaces import SurfaceTable
+from . import furniture, grounds, layout, plants, street, traffic
+from .markings import bucket_decals, draw_decals
+from .mesh import MeshBuilder
+from .route import CentreLine, Terrain
+from .surfaces import SurfaceTable
 
 CHARACTERS = (*layout.CHARACTERS, grounds.NAME)
 BEFORE, AFTER = 45.0, 110.0  # street built beyond the drivable stations [m]

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic import furniture, houses, plants
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder, upright_pose
-from lhmap_loc_ros.datasets.synthetic.route import CentreLine, Terrain
-from lhmap_loc_ros.datasets.synthetic.street import StreetStyle
+from . import furniture, houses, plants
+from .mesh import MeshBuilder, upright_pose
+from .route import CentreLine, Terrain
+from .street import StreetStyle
 
 ZONES = ("row", "detached", "park", "wall", "lot", "field", "blocks", "wood")
 # How often a zone comes up in a town of each character.

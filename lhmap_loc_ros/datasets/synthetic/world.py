@@ -10,13 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic import lamps, shading, skylight, wet
-from lhmap_loc_ros.datasets.synthetic.build import Geometry, Street, build
-from lhmap_loc_ros.datasets.synthetic.caster import Caster
-from lhmap_loc_ros.datasets.synthetic.course import Course
-from lhmap_loc_ros.datasets.synthetic.lens import Lens, Pinhole
-from lhmap_loc_ros.datasets.synthetic.light import Light
-from lhmap_loc_ros.datasets.synthetic.route import Path
+from . import lamps, shading, skylight, wet
+from .build import Geometry, Street, build
+from .caster import Caster
+from .course import Course
+from .lens import Lens, Pinhole
+from .light import Light
+from .route import Path
 
 MAX_LIDAR_RANGE = 120.0
 RANGE_NOISE = 0.013  # standard deviation [m]
