@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 _LENGTH = struct.Struct("<I")
 _MAX_VALUES = 1 << 26
@@ -34,7 +35,7 @@ class SectionReader:
         self._data, self._at = data, _LENGTH.size + length
         self.head: Head = json.loads(data[_LENGTH.size : self._at])
 
-    def array(self, name: str, dtype: np.dtype | str, shape: tuple[int, ...]) -> np.ndarray:
+    def array(self, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
         """The next array, read-only. `name` is for the error; floats that are not finite are damage, too."""
         # Python's integers: sizes of a damaged head would wrap around
         count = int(np.prod(shape, dtype=object))

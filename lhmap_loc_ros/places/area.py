@@ -45,8 +45,9 @@ class SearchArea:
 
         `T_odom_base` (4, 4) is the pose in the odometry frame at the stamp, None where odometry does not tell.
         """
-        known = sigma_m is not None and np.isfinite(sigma_m)
-        self._fix = _told(stamp_ns, position, sigma_m if known else UNKNOWN_SIGMA_M, T_odom_base)
+        if sigma_m is None or not np.isfinite(sigma_m):
+            sigma_m = UNKNOWN_SIGMA_M
+        self._fix = _told(stamp_ns, position, sigma_m, T_odom_base)
 
     def set_around(self, stamp_ns: int, position: np.ndarray, sigma_m: float, T_odom_base: np.ndarray | None) -> None:
         """What a person said, as in `add_fix`; it counts more than fixes, until `clear`."""
