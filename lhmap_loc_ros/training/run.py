@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..configuration import load
-from ..datasets.synthetic.build import CHARACTERS
+from ..datasets.synthetic.grounds import CHARACTERS
 from ..errors import InputError
 from .drives import AnyDrive
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import subprocess
+import sys
 from pathlib import Path
 from shutil import copytree
 
@@ -75,6 +77,13 @@ def test_compiled_encoders_are_those_that_are_trained(shard_path, tmp_path, monk
     assert compiled == ["image", "map"]
     net, step = load_checkpoint(tmp_path / "last.safetensors", FlowNet)
     assert step == 2 and net.state_dict().keys() == FlowNet().state_dict().keys()
+
+
+def test_training_needs_no_simulator():
+    # embreex has no wheel for 64-bit Arm
+    program = "import sys; sys.modules['embreex'] = None; import lhmap_loc_ros.training.run"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_worlds_are_generated_by_seed_by_kind_of_town_and_for_the_footpath(tmp_path, monkeypatch):

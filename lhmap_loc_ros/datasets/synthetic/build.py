@@ -12,7 +12,6 @@ from .mesh import MeshBuilder
 from .route import CentreLine, Terrain
 from .surfaces import SurfaceTable
 
-CHARACTERS = (*layout.CHARACTERS, grounds.NAME)
 BEFORE, AFTER = 45.0, 110.0  # street built beyond the drivable stations [m]
 
 
@@ -60,7 +59,7 @@ def town_stream(seed: int) -> np.random.Generator:
 
 
 def build(seed: int, length: float, day: int, character: str | None = None) -> Geometry:
-    """Build the street of ``seed`` as it looks on ``day``; ``character`` is one of `CHARACTERS`."""
+    """Build the street of ``seed`` as it looks on ``day``; ``character`` is one of `grounds.CHARACTERS`."""
     # Independent streams: the day must never shift a draw of the town.
     town = town_stream(seed)
     today = np.random.default_rng([seed, 2, day])

@@ -8,6 +8,8 @@ from .mesh import MeshBuilder, grid_quads
 from .surfaces import Kind
 
 NAME = "grounds"
+CHARACTERS = (*layout.CHARACTERS, NAME)
+"""Kinds of towns, by their names."""
 BAY = 2.5, 5.0  # width and length of a parking bay [m]
 ABOVE_GROUND = 0.05  # what is paved lies so far above the lawn around it [m]
 

@@ -48,7 +48,7 @@ class World:
     ) -> "World":
         """Build a world. The same seed gives the same town; ``day`` changes light, cars and small things.
 
-        ``character`` overrides what kind of town it is: one of ``build.CHARACTERS``. ``light`` is one of
+        ``character`` overrides what kind of town it is: one of ``grounds.CHARACTERS``. ``light`` is one of
         ``light.LIGHTS``; ``wet`` tells whether the ground is.
         """
         geometry = build(seed, length, day, character)
