@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +90,15 @@ class Worlds:
         self._weights = sizes / sizes.sum()
         # any first few of them are as good as any few
         self._anchors = np.array([rng.choice(c.teach, codes, replace=len(c.teach) < codes) for c in self.cells])
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """How far chance has come: set to what it was, the same batches follow."""
+        return self._rng.bit_generator.state
+
+    @drawn.setter
+    def drawn(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state
 
     def draw(self, count: int) -> np.ndarray:
         """Numbers of some grid cells, those that many images see more often."""

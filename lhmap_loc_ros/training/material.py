@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -23,6 +23,9 @@ from ..mapping.moving import KeyframeSelector, RangeImage
 from ..mapping.scans import PlacedScan
 from ..places.virtual_poses import BASE_FROM_OPTICAL
 from .shards import shrink, write_shard
+
+if TYPE_CHECKING:
+    from ..datasets.synthetic.world import World
 
 WIDTH = 1280
 """Wider images are shrunk to so many pixels unless another width is asked for."""
@@ -167,7 +170,6 @@ def synthetic_shard(
     only one mounting learns the mounting instead of looking at the image. With `footway` low robots map and see the
     world from its footpath, near walls and parked cars.
     """
-    from ..datasets.synthetic.lidar import BEAMS, deskew, sample_lidar_scan
     from ..datasets.synthetic.world import World
 
     rng = np.random.default_rng([seed, 77])
@@ -175,35 +177,45 @@ def synthetic_shard(
     if seed % 16:
         # most maps are clean, as the builder leaves them; a few keep the smear of moving cars
         world = replace(world, geometry=replace(world.geometry, vehicles=()))
-    path = world.course.footway(rng) if footway else world.route(world.lanes[0], wander_amplitude=0.3, seed=seed)
-    lidar_heights = heights_off_road("lidar") if footway else LIDAR_M
-    camera_heights = heights_off_road("camera") if footway else CAMERA_M
-    T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(*lidar_heights)))
+    points = _mapped(world, voxel, footway, rng)
+    seen = []
+    for day in (1, 2):
+        world = World.generate(seed, length, day, character)
+        seen += [_photographed(world, width, footway, rng) for _ in range(images // 2)]
+    xyz = points.points + points.origin.astype(np.float32)
+    write_shard(out, *zip(*seen, strict=True), xyz, points.intensity, seed)
+
+
+def _mapped(world: World, voxel: float, footway: bool, rng: np.random.Generator) -> MapPoints:
+    """The map of a world, scanned from a lane or its footpath."""
+    from ..datasets.synthetic.lidar import BEAMS, deskew, sample_lidar_scan
+
+    path = world.course.footway(rng) if footway else world.route(world.lanes[0], wander_amplitude=0.3, seed=world.seed)
+    heights = heights_off_road("lidar") if footway else LIDAR_M
+    T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(*heights)))
     beams = int(rng.choice(FOOTWAY_BEAMS)) if footway else BEAMS
     cloud = VoxelCloud(voxel)
+    # metres driven during a sweep, and from one to the next
     step, apart = (0.13, rng.uniform(0.4, 0.8)) if footway else (0.7, rng.uniform(1.2, 1.8))
     for k, s in enumerate(np.arange(0.0, path.length - step, apart)):
         a, b = path.pose(s) @ T_base_lidar, path.pose(s + step) @ T_base_lidar
         scan = sample_lidar_scan(world, a, b, time=0.2 * k, azimuths=1024, beams=beams)
         cloud.add(deskew(scan, a, b), scan.intensity)
-    points = cloud.to_points()
-    height = round(SYNTHETIC_ASPECT * width)
-    pictures, cameras, poses, depths = [], [], [], []
-    for day in (1, 2):
-        world = World.generate(seed, length, day, character)
-        for _ in range(images // 2):
-            side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
-            where = world.course.footway(rng) if footway else world.route(side)
-            f = width * rng.uniform(0.38, 0.8)
-            camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
-            T_base_camera = make_pose(BASE_FROM_OPTICAL, (0, 0, rng.uniform(*camera_heights)))
-            turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
-            pose = where.pose(rng.uniform(3, where.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
-            k = (camera.fx, camera.fy, camera.cx, camera.cy)
-            time = rng.uniform(0, 40)
-            pictures.append(world.render_image(pose, k, width, height, time=time))
-            depths.append(world.depth_image(pose, k, width, height, time=time))
-            cameras.append(camera)
-            poses.append(pose)
-    xyz = points.points + points.origin.astype(np.float32)
-    write_shard(out, pictures, cameras, poses, depths, xyz, points.intensity, seed)
+    return cloud.to_points()
+
+
+def _photographed(
+    world: World, width: int, footway: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, Camera, np.ndarray, np.ndarray]:
+    """An image (H, W, 3) from somewhere on the road or the footpath, its camera, pose (4, 4) and depth (H, W) [m]."""
+    side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
+    path = world.course.footway(rng) if footway else world.route(side)
+    height, f = round(SYNTHETIC_ASPECT * width), width * rng.uniform(0.38, 0.8)
+    camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
+    heights = heights_off_road("camera") if footway else CAMERA_M
+    T_base_camera = make_pose(BASE_FROM_OPTICAL, (0, 0, rng.uniform(*heights)))
+    turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
+    pose = path.pose(rng.uniform(3, path.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
+    k, time = (camera.fx, camera.fy, camera.cx, camera.cy), rng.uniform(0, 40)
+    image = world.render_image(pose, k, width, height, time=time)
+    return image, camera, pose, world.depth_image(pose, k, width, height, time=time)

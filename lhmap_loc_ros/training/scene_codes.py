@@ -8,6 +8,7 @@ are least attended to are left out until the map is small enough, and the others
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ..inference.models import models_dir
 from ..lhmap import LHMap
 from ..networks.codes import CodesNet
 from ..scenes.codes import HALF_M, MAX_CODES, NETWORKS, MapCodes, quantized
-from .checkpoint import load_checkpoint, save_checkpoint, sha256_of
+from .checkpoint import load_checkpoint, read_metadata, save_checkpoint, sha256_of
 from .codes import codes_loss, noisy
 from .codes_material import CodesFeatures
 from .codes_worlds import Worlds
@@ -44,6 +45,8 @@ PRUNED_AT = 0.5
 """So far through the learning codes are left out."""
 SAVE_EVERY = 200
 """Steps after which the folder holds what was learned."""
+_DRAWN = "drawn"
+"""In the metadata of what the folder holds: `Worlds.drawn`."""
 
 
 class SceneCodes(nn.Module):
@@ -103,8 +106,13 @@ def learn_codes(
     return replace(empty, counts=kept.sum(1).numpy().astype(np.uint8), steps=steps, values=values)
 
 
-def _learned(net, worlds, budget, amount, folder, report, digest) -> SceneCodes:
-    """Codes of all grid cells, learned, and pruned to a budget; the same material gives the same."""
+def _learned(
+    net: CodesNet, worlds: Worlds, budget: int, amount: Amount, folder: Path | str | None, report: Report, digest: str
+) -> SceneCodes:  # fmt: skip
+    """Codes of all grid cells, learned, and pruned to a budget; the same material gives the same, interrupted or not.
+
+    `digest` names what the folder keeps of an interrupted run.
+    """
     device, cells = "cuda" if torch.cuda.is_available() else "cpu", len(worlds.cells)
     count = int(np.clip(SPARE * budget // cells, 16, MAX_CODES))
     steps = amount.steps or max(1, VISITS * cells // CELLS)
@@ -114,6 +122,8 @@ def _learned(net, worlds, budget, amount, folder, report, digest) -> SceneCodes:
     path, step = None if folder is None else Path(folder) / f"codes_{digest}.safetensors", 0
     if path is not None and path.exists():
         _, step = load_checkpoint(path, codes, optimizer)
+        if _DRAWN in (told := read_metadata(path)):
+            worlds.drawn = json.loads(told[_DRAWN])
     while step < steps:
         torch.manual_seed(step)
         if step == int(PRUNED_AT * steps):
@@ -131,7 +141,7 @@ def _learned(net, worlds, budget, amount, folder, report, digest) -> SceneCodes:
         if step % 20 == 0 or step == steps:
             report("codes", step, steps)
         if path is not None and (step % SAVE_EVERY == 0 or step == steps):
-            save_checkpoint(path, codes, optimizer, step)
+            save_checkpoint(path, codes, optimizer, step, {_DRAWN: json.dumps(worlds.drawn)})
     return codes
 
 
