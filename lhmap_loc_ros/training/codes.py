@@ -24,7 +24,7 @@ from .codes_material import CodesFeatures, fitted_inputs, write_features
 from .codes_worlds import Worlds
 from .data import find_shards
 from .descent import descend
-from .scene_losses import MAX_PX, likelihood, pixel_errors, place_loss
+from .scene_losses import MAX_PX, coordinates_loss, likelihood, pixel_errors
 from .scene_steps import CODE_NOISE, NOISE
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def codes_loss(out: torch.Tensor, batch: dict[str, torch.Tensor], progress: floa
     # what is not in the grid cell is as far off as can be, whatever place it was given
     first = progress < FIRST
     errors = torch.where(inside, errors.detach() if first else errors, torch.full_like(errors, MAX_PX))
-    loss = place_loss(moved, flat["depth"], inside)
+    loss = coordinates_loss(moved, flat["depth"], inside)
     loss = loss + 0.05 * likelihood(errors, out[:, 3]) if first else 0.5 * loss + 0.1 * likelihood(errors, out[:, 3])
     return loss, float(moved.detach()[inside].norm(dim=1).median()) if inside.any() else float("nan")
 

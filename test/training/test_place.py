@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.geometry import Camera, make_pose
-from lhmap_loc_ros.training import place
+from lhmap_loc_ros.training.place_batches import same_place
 from lhmap_loc_ros.training.place_material import HEADINGS, PlaceFeatures, apart, around, beside, describe_shard
 from lhmap_loc_ros.training.place_recall import chance, column_means, recalls
 from lhmap_loc_ros.training.run import train
@@ -86,7 +86,7 @@ def test_same_place_near_and_elsewhere():
     views = torch.tensor([
         [1.0, 0, 0, 0.1, 0], [1.0, 0, 0, 3.1, 0], [6.0, 0, 0, 6.2, 0], [30.0, 0, 0, 0, 0], [0.0, 0, 0, 0, 1],
     ])  # fmt: skip
-    target, ignored = place.same_place(images, views)
+    target, ignored = same_place(images, views)
     assert (target[0] > 0).tolist() == [True, False, False, False, False]
     assert ignored[0].tolist() == [False, False, True, False, False]
 
