@@ -139,21 +139,9 @@ def _build_site(rng, table, mesh, line, terrain, style, sides, character):
         for _ in range(6)
     ]
     site = layout.Site(
-        line,
-        terrain,
-        style,
-        occupancy,
-        mesh,
-        table,
-        rng,
-        trees,
-        leaves,
-        furniture.furniture_surfaces(table, rng),
-        height,
-        rng.uniform(7, 20),
-        rng.uniform(0.5, 7),
-        (1, int(rng.integers(2, 5))),
-    )
+        line, terrain, style, occupancy, mesh, table, rng, trees, leaves, furniture.furniture_surfaces(table, rng),
+        tree_spacing=rng.uniform(7, 20), setback=rng.uniform(0.5, 7), house_floors=(1, int(rng.integers(2, 5))),
+    )  # fmt: skip
     if style.walkway:
         grounds.furnish(site)
     else:

@@ -63,7 +63,6 @@ class Site:
     trees: list = field(default_factory=list)
     hedges: list = field(default_factory=list)
     surf: dict = field(default_factory=dict)
-    tree_height: float = 8.0
     tree_spacing: float = 12.0
     setback: float = 2.0
     house_floors: tuple = (1, 3)
