@@ -23,6 +23,7 @@ from ..localization.relocalize import PoseHypothesis
 from ..places.database import SECTION
 from ..places.locate import CANDIDATES, CROP_RADIUS_M, PlaceFinder
 from ..places.verify import Verifier
+from ..progress import quiet
 from ..scenes.locate import START_COVARIANCE, Proposal, SceneFinder, believed, different
 from ..scenes.section import METHODS
 from .bag_queries import BagQueries
@@ -93,7 +94,7 @@ def compare(
     """
     if not methods:
         raise InputError(f"{lhmap.path}: has neither places nor anything learned, expected lhmap places or lhmap learn")
-    report = report or (lambda stage, done, total: None)
+    report = report or quiet
     verifier = Verifier(lhmap, refiner, CROP_RADIUS_M)
     outcomes = {name: Outcome(method.stored_bytes) for name, method in methods.items()}
     with BagQueries(bag, lhmap, truth, frames, inputs) as queries:

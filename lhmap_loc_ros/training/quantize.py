@@ -141,7 +141,10 @@ def add_metadata(prefix: str, values: dict) -> None:
 
 
 def move_networks(source: Path, target: Path) -> None:
-    """Moves network files from folder to folder; int8 files there that would no longer fit are removed."""
+    """Moves network files from folder to folder, and checkpoints that come with them.
+
+    int8 files there that would no longer fit are removed.
+    """
     for path in source.glob("*.onnx"):
         old, new = int8_file(target / path.name), int8_file(path)
         old.unlink(missing_ok=True)
@@ -149,6 +152,9 @@ def move_networks(source: Path, target: Path) -> None:
         if new.exists():
             old.parent.mkdir(exist_ok=True)
             os.replace(new, old)
+    for path in source.glob("checkpoints/*"):
+        (target / "checkpoints").mkdir(exist_ok=True)
+        os.replace(path, target / "checkpoints" / path.name)
 
 
 def _add(path: Path, values: dict) -> None:

@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..geometry import distance_along
 from ..lhmap import LHMap
 from ..networks.scene import SceneHead
+from ..progress import Report, quiet
 from ..scenes.inputs import CellInputs
 from ..scenes.section import LAYERS, OUTPUTS, Learned, LearnedImages
 from .arrays import read_arrays, write_arrays
@@ -31,7 +32,6 @@ STRETCH_M, MARGIN_M = 125.0, 10.0
 WIDTH = {"coordinates": 192, "constraints": 192, "regression": 128}
 """Of the heads' layers."""
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 1e-2
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def learn(
     amount: Amount | None = None,
 ) -> Learned:  # fmt: skip
     """What `method` learns of the material; heads that are done are kept in `folder`, and taken from there."""
-    report, amount = report or (lambda stage, done, total: None), amount or Amount()
+    report, amount = report or quiet, amount or Amount()
     inputs = CellInputs.of(material.features, material.coarse, material.view)
     poses = material.T_map_camera.copy()
     poses[:, :3, 3] -= lhmap.metadata.origin

@@ -21,12 +21,13 @@ from ..geometry import distance_along
 from ..inference.models import models_dir
 from ..lhmap import LHMap
 from ..networks.codes import CodesNet
+from ..progress import Report, quiet
 from ..scenes.codes import HALF_M, MAX_CODES, NETWORKS, MapCodes, quantized
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint, sha256_of
 from .codes import codes_loss, noisy
 from .codes_material import CodesFeatures
 from .codes_worlds import Worlds
-from .scene import Amount, Report, learned_images, stretches
+from .scene import Amount, learned_images, stretches
 from .scene_codes_material import asked_cells, inputs_of, scene_features, thinned
 from .scene_material import SceneMaterial
 
@@ -74,7 +75,7 @@ def learn_codes(
     `weights`: a checkpoint of the decoder, by default the shipped one. Raises InputError for one of other features, and
     where no grid cell is seen well enough.
     """
-    report, amount = report or (lambda stage, done, total: None), amount or Amount()
+    report, amount = report or quiet, amount or Amount()
     weights = weights or models_dir() / "checkpoints" / f"{NETWORKS}.safetensors"
     net, _ = load_checkpoint(weights, CodesNet)
     net.eval().requires_grad_(False)

@@ -25,6 +25,7 @@ from ..lhmap.atomic import replacing
 from ..localization.inputs import BagInputs, images, read_setup
 from ..mapping.scans import PlacedScan
 from ..outputs import writing
+from ..progress import Report, quiet
 from ..scenes.depth import MIN_POINTS, map_depth, of_cells
 from ..scenes.encoder import CELL, SceneEncoder, brought_to, view_camera
 from .bag_material import is_near, placed_scans
@@ -33,7 +34,6 @@ from .material import OWN_SCAN_NS
 VERSION = 1
 HIDDEN = 0.85
 """A scan that saw something nearer than this share of the map's depth saw what the map has not."""
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def gather(
     one is taken every `spacing_m` metres or 5 degrees. Raises InputError and BagError for what cannot be used, and for
     a folder that holds the features of something else.
     """
-    inputs, report = inputs or BagInputs(), report or (lambda stage, done, total: None)
+    inputs, report = inputs or BagInputs(), report or quiet
     with BagReader(bag) as reader:
         setup = read_setup(reader, inputs)
         poses = known_poses(reader, truth, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)

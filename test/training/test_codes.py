@@ -12,8 +12,8 @@ from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.networks.codes import CodesNet
 from lhmap_loc_ros.scenes.codes import HALF_M, WEIGHTS_KEY
 from lhmap_loc_ros.scenes.encoder import COARSE, cell_rays
-from lhmap_loc_ros.training import codes_material
-from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, sha256_of
+from lhmap_loc_ros.training import codes_material, export
+from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint, sha256_of
 from lhmap_loc_ros.training.codes import codes_loss
 from lhmap_loc_ros.training.codes_material import CodesFeatures, describe_shard
 from lhmap_loc_ros.training.codes_worlds import grid_cells
@@ -147,6 +147,16 @@ def test_a_run_learns_and_goes_on_where_it_was(shard, tmp_path):
     config.write_text(text + "steps: 6\nsave_every: 2\n")
     train("codes", config, tmp_path / "run")
     assert read_metadata(last)["step"] == read_metadata(codes)["step"] == "6"
+
+
+def test_the_command_exports_the_files_and_the_weights_they_are_of(tmp_path, monkeypatch):
+    net = CodesNet(cells=(20,), whole=(32,), place=(8,), width=(16,), layers=(1,), heads=(2,), code=(8,))
+    save_checkpoint(tmp_path / "last.safetensors", net, None, 3)
+    monkeypatch.setattr(export, "export_part", lambda net, method, inputs, outputs, path, *_: path.write_bytes(b"onnx"))
+    (tmp_path / "export.yaml").write_text(f"codes: {tmp_path / 'last.safetensors'}\n")
+    train("export", tmp_path / "export.yaml", tmp_path / "out")
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {"codes_image.onnx", "codes_decoder.onnx", "checkpoints/codes.safetensors"}
 
 
 def test_its_files_decode_as_it_does_and_name_the_weights_they_are_of(tmp_path):

@@ -22,6 +22,7 @@ from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.mapping.heat import FULL_SCALE, full_scale_of
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import FULL_SCALE_OF_MEAN, HeatNet
+from lhmap_loc_ros.networks.place import PlaceNet
 from lhmap_loc_ros.training import export, material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from lhmap_loc_ros.training.drives import DatasetDrive, PairsOfImages
@@ -182,6 +183,23 @@ def test_an_export_that_says_something_else_than_torch_leaves_no_file(tmp_path, 
             torch.nn.Hardtanh(-9, 9), "forward", {"x": torch.ones(1, 3)}, ["y"], tmp_path / "same.onnx", {}
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_networks_of_one_checkpoint_are_all_exported_or_none(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "place.safetensors", PlaceNet(), None, 7)
+    settings, out, written = tmp_path / "export.yaml", tmp_path / "out", []
+    settings.write_text(f"place: {tmp_path / 'place.safetensors'}\n")
+
+    def write_some(net, method, inputs, outputs, path, metadata):
+        if written:
+            raise ModelError("the second")
+        path.write_bytes(b"of step 7")
+        written.append(path.name)
+
+    monkeypatch.setattr(export, "export_part", write_some)
+    with pytest.raises(ModelError, match="the second"):
+        train("export", settings, out)
+    assert written == ["place_image.onnx"] and not list(out.iterdir())
 
 
 def test_file_that_is_no_network_is_refused(tmp_path):
