@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.geometry import Camera, make_pose
-from lhmap_loc_ros.training.place_batches import same_place
+from lhmap_loc_ros.training.place_batches import PlaceWorlds, same_place
 from lhmap_loc_ros.training.place_material import HEADINGS, PlaceFeatures, apart, around, beside, describe_shard
 from lhmap_loc_ros.training.place_recall import chance, column_means, recalls
 from lhmap_loc_ros.training.run import train
@@ -130,6 +130,16 @@ def test_a_run_learns_to_match_what_it_sees_and_goes_on(shard, tmp_path):
     from lhmap_loc_ros.training.checkpoint import read_metadata
 
     assert read_metadata(tmp_path / "run" / "last.safetensors")["step"] == "6"
+
+
+def test_a_resumed_run_does_not_draw_again_what_it_began_with(shard, tmp_path, monkeypatch):
+    drawn, batch = [], PlaceWorlds.batch
+    monkeypatch.setattr(PlaceWorlds, "batch", lambda *given: drawn.append(batch(*given)) or drawn[-1])
+    for steps in (1, 2):
+        (tmp_path / "place.yaml").write_text(f"train: ['{shard}']\nimages: 3\nworkers: 1\nthreads: 1\nsteps: {steps}\n")
+        train("place", tmp_path / "place.yaml", tmp_path / "run")
+    first, resumed = (poses for *_, poses in drawn)
+    assert not torch.equal(first, resumed)
 
 
 def test_shards_of_one_name_are_refused_before_features_are_kept_by_it(shard, tmp_path):
