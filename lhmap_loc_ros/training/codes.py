@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
+from ..configuration import Config
 from ..networks.codes import CodesNet
 from ..scenes.codes import HALF_M
 from ..scenes.encoder import COARSE
@@ -36,10 +37,8 @@ TABLE_RATE = 10.0
 """Learning rate of what is added to codes, over the decoder's."""
 
 
-class CodesTrainConfig(BaseModel):
+class CodesTrainConfig(Config):
     """Settings of `lhmap train codes`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: list[str] = Field(description="glob patterns of the training shards")
     steps: int = Field(12000, ge=1)

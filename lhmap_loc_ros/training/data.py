@@ -26,6 +26,11 @@ def find_shards(patterns: list[str]) -> list[Path]:
     return found
 
 
+def weight_of(shard: Path, weights: dict[str, float]) -> float:
+    """How often a shard comes: the first of the weights whose name is a part of its own, else 1."""
+    return next((weight for part, weight in weights.items() if part in shard.name), 1.0)
+
+
 def check_names(shards: Iterable[Path]) -> None:
     """Raises InputError for two shards of one name, for whoever keeps what is computed of a shard by its name."""
     known: dict[str, Path] = {}
@@ -60,8 +65,7 @@ class Batches(torch.utils.data.IterableDataset):
             yield tuple(torch.from_numpy(np.stack(column)) for column in zip(*samples, strict=True))
 
     def _weight(self, shard: Shard) -> float:
-        factor = next((w for part, w in self._config.weights.items() if part in shard.path.name), 1.0)
-        return factor * len(shard.places)
+        return weight_of(shard.path, self._config.weights) * len(shard.places)
 
 
 def batches(config, sample: SampleFunction, seed: list[int]) -> torch.utils.data.DataLoader:

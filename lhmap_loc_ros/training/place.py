@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..configuration import Config
 from ..networks.place import PlaceNet
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from .data import check_names, find_shards
@@ -29,10 +30,8 @@ _REPORTED = "recall_at_5_5m"
 """What is verified afterwards are the first few."""
 
 
-class PlaceTrainConfig(BaseModel):
+class PlaceTrainConfig(Config):
     """Settings of `lhmap train place`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: list[str] = Field(description="glob patterns of the training shards")
     validation: dict[str, str] = Field(

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from ..configuration import load
+from ..configuration import Config, load
 from ..datasets.synthetic.grounds import CHARACTERS
 from ..errors import InputError
 from .drives import AnyDrive
@@ -28,10 +28,8 @@ _QUANTIZED_BY = 6
 """At most so many images of each bag give the ranges of the values in int8 files."""
 
 
-class DataConfig(BaseModel):
+class DataConfig(Config):
     """Settings of `lhmap train data`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     synthetic_seeds: list[int] = Field(default_factory=list, description="worlds to generate")
     seeds_of: dict[Character, list[int]] = Field(
@@ -57,10 +55,8 @@ class DataConfig(BaseModel):
         return self
 
 
-class CalibrationRun(BaseModel):
+class CalibrationRun(Config):
     """A bag with known poses, of a day other than those its map is from, as `lhmap evaluate` takes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     map: Path
     bag: Path
@@ -80,10 +76,8 @@ class CalibrationRun(BaseModel):
         return query if self.intensity else without_intensity(query)
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(Config):
     """Settings of `lhmap train export`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flow: Path | None = Field(None, description="checkpoint of the flow network")
     heat: Path | None = Field(None, description="checkpoint of the heat network")

@@ -12,13 +12,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, NonNegativeFloat
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from ..configuration import Config
+from ..errors import InputError
 from ..evaluation.protocol import Method
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from .data import batches, find_shards
+from .data import batches, find_shards, weight_of
 from .descent import RunningAverages, learning_rate
 from .shards import Frame, Shard
 from .validate import summary, validate
@@ -26,13 +28,13 @@ from .validate import summary, validate
 log = logging.getLogger(__name__)
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Config):
     """Settings that every method shares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     train: list[str] = Field(description="glob patterns of the training shards")
-    weights: dict[str, float] = Field(default_factory=dict, description="how often shards matching a part of name come")
+    weights: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict, description="how often shards matching a part of name come"
+    )
     validation: dict[str, str] = Field(
         default_factory=dict, description="name -> glob pattern of the shards that choose the best checkpoint"
     )
@@ -132,7 +134,8 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
         # not before: the optimiser's state goes to where its parameters are, and does not follow them to a GPU
         _, step = load_checkpoint(last, task.net, optimizer)
     # 2. what it learns from, which would else be missed far from here, what it is validated on, and the best so far
-    find_shards(config.train)
+    if not any(weight_of(path, config.weights) for path in find_shards(config.train)):
+        raise InputError(f"weights {config.weights}: no training shard has one above zero")
     validation = {name: [Shard(p) for p in find_shards([g])] for name, g in config.validation.items()}
     best_score = float(read_metadata(best).get("score", "inf")) if resume and best.exists() else math.inf
     watch = _Watch(out, step, config.batch * fabric.world_size) if fabric.is_global_zero else None

@@ -10,6 +10,8 @@ from helpers.mean_task import MeanTask
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.training import trainer
 from lhmap_loc_ros.training.checkpoint import save_checkpoint
 from lhmap_loc_ros.training.trainer import TrainConfig, fit
@@ -49,6 +51,17 @@ def test_the_best_weights_of_a_run_that_is_begun_anew_are_not_those_of_the_one_b
     save_checkpoint(best, MeanTask().net, None, 9, {"score": "-3.0"})
     assert fit(MeanTask(), config, tmp_path, resume=False) == tmp_path / "last.safetensors"
     assert fit(MeanTask(), config, tmp_path) == best
+
+
+def test_weights_that_leave_no_shard_are_refused_before_the_first_step(config, tmp_path):
+    with pytest.raises(InputError, match="no training shard has one above zero"):
+        fit(MeanTask(), config.model_copy(update={"weights": {"wall": 0.0}}), tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"weights": {"wall": -1}}, {"learning_rate": float("inf")}])
+def test_settings_that_would_end_in_numbers_that_are_none_are_named(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        validate(TrainConfig, {"train": ["a"], **wrong})
 
 
 def test_samples_prepared_beside_the_network_leave_it_its_threads(config, tmp_path):
