@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +15,13 @@ from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_tum
 from ..errors import InputError
 from ..evaluation.metrics import sample
-from ..geometry import Camera, pose_error
+from ..geometry import Camera
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, images, read_setup
-from ..mapping.config import BuildConfig
-from ..mapping.scans import PlacedScan, ScanSource, lidar_extrinsics, lidar_trajectory
-from .material import OWN_SCAN_NS, WIDTH, shown_depth, unknown_depth
+from .bag_scans import OWN_SCAN_NS, is_near, placed_scans
+from .material import WIDTH, shown_depth, unknown_depth
 from .shards import shrink, write_shard
 
-TURN_DEG = 5.0
-"""An image is also taken where the camera has turned this much on the spot."""
 _MIN_POINTS, _AROUND_M = 200, 40.0
 """With fewer map points around the camera an image is of no use."""
 
@@ -108,23 +104,6 @@ def _views(
         image, camera = shrink(image, setup.camera, width)
         views.append(_View(stamp_ns, image, camera, pose, unknown_depth(camera)))
     return views
-
-
-def is_near(pose: np.ndarray, last: np.ndarray, spacing_m: float) -> bool:
-    """Whether a camera at a pose (4, 4) sees what it saw at the last one: neither driven so far nor turned by much."""
-    metres, degrees = pose_error(pose, last)
-    return metres < spacing_m and degrees < TURN_DEG
-
-
-def placed_scans(
-    reader: BagReader, inputs: BagInputs, T_map_base: Trajectory, points_topic: str
-) -> Iterator[PlacedScan]:  # fmt: skip
-    """The scans of a bag whose poses are known, in the map frame, up to 80 m."""
-    config = BuildConfig(
-        points_topic=points_topic, tf_static_topic=inputs.tf_static, base_frame=inputs.base_frame, max_range_m=80.0
-    )
-    source = ScanSource(reader, config, lidar_trajectory(T_map_base, lidar_extrinsics(reader, config)))
-    return (scan for scan in source if scan is not None)
 
 
 def _add_depth(

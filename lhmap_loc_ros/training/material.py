@@ -12,7 +12,6 @@ from scipy.spatial.transform import Rotation
 
 from ..datasets.camera_lidar import CameraLidarDrive, nearest_scans
 from ..datasets.frames import frame_numbers
-from ..datasets.image_pairs import ImagePairs
 from ..datasets.synthetic.robots import heights_off_road
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
@@ -22,9 +21,11 @@ from ..mapping.cloud import VoxelCloud
 from ..mapping.moving import KeyframeSelector, RangeImage
 from ..mapping.scans import PlacedScan
 from ..places.virtual_poses import BASE_FROM_OPTICAL
+from .bag_scans import OWN_SCAN_NS
 from .shards import shrink, write_shard
 
 if TYPE_CHECKING:
+    from ..datasets.image_pairs import ImagePairs
     from ..datasets.synthetic.world import World
 
 WIDTH = 1280
@@ -39,8 +40,6 @@ APART_M = 200.0
 """From the origin of one place to that of the next in a shard of places that have nothing to do with each other."""
 FLOAT32_M = 10_000.0
 """Shards are float32, which is a millimetre up to here: maps that lie further from zero, as in UTM, are moved to it."""
-OWN_SCAN_NS = 100_000_000
-"""A scan further than this from an image tells nothing about it: what moves is elsewhere by then."""
 
 
 def drive_shard(

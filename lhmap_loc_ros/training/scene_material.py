@@ -28,8 +28,7 @@ from ..outputs import writing
 from ..progress import Report, quiet
 from ..scenes.depth import MIN_POINTS, map_depth, of_cells
 from ..scenes.encoder import CELL, SceneEncoder, brought_to, view_camera
-from .bag_material import is_near, placed_scans
-from .material import OWN_SCAN_NS
+from .bag_scans import OWN_SCAN_NS, is_near, placed_scans
 
 VERSION = 1
 HIDDEN = 0.85

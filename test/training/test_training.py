@@ -80,9 +80,18 @@ def test_compiled_encoders_are_those_that_are_trained(shard_path, tmp_path, monk
     assert step == 2 and net.state_dict().keys() == FlowNet().state_dict().keys()
 
 
-def test_training_needs_no_simulator():
-    # embreex has no wheel for 64-bit Arm
-    program = "import sys; sys.modules['embreex'] = None; import lhmap_loc_ros.training.run"
+@pytest.mark.parametrize(
+    "module, without",
+    [
+        # it has no wheel for 64-bit Arm
+        ("run", "embreex"),
+        ("bag_material", "plyfile"),
+        ("scene", "plyfile"),
+        ("scene_codes", "lightning_fabric"),
+    ],
+)
+def test_what_is_trained_needs_no_package_of_other_work(module, without):
+    program = f"import sys; sys.modules['{without}'] = None; import lhmap_loc_ros.training.{module}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
