@@ -32,9 +32,11 @@ def needed(name, path, known):
     """The modules of the package that one imports from; a folder's own module counts where a name comes from it."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for statement in at_import(ast.parse(path.read_text()).body):
-        if not statement.level:
+        base = [statement.module] if statement.module else []
+        if statement.level:
+            base = package[: len(package) - statement.level + 1] + base
+        elif base[0].split(".")[0] != PACKAGE.name:
             continue
-        base = package[: len(package) - statement.level + 1] + ([statement.module] if statement.module else [])
         for alias in statement.names:
             part = ".".join([*base, alias.name])
             yield part if part in known else ".".join(base)
@@ -53,6 +55,14 @@ def test_no_module_needs_one_that_needs_it():
     known = modules()
     graph = {name: set(needed(name, path, known)) - {name} for name, path in known.items()}
     assert len(graph) > 200 and circle(graph) == []
+
+
+def test_what_is_imported_by_its_full_name_counts_as_what_is_named_from_here(tmp_path):
+    module, found = tmp_path / "a.py", []
+    for line in ("from .b import c", "from lhmap_loc_ros.x.b import c", "from . import b"):
+        module.write_text(line)
+        found.append(list(needed("lhmap_loc_ros.x.a", module, {"lhmap_loc_ros.x.b": None})))
+    assert found == [["lhmap_loc_ros.x.b"]] * 3
 
 
 def test_a_circle_would_be_seen():

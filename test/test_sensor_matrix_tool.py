@@ -36,7 +36,7 @@ def test_a_pair_is_simulated_with_its_sensors_and_asked_for_as_many_images_whate
         simulate, build = bench.made[-2:]
         assert simulate[simulate.index("--lidar") + 1] == pair.lidar and build[0] == "build"
         assert data["bag"].startswith(pair.name)
-        speed, length = tool.ROBOTS[pair.robot]
+        speed, length = {"car": (7.0, 80.0), "cart": (1.5, 20.0), "dog": (1.2, 20.0)}[pair.robot]
         assert simulate[simulate.index("--length") + 1] == length
         step = int(data["frames"].rpartition("/")[2])
         assert len(range(0, round(10 * length / speed), step)) == 17

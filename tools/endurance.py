@@ -10,6 +10,7 @@ again to the node, which starts anew each time the stamps go back.
 
 import argparse
 import json
+import os
 import random
 import threading
 import time
@@ -106,7 +107,7 @@ def process_state(pid: int) -> tuple[float, float, float]:
     """Resident memory [MB], how much of it is shared with the sender of the images, and CPU time spent so far [s]."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     ticks = int(fields[11]) + int(fields[12])
-    return resident_mb(pid), shared_mb(pid), ticks / 100
+    return resident_mb(pid), shared_mb(pid), ticks / os.sysconf("SC_CLK_TCK")
 
 
 def played(log: Path, topic: str) -> int:

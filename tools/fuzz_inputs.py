@@ -208,8 +208,8 @@ class Worker:
         """The outcome of one corruption."""
         if self.process is None:
             command = [sys.executable, __file__, str(self.folder), "--worker"]
-            log = open(self.folder / "worker.log", "a")
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+            with open(self.folder / "worker.log", "a") as log:
+                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         self.process.stdin.write(f"{kind} {number} {seed}\n".encode())
         self.process.stdin.flush()
         if select.select([self.process.stdout], [], [], _WALL_S + 60)[0] and (line := self.process.stdout.readline()):

@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from accuracy import PAGE, ROOT, cell
+from marked_part import with_part
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "accuracy.md"
 BEAM_DEG = 0.42
 """Between the beams of the LiDAR that KITTI has, which is the densest here."""
 FIELDS_DEG = (58, 49, 38)
@@ -72,12 +72,11 @@ def measure(shard_path: str, level: int, images: int, model: str | None) -> dict
                 yield Query(int(k), image, frame.camera, frame.T_map_camera, lambda _, crop=frame.crop: crop)
 
         outcome = run(queries(), method, level)
-        metres, degrees = (np.linalg.norm(part, axis=1) for part in np.split(outcome.errors[:, -1], 2, axis=1))
+        metres = np.linalg.norm(outcome.errors[:, -1, :3], axis=1)
         sure = np.abs(outcome.sigmas).max(axis=1) > 6
         out[condition] = figures(outcome) | {
             "signed_medians": (np.median(outcome.errors[:, -1], axis=0) * np.r_[1, 1, 1, [180 / np.pi] * 3]).tolist(),
             "wrong_and_sure": float(np.mean((metres > 1.0) & sure)),
-            "far": float(np.mean((metres > 0.5) | (degrees > np.radians(5)))),
         }
         print(f"{shard_path} {condition}", file=sys.stderr, flush=True)
     return out
@@ -90,10 +89,6 @@ def measured_by(checkout: Path, shard: str, options: list[str]) -> dict[str, dic
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "LHMAP_MODELS": str(checkout / "models")}
     done = subprocess.run(command, env=environment, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
-
-
-def cell(f: dict) -> str:
-    return f"{f['translation_median_m']:.2f} m / {f['rotation_median_deg']:.2f}°, {100 * f['recall_050m_5deg']:.0f} %"
 
 
 def signed(f: dict) -> str:
@@ -141,8 +136,6 @@ def main() -> None:
     text = table(results)
     print(text)
     if words.write:
-        from marked_part import with_part
-
         PAGE.write_text(with_part(PAGE, "other sensors", text))
 
 

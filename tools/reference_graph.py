@@ -9,8 +9,8 @@ when the file is loaded. So the network of 14.4 million parameters is a file of 
 """
 
 import argparse
-import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from lhmap_loc_ros.bench.latency_worker import REFERENCE
+from lhmap_loc_ros.lhmap.atomic import replacing
 from lhmap_loc_ros.networks.regress import RegressNet
 from lhmap_loc_ros.training.export import export_regress
 
@@ -49,17 +50,18 @@ def lay_out_at_load(model: onnx.ModelProto) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, nargs="?", default=REFERENCE)
-    out, temporary = parser.parse_args().out, Path("reference.part.onnx")
+    out = parser.parse_args().out
     torch.manual_seed(0)
     net = RegressNet()
     parameters = sum(p.numel() for p in net.parameters())
     metadata = {"method": "regress", "parameters": parameters, "weights": "one number each"}
-    export_regress(net, temporary, WIDTH, HEIGHT, metadata)
-    model = onnx.load(temporary)
-    temporary.unlink()
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / "reference.onnx"
+        export_regress(net, whole, WIDTH, HEIGHT, metadata)
+        model = onnx.load(whole)
     lay_out_at_load(model)
-    onnx.save(model, f"{out}.part")
-    os.replace(f"{out}.part", out)
+    with replacing(out) as file:
+        onnx.save(model, file)
     print(f"{out}: {parameters} parameters, {out.stat().st_size} bytes")
 
 

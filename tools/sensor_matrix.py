@@ -17,10 +17,12 @@ import numpy as np
 from accuracy import NO_GREY, PAGE, Bench, cell
 from marked_part import with_part
 
+from lhmap_loc_ros.datasets.synthetic.robots import ROBOTS
+
 CAMERAS = ("kitti", "realsense", "realsense-vga", "action", "phone")
 LIDARS = ("16", "32", "128", "solid-state")
-ROBOTS = {"car": (7.0, 80.0), "cart": (1.5, 20.0), "dog": (1.2, 20.0)}
-"""Speed [m/s], and length of a run [m]: shorter for walking robots, which draw five times as many images a metre."""
+ROAD_M, FOOTPATH_M = 80.0, 20.0
+"""Length of a run [m] on either: shorter where robots are slow, which take five times as many images a metre."""
 FIRST_SEED = 9600
 NIGHT_LIDAR = "32"
 """With this one each camera sees a night as well."""
@@ -55,7 +57,8 @@ def pairs() -> Iterator[Pair]:
 
 def made(bench: Bench, pair: Pair) -> dict:
     """The map and the query run of a pair."""
-    speed, length = ROBOTS[pair.robot]
+    robot = ROBOTS[pair.robot]
+    speed, length = sum(robot.speed) / 2, ROAD_M if robot.on_road else FOOTPATH_M
     sensors = ("--camera", pair.camera, "--lidar", pair.lidar, "--robot", pair.robot, "--light", pair.light)
     world = bench.make(pair.name, "simulate", pair.name, "--seed", pair.seed, "--length", length, *sensors)
     path = f"{pair.name}.lhmap"

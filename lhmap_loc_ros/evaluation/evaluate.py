@@ -7,6 +7,7 @@ from ..lhmap import LHMap
 from ..localization.inputs import BagInputs
 from .bag_queries import BagQueries
 from .disturb import Disturbance
+from .metrics import RECALL_LIMITS
 from .protocol import Method, Outcome, figures, run
 
 
@@ -50,7 +51,6 @@ def rows(f: dict) -> list[tuple[str, ...]]:
     def row(name, unit, start, last, control=None):
         return name, *("" if v is None else f"{f[v]:.2f} {unit}" for v in (start, last, control if grey else None))
 
-    limits = (("recall_025m_2deg", 0.25, 2), ("recall_050m_5deg", 0.5, 5), ("recall_5m_10deg", 5, 10))
     median_m, median_deg = "translation_median_m", "rotation_median_deg"
     return [
         row("translation, median", "m", f"start_{median_m}", median_m, f"grey_{median_m}"),
@@ -60,6 +60,6 @@ def rows(f: dict) -> list[tuple[str, ...]]:
         row("rotation, mean", "°", None, "rotation_mean_deg"),
         row("rotation, 90 %", "°", None, "rotation_p90_deg"),
         row("forward, median", "m", "start_forward_median_m", "forward_median_m", "grey_forward_median_m"),
-        *((f"recall ({m} m, {d}°)", "", f"{100 * f[key]:.0f} %", "") for key, m, d in limits),
+        *((f"recall ({m} m, {d}°)", "", f"{100 * f[key]:.0f} %", "") for key, (m, d) in RECALL_LIMITS.items()),
         row("latency, median", "ms", None, "latency_ms_p50"),
     ]

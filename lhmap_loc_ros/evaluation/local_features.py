@@ -19,6 +19,7 @@ from ..localization.estimate import PosedCamera
 from ..localization.inputs import BagInputs, images, read_setup
 from ..localization.manifold import transport_covariance
 from ..localization.relocalize import PoseHypothesis
+from ..progress import quiet
 from ..scenes.depth import map_depth
 from ..scenes.encoder import SceneEncoder, brought_to
 from ..scenes.inputs import CellInputs
@@ -51,7 +52,7 @@ class LocalFeatures:
     def __init__(self, lhmap: LHMap, mapping_bag, encoder: SceneEncoder, inputs: BagInputs | None = None, report=None):
         """`encoder` tells which images are alike. Raises InputError and BagError for a bag that cannot be used."""
         self._encoder, self._sift = encoder, cv2.SIFT.create(FEATURES)
-        inputs, report = inputs or BagInputs(), report or (lambda stage, done, total: None)
+        inputs, report = inputs or BagInputs(), report or quiet
         self._images: list[_MappingImage] = []
         with BagReader(mapping_bag) as reader:
             setup = read_setup(reader, inputs)

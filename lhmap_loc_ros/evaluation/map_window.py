@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import sys
 
-import cv2
 import numpy as np
 
 from ..errors import InputError
 from ..lhmap import LHMap
 from ..lhmap.open3d_cloud import load_open3d
 from .map_view import BACKGROUND, thinned
+from .overlay import heat_colors
 
 _PATH_COLOUR, _PATH_ABOVE_M = (0.0, 0.75, 1.0), 0.3
 
@@ -29,10 +29,9 @@ def show_window(lhmap: LHMap, points: int) -> int:
                          "written")  # fmt: skip
     open3d = load_open3d()
     shown = thinned(lhmap, points)
-    colours = cv2.applyColorMap((shown.heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     # around the map's origin: the graphics card has float32
     cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(shown.points.astype(float)))
-    cloud.colors = open3d.utility.Vector3dVector(colours.reshape(-1, 3)[:, ::-1] / 255)
+    cloud.colors = open3d.utility.Vector3dVector(heat_colors(shown.heat) / 255)
     window = open3d.visualization.Visualizer()
     if not window.create_window(f"{lhmap.path.name}: {len(shown)} of {lhmap.metadata.points} points", 1280, 800):
         raise InputError("Open3D opens no window on this display: without --window a page is written")

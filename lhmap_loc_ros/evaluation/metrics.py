@@ -11,10 +11,12 @@ from scipy.special import chdtri
 
 from ..datasets.trajectory import Trajectory
 from ..geometry import inverse
+from ..localization.motion import SECOND_NS
 
-SECOND_NS = 1_000_000_000
 ONE_SIGMA = 0.6827
 """Share of a Gaussian within one standard deviation."""
+RECALL_LIMITS = {"recall_025m_2deg": (0.25, 2), "recall_050m_5deg": (0.5, 5), "recall_5m_10deg": (5, 10)}
+"""Names of the recalls, and the position [m] and rotation [deg] within which a pose counts: the usual ones."""
 
 
 def sample(trajectory: Trajectory, stamps_ns: np.ndarray, max_gap_s: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -97,10 +99,9 @@ def losses(states: Sequence[str] | np.ndarray) -> int:
 
 
 def recall(difference: np.ndarray) -> dict[str, float]:
-    """Share of the frames within the usual limits of position and rotation."""
+    """Share of the frames within each of RECALL_LIMITS."""
     metres, degrees = norms(difference)
-    limits = {"recall_025m_2deg": (0.25, 2), "recall_050m_5deg": (0.5, 5), "recall_5m_10deg": (5, 10)}
-    return {name: float(np.mean((metres <= m) & (degrees <= d))) for name, (m, d) in limits.items()}
+    return {name: float(np.mean((metres <= m) & (degrees <= d))) for name, (m, d) in RECALL_LIMITS.items()}
 
 
 def anchored(odometry: Trajectory, stamps_ns: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

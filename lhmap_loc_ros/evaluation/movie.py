@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from ..geometry import inverse, transform
 from ..lhmap import LHMap, MapPoints
 from ..lhmap.atomic import replacing
 from ..localization.inputs import BagInputs, images, read_setup
-from .overlay import draw_overlay
+from ..progress import Report, quiet
+from .overlay import draw_overlay, heat_colors
 
 FORMATS: dict[str, dict[str, Any]] = {".webp": {"quality": 40, "method": 4}, ".gif": {"optimize": True}}
 HEIGHT_PX, FRAMES_A_SECOND = 240, 10
@@ -32,7 +33,7 @@ _LOW_M, _HIGH_M = -1.0, 12.0
 
 def write_movie(
     bag, lhmap: LHMap, poses, out, begin_s: float = 0.0, length_s: float = 12.0, rate: float = 1.0,
-    inputs: BagInputs | None = None, report: Callable[[str, int, int], None] | None = None,
+    inputs: BagInputs | None = None, report: Report | None = None,
 ) -> int:  # fmt: skip
     """Writes `length_s` of a run, from `begin_s` after its first pose on, to `out`, .webp or .gif; returns its frames.
 
@@ -44,7 +45,7 @@ def write_movie(
     suffix = Path(out).suffix.lower()
     if suffix not in FORMATS:
         raise InputError(f"{out}: ends in {suffix!r}, expected one of {', '.join(FORMATS)}")
-    report = report or (lambda stage, done, total: None)
+    report = report or quiet
     drive, expected = read_tum(poses), max(int(length_s / rate * FRAMES_A_SECOND), 1)
     frames = []
     for frame in _frames(bag, lhmap, drive, begin_s, length_s, rate, inputs or BagInputs()):
@@ -108,8 +109,7 @@ def draw_plan(crop: MapPoints, T_map_base: np.ndarray, way: np.ndarray, size: in
     seen_at = seen_at[np.argsort(seen[seen_at, 2], kind="stable")]
     column, row = _pixels(seen[seen_at], pixels)
     inside = (column >= 0) & (column < pixels - 1) & (row >= 0) & (row < pixels - 1)
-    heat = (crop.heat[seen_at] * 255).astype(np.uint8)
-    colours = cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO).reshape(-1, 3)[:, ::-1]
+    colours = heat_colors(crop.heat[seen_at])
     for across in (0, 1):
         for down in (0, 1):
             canvas[row[inside] + down, column[inside] + across] = colours[inside]

@@ -68,6 +68,15 @@ def visible(uv: np.ndarray, depth: np.ndarray, camera: Camera) -> np.ndarray:
 def depth_colors(depth: np.ndarray) -> np.ndarray:
     """Colours (N, 3) uint8 RGB of depths (N) [m]."""
     ratio = np.log(np.clip(depth, NEAR_M, FAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
-    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     # skip the darkest ends of the colour map, which vanish on shadows
-    return table[(235 - 215 * ratio).astype(int)]
+    return _colors(cv2.COLORMAP_TURBO)[(235 - 215 * ratio).astype(int)]
+
+
+def heat_colors(heat: np.ndarray) -> np.ndarray:
+    """Colours (N, 3) uint8 RGB of heats (N) in [0, 1]: black where it is least, light yellow where it is greatest."""
+    return _colors(cv2.COLORMAP_INFERNO)[(heat * 255).astype(np.uint8)]
+
+
+def _colors(colormap: int) -> np.ndarray:
+    """The colours (256, 3) uint8 RGB of a colour map. OpenCV ends the process where it is to map no values at all."""
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], colormap)[:, 0, ::-1]

@@ -26,6 +26,7 @@ from ..places.database import PlaceDatabase, wrapped
 from ..places.describer import Describer
 from ..places.locate import CANDIDATES, PlaceFinder
 from ..places.start_search import StartSearch
+from ..progress import quiet
 from .check import known_poses
 from .metrics import pose_at
 from .place_baseline import PlainDescriber
@@ -82,7 +83,7 @@ def evaluate_places(
     `truth` is a TUM file of base_link in the map, else ``<bag>.tum``, else the TF in the bag. Images of the bags
     `outside` were taken where the map is not. Raises InputError and BagError for what cannot be used.
     """
-    inputs, report = inputs or BagInputs(), report or (lambda stage, done, total: None)
+    inputs, report = inputs or BagInputs(), report or quiet
     finder = PlaceFinder(lhmap, refiner, describer)
     plain = describe_map(lhmap, PlainDescriber(), lambda _, *done: report("baseline", *done)) if baseline else None
     inside = list(_trials(bag, lhmap, finder, plain, frames, inputs, report, truth))

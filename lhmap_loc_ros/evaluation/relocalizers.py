@@ -23,14 +23,15 @@ from ..localization.relocalize import PoseHypothesis
 from ..places.database import SECTION
 from ..places.locate import CANDIDATES, CROP_RADIUS_M, PlaceFinder
 from ..places.verify import Verifier
+from ..progress import quiet
 from ..scenes.locate import START_COVARIANCE, Proposal, SceneFinder, believed, different
 from ..scenes.section import METHODS
 from .bag_queries import BagQueries
+from .metrics import RECALL_LIMITS
+from .place import WRONG
 
-LIMITS = (0.25, 2.0), (0.5, 5.0), (5.0, 10.0)
+LIMITS = tuple(RECALL_LIMITS.values())
 """Within these a pose counts as found [m, deg]."""
-WRONG = 2.0, 10.0
-"""One further from the truth was believed at a wrong place [m, deg]."""
 
 
 class Proposer(Protocol):
@@ -76,7 +77,7 @@ def proposers(lhmap: LHMap, refiner: Refiner) -> dict[str, Proposer]:
         from ..places.describe import PlaceDescriber
 
         finder = PlaceFinder(lhmap, refiner, PlaceDescriber())
-        out["places"] = _Stored(lambda *seen: unsolved(finder.candidates(*seen)), lhmap, "places")
+        out["places"] = _Stored(lambda *seen: unsolved(finder.candidates(*seen)), lhmap, SECTION)
     for method in METHODS:
         if lhmap.has_section(method):
             out[method] = _Stored(SceneFinder(lhmap, refiner, method).propose, lhmap, method)
@@ -93,7 +94,7 @@ def compare(
     """
     if not methods:
         raise InputError(f"{lhmap.path}: has neither places nor anything learned, expected lhmap places or lhmap learn")
-    report = report or (lambda stage, done, total: None)
+    report = report or quiet
     verifier = Verifier(lhmap, refiner, CROP_RADIUS_M)
     outcomes = {name: Outcome(method.stored_bytes) for name, method in methods.items()}
     with BagQueries(bag, lhmap, truth, frames, inputs) as queries:
@@ -102,10 +103,11 @@ def compare(
             for name, method in methods.items():
                 _try(outcomes[name], method, verifier, query.image, camera, true)
             report("relocalizers", number + 1, len(queries))
-    length = distance_along(lhmap.metadata.path[:, :3])[-1] / 1000 if len(lhmap.metadata.path) > 1 else np.nan
+    path = lhmap.metadata.path
+    length_km = float(distance_along(path[:, :3])[-1]) / 1000 if len(path) else 0.0
     return {
         "images": len(next(iter(outcomes.values())).proposed),
-        "methods": {name: figures(outcome, float(length)) for name, outcome in outcomes.items()},
+        "methods": {name: figures(outcome, length_km) for name, outcome in outcomes.items()},
     }
 
 
@@ -128,7 +130,7 @@ def _try(outcome: Outcome, method: Proposer, verifier: Verifier, image, camera: 
 
 
 def figures(outcome: Outcome, length_km: float) -> dict:
-    """Those of one method."""
+    """Those of one method; `kb_per_km` is None of a map whose path has no length."""
     proposed = np.array(outcome.proposed)
     answers = [errors for errors in outcome.verified if errors is not None]
     verified = np.array([errors or (np.inf, np.inf) for errors in outcome.verified])
@@ -140,7 +142,7 @@ def figures(outcome: Outcome, length_km: float) -> dict:
         "verified_recall": [_recall(verified, limit) for limit in LIMITS],
         "believed": len(answers) / len(proposed),
         "wrong": sum(m > WRONG[0] or d > WRONG[1] for m, d in answers) / len(proposed),
-        "kb_per_km": outcome.stored_bytes / 1000 / length_km,
+        "kb_per_km": outcome.stored_bytes / 1000 / length_km if length_km > 0 else None,
         "ms": 1e3 * float(np.median(outcome.proposing_s)),
         "verifying_ms": 1e3 * float(np.median(outcome.verifying_s)),
     }  # fmt: skip
@@ -159,13 +161,18 @@ def rows(found: dict) -> list[tuple[str, ...]]:
     """A row for each method, see COLUMNS; recalls at LIMITS."""
     out: list[tuple[str, ...]] = []
     for name, f in found["methods"].items():
-        of = f["verified_median_m"], f["verified_median_deg"]
+        verified = "" if f["verified_median_m"] is None else _error(f["verified_median_m"], f["verified_median_deg"])
+        size = "" if f["kb_per_km"] is None else f"{f['kb_per_km']:.0f}"
         out.append((
-            name, f"{f['median_m']:.2f} m {f['median_deg']:.1f} deg", _percents(f["recall"]),
-            "" if of[0] is None else f"{of[0]:.2f} m {of[1]:.1f} deg", _percents(f["verified_recall"]),
-            f"{100 * f['wrong']:.0f} %", f"{f['kb_per_km']:.0f}", f"{f['ms']:.0f}", f"{f['verifying_ms']:.0f}",
+            name, _error(f["median_m"], f["median_deg"]), _percents(f["recall"]), verified,
+            _percents(f["verified_recall"]), f"{100 * f['wrong']:.0f} %", size, f"{f['ms']:.0f}",
+            f"{f['verifying_ms']:.0f}",
         ))  # fmt: skip
     return out
+
+
+def _error(metres: float, degrees: float) -> str:
+    return f"{metres:.2f} m {degrees:.1f} deg"
 
 
 def _percents(shares: list[float]) -> str:

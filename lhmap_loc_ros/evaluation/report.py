@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ..lhmap import LHMap
 from . import figures
-from .summary import Comparison
+from .summary import AXES, Comparison
 
 STYLE = """
 :root { color-scheme: light; }
@@ -121,7 +121,7 @@ def rows(summary: dict[str, float]) -> list[tuple[str, str, str]]:
     out.append(("latency, median / 99 %", latency, ""))
     if "images_sent" in summary:
         out.append(("images sent / poses received", f"{summary['images_sent']} / {summary['poses_received']}", ""))
-    covered = np.mean([summary[f"coverage_1sigma_{axis}"] for axis in ("x", "y", "z", "roll", "pitch", "yaw")])
+    covered = np.mean([summary[f"coverage_1sigma_{axis}"] for axis in AXES])
     out.append(("errors within 1 sigma, per axis (honest: 68 %)", f"{100 * covered:.0f} %", ""))
     inside = f"{100 * summary['coverage_1sigma_ellipsoid']:.0f} %"
     out.append(("within the ellipsoid of 68 %", inside, ""))
@@ -162,7 +162,7 @@ def _section(title: str, text: str, body: str) -> str:
 
 
 def _picture(picture: Picture) -> str:
-    done, data = cv2.imencode(".jpg", picture.image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    _, data = cv2.imencode(".jpg", picture.image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     caption = html.escape(picture.caption)
     image = f'<img alt="{caption}" src="{_data_url(data.tobytes(), "jpeg")}">'
     return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"

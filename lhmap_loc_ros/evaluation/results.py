@@ -15,6 +15,7 @@ from ..datasets.messages import Image
 from ..datasets.trajectory import Trajectory
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, CameraSetup, read_odometry, read_setup
+from ..localization.motion import SECOND_NS
 from ..localization.record import RunRecord
 from ..outputs import filling
 from . import metrics
@@ -88,10 +89,9 @@ def _pictures(reader: BagReader, inputs: BagInputs, comparison: Comparison, lhma
 
 def find_image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, stamp_ns: int) -> np.ndarray | None:
     """The undistorted image of a stamp; None if the bag has none."""
-    second = 1_000_000_000
-    sent_ns = stamp_ns + round(inputs.image_delay_s * second)
+    sent_ns = stamp_ns + round(inputs.image_delay_s * SECOND_NS)
     # recorded up to a second after it was taken
-    for message in reader.messages_as(Image, inputs.image, sent_ns - second // 10, sent_ns + second):
+    for message in reader.messages_as(Image, inputs.image, sent_ns - SECOND_NS // 10, sent_ns + SECOND_NS):
         if inputs.stamp_ns(message) == stamp_ns:
             return setup.rectifier(message.image)
     return None

@@ -10,10 +10,10 @@ import numpy as np
 from ..datasets.trajectory import Trajectory
 from ..errors import InputError
 from ..geometry import distance_along
+from ..localization.motion import SECOND_NS
 from ..localization.record import RunRecord
 from . import metrics
 
-SECOND_NS = 1_000_000_000
 AXES = ("x", "y", "z", "roll", "pitch", "yaw")
 
 

@@ -49,11 +49,13 @@ class SearchArea:
     def add_fix(
         self, stamp_ns: int, position: np.ndarray, sigma_m: float | None, T_odom_base: np.ndarray | None
     ) -> None:
-        """A GPS fix: position (3,) in the map with its standard deviation [m], None: not known.
+        """A GPS fix: position (3,) in the map with its standard deviation [m]; None or not finite: not known.
 
         `T_odom_base` (4, 4) is the pose in the odometry frame at the stamp, None where odometry does not tell.
         """
-        self._fix = _told(stamp_ns, position, UNKNOWN_SIGMA_M if sigma_m is None else sigma_m, T_odom_base)
+        if sigma_m is None or not np.isfinite(sigma_m):
+            sigma_m = UNKNOWN_SIGMA_M
+        self._fix = _told(stamp_ns, position, sigma_m, T_odom_base)
 
     def set_around(self, stamp_ns: int, position: np.ndarray, sigma_m: float, T_odom_base: np.ndarray | None) -> None:
         """What a person said, as in `add_fix`; it counts more than fixes, until `clear`."""

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..lhmap import LHMap, MapPoints
 from ..lhmap.writer import write_with_section
+from ..progress import Report
 from .codes import Quantizer
 from .database import PlaceDatabase
 from .describer import Describer
@@ -28,7 +29,6 @@ ASIDE_M = 3.0, -3.0
 the means: what they have in common shows from all lanes."""
 VIEW_M = 60.0
 """So far around a place the map is drawn."""
-Report = Callable[[str, int, int], None]
 Keep = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
 """Called with a name of all that goes in, and what computes the descriptors; may remember them."""
 

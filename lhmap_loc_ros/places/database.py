@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from ..errors import InputError, MapFormatError
 from ..lhmap import SectionData
+from ..lhmap.sections import SectionReader, packed_head
 from ..localization.search_area import Region as Region
 from .codes import Quantizer
 from .virtual_poses import base_pose
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from ..lhmap import LHMap
 
 SECTION, VERSION = "places", 1
-_LENGTH = struct.Struct("<I")
 _TILE = np.dtype([("ix", "<i4"), ("iy", "<i4"), ("count", "<u4")])
 _PLACE = np.dtype([("x", "<i4"), ("y", "<i4"), ("z", "<i4"), ("eye", "<i2"), ("yaw", "<u2")])
 _CENTIMETRE, _TURN = 0.01, 2 * np.pi / 65536
@@ -187,9 +185,8 @@ class PlaceDatabase:
             "describer": self.describer, "dimension": q.dimension, "bits": q.bits, "step": q.step,
             "headings": self.headings, "spacing_m": self.spacing_m, "tiles": len(index),
         }  # fmt: skip
-        text = json.dumps(head).encode()
         body = b"".join(records[part].tobytes() + self.codes[part].tobytes() for part in parts)
-        return SectionData(SECTION, VERSION, _LENGTH.pack(len(text)) + text + index.tobytes() + body)
+        return SectionData(SECTION, VERSION, packed_head(head) + index.tobytes() + body)
 
     @classmethod
     def of(cls, lhmap: LHMap, describer: str | None = None) -> PlaceDatabase | None:
@@ -210,21 +207,17 @@ class PlaceDatabase:
 
 
 def _parse(data: bytes, origin: np.ndarray) -> PlaceDatabase:
-    (length,) = _LENGTH.unpack_from(data)
-    head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
+    reader = SectionReader(data)
+    head = reader.head
     quantizer = Quantizer(int(head["dimension"]), int(head["bits"]), float(head["step"]))
-    headings, at = int(head["headings"]), _LENGTH.size + length
-    index = np.frombuffer(data, _TILE, int(head["tiles"]), at)
-    at += index.nbytes
+    headings = int(head["headings"])
+    if headings < 1:
+        raise ValueError(f"{headings} headings found")
     records, codes = [np.zeros(0, _PLACE)], [np.zeros((0, headings, quantizer.bytes), np.uint8)]
-    for count in index["count"].tolist():
-        records.append(np.frombuffer(data, _PLACE, count, at))
-        at += records[-1].nbytes
-        part = np.frombuffer(data, np.uint8, count * headings * quantizer.bytes, at)
-        codes.append(part.reshape(count, headings, quantizer.bytes))
-        at += part.nbytes
-    if at != len(data):
-        raise ValueError(f"{len(data)} bytes found, expected {at}")
+    for count in reader.array("tiles", _TILE, (int(head["tiles"]),))["count"].tolist():
+        records.append(reader.array("places", _PLACE, (count,)))
+        codes.append(reader.array("codes", np.uint8, (count, headings, quantizer.bytes)))
+    reader.check_end()
     places = np.concatenate(records)
     positions = np.column_stack([places[name] for name in "xyz"]) * _CENTIMETRE + origin
     return PlaceDatabase(

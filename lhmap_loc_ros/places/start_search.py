@@ -6,14 +6,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from ..errors import InputError, MapFormatError, ModelError
 from ..geometry import Images, inverse
 from ..localization.motion import SECOND_NS
-from ..localization.relocalize import UNSURE, PoseHypothesis
+from ..localization.relocalize import UNSURE, PoseHypothesis, RelocalizerName
 from ..localization.search_area import Region
 from .database import SECTION
 from .hypotheses import BETWEEN_M
@@ -30,7 +30,7 @@ FURTHER_M, SLOW_S = 5.0, 3.0
 """An image is looked at so far beyond the one before: nearer ones look the same and say the same of every place. A slow
 robot's after so many seconds, if it is at least `BETWEEN_M` further on."""
 AUTO, PLACES, BEST = "auto", "places", "coordinates"
-RELOCALIZERS = AUTO, PLACES, BEST, "constraints", "codes", "regression"
+RELOCALIZERS = get_args(RelocalizerName)
 """How a place can be found in the whole map."""
 PERIOD_S = 0.5
 """Least time between two images that are looked at without odometry."""
@@ -115,7 +115,8 @@ class StartSearch:
     def _is_new(self, stamp_ns: int, T_odom_base: np.ndarray | None) -> bool:
         if self._looked_at_ns is None:
             return True
-        seconds = (stamp_ns - self._looked_at_ns) / SECOND_NS
+        # stamps may go back, as where a bag is played again
+        seconds = abs(stamp_ns - self._looked_at_ns) / SECOND_NS
         if T_odom_base is None or self._looked_from is None:
             return seconds >= PERIOD_S
         metres = float(np.linalg.norm((inverse(self._looked_from) @ T_odom_base)[:3, 3]))

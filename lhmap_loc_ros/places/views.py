@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Camera, inverse, make_pose
+from ..geometry import Camera, make_pose
 from ..lhmap import MapPoints
 from ..localization.features import point_widths, quarter_turn, quarters_to_upright, render_map
 
@@ -118,11 +118,6 @@ def map_views(points: MapPoints, poses: np.ndarray) -> Iterator[PlaceView]:
         local = pose.copy()
         local[:3, 3] -= points.origin
         yield map_view(points.points, points.intensity, local, widths)
-
-
-def T_map_base_of(T_map_view: np.ndarray, T_base_camera: np.ndarray) -> np.ndarray:
-    """Pose (4, 4) of a level robot in the map whose camera, mounted so, has the place camera at `T_map_view`."""
-    return T_map_view @ inverse(T_base_camera @ level(T_base_camera))
 
 
 def _shrunk(image: np.ndarray, camera: Camera) -> tuple[np.ndarray, Camera]:

@@ -17,13 +17,13 @@ from ..errors import MapFormatError, ModelError
 from ..geometry import Camera
 from ..inference import load_model
 from ..lhmap import SectionData
+from ..lhmap.sections import Head
 from .encoder import COARSE, cell_centres
 from .heads import Look
 from .inputs import whole_image, with_surroundings
 from .pnp import SolvedPose, drawn_off, refined_pose
 from .section import (
     VERSION,
-    Head,
     LearnedImages,
     Shapes,
     camera_head,

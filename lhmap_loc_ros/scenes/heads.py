@@ -104,18 +104,17 @@ def weights_of(outputs: np.ndarray) -> np.ndarray:
 def aligned_pose(places: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> SolvedPose | None:
     """The rigid motion that brings points (M, 3) of the camera's frame to their places (M, 3), by least squares.
 
-    Weights (M,) are not negative (Kabsch, 1976). None where nothing has a weight.
+    Weights (M,) are not negative (Kabsch, 1976). None where nothing has a weight, or a head overflowed.
     """
     total = float(weights.sum())
-    if len(places) < MIN_POINTS or total < 1e-6:
+    # a decomposition of what is not finite would raise
+    if len(places) < MIN_POINTS or not total >= 1e-6 or not (np.isfinite(places).all() and np.isfinite(seen).all()):
         return None
     share = (weights / total)[:, None]
     there, here = (share * places).sum(0), (share * seen).sum(0)
     U, _, Vt = np.linalg.svd((share * (places - there)).T @ (seen - here))
     rotation = U @ np.diag([1.0, 1.0, np.linalg.det(U) * np.linalg.det(Vt)]) @ Vt
     pose = make_pose(rotation, there - rotation @ here)
-    if not np.isfinite(pose).all():
-        return None
     residuals = (places - pose[:3, 3]) @ rotation - seen
     # a step (t, r) of the camera moves a point p in its frame by -t + p x r
     rows = [np.concatenate([-np.tile(axis, (len(seen), 1)), np.cross(axis, seen)], axis=1) for axis in np.eye(3)]

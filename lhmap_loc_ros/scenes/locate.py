@@ -22,7 +22,7 @@ from ..places.virtual_poses import base_pose
 from .codes import METHOD as CODES
 from .codes import CodesDecoder, MapCodes
 from .encoder import SceneEncoder, brought_to
-from .heads import Heads
+from .heads import Heads, Look
 from .section import Learned
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class SceneFinder:
     def propose(
         self, image: Images, camera: PosedCamera, region: Region | None = None, heading: Heading | None = None
     ) -> list[Proposal]:  # fmt: skip
-        """What the heads say, the best first, and then the mapping poses of similar images; a camera's pose each.
+        """What the heads say, the best first, and then the mapping poses of similar images; poses of the robot.
 
         Raises InputError for a camera that sees little of what the mapping robot's did.
         """
@@ -128,22 +128,32 @@ class SceneFinder:
         likest: dict[int, int] = {}
         for k in order.tolist():
             likest.setdefault(int(self.learned.images.head[k]), k)
-        out = []
-        for number, k in list(likest.items())[:HEADS]:
-            start = self._pose_of(k, T_base_camera) @ T_base_camera
-            start[:3, 3] -= self._origin
-            solved = self._heads.pose(number, look, seen, start)
-            if solved is not None:
-                solved.T_map_camera[:3, 3] += self._origin
-                pose = solved.T_map_camera @ inverse(T_base_camera)
-                covariance = transport_covariance(solved.covariance, inverse(T_base_camera))
-                ratio = solved.inlier_ratio if self.learned.method == WITNESS else 0.0
-                out.append(Proposal(PoseHypothesis(pose, covariance), solved.inliers, ratio))
+        starts = ((number, self._pose_of(k, T_base_camera)) for number, k in list(likest.items())[:HEADS])
+        solved = (self._solved(number, look, seen, start, T_base_camera) for number, start in starts)
+        out = [proposal for proposal in solved if proposal is not None]
         if region is not None:
             out = [p for p in out if np.hypot(*(p.place.T_map_base[:2, 3] - region.center)) <= region.radius_m]
         out.sort(key=lambda proposal: -proposal.inliers)
         similar = self._apart(order)
         return out + [Proposal(PoseHypothesis(self._pose_of(k, T_base_camera), START_COVARIANCE)) for k in similar]
+
+    def _solved(
+        self, number: int, look: Look, seen: np.ndarray, start: np.ndarray, T_base_camera: np.ndarray
+    ) -> Proposal | None:  # fmt: skip
+        """What the head of a number says of an image, of whose cells (M,) bool are seen; None where it says nothing.
+
+        `start` (4, 4) is T_map_base of a mapping image that looks alike.
+        """
+        T_origin_camera = start @ T_base_camera
+        T_origin_camera[:3, 3] -= self._origin
+        solved = self._heads.pose(number, look, seen, T_origin_camera)
+        if solved is None:
+            return None
+        T_map_camera, T_camera_base = solved.T_map_camera.copy(), inverse(T_base_camera)
+        T_map_camera[:3, 3] += self._origin
+        covariance = transport_covariance(solved.covariance, T_camera_base)
+        ratio = solved.inlier_ratio if self.learned.method == WITNESS else 0.0
+        return Proposal(PoseHypothesis(T_map_camera @ T_camera_base, covariance), solved.inliers, ratio)
 
     def candidates(
         self, image: Images, camera: PosedCamera, count: int = CANDIDATES,

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geometry import Camera
 from ..lhmap import SectionData
+from ..lhmap.sections import Head, SectionReader, packed_head
 from ..localization.features import GRIDS
 from .inputs import CODE, COLUMNS, CellInputs
 
@@ -24,14 +23,11 @@ METHODS = "coordinates", "constraints", "codes", "regression"
 VERSION = 1
 OUTPUTS = {"coordinates": 4, "constraints": 5, "regression": 9}
 """Values that a head gives, see `heads`."""
-_LENGTH = struct.Struct("<I")
+LAYERS = 5
+"""Of a head, see `heads.run_head`."""
 _CAMERA = "width", "height", "fx", "fy", "cx", "cy"
-Head = dict[str, Any]
-"""The head of a section, as JSON has it."""
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 """Types and shapes of arrays by their names."""
-_MOST = 1 << 26
-"""No array has more values: a size beyond it is damage."""
 
 
 @dataclass(frozen=True)
@@ -92,29 +88,18 @@ class Learned:
 
 def packed(method: str, head: Head, shapes: Shapes, arrays: dict[str, np.ndarray]) -> SectionData:
     """A section: its head as JSON, and arrays of some types and shapes, one behind the other."""
-    text = json.dumps(head).encode()
     body = b"".join(
         np.ascontiguousarray(arrays[name], dtype).reshape(shape).tobytes() for name, (dtype, shape) in shapes.items()
     )
-    return SectionData(method, VERSION, _LENGTH.pack(len(text)) + text + body)
+    return SectionData(method, VERSION, packed_head(head) + body)
 
 
 def unpacked(data: bytes, shapes_of: Callable[[Head], Shapes]) -> tuple[Head, dict[str, np.ndarray]]:
-    """The head of a section, and its arrays, which that tells the shapes of; raises ValueError and its like."""
-    (length,) = _LENGTH.unpack_from(data)
-    head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
-    at, arrays = _LENGTH.size + length, {}
-    for name, (dtype, shape) in shapes_of(head).items():
-        count = int(np.prod(shape, dtype=object))
-        if count > _MOST:
-            raise ValueError(f"{name} of shape {shape} found")
-        arrays[name] = np.frombuffer(data, dtype, count, at).reshape(shape)
-        at += arrays[name].nbytes
-        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{name} holds values that are not finite")
-    if at != len(data):
-        raise ValueError(f"{len(data)} bytes found, expected {at}")
-    return head, arrays
+    """The head of a section, and its arrays, which that tells the shapes of; raises what `SectionReader` does."""
+    reader = SectionReader(data)
+    arrays = {name: reader.array(name, dtype, shape) for name, (dtype, shape) in shapes_of(reader.head).items()}
+    reader.check_end()
+    return reader.head, arrays
 
 
 def image_shapes(images: int) -> Shapes:
@@ -160,7 +145,7 @@ def _shapes(method: str, head: Head) -> Shapes:
         "scales": ("<f4", (heads,)),
     }  # fmt: skip
     first = CODE if method == "regression" else features + coarse + CODE
-    ends = (first, *[width] * 4, OUTPUTS[method])
+    ends = (first, *[width] * (LAYERS - 1), OUTPUTS[method])
     for k, (a, b) in enumerate(zip(ends, ends[1:], strict=False)):
         out |= {f"weights{k}": ("<f2", (heads, a, b)), f"biases{k}": ("<f2", (heads, b))}
     return out
@@ -171,7 +156,7 @@ def _parse(method: str, data: bytes) -> Learned:
     inputs = CellInputs(
         int(head["coarse"]), arrays["mean"], arrays["scale"], arrays["code_mean"], arrays["basis"].astype(np.float32)
     )
-    layers = tuple((arrays[f"weights{k}"], arrays[f"biases{k}"]) for k in range(5))
+    layers = tuple((arrays[f"weights{k}"], arrays[f"biases{k}"]) for k in range(LAYERS))
     return Learned(
         method, str(head["encoder"]), camera_in(head), inputs, images_in(arrays, len(arrays["scales"])),
         arrays["centres"], arrays["scales"], layers,

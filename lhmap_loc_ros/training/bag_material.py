@@ -15,16 +15,13 @@ from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_tum
 from ..errors import InputError
 from ..evaluation.metrics import sample
-from ..geometry import Camera, pose_error
+from ..geometry import Camera
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, images, read_setup
-from ..mapping.config import BuildConfig
-from ..mapping.scans import ScanSource, lidar_extrinsics, lidar_trajectory
-from .material import OWN_SCAN_NS, WIDTH, shown_depth, unknown_depth
+from .bag_scans import OWN_SCAN_NS, is_near, placed_scans
+from .material import WIDTH, shown_depth, unknown_depth
 from .shards import shrink, write_shard
 
-_TURN_DEG = 5.0
-"""An image is also taken when the camera has turned this much on the spot."""
 _MIN_POINTS, _AROUND_M = 200, 40.0
 """With fewer map points around the camera an image is of no use."""
 
@@ -100,7 +97,7 @@ def _views(
             continue
         poses, covered = sample(T_map_base, np.array([stamp_ns]))
         pose = poses[0] @ setup.T_base_camera
-        if not covered[0] or (views and _near(pose, views[-1].T_map_camera, spacing_m)):
+        if not covered[0] or (views and is_near(pose, views[-1].T_map_camera, spacing_m)):
             continue
         if len(lhmap.crop(pose[:3, 3], _AROUND_M)) < _MIN_POINTS:
             continue
@@ -109,22 +106,11 @@ def _views(
     return views
 
 
-def _near(pose: np.ndarray, last: np.ndarray, spacing_m: float) -> bool:
-    distance, angle = pose_error(pose, last)
-    return distance < spacing_m and angle < _TURN_DEG
-
-
 def _add_depth(
     views: list[_View], reader: BagReader, inputs: BagInputs, T_map_base: Trajectory, points_topic: str
 ) -> None:
     """The depth of what each image shows, from the scan nearest in time."""
-    config = BuildConfig(
-        points_topic=points_topic, tf_static_topic=inputs.tf_static, base_frame=inputs.base_frame, max_range_m=80.0
-    )
-    T_map_lidar = lidar_trajectory(T_map_base, lidar_extrinsics(reader, config))
-    for scan in ScanSource(reader, config, T_map_lidar):
-        if scan is None:
-            continue
+    for scan in placed_scans(reader, inputs, T_map_base, points_topic):
         for view in views:
             apart = abs(scan.stamp_ns - view.stamp_ns)
             if apart < view.apart_ns:

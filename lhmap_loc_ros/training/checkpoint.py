@@ -5,25 +5,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from ..errors import InputError
+from ..lhmap.atomic import replacing
 
 
 def save_checkpoint(path: Path, net: nn.Module, optimizer, step: int, metadata: dict[str, str] | None = None) -> None:
-    """Weights and optimiser state in one safetensors file, replaced at once; `metadata` is added to its own."""
+    """Weights and optimiser state in one safetensors file, replaced at once; `metadata` is added to its own.
+
+    Raises InputError where it cannot be written.
+    """
     tensors = {f"net.{k}": v.contiguous() for k, v in net.state_dict().items()}
     for k, state in (optimizer.state_dict()["state"] if optimizer else {}).items():
         tensors |= {f"opt.{k}.{n}": torch.as_tensor(v).contiguous() for n, v in state.items()}
-    temporary = path.with_suffix(".part")
-    save_file(tensors, temporary, {**(metadata or {}), "step": str(step), "settings": json.dumps(net.settings)})
-    os.replace(temporary, path)
+    told = {**(metadata or {}), "step": str(step), "settings": json.dumps(net.settings)}
+    with replacing(path) as file:
+        file.write(save(tensors, told))
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -9,14 +9,14 @@ views.
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
+from ..configuration import Config
 from ..networks.codes import CodesNet
 from ..scenes.codes import HALF_M
 from ..scenes.encoder import COARSE
@@ -24,9 +24,9 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .codes_material import CodesFeatures, fitted_inputs, write_features
 from .codes_worlds import Worlds
 from .data import find_shards
-from .scene_losses import MAX_PX, likelihood, pixel_errors, place_loss
+from .descent import descend
+from .scene_losses import MAX_PX, coordinates_loss, likelihood, pixel_errors
 from .scene_steps import CODE_NOISE, NOISE
-from .trainer import learning_rate
 
 log = logging.getLogger(__name__)
 FIRST = 0.3
@@ -37,10 +37,8 @@ TABLE_RATE = 10.0
 """Learning rate of what is added to codes, over the decoder's."""
 
 
-class CodesTrainConfig(BaseModel):
+class CodesTrainConfig(Config):
     """Settings of `lhmap train codes`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: list[str] = Field(description="glob patterns of the training shards")
     steps: int = Field(12000, ge=1)
@@ -90,7 +88,7 @@ def codes_loss(out: torch.Tensor, batch: dict[str, torch.Tensor], progress: floa
     # what is not in the grid cell is as far off as can be, whatever place it was given
     first = progress < FIRST
     errors = torch.where(inside, errors.detach() if first else errors, torch.full_like(errors, MAX_PX))
-    loss = place_loss(moved, flat["depth"], inside)
+    loss = coordinates_loss(moved, flat["depth"], inside)
     loss = loss + 0.05 * likelihood(errors, out[:, 3]) if first else 0.5 * loss + 0.1 * likelihood(errors, out[:, 3])
     return loss, float(moved.detach()[inside].norm(dim=1).median()) if inside.any() else float("nan")
 
@@ -130,30 +128,16 @@ def train_codes(config: CodesTrainConfig, out: Path, resume: bool = True) -> Pat
         torch.manual_seed(config.seed + step)
     log.info("%d grid cells, %d weights", len(worlds.cells), sum(p.numel() for p in net.parameters()))
     # 3. step by step
-    average, began, begun = {}, time.time(), step
-    while step < config.steps:
-        rate = learning_rate(config, step)
-        for used, factor in ((optimizer, 1.0), (of_table, TABLE_RATE)):
-            for group in used.param_groups:
-                group["lr"] = factor * rate
-        loss, figures = _loss(net, table, worlds, config, step / config.steps)
-        for used in (optimizer, of_table):
-            used.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        for used in (optimizer, of_table):
-            used.step()
-        step += 1
-        for name, value in {**figures, "loss": float(loss.detach())}.items():
-            if np.isfinite(value):
-                average[name] = 0.98 * average.get(name, value) + 0.02 * value
-        done = step >= config.steps
-        if step % config.log_every == 0 or done:
-            pace = (time.time() - began) / (step - begun)
-            log.info("step %d  %s  %.3f s/step", step, " ".join(f"{k} {v:.3f}" for k, v in average.items()), pace)
+
+    def save(step: int, done: bool) -> None:
         if step % config.save_every == 0 or done:
             save_checkpoint(codes, table, of_table, step)
             save_checkpoint(last, net, optimizer, step)
+
+    descend(
+        config, step, net, {optimizer: 1.0, of_table: TABLE_RATE},
+        lambda step: _loss(net, table, worlds, config, step / config.steps), save,
+    )  # fmt: skip
     return last
 
 

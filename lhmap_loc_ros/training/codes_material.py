@@ -15,7 +15,8 @@ from ..localization.features import GRIDS
 from ..scenes.depth import of_cells
 from ..scenes.encoder import SceneEncoder, brought_to, cell_rays, view_camera
 from ..scenes.inputs import CellInputs, whole_image, with_surroundings
-from .feature_file import FeatureFile
+from .arrays import FeatureFile
+from .data import check_names
 from .shards import Frame, Shard
 from .variation import reframed, vary_image
 
@@ -108,7 +109,8 @@ def _some(mask: np.ndarray, count: int, rng) -> np.ndarray:
 
 
 def write_features(shards: list[Path], folder: Path) -> list[Path]:
-    """Files of the shards' features; those that are not there yet are made."""
+    """Files of the shards' features; those that are not there yet are made. Raises InputError for two of one name."""
+    check_names(shards)
     out = []
     for shard in shards:
         out.append(folder / shard.name)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..networks.codes import CodesNet
 from ..scenes.codes import HALF_M
 from .codes_material import CodesFeatures
@@ -33,6 +35,8 @@ class GridCell:
 def grid_cells(places: np.ndarray, image: np.ndarray, asks: np.ndarray, min_pixels: int = MIN_PIXELS) -> list[GridCell]:
     """Those of cells of images (N,) of numbers `image` at places (N, 3), NaN where unknown; `asks` (I,) bool."""
     known = np.flatnonzero(np.isfinite(places[:, 0]))
+    if not len(known):
+        return []
     squares, number = np.unique(np.floor(places[known, :2] / (2 * HALF_M)), axis=0, return_inverse=True)
     order = np.argsort(number.ravel(), kind="stable")
     out = []
@@ -56,7 +60,10 @@ class Worlds:
         self, worlds: list[CodesFeatures], net: CodesNet, codes: int, rng: np.random.Generator,
         min_pixels: int = MIN_PIXELS,
     ):  # fmt: skip
-        """With anchors for so many codes of each grid cell, which so many cells of images are known of at least."""
+        """With anchors for so many codes of each grid cell, which so many cells of images are known of at least.
+
+        Raises InputError where there is no such grid cell.
+        """
         self._rng, parts = rng, {name: [] for name in ("cells", "place", "pose", "rays", "depth", "places", "focal")}
         self.cells: list[GridCell] = []
         start = 0
@@ -74,11 +81,24 @@ class Worlds:
                 parts[name].append(values)
             parts["focal"].append(world.focal[world.image])
             start += len(places)
+        if not self.cells:
+            raise InputError(
+                f"no grid cell of {2 * HALF_M:g} m with {min_pixels} cells of images of known depth found, expected one"
+            )
         self._parts = {name: np.concatenate(values) for name, values in parts.items()}
         sizes = np.sqrt([len(cell.teach) for cell in self.cells])
         self._weights = sizes / sizes.sum()
         # any first few of them are as good as any few
         self._anchors = np.array([rng.choice(c.teach, codes, replace=len(c.teach) < codes) for c in self.cells])
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """How far chance has come: set to what it was, the same batches follow."""
+        return self._rng.bit_generator.state
+
+    @drawn.setter
+    def drawn(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state
 
     def draw(self, count: int) -> np.ndarray:
         """Numbers of some grid cells, those that many images see more often."""

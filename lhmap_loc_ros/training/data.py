@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,25 @@ SampleFunction = Callable[[Frame, np.random.Generator, tuple[int, int]], tuple[n
 def find_shards(patterns: list[str]) -> list[Path]:
     """Files of glob patterns, in order; none is an InputError."""
     found = sorted({p for pattern in patterns for p in Path("/").glob(str(Path(pattern).resolve())[1:])})
-    found = [p for p in found if not p.name.endswith(".part.npz")]
+    # those that are being written, or that an interrupted run left
+    found = [p for p in found if ".part" not in p.suffixes]
     if not found:
         raise InputError(f"no training shard matches {patterns}")
     return found
+
+
+def weight_of(shard: Path, weights: dict[str, float]) -> float:
+    """How often a shard comes: the first of the weights whose name is a part of its own, else 1."""
+    return next((weight for part, weight in weights.items() if part in shard.name), 1.0)
+
+
+def check_names(shards: Iterable[Path]) -> None:
+    """Raises InputError for two shards of one name, for whoever keeps what is computed of a shard by its name."""
+    known: dict[str, Path] = {}
+    for shard in shards:
+        other = known.setdefault(shard.name, shard)
+        if other != shard:
+            raise InputError(f"{other} and {shard} have one name, expected different ones: features are kept by it")
 
 
 class Batches(torch.utils.data.IterableDataset):
@@ -50,8 +65,7 @@ class Batches(torch.utils.data.IterableDataset):
             yield tuple(torch.from_numpy(np.stack(column)) for column in zip(*samples, strict=True))
 
     def _weight(self, shard: Shard) -> float:
-        factor = next((w for part, w in self._config.weights.items() if part in shard.path.name), 1.0)
-        return factor * len(shard.places)
+        return weight_of(shard.path, self._config.weights) * len(shard.places)
 
 
 def batches(config, sample: SampleFunction, seed: list[int]) -> torch.utils.data.DataLoader:

@@ -59,40 +59,58 @@ def export_part(
     fixed.
     """
     part = _Part(net, method).eval()
-    temporary = path.with_suffix(".part.onnx")
+    with torch.no_grad():
+        result = part(*inputs.values())
+    expected = dict(zip(outputs, result if isinstance(result, tuple) else (result,), strict=True))
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part.onnx")
+    try:
+        _trace(part, inputs, outputs, temporary, free)
+        model = onnx.load(temporary)
+        forget_origin(model)
+        grid = DEFAULT_GRID if free is None else _free_sizes(model, inputs, expected, free)
+        _store_in_half_precision(model)
+        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+        onnx.save(model, temporary)
+        found = load_model(temporary, Backend.ONNXRUNTIME, grid=grid).run({k: v.numpy() for k, v in inputs.items()})
+        _check_same(path.name, found, expected)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _trace(part: _Part, inputs: dict[str, torch.Tensor], outputs: list[str], path: Path, free) -> None:
+    """Writes the graph as the exporter makes it."""
     shapes = None if free is None else (tuple(_free_shape(free.get(name)) for name in inputs),)
     with torch.no_grad():
         program = torch.onnx.export(
             part, tuple(inputs.values()), input_names=list(inputs), output_names=outputs,
             opset_version=OPSET, dynamo=True, verbose=False, dynamic_shapes=shapes,
         )  # fmt: skip
-        expected = part(*inputs.values())
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    program.save(str(temporary), external_data=False)
-    model = onnx.load(temporary)
-    forget_origin(model)
-    grid = DEFAULT_GRID
-    if free is not None:
-        del model.graph.value_info[:]
-        width = next(iter(inputs.values())).shape[3] * next(iter(free.values()))
-        height = next(iter(inputs.values())).shape[2] * next(iter(free.values()))
-        grid = width, height
-        given = {n: width // v.shape[3] for n, v in zip(outputs, expected, strict=True) if v.dim() == 4} | free
-        for value in (*model.graph.input, *model.graph.output):
-            if value.name in given:
-                _name_sizes(value, given[value.name])
-    _store_in_half_precision(model)
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
-    onnx.save(model, temporary)
-    found = load_model(temporary, Backend.ONNXRUNTIME, grid=grid).run({k: v.numpy() for k, v in inputs.items()})
-    for name, value in zip(outputs, expected, strict=True):
-        differences = np.abs(found[name] - value.numpy()) / max(1.0, float(value.abs().max()))
+    program.save(str(path), external_data=False)
+
+
+def _check_same(name: str, found: dict[str, np.ndarray], expected: dict[str, torch.Tensor]) -> None:
+    """Raises ModelError for outputs that differ from torch's, see TOLERANCE."""
+    for output, value in expected.items():
+        differences = np.abs(found[output] - value.numpy()) / max(1.0, float(value.abs().max()))
         difference = float(np.quantile(differences, AGREEING))
         if not difference < TOLERANCE:
-            temporary.unlink()
-            raise ModelError(f"{path.name}: output {name!r} differs from torch by {difference:.2g}")
-    os.replace(temporary, path)
+            raise ModelError(f"{name}: output {output!r} differs from torch by {difference:.2g}")
+
+
+def _free_sizes(
+    model: onnx.ModelProto, inputs: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], free: dict[str, int]
+) -> tuple[int, int]:
+    """Names the sizes that are free in a graph; returns the grid (width, height) [pixels] that the inputs have."""
+    del model.graph.value_info[:]
+    first, cell = next(iter(inputs.values())), next(iter(free.values()))
+    width, height = first.shape[3] * cell, first.shape[2] * cell
+    given = {name: width // value.shape[3] for name, value in expected.items() if value.dim() == 4} | free
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name in given:
+            _name_sizes(value, given[value.name])
+    return width, height
 
 
 def _free_shape(cell: int | None) -> dict:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..datasets.camera_lidar import CameraLidarDrive, nearest_scans
 from ..datasets.frames import frame_numbers
-from ..datasets.image_pairs import ImagePairs
+from ..datasets.synthetic.robots import heights_off_road
 from ..errors import InputError
 from ..geometry import Camera, inverse, make_pose, project, transform, z_buffer
 from ..lhmap import MapPoints
@@ -20,7 +20,13 @@ from ..mapping.cleaning import find_static
 from ..mapping.cloud import VoxelCloud
 from ..mapping.moving import KeyframeSelector, RangeImage
 from ..mapping.scans import PlacedScan
+from ..places.virtual_poses import BASE_FROM_OPTICAL
+from .bag_scans import OWN_SCAN_NS
 from .shards import shrink, write_shard
+
+if TYPE_CHECKING:
+    from ..datasets.image_pairs import ImagePairs
+    from ..datasets.synthetic.world import World
 
 WIDTH = 1280
 """Wider images are shrunk to so many pixels unless another width is asked for."""
@@ -28,12 +34,12 @@ SYNTHETIC_WIDTH, SYNTHETIC_ASPECT = 640, 0.7
 """Width of rendered images [pixels], and height over width: parts of them are what cameras of other shapes see."""
 LIDAR_M, CAMERA_M = (1.5, 2.0), (0.35, 2.5)
 """Heights over the road that mappers and cameras of a world are drawn from."""
-FOOTWAY_LIDAR_M, FOOTWAY_CAMERA_M, FOOTWAY_BEAMS = (0.5, 1.4), (0.3, 1.2), (16, 32, 64, 128)
-"""The same of robots on the footpath, and how many beams their LiDARs have."""
+FOOTWAY_BEAMS = (16, 32, 64, 128)
+"""How many beams the LiDARs of robots on the footpath have."""
 APART_M = 200.0
 """From the origin of one place to that of the next in a shard of places that have nothing to do with each other."""
-OWN_SCAN_NS = 100_000_000
-"""A scan further than this from an image tells nothing about it: what moves is elsewhere by then."""
+FLOAT32_M = 10_000.0
+"""Shards are float32, which is a millimetre up to here: maps that lie further from zero, as in UTM, are moved to it."""
 
 
 def drive_shard(
@@ -70,12 +76,21 @@ def drive_shard(
         cameras.append(camera)
         near = apart[k] <= OWN_SCAN_NS
         depths.append(shown_depth(_placed(drive, own[k]).points, pose, camera) if near else unknown_depth(camera))
-    xyz = points.points + points.origin.astype(np.float32)
+    if np.abs(points.origin).max() > FLOAT32_M:
+        poses[:, :3, 3] -= points.origin
+        xyz = points.points
+    else:
+        xyz = points.points + points.origin.astype(np.float32)
     write_shard(out, images, cameras, poses, depths, xyz, points.intensity)
 
 
 def pairs_shard(pairs: ImagePairs, names: list[str], out: Path, width: int = WIDTH) -> None:
-    """A shard of places seen once, each image in the scan taken with it; raises BagError for a missing place."""
+    """A shard of places seen once, each image in the scan taken with it.
+
+    Raises InputError where `names` names none, BagError for a missing place.
+    """
+    if not names:
+        raise InputError(f"{pairs.root}: no place is left of {len(pairs.names)}, expected one at least")
     images, cameras, poses, depths, clouds, intensities = [], [], [], [], [], []
     for number, name in enumerate(names):
         place = pairs.place(name)
@@ -154,7 +169,6 @@ def synthetic_shard(
     only one mounting learns the mounting instead of looking at the image. With `footway` low robots map and see the
     world from its footpath, near walls and parked cars.
     """
-    from ..datasets.synthetic.lidar import BEAMS, deskew, sample_lidar_scan
     from ..datasets.synthetic.world import World
 
     rng = np.random.default_rng([seed, 77])
@@ -162,36 +176,45 @@ def synthetic_shard(
     if seed % 16:
         # most maps are clean, as the builder leaves them; a few keep the smear of moving cars
         world = replace(world, geometry=replace(world.geometry, vehicles=()))
-    path = world.course.footway(rng) if footway else world.route(world.lanes[0], wander_amplitude=0.3, seed=seed)
-    lidar_heights, camera_heights = (FOOTWAY_LIDAR_M, FOOTWAY_CAMERA_M) if footway else (LIDAR_M, CAMERA_M)
-    T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(*lidar_heights)))
+    points = _mapped(world, voxel, footway, rng)
+    seen = []
+    for day in (1, 2):
+        world = World.generate(seed, length, day, character)
+        seen += [_photographed(world, width, footway, rng) for _ in range(images // 2)]
+    xyz = points.points + points.origin.astype(np.float32)
+    write_shard(out, *zip(*seen, strict=True), xyz, points.intensity, seed)
+
+
+def _mapped(world: World, voxel: float, footway: bool, rng: np.random.Generator) -> MapPoints:
+    """The map of a world, scanned from a lane or its footpath."""
+    from ..datasets.synthetic.lidar import BEAMS, deskew, sample_lidar_scan
+
+    path = world.course.footway(rng) if footway else world.route(world.lanes[0], wander_amplitude=0.3, seed=world.seed)
+    heights = heights_off_road("lidar") if footway else LIDAR_M
+    T_base_lidar = make_pose(np.eye(3), (0.0, 0.0, rng.uniform(*heights)))
     beams = int(rng.choice(FOOTWAY_BEAMS)) if footway else BEAMS
     cloud = VoxelCloud(voxel)
+    # metres driven during a sweep, and from one to the next
     step, apart = (0.13, rng.uniform(0.4, 0.8)) if footway else (0.7, rng.uniform(1.2, 1.8))
     for k, s in enumerate(np.arange(0.0, path.length - step, apart)):
         a, b = path.pose(s) @ T_base_lidar, path.pose(s + step) @ T_base_lidar
         scan = sample_lidar_scan(world, a, b, time=0.2 * k, azimuths=1024, beams=beams)
         cloud.add(deskew(scan, a, b), scan.intensity)
-    points = cloud.to_points()
-    height = round(SYNTHETIC_ASPECT * width)
-    pictures, cameras, poses, depths = [], [], [], []
-    for day in (1, 2):
-        world = World.generate(seed, length, day, character)
-        for _ in range(images // 2):
-            side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
-            where = world.course.footway(rng) if footway else world.route(side)
-            f = width * rng.uniform(0.38, 0.8)
-            camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
-            T_base_camera = make_pose(
-                np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0, 0, rng.uniform(*camera_heights))
-            )
-            turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
-            pose = where.pose(rng.uniform(3, where.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
-            k = (camera.fx, camera.fy, camera.cx, camera.cy)
-            time = rng.uniform(0, 40)
-            pictures.append(world.render_image(pose, k, width, height, time=time))
-            depths.append(world.depth_image(pose, k, width, height, time=time))
-            cameras.append(camera)
-            poses.append(pose)
-    xyz = points.points + points.origin.astype(np.float32)
-    write_shard(out, pictures, cameras, poses, depths, xyz, points.intensity, seed)
+    return cloud.to_points()
+
+
+def _photographed(
+    world: World, width: int, footway: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, Camera, np.ndarray, np.ndarray]:
+    """An image (H, W, 3) from somewhere on the road or the footpath, its camera, pose (4, 4) and depth (H, W) [m]."""
+    side = rng.uniform(-world.half_road + 1.0, world.half_road - 1.0)
+    path = world.course.footway(rng) if footway else world.route(side)
+    height, f = round(SYNTHETIC_ASPECT * width), width * rng.uniform(0.38, 0.8)
+    camera = Camera(width, height, f, f, width * rng.uniform(0.47, 0.53), height * rng.uniform(0.4, 0.55))
+    heights = heights_off_road("camera") if footway else CAMERA_M
+    T_base_camera = make_pose(BASE_FROM_OPTICAL, (0, 0, rng.uniform(*heights)))
+    turn = Rotation.from_euler("zyx", rng.normal(0, (6, 3, 1.5)), degrees=True)
+    pose = path.pose(rng.uniform(3, path.length - 12)) @ make_pose(turn, (0, 0, 0)) @ T_base_camera
+    k, time = (camera.fx, camera.fy, camera.cx, camera.cy), rng.uniform(0, 40)
+    image = world.render_image(pose, k, width, height, time=time)
+    return image, camera, pose, world.depth_image(pose, k, width, height, time=time)

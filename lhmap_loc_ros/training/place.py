@@ -4,39 +4,34 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..networks.place import PlaceNet, contrastive_loss
+from ..configuration import Config
+from ..networks.place import PlaceNet
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from .data import find_shards
+from .data import check_names, find_shards
+from .descent import descend
+from .place_batches import PlaceWorlds, descriptor_loss, numbered
 from .place_material import PlaceFeatures, write_features
 from .place_recall import column_means, recalls
-from .trainer import learning_rate
 
 log = logging.getLogger(__name__)
-SAME_M, SAME_DEG = 4.0, 30.0
-"""Views up to so far from an image, and turned from it, are of the same place."""
-NEAR_M, NEAR_DEG = 10.0, 60.0
-"""Up to so far they are neither of the same place nor of another one."""
-FALLOFF_M = 2.0
-"""Views of the same place count less the farther away they are, with this standard deviation."""
 AVERAGED = 0.98
 """The weights that are validated and kept are a running mean, of so much of itself at each step."""
 BASELINE_COLUMNS = 5
+VALIDATION_SPACING_M = 2.0
+"""Distance between the views that images are looked for among."""
 _REPORTED = "recall_at_5_5m"
 """What is verified afterwards are the first few."""
 
 
-class PlaceTrainConfig(BaseModel):
+class PlaceTrainConfig(Config):
     """Settings of `lhmap train place`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: list[str] = Field(description="glob patterns of the training shards")
     validation: dict[str, str] = Field(
@@ -59,92 +54,6 @@ class PlaceTrainConfig(BaseModel):
     log_every: int = Field(50, ge=1)
     validate_every: int = Field(250, ge=1)
     seed: int = 0
-
-
-class Worlds:
-    """Features of all training shards; shards of one drive, and of one mirror image, are of one world."""
-
-    def __init__(self, files: list[Path], rng: np.random.Generator):
-        grouped: dict[str, list[PlaceFeatures]] = {}
-        for file in files:
-            name = file.stem.replace("_odd", "").replace("_even", "")
-            grouped.setdefault(name, []).append(PlaceFeatures.read(file))
-        self._groups, self._rng = list(grouped.values()), rng
-        sizes = np.array([sum(len(part.images) for part in group) for group in self._groups], float)
-        self._weights = np.sqrt(sizes) / np.sqrt(sizes).sum()
-
-    def batch(self, worlds: int, images: int) -> tuple[torch.Tensor, ...]:
-        """Images with shares and poses, views with shares and poses (N, 4), N of each; 2N views.
-
-        Poses have the world's number as a fifth value.
-        """
-        rng, columns = self._rng, [[] for _ in range(6)]
-        count = min(worlds, len(self._groups))
-        for world in rng.choice(len(self._groups), count, replace=False, p=self._weights):
-            group = self._groups[world]
-            for part, share in zip(group, _shares(images, len(group)), strict=True):
-                k = rng.choice(len(part.images), share, replace=share > len(part.images))
-                other = rng.integers(len(part.views), size=share)
-                both = np.concatenate([k, other])
-                chosen = (
-                    part.images[k], part.images_seen[k], _numbered(part.image_poses[k], world),
-                    part.views[both], part.views_seen[both], _numbered(part.view_poses[both], world),
-                )  # fmt: skip
-                for column, values in zip(columns, chosen, strict=True):
-                    column.append(values)
-        return tuple(torch.from_numpy(np.concatenate(column).astype(np.float32)) for column in columns)
-
-
-def _shares(total: int, parts: int) -> list[int]:
-    return [total // parts + (k < total % parts) for k in range(parts)]
-
-
-def _numbered(poses: np.ndarray, world: int) -> np.ndarray:
-    return np.concatenate([poses, np.full((len(poses), 1), world)], 1)
-
-
-def same_place(image_poses: torch.Tensor, view_poses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `contrastive_loss` takes of poses (N, 5) and (M, 5): target (N, M) and ignored (N, M)."""
-    offset = image_poses[:, None] - view_poses[None]
-    distance = offset[..., :2].norm(dim=2)
-    turn = torch.rad2deg(torch.atan2(offset[..., 3].sin(), offset[..., 3].cos()).abs())
-    together = offset[..., 4] == 0
-    same = together & (distance < SAME_M) & (turn < SAME_DEG)
-    near = together & (distance < NEAR_M) & (turn < NEAR_DEG)
-    return torch.exp(-0.5 * (distance / FALLOFF_M) ** 2) * same, near & ~same
-
-
-def narrowed(features: torch.Tensor, seen: torch.Tensor, share: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of a share of the images (N, C, h, w) columns at both sides are not seen, as narrow cameras leave them."""
-    n, w = len(features), features.shape[-1]
-    column = torch.arange(w)
-    left, right = (torch.randint(0, w // 3, (n, 1)) for _ in range(2))
-    kept = ((column >= left) & (column < w - right)) | (torch.rand(n, 1) > share)
-    mask = kept[:, None, None].to(features.dtype)
-    return features * mask, seen * mask
-
-
-def erased(features: torch.Tensor, seen: torch.Tensor, share: float = 0.25) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, C, h, w) of which some blocks, up to so large a share, are taken for not seen.
-
-    What tells a place then lies in more than one of its things: what is there today need not be tomorrow.
-    """
-    n, _, h, w = features.shape
-    mask = (torch.rand(n, 1, h, w) >= share * torch.rand(n, 1, 1, 1)).to(features.dtype)
-    return features * mask, seen * mask
-
-
-def place_loss(net: PlaceNet, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, dict[str, float]]:
-    """Loss of a batch of `Worlds`, and the share of images whose most similar view is of the same place."""
-    images, images_seen, image_poses, views, views_seen, view_poses = batch
-    images, images_seen = erased(*narrowed(images, images_seen))
-    views, views_seen = erased(views, views_seen)
-    target, ignored = same_place(image_poses, view_poses)
-    described = net.image_head(images, images_seen), net.map_head(views, views_seen)
-    logits = described[0] @ described[1].T * net.log_temperature.clamp(max=4.0).exp()
-    loss = contrastive_loss(logits, target, ignored)
-    best = logits.detach().masked_fill(ignored, -1e4).argmax(1, keepdim=True)
-    return loss, {"matched": float((target.gather(1, best) > 0).float().mean())}
 
 
 @torch.no_grad()
@@ -181,9 +90,9 @@ def validate(net: PlaceNet | None, sets: dict[str, list[PlaceFeatures]]) -> dict
         for world in worlds:
             number = next(numbers)
             images, views = describe(net, world) if net is not None else _baseline(world)
-            queries.setdefault(name, []).append((images, _numbered(world.image_poses, number)))
+            queries.setdefault(name, []).append((images, numbered(world.image_poses, number)))
             database.append(views)
-            poses.append(_numbered(world.view_poses, number))
+            poses.append(numbered(world.view_poses, number))
     if not sets:
         return {}
     database, poses = np.concatenate(database), np.concatenate(poses)
@@ -206,7 +115,7 @@ def train_place(config: PlaceTrainConfig, out: Path, resume: bool = True) -> Pat
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
     train, validation = _features(config, out)
-    worlds = Worlds(train, rng)
+    worlds = PlaceWorlds(train, rng)
     sets = {name: [PlaceFeatures.read(file) for file in files] for name, files in validation.items()}
     for name, figures in validate(None, sets).items():
         log.info("baseline  %s: %s", name, _text(figures))
@@ -218,33 +127,29 @@ def train_place(config: PlaceTrainConfig, out: Path, resume: bool = True) -> Pat
     if resume and last.exists():
         _, step = load_checkpoint(last, net, optimizer)
         mean.module.load_state_dict(net.state_dict())
+        # not those that the run began with, again
+        rng.bit_generator.state = np.random.default_rng([config.seed, step]).bit_generator.state
+        torch.manual_seed(config.seed + step)
     best_score = float(read_metadata(best).get("score", "-1")) if resume and best.exists() else -1.0
     # 3. step by step
-    average, began, first = {}, time.time(), step
-    while step < config.steps:
-        net.train()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        loss, figures = place_loss(net, worlds.batch(config.worlds, config.images))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+    net.train()
+
+    def after(step: int, done: bool) -> None:
+        nonlocal best_score
         mean.update_parameters(net)
-        step += 1
-        for name, value in {**figures, "loss": float(loss.detach())}.items():
-            average[name] = 0.95 * average.get(name, value) + 0.05 * value
-        done = step >= config.steps
-        if step % config.log_every == 0 or done:
-            pace = (time.time() - began) / (step - first)
-            log.info("step %d  %s  %.2f s/step", step, " ".join(f"{k} {v:.3f}" for k, v in average.items()), pace)
         if step % config.validate_every == 0 or done:
             save_checkpoint(last, net, optimizer, step)
             score = _score(mean.module, sets, step)
             if sets and score > best_score:
                 best_score = score
                 save_checkpoint(best, mean.module, None, step, {"score": repr(score)})
-    return best if best.exists() else last
+
+    def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        return descriptor_loss(net, worlds.batch(config.worlds, config.images))
+
+    descend(config, step, net, {optimizer: 1.0}, loss, after)
+    # not one that another run left
+    return best if best_score >= 0 else last
 
 
 def _score(net: PlaceNet, sets: dict[str, list[PlaceFeatures]], step: int) -> float:
@@ -260,19 +165,24 @@ def _text(figures: dict[str, float]) -> str:
 
 
 def _features(config: PlaceTrainConfig, out: Path) -> tuple[list[Path], dict[str, list[Path]]]:
-    """Files of features that train, and those of each validation set; those that are not there yet are made."""
+    """Files of features that train, and those of each validation set; those that are not there yet are made.
+
+    Raises InputError for shards that are not there, and for two of one name.
+    """
     folder, jobs, train = out / "features", [], []
-    for shard in find_shards(config.train):
+    shards = find_shards(config.train)
+    sets = {name: find_shards([pattern]) for name, pattern in config.validation.items()}
+    check_names(shards)
+    check_names(shard for found in sets.values() for shard in found)
+    for shard in shards:
         for mirror in (False, True):
             file = folder / "train" / f"{shard.stem}{'_mirror' if mirror else ''}.npz"
             jobs.append((shard, file, mirror, config.variants, config.spacing, True))
             train.append(file)
-    validation = {}
-    for name, pattern in config.validation.items():
-        validation[name] = []
-        for shard in find_shards([pattern]):
-            file = folder / "validation" / shard.name
-            jobs.append((shard, file, False, config.variants, 2.0, False))
-            validation[name].append(file)
+    validation: dict[str, list[Path]] = {}
+    for name, found in sets.items():
+        validation[name] = [folder / "validation" / shard.name for shard in found]
+        for shard, file in zip(found, validation[name], strict=True):
+            jobs.append((shard, file, False, config.variants, VALIDATION_SPACING_M, False))
     write_features(jobs, config.workers)
     return train, validation

@@ -18,9 +18,11 @@ from scipy.spatial.transform import Rotation
 from ..geometry import make_pose
 from ..lhmap import MapPoints
 from ..localization.features import GRIDS
+from ..places.build import HEADINGS
 from ..places.describe import PlaceEncoder
 from ..places.views import PlaceView, level, map_views, share_seen, view_of
-from .feature_file import FeatureFile
+from ..places.virtual_poses import camera_poses
+from .arrays import FeatureFile
 from .shards import FULL_DENSITY_M, Frame, Shard
 from .variation import mirrored, occluded, reframed, vary_image, vary_map
 
@@ -29,8 +31,6 @@ REACH_M = 60.0
 """Points further away are not drawn."""
 ACROSS_M, ABOVE_M, ALONG_M = 4.0, 0.7, 1.5
 """So far from the camera lie the views of the same place at most: another lane is the same place."""
-HEADINGS = 8
-"""Of the views that a map is searched by, evenly around."""
 MIN_SEEN, TRIES = 0.15, 5
 """Of the place camera's pixels an image that trains covers so many; if none of so many parts of it does, the whole."""
 TILT_DEG = 1.5
@@ -113,12 +113,7 @@ def beside(T_map_view: np.ndarray, rng) -> np.ndarray:
 
 def around(position: np.ndarray, yaw: float) -> np.ndarray:
     """Level poses (HEADINGS, 4, 4) at a position (3), evenly around from a heading [rad]."""
-    poses = []
-    for heading in yaw + 2 * np.pi * np.arange(HEADINGS) / HEADINGS:
-        ahead = np.array([np.cos(heading), np.sin(heading), 0.0])
-        down = np.array([0.0, 0.0, -1.0])
-        poses.append(make_pose(np.stack([np.cross(down, ahead), down, ahead], 1), position))
-    return np.stack(poses)
+    return camera_poses(position, yaw + 2 * np.pi * np.arange(HEADINGS) / HEADINGS)
 
 
 def apart(positions: np.ndarray, distance: float) -> np.ndarray:

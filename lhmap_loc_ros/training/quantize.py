@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from ..inference.model import METADATA_KEY, parse_metadata
 from ..inference.models import INT8_OF, int8_file
 from ..localization.network_set import GridNetworks, NetworkSet
 from ..localization.refine import RefineMode, Refiner, RefinerConfig
+from .checkpoint import sha256_of
 from .export import forget_origin
 
 Inputs = dict[str, np.ndarray]
@@ -128,8 +128,8 @@ def quantize(path: Path, given: list[Inputs]) -> None:
     model = onnx.load(temporary)
     forget_origin(model)
     onnx.save(model, temporary)
+    _add(temporary, {INT8_OF: sha256_of(path)})
     os.replace(temporary, target)
-    _add(target, {INT8_OF: _sha256(path)})
 
 
 def add_metadata(prefix: str, values: dict) -> None:
@@ -137,11 +137,14 @@ def add_metadata(prefix: str, values: dict) -> None:
     for part in PARTS:
         path = Path(f"{prefix}_{part}.onnx")
         _add(path, values)
-        _add(int8_file(path), {**values, INT8_OF: _sha256(path)})
+        _add(int8_file(path), {**values, INT8_OF: sha256_of(path)})
 
 
 def move_networks(source: Path, target: Path) -> None:
-    """Moves network files from folder to folder; int8 files there that would no longer fit are removed."""
+    """Moves network files from folder to folder, and checkpoints that come with them.
+
+    int8 files there that would no longer fit are removed.
+    """
     for path in source.glob("*.onnx"):
         old, new = int8_file(target / path.name), int8_file(path)
         old.unlink(missing_ok=True)
@@ -149,6 +152,9 @@ def move_networks(source: Path, target: Path) -> None:
         if new.exists():
             old.parent.mkdir(exist_ok=True)
             os.replace(new, old)
+    for path in source.glob("checkpoints/*"):
+        (target / "checkpoints").mkdir(exist_ok=True)
+        os.replace(path, target / "checkpoints" / path.name)
 
 
 def _add(path: Path, values: dict) -> None:
@@ -156,10 +162,6 @@ def _add(path: Path, values: dict) -> None:
     known = parse_metadata({entry.key: entry.value for entry in model.metadata_props})
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({**known, **values})})
     onnx.save(model, path)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _not_prepared(record: logging.LogRecord) -> bool:

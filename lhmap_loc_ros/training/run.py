@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from ..configuration import load
-from ..datasets.synthetic.build import CHARACTERS
+from ..configuration import Config, load
+from ..datasets.synthetic.grounds import CHARACTERS
 from ..errors import InputError
 from .drives import AnyDrive
 
@@ -27,10 +28,8 @@ _QUANTIZED_BY = 6
 """At most so many images of each bag give the ranges of the values in int8 files."""
 
 
-class DataConfig(BaseModel):
+class DataConfig(Config):
     """Settings of `lhmap train data`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     synthetic_seeds: list[int] = Field(default_factory=list, description="worlds to generate")
     seeds_of: dict[Character, list[int]] = Field(
@@ -56,10 +55,8 @@ class DataConfig(BaseModel):
         return self
 
 
-class CalibrationRun(BaseModel):
+class CalibrationRun(Config):
     """A bag with known poses, of a day other than those its map is from, as `lhmap evaluate` takes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     map: Path
     bag: Path
@@ -79,10 +76,8 @@ class CalibrationRun(BaseModel):
         return query if self.intensity else without_intensity(query)
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(Config):
     """Settings of `lhmap train export`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flow: Path | None = Field(None, description="checkpoint of the flow network")
     heat: Path | None = Field(None, description="checkpoint of the heat network")
@@ -138,10 +133,12 @@ def export(config: ExportConfig, out: Path) -> None:
         export_heat(net, out / "heat.onnx", config.width, config.height, {"step": step})
     if config.place:
         net, step = load_checkpoint(config.place, PlaceNet)
-        export_place(net, out, {"step": step})
+        with _all_or_none(out) as folder:
+            export_place(net, folder, {"step": step})
     if config.codes:
         net, step = load_checkpoint(config.codes, CodesNet)
-        export_codes(net, out, {"step": step})
+        with _all_or_none(out) as folder:
+            export_codes(net, folder, {"step": step})
     if config.reference_heat:
         net, step = load_checkpoint(config.reference_heat, ReferenceHeatNet)
         path = out / "reference_heat.onnx"
@@ -151,23 +148,31 @@ def export(config: ExportConfig, out: Path) -> None:
         export_regress(net, out / f"regress_{stage}.onnx", config.width, config.height, {"step": step})
 
 
+@contextmanager
+def _all_or_none(out: Path) -> Iterator[Path]:
+    """A folder whose files come to `out` when the block ends well: networks of one checkpoint fit no others."""
+    from .quantize import move_networks
+
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".export-", dir=out) as folder:
+        yield Path(folder)
+        move_networks(Path(folder), out)
+
+
 def _export_flow(config: ExportConfig, out: Path) -> None:
-    """All files of the flow network or none; with bags to calibrate on, those for int8 and a covariance, too.
+    """The files of the flow network; with bags to calibrate on, those for int8 and a covariance, too.
 
     Raises InputError for what `lhmap evaluate` would refuse.
     """
     from ..networks.flow import FlowNet
     from .checkpoint import load_checkpoint
     from .export import export_flow
-    from .quantize import move_networks
 
     net, step = load_checkpoint(config.flow, FlowNet)
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".export-", dir=out) as folder:
-        export_flow(net, Path(folder), config.name, config.width, config.height, {"step": step})
+    with _all_or_none(out) as folder:
+        export_flow(net, folder, config.name, config.width, config.height, {"step": step})
         if config.calibration:
-            _fit_to_bags(str(Path(folder, config.name)), config.calibration)
-        move_networks(Path(folder), out)
+            _fit_to_bags(str(folder / config.name), config.calibration)
 
 
 def _fit_to_bags(prefix: str, runs: list[CalibrationRun]) -> None:

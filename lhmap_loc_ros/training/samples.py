@@ -23,7 +23,9 @@ class Sample:
     """What one training step sees of one frame, or of a batch of them; float32, CHW."""
 
     image: np.ndarray
+    """(3, H, W) RGB in [0, 1]."""
     view: np.ndarray
+    """(MAP_CHANNELS, H, W) of the map from the start pose, see `localization.features.render_map`."""
     flow8: np.ndarray
     """(2, H/8, W/8) true displacement of each cell's point [pixels], NaN where unknown or hidden."""
     flow4: np.ndarray

@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..geometry import distance_along
 from ..lhmap import LHMap
-from ..lhmap.atomic import replacing
 from ..networks.scene import SceneHead
+from ..progress import Report, quiet
 from ..scenes.inputs import CellInputs
-from ..scenes.section import OUTPUTS, Learned, LearnedImages
+from ..scenes.section import LAYERS, OUTPUTS, Learned, LearnedImages
+from .arrays import read_arrays, write_arrays
 from .scene_material import SceneMaterial
 from .scene_steps import METHOD_STEPS, Stretch
 
@@ -30,7 +32,6 @@ STRETCH_M, MARGIN_M = 125.0, 10.0
 WIDTH = {"coordinates": 192, "constraints": 192, "regression": 128}
 """Of the heads' layers."""
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 1e-2
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def learn(
     amount: Amount | None = None,
 ) -> Learned:  # fmt: skip
     """What `method` learns of the material; heads that are done are kept in `folder`, and taken from there."""
-    report, amount = report or (lambda stage, done, total: None), amount or Amount()
+    report, amount = report or quiet, amount or Amount()
     inputs = CellInputs.of(material.features, material.coarse, material.view)
     poses = material.T_map_camera.copy()
     poses[:, :3, 3] -= lhmap.metadata.origin
@@ -70,7 +71,7 @@ def learn(
         layers = _kept(folder, method, stretch, amount, lambda s=stretch, f=follow: train_head(method, s, amount, f))
         parts.append((stretch.centre, stretch.scale, layers))
     layers = tuple(
-        tuple(np.stack([part[2][k][of] for part in parts]).astype(np.float16) for of in (0, 1)) for k in range(5)
+        tuple(np.stack([part[2][k][of] for part in parts]).astype(np.float16) for of in (0, 1)) for k in range(LAYERS)
     )
     return Learned(
         method, material.encoder, material.view, inputs, learned_images(material, poses, inputs, head),
@@ -136,17 +137,13 @@ def _kept(folder, method: str, stretch: Stretch, amount: Amount, compute) -> lis
     for part in (stretch.inputs, stretch.places, stretch.known, stretch.poses):
         name.update(np.ascontiguousarray(part))
     path = Path(folder) / f"head_{method}_{name.hexdigest()[:16]}.npz"
-    try:
-        with np.load(path) as found:
-            return [(found[f"weights{k}"], found[f"biases{k}"]) for k in range(5)]
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, EOFError):
-        path.unlink()
+    names = [f"{kind}{k}" for k in range(LAYERS) for kind in ("weights", "biases")]
+    if path.exists():
+        try:
+            found = read_arrays(path, names, "a head")
+            return [(found[f"weights{k}"], found[f"biases{k}"]) for k in range(LAYERS)]
+        except InputError:
+            path.unlink()  # damaged: learned anew
     layers = compute()
-    with replacing(path) as file:
-        np.savez(
-            file,
-            **{f"{n}{k}": a for k, pair in enumerate(layers) for n, a in zip(("weights", "biases"), pair, strict=True)},
-        )
+    write_arrays(path, dict(zip(names, (array for pair in layers for array in pair), strict=True)))
     return layers

@@ -8,6 +8,7 @@ are least attended to are left out until the map is small enough, and the others
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from ..geometry import distance_along
 from ..inference.models import models_dir
 from ..lhmap import LHMap
 from ..networks.codes import CodesNet
+from ..progress import Report, quiet
 from ..scenes.codes import HALF_M, MAX_CODES, NETWORKS, MapCodes, quantized
-from .checkpoint import load_checkpoint, save_checkpoint, sha256_of
+from .checkpoint import load_checkpoint, read_metadata, save_checkpoint, sha256_of
 from .codes import codes_loss, noisy
 from .codes_material import CodesFeatures
 from .codes_worlds import Worlds
-from .scene import Amount, Report, learned_images, stretches
+from .scene import Amount, learned_images, stretches
 from .scene_codes_material import asked_cells, inputs_of, scene_features, thinned
 from .scene_material import SceneMaterial
 
@@ -44,6 +46,8 @@ PRUNED_AT = 0.5
 """So far through the learning codes are left out."""
 SAVE_EVERY = 200
 """Steps after which the folder holds what was learned."""
+_DRAWN = "drawn"
+"""In the metadata of what the folder holds: `Worlds.drawn`."""
 
 
 class SceneCodes(nn.Module):
@@ -68,9 +72,10 @@ def learn_codes(
 ) -> MapCodes:  # fmt: skip
     """As `scene.learn`: the codes of the material's grid cells; an interrupted run goes on from what `folder` keeps.
 
-    `weights`: a checkpoint of the decoder, by default the shipped one. Raises InputError for one of other features.
+    `weights`: a checkpoint of the decoder, by default the shipped one. Raises InputError for one of other features, and
+    where no grid cell is seen well enough.
     """
-    report, amount = report or (lambda stage, done, total: None), amount or Amount()
+    report, amount = report or quiet, amount or Amount()
     weights = weights or models_dir() / "checkpoints" / f"{NETWORKS}.safetensors"
     net, _ = load_checkpoint(weights, CodesNet)
     net.eval().requires_grad_(False)
@@ -85,8 +90,6 @@ def learn_codes(
     head = stretches(poses[:, :3, 3], HALF_M)
     images = thinned(learned_images(material, poses, inputs_of(net, material.coarse), head))
     worlds = Worlds([features], net, MAX_CODES, np.random.default_rng(0), MIN_PIXELS)
-    if not worlds.cells:
-        raise InputError(f"no grid cell of {2 * HALF_M:g} m with {MIN_PIXELS} cells of images found, expected one")
     empty = MapCodes(
         material.encoder, sha256_of(weights), material.view, images, asked_cells(worlds, features, head),
         np.array([cell.centre for cell in worlds.cells], np.float32), np.zeros(len(worlds.cells), np.uint8),
@@ -104,8 +107,13 @@ def learn_codes(
     return replace(empty, counts=kept.sum(1).numpy().astype(np.uint8), steps=steps, values=values)
 
 
-def _learned(net, worlds, budget, amount, folder, report, digest) -> SceneCodes:
-    """Codes of all grid cells, learned, and pruned to a budget; the same material gives the same."""
+def _learned(
+    net: CodesNet, worlds: Worlds, budget: int, amount: Amount, folder: Path | str | None, report: Report, digest: str
+) -> SceneCodes:  # fmt: skip
+    """Codes of all grid cells, learned, and pruned to a budget; the same material gives the same, interrupted or not.
+
+    `digest` names what the folder keeps of an interrupted run.
+    """
     device, cells = "cuda" if torch.cuda.is_available() else "cpu", len(worlds.cells)
     count = int(np.clip(SPARE * budget // cells, 16, MAX_CODES))
     steps = amount.steps or max(1, VISITS * cells // CELLS)
@@ -115,6 +123,8 @@ def _learned(net, worlds, budget, amount, folder, report, digest) -> SceneCodes:
     path, step = None if folder is None else Path(folder) / f"codes_{digest}.safetensors", 0
     if path is not None and path.exists():
         _, step = load_checkpoint(path, codes, optimizer)
+        if _DRAWN in (told := read_metadata(path)):
+            worlds.drawn = json.loads(told[_DRAWN])
     while step < steps:
         torch.manual_seed(step)
         if step == int(PRUNED_AT * steps):
@@ -132,7 +142,7 @@ def _learned(net, worlds, budget, amount, folder, report, digest) -> SceneCodes:
         if step % 20 == 0 or step == steps:
             report("codes", step, steps)
         if path is not None and (step % SAVE_EVERY == 0 or step == steps):
-            save_checkpoint(path, codes, optimizer, step)
+            save_checkpoint(path, codes, optimizer, step, {_DRAWN: json.dumps(worlds.drawn)})
     return codes
 
 

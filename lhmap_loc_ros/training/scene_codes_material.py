@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..networks.codes import CodesNet
+from ..places.database import wrapped
 from ..scenes.codes import ASKED, NONE
 from ..scenes.encoder import cell_rays
 from ..scenes.inputs import CellInputs, whole_image, with_surroundings
@@ -63,7 +64,7 @@ def thinned(images: LearnedImages) -> LearnedImages:
     kept = [0]
     for k in range(1, len(images.yaws)):
         metres = np.linalg.norm(images.positions[k] - images.positions[kept[-1]])
-        turned = abs((images.yaws[k] - images.yaws[kept[-1]] + np.pi) % (2 * np.pi) - np.pi)
+        turned = abs(wrapped(images.yaws[k] - images.yaws[kept[-1]]))
         # every stretch of the path has one
         if metres > IMAGE_M or turned > TURN_RAD or images.head[k] != images.head[kept[-1]]:
             kept.append(k)

@@ -14,7 +14,7 @@ LOG_SIGMA = -3.0, 5.0
 """Between these a cell's own estimate of its error lies [log pixels]."""
 
 
-def place_loss(moved: torch.Tensor, depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+def coordinates_loss(moved: torch.Tensor, depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Of places that err by `moved` (B, 3) [m], where their depth (B,) [m] is `known` (B,) bool."""
     error = moved.norm(dim=-1) / (NEAR_M + SLOPE * depth)
     loss = functional.smooth_l1_loss(error, torch.zeros_like(error), reduction="none")

@@ -16,27 +16,23 @@ import numpy as np
 
 from ..datasets.bag import BagReader
 from ..datasets.frames import frame_numbers
-from ..datasets.trajectory import Trajectory
 from ..errors import InputError
 from ..evaluation.check import known_poses
 from ..evaluation.metrics import pose_at
-from ..geometry import Camera, inverse, pose_error, project, z_buffer
+from ..geometry import Camera, inverse, project, z_buffer
 from ..lhmap import LHMap
 from ..lhmap.atomic import replacing
 from ..localization.inputs import BagInputs, images, read_setup
-from ..mapping.config import BuildConfig
-from ..mapping.scans import PlacedScan, ScanSource, lidar_extrinsics, lidar_trajectory
+from ..mapping.scans import PlacedScan
 from ..outputs import writing
+from ..progress import Report, quiet
 from ..scenes.depth import MIN_POINTS, map_depth, of_cells
 from ..scenes.encoder import CELL, SceneEncoder, brought_to, view_camera
+from .bag_scans import OWN_SCAN_NS, is_near, placed_scans
 
 VERSION = 1
-TURN_DEG = 5.0
-"""An image is also taken where the camera has turned this much on the spot."""
 HIDDEN = 0.85
 """A scan that saw something nearer than this share of the map's depth saw what the map has not."""
-OWN_SCAN_NS = 100_000_000
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def gather(
     one is taken every `spacing_m` metres or 5 degrees. Raises InputError and BagError for what cannot be used, and for
     a folder that holds the features of something else.
     """
-    inputs, report = inputs or BagInputs(), report or (lambda stage, done, total: None)
+    inputs, report = inputs or BagInputs(), report or quiet
     with BagReader(bag) as reader:
         setup = read_setup(reader, inputs)
         poses = known_poses(reader, truth, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
@@ -85,7 +81,7 @@ def gather(
             if number not in wanted or pose is None:
                 continue
             pose = pose @ setup.T_base_camera
-            if chosen and _near(pose, chosen[-1][1], spacing_m):
+            if chosen and is_near(pose, chosen[-1][1], spacing_m):
                 continue
             depth = map_depth(lhmap, pose, encoder.view)
             if depth is None:
@@ -102,7 +98,7 @@ def gather(
         # 2. what the scans saw before the map
         hidden = np.zeros(depths.shape, bool)
         if "PointCloud2" in reader.topics.get(points_topic, ""):
-            scans = _scans(reader, inputs, poses, points_topic)
+            scans = placed_scans(reader, inputs, poses, points_topic)
             for number, (k, scan) in enumerate(_own_scans(scans, stamps)):
                 hidden[k] = _hidden(scan, lhmap, where[k], encoder.view)
                 report("scans", number + 1, len(stamps))
@@ -131,19 +127,6 @@ def _own_scans(scans: Iterable[PlacedScan], stamps: np.ndarray) -> Iterator[tupl
             yield k, scan
 
 
-def _scans(reader: BagReader, inputs: BagInputs, poses: Trajectory, points_topic: str):
-    config = BuildConfig(
-        points_topic=points_topic, tf_static_topic=inputs.tf_static, base_frame=inputs.base_frame, max_range_m=80.0
-    )
-    source = ScanSource(reader, config, lidar_trajectory(poses, lidar_extrinsics(reader, config)))
-    return (scan for scan in source if scan is not None)
-
-
-def _near(pose: np.ndarray, last: np.ndarray, spacing_m: float) -> bool:
-    metres, degrees = pose_error(pose, last)
-    return metres < spacing_m and degrees < TURN_DEG
-
-
 def _prepared(folder, reader: BagReader, encoder: SceneEncoder, inputs: BagInputs) -> Path:
     """The folder for features, made if need be; raises InputError for one that holds those of something else."""
     folder = Path(folder)
@@ -152,8 +135,9 @@ def _prepared(folder, reader: BagReader, encoder: SceneEncoder, inputs: BagInput
     told = folder / "features.json"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not told.exists():
-            told.write_text(json.dumps(of))
+    if not told.exists():
+        with replacing(told) as file:
+            file.write(json.dumps(of).encode())
     try:
         found = json.loads(told.read_text())
     except (OSError, ValueError):

@@ -11,7 +11,7 @@ import torch
 from ..networks.scene import SceneHead, aligned
 from ..scenes.encoder import cell_rays
 from ..scenes.inputs import CODE, CellInputs
-from .scene_losses import likelihood, pixel_errors, place_loss, pose_loss, relative
+from .scene_losses import coordinates_loss, likelihood, pixel_errors, pose_loss, relative
 from .scene_material import SceneMaterial
 
 NOISE, CODE_NOISE = 0.2, 0.5
@@ -104,7 +104,7 @@ class CoordinatesStep:
         places, turned = out[:, :3] * s.scale, b.poses[image, :3, :3].transpose(1, 2)
         seen = (turned @ (places - b.poses[image, :3, 3])[..., None])[..., 0]
         errors = pixel_errors(seen, b.rays[cell], s.focal)
-        loss = place_loss(places - b.places[image, cell], b.depth[image, cell], b.known[image, cell])
+        loss = coordinates_loss(places - b.places[image, cell], b.depth[image, cell], b.known[image, cell])
         if progress < self.FIRST:
             return loss + 0.05 * likelihood(errors.detach(), out[:, 3])
         return 0.3 * loss + 0.1 * likelihood(errors, out[:, 3])
@@ -129,7 +129,7 @@ class ConstraintsStep:
         out = net(b.noisy(image, cell))
         places, log_depth = out[:, :3] * s.scale, out[:, 3].clamp(-2, 5)
         depth, known = b.depth[image, cell], b.known[image, cell]
-        loss = place_loss(places - b.places[image, cell], depth, known)
+        loss = coordinates_loss(places - b.places[image, cell], depth, known)
         apart = (log_depth - depth.clamp(min=0.5).log()).abs()
         loss = loss + (apart * known).sum() / known.sum().clamp(min=1)
         seen = b.rays[cell] * log_depth.exp()[:, None]
@@ -143,7 +143,7 @@ class ConstraintsStep:
             # two clouds of one pair are one rigid scene: each image's points, moved by the true poses, are their places
             moved = (b.poses[image, :3, :3] @ seen[..., None])[..., 0] + b.poses[image, :3, 3]
             sure = weights.detach() > 0
-            loss = loss + 0.3 * place_loss(places - moved, log_depth.exp().detach(), sure)
+            loss = loss + 0.3 * coordinates_loss(places - moved, log_depth.exp().detach(), sure)
         return loss
 
 

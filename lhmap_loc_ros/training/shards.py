@@ -7,18 +7,15 @@ image the cloud's points that may be in view from anywhere near it.
 
 from __future__ import annotations
 
-import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..errors import InputError
 from ..geometry import Camera, inverse, transform
 from ..lhmap import MapPoints
+from .arrays import read_arrays, write_arrays
 
 REACH_M = 75.0
 """Points further from the camera are left out."""
@@ -28,6 +25,7 @@ PLACE_M = 20.0
 """Images whose cameras stand in the same square of this edge are of one place."""
 MARGIN_M = 3.0
 """How far outside the view a point may lie, besides an angle of 15 degrees."""
+_ARRAYS = ("images", "cameras", "poses", "depths", "points", "intensity", "index", "offsets")
 
 
 @dataclass(frozen=True)
@@ -69,23 +67,24 @@ def surroundings(points: np.ndarray, T_map_camera: np.ndarray, camera: Camera, r
 def write_shard(
     path: Path, images, cameras, poses, depths, points: np.ndarray, intensity: np.ndarray, seed: int = 0
 ) -> None:
-    """Write a shard; images (H, W, 3) uint8 and depths (H, W) [m] of one size, cameras and poses (4, 4), one each."""
+    """Write a shard; images (H, W, 3) uint8 and depths (H, W) [m] of one size, cameras and poses (4, 4), one each.
+
+    `points` (N, 3) [m] and `intensity` (N,) in [0, 1] are the map; there is one image at least. Raises InputError where
+    it cannot be written.
+    """
     rng = np.random.default_rng(seed)
     index = [surroundings(points, pose, camera, rng) for pose, camera in zip(poses, cameras, strict=True)]
-    temporary = path.with_name(path.name + ".part.npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        temporary,
-        images=np.stack(images),
-        cameras=np.array([(c.fx, c.fy, c.cx, c.cy) for c in cameras]),
-        poses=np.stack(poses),
-        depths=np.stack(depths).astype(np.float16),
-        points=points.astype(np.float32),
-        intensity=np.clip(intensity * 255 + 0.5, 0, 255).astype(np.uint8),
-        index=np.concatenate(index),
-        offsets=np.cumsum([0] + [len(i) for i in index]),
-    )
-    os.replace(temporary, path)
+    arrays = {
+        "images": np.stack(images),
+        "cameras": np.array([(c.fx, c.fy, c.cx, c.cy) for c in cameras]),
+        "poses": np.stack(poses),
+        "depths": np.stack(depths).astype(np.float16),
+        "points": points.astype(np.float32),
+        "intensity": np.clip(intensity * 255 + 0.5, 0, 255).astype(np.uint8),
+        "index": np.concatenate(index),
+        "offsets": np.cumsum([0] + [len(i) for i in index]),
+    }
+    write_arrays(path, arrays)
 
 
 def ranked(steps: np.ndarray) -> np.ndarray:
@@ -100,14 +99,8 @@ class Shard:
     """A shard in memory."""
 
     def __init__(self, path: Path):
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                self._data = {name: data[name] for name in data.files}
-        except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"{path} is not a training shard: {error}") from error
-        missing = {"images", "cameras", "poses", "depths", "points", "intensity", "index", "offsets"} - set(self._data)
-        if missing:
-            raise InputError(f"{path} is not a training shard: {sorted(missing)} missing")
+        """Raises InputError for a file that is none."""
+        self._data = read_arrays(path, _ARRAYS, "a training shard")
         self.path = Path(path)
         self._data["intensity"] = ranked(self._data["intensity"])
         _, place = np.unique(np.round(self._data["poses"][:, :2, 3] / PLACE_M), axis=0, return_inverse=True)

@@ -12,29 +12,29 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, NonNegativeFloat
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from ..configuration import Config
+from ..errors import InputError
 from ..evaluation.protocol import Method
 from .checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from .data import batches, find_shards
+from .data import batches, find_shards, weight_of
+from .descent import RunningAverages, learning_rate
 from .shards import Frame, Shard
 from .validate import summary, validate
 
 log = logging.getLogger(__name__)
-WARM_UP_STEPS = 300
-AVERAGING = 0.02
-"""Weight of the newest step in the running averages that are logged."""
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Config):
     """Settings that every method shares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     train: list[str] = Field(description="glob patterns of the training shards")
-    weights: dict[str, float] = Field(default_factory=dict, description="how often shards matching a part of name come")
+    weights: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict, description="how often shards matching a part of name come"
+    )
     validation: dict[str, str] = Field(
         default_factory=dict, description="name -> glob pattern of the shards that choose the best checkpoint"
     )
@@ -104,12 +104,6 @@ class _Batch:
         self.tensors = tuple(x.to(device, non_blocking=True) for x in tensors)
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Warm-up, of a short run over its first fifth, then a cosine to 3 %."""
-    warm = min(1.0, (step + 1) / max(1, min(WARM_UP_STEPS, config.steps // 5)))
-    return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * min(1.0, step / config.steps))))
-
-
 def _fabric(config: TrainConfig) -> Fabric:
     """What runs the loop on its devices."""
     # a loss need not ask for every weight: that of matching alone has nothing to say to the heads
@@ -140,7 +134,8 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
         # not before: the optimiser's state goes to where its parameters are, and does not follow them to a GPU
         _, step = load_checkpoint(last, task.net, optimizer)
     # 2. what it learns from, which would else be missed far from here, what it is validated on, and the best so far
-    find_shards(config.train)
+    if not any(weight_of(path, config.weights) for path in find_shards(config.train)):
+        raise InputError(f"weights {config.weights}: no training shard has one above zero")
     validation = {name: [Shard(p) for p in find_shards([g])] for name, g in config.validation.items()}
     best_score = float(read_metadata(best).get("score", "inf")) if resume and best.exists() else math.inf
     watch = _Watch(out, step, config.batch * fabric.world_size) if fabric.is_global_zero else None
@@ -174,7 +169,8 @@ def fit(task: Task, config: TrainConfig, out: Path, resume: bool = True) -> Path
     if torch.distributed.is_initialized():
         # its threads would else be cut off when the process ends, which may abort it
         torch.distributed.destroy_process_group()
-    return best if best.exists() else last
+    # not one that another run left
+    return best if math.isfinite(best_score) else last
 
 
 def _set_training(net: nn.Module, config: TrainConfig) -> None:
@@ -210,20 +206,16 @@ class _Watch:
 
     def __init__(self, out: Path, step: int, samples_per_step: int):
         self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=step)
-        self._averages: dict[str, float] = {}
+        self._averages = RunningAverages()
         self._first, self._began, self._samples = step, time.time(), samples_per_step
 
     def add(self, figures: dict[str, Any]) -> None:
-        for k, v in figures.items():
-            # a figure may have nothing to measure in a batch: a median of no cells
-            if math.isfinite(v):
-                self._averages[k] = (1 - AVERAGING) * self._averages.get(k, v) + AVERAGING * v
+        self._averages.add(figures)
 
     def show(self, step: int, rate: float) -> None:
         pace = (time.time() - self._began) / max(step - self._first, 1) / self._samples * 1e3
-        text = " ".join(f"{k} {v:.3f}" for k, v in self._averages.items())
-        log.info("step %d  %s  %.0f ms/sample", step, text, pace)
-        self.write(step, {**self._averages, "learning_rate": rate, "ms_per_sample": pace}, "train/")
+        log.info("step %d  %s  %.0f ms/sample", step, self._averages, pace)
+        self.write(step, {**self._averages.values, "learning_rate": rate, "ms_per_sample": pace}, "train/")
 
     def write(self, step: int, figures: dict[str, float], prefix: str) -> None:
         for k, v in figures.items():

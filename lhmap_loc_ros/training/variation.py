@@ -181,12 +181,13 @@ def thinned(points: np.ndarray, rng) -> np.ndarray:
 
 
 def vary_map(frame: Frame, rng) -> Frame:
-    """Thinner, noisier, cut off above, partly missing, with another sensor's intensities."""
+    """Thinner, noisier, cut off above, partly missing, with another sensor's intensities. There may be no points."""
     points = frame.points
     keep = thinned(points, rng)
     if rng.random() < 0.15:
         keep &= fewer_beams(points, frame.T_map_camera[:3, 3], rng)
-    if rng.random() < 0.1:
+    # a camera may look away from all that was mapped
+    if rng.random() < 0.1 and len(points):
         # a missing tile
         corner = points[rng.integers(len(points)), :2]
         keep &= (np.abs(points[:, :2] - corner) > rng.uniform(2, 8)).any(1)

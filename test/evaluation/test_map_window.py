@@ -49,6 +49,12 @@ def test_a_window_shows_at_most_so_many_points(map_file):
     assert 25 <= len(Visualizer.shown[0].points) <= 50
 
 
+def test_a_window_shows_a_map_without_points(tmp_path):
+    write_map(tmp_path / "empty.lhmap", MapPoints(np.zeros((0, 3)), np.zeros(0), np.zeros(0), ORIGIN), MapMetadata())
+    result = view(tmp_path / "empty.lhmap", "--window")
+    assert result.exit_code == 0 and len(Visualizer.shown[0].points) == 0
+
+
 @pytest.mark.parametrize(
     "broken, words",
     [

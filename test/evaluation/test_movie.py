@@ -52,6 +52,13 @@ def test_the_plan_shows_what_is_ahead_above_and_the_way_behind(tmp_path):
     assert len(blue) > 20 and blue[:, 0].min() > 180 and abs(robot).max() < 1e-9
 
 
+def test_the_plan_of_a_place_without_points_shows_the_way_alone():
+    here, none = truth_at(START), np.zeros(0)
+    crop = MapPoints(np.zeros((0, 3)), none, none, here[:3, 3])
+    plan = draw_plan(crop, here, here[None, :3, 3], 240)
+    assert plan.shape == (240, 240, 3) and (plan[0, 0] == BACKGROUND).all()
+
+
 def test_what_makes_no_movie_is_one_line(run, tmp_path):
     for arguments, words in (
         (("-o", tmp_path / "m.mp4"), "expected one of .webp, .gif"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lhmap_loc_ros.geometry import make_pose
-from lhmap_loc_ros.localization.search_area import FIX_AGE_S, MIN_RADIUS_M, SearchArea
+from lhmap_loc_ros.localization.search_area import FIX_AGE_S, MIN_RADIUS_M, SIGMAS, UNKNOWN_SIGMA_M, SearchArea
 
 SECOND = 1_000_000_000
 HERE = np.array([100.0, -50.0, 2.0])
@@ -31,6 +31,13 @@ def test_a_receiver_that_is_too_sure_of_itself_is_not_believed():
     area = SearchArea()
     area.add_fix(SECOND, HERE, 0.01, None)
     assert area.at(SECOND, None).radius_m == MIN_RADIUS_M
+
+
+@pytest.mark.parametrize("sigma_m", [None, float("nan"), float("inf")])
+def test_a_fix_that_does_not_say_how_good_it_is_is_as_good_as_most(sigma_m):
+    area = SearchArea()
+    area.add_fix(SECOND, HERE, sigma_m, None)
+    assert area.at(SECOND, None).radius_m == SIGMAS * UNKNOWN_SIGMA_M
 
 
 def test_what_a_person_says_counts_before_fixes_until_the_place_is_known():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.known_places import MOUNTED, ORIGIN, T_BASE_CAMERA, KnowingDescriber, image_at, on_path, write_street
+from helpers.section_head import rewritten
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.lhmap import LHMap, SectionData, layout, write_map
 from lhmap_loc_ros.lhmap.writer import write_with_section
 from lhmap_loc_ros.places.build import EYE_M, HEADINGS, SPACING_M, add_places, describe_map
-from lhmap_loc_ros.places.database import SECTION, Heading, PlaceDatabase, Region
+from lhmap_loc_ros.places.database import SECTION, VERSION, Heading, PlaceDatabase, Region
 from lhmap_loc_ros.places.virtual_poses import along_path
 
 
@@ -148,6 +149,24 @@ def test_places_that_are_none_are_refused(tmp_path, version, content, message):
     with write_street(path) as lhmap:
         write_with_section(lhmap, path, SectionData(SECTION, version, content))
     with LHMap.open(path) as lhmap, pytest.raises(MapFormatError, match=message):
+        PlaceDatabase.of(lhmap)
+
+
+@pytest.mark.parametrize(
+    "told, found",
+    (
+        ({"headings": 0}, "0 headings found"),
+        ({"headings": 10**12}, r"codes of shape \(.*\) found"),
+        ({"tiles": -1}, r"tiles of shape \(-1,\) found"),
+        ({"tiles": 1}, "bytes found, expected"),
+        ({"bits": 3}, "expected 8, 4, 2 or 1 bits"),
+    ),
+)
+def test_places_whose_head_makes_no_sense_are_refused_by_what_it_says(tmp_path, street, told, found):
+    path = tmp_path / "m.lhmap"
+    section = rewritten(street.section(SECTION)[1], lambda head: head.update(told))
+    write_with_section(street, path, SectionData(SECTION, VERSION, section))
+    with LHMap.open(path) as lhmap, pytest.raises(MapFormatError, match=f"'places' is not understood: .*{found}"):
         PlaceDatabase.of(lhmap)
 
 

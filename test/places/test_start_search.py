@@ -81,3 +81,10 @@ def test_images_that_show_nothing_new_are_not_looked_at(street):
             assert search.find(k * SECOND // 10, image, MOUNTED, odometry) is None
         assert search.images == looked_at
         search.restart()
+
+
+def test_images_are_looked_at_on_after_their_stamps_went_back(street):
+    search, image = search_in(street, Refiner(ratio=0.1)), image_at(on_path(50.0))
+    for stamp in (100 * SECOND, 3 * SECOND):
+        search.find(stamp, image, MOUNTED, None)
+    assert search.images == 2

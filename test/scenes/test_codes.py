@@ -2,13 +2,12 @@
 """Codes of grid cells are a section of the map; decoded, they propose places, as what other methods learned does."""
 
 import dataclasses
-import json
-import struct
 
 import numpy as np
 import pytest
 from helpers.known_places import ORIGIN, KnowingRefiner, on_path, write_street
 from helpers.known_scene import MOUNTED, KnowingEncoder, image_at, street_material
+from helpers.section_head import rewritten
 
 from lhmap_loc_ros.errors import MapFormatError
 from lhmap_loc_ros.geometry import perturb, pose_error
@@ -94,14 +93,6 @@ def test_what_is_stored_is_what_was_learned_within_its_bytes(coded_map):
     assert [len(learned.of_cell(k)) for k in range(len(learned.counts))] == learned.counts.tolist()
 
 
-def _rewritten(section: bytes, change) -> bytes:
-    (length,) = struct.unpack_from("<I", section)
-    head = json.loads(section[4 : 4 + length])
-    change(head)
-    text = json.dumps(head).encode()
-    return struct.pack("<I", len(text)) + text + section[4 + length :]
-
-
 def _with(**arrays):
     def change(lhmap):
         learned = MapCodes.of(lhmap)
@@ -112,7 +103,7 @@ def _with(**arrays):
 
 
 def _told(**values):
-    return lambda lhmap: _rewritten(lhmap.section("codes")[1], lambda head: head.update(values))
+    return lambda lhmap: rewritten(lhmap.section("codes")[1], lambda head: head.update(values))
 
 
 CHANGES = {
@@ -122,7 +113,7 @@ CHANGES = {
     "other sizes": _told(codes=3),
     "huge sizes": _told(values=10**12),
     "negative sizes": _told(codes=-1),
-    "no camera": lambda lhmap: _rewritten(lhmap.section("codes")[1], lambda head: head.pop("view")),
+    "no camera": lambda lhmap: rewritten(lhmap.section("codes")[1], lambda head: head.pop("view")),
     "a grid cell that is not there": _with(asked=lambda a: np.full_like(a, 999)),
     "codes of no grid cell": _with(counts=lambda a: np.zeros_like(a)),
     "not a number": _with(steps=lambda a: np.full_like(a, np.nan)),

@@ -2,12 +2,11 @@
 """What was learned is a section of the map: read as it was written, refused by name where it is damaged."""
 
 import dataclasses
-import json
-import struct
 
 import numpy as np
 import pytest
 from helpers.known_places import ORIGIN
+from helpers.section_head import rewritten
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,28 +39,19 @@ def test_damage_is_refused_by_name_and_the_map_is_used_all_the_same(tmp_path_fac
                 Learned.of(lhmap, method)
 
 
-def _rewritten(section: bytes, change) -> bytes:
-    """A section whose head was changed; what follows stays."""
-    (length,) = struct.unpack_from("<I", section)
-    head = json.loads(section[4 : 4 + length])
-    change(head)
-    text = json.dumps(head).encode()
-    return struct.pack("<I", len(text)) + text + section[4 + length :]
-
-
 CHANGES = {
     "cut short": lambda data: data[:-7],
     "too long": lambda data: data + b"\0",
     "empty": lambda data: b"",
     "no head": lambda data: b"\xff" * 64,
-    "other sizes": lambda data: _rewritten(data, lambda head: head.update(width=64)),
-    "huge sizes": lambda data: _rewritten(data, lambda head: head.update(images=10**12)),
-    "negative sizes": lambda data: _rewritten(data, lambda head: head.update(heads=-1)),
-    "no camera": lambda data: _rewritten(data, lambda head: head.pop("view")),
-    "another grid": lambda data: _rewritten(data, lambda head: head["view"].update(width=10**6)),
-    "no focal length": lambda data: _rewritten(data, lambda head: head["view"].update(fx=0)),
+    "other sizes": lambda data: rewritten(data, lambda head: head.update(width=64)),
+    "huge sizes": lambda data: rewritten(data, lambda head: head.update(images=10**12)),
+    "negative sizes": lambda data: rewritten(data, lambda head: head.update(heads=-1)),
+    "no camera": lambda data: rewritten(data, lambda head: head.pop("view")),
+    "another grid": lambda data: rewritten(data, lambda head: head["view"].update(width=10**6)),
+    "no focal length": lambda data: rewritten(data, lambda head: head["view"].update(fx=0)),
     "not a number": lambda data: data[:-2] + np.float16("nan").tobytes(),
-    "a head that is not there": lambda data: _rewritten(data, lambda head: head.update(encoder=[1])) + b"?",
+    "a head that is not there": lambda data: rewritten(data, lambda head: head.update(encoder=[1])) + b"?",
 }
 
 

@@ -6,13 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import Camera, make_pose
 from lhmap_loc_ros.inference import load_model
 from lhmap_loc_ros.networks.codes import CodesNet
 from lhmap_loc_ros.scenes.codes import HALF_M, WEIGHTS_KEY
 from lhmap_loc_ros.scenes.encoder import COARSE, cell_rays
-from lhmap_loc_ros.training import codes_material
-from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, sha256_of
+from lhmap_loc_ros.training import codes_material, export
+from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint, sha256_of
 from lhmap_loc_ros.training.codes import codes_loss
 from lhmap_loc_ros.training.codes_material import CodesFeatures, describe_shard
 from lhmap_loc_ros.training.codes_worlds import grid_cells
@@ -78,6 +79,24 @@ def test_what_lies_in_a_grid_cell_teaches_or_asks_and_the_rest_is_outside():
     assert cell.outside.tolist() == [2]
 
 
+def test_images_of_no_known_depth_have_no_grid_cells():
+    assert grid_cells(np.full((5, 3), np.nan), np.zeros(5, int), np.zeros(1, bool)) == []
+
+
+def test_shards_of_no_known_depth_are_refused(shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(codes_material, "FAR_M", 0.0)
+    config = tmp_path / "codes.yaml"
+    config.write_text(f"train: ['{shard}']\nsteps: 1\n")
+    with pytest.raises(InputError, match="no grid cell of 25 m with 150 cells of images of known depth found"):
+        train("codes", config, tmp_path / "run")
+
+
+def test_shards_of_one_name_are_refused_before_features_are_kept_by_it(tmp_path):
+    shards = [tmp_path / folder / "wall.npz" for folder in ("a", "b")]
+    with pytest.raises(InputError, match="a/wall.npz and .*b/wall.npz have one name, expected different ones"):
+        codes_material.write_features(shards, tmp_path / "features")
+
+
 def batch_of(inside):
     """Two cells of an image that looks ahead from the grid cell's centre."""
     rays = torch.tensor(cell_rays(Camera(608, 176, 300.0, 300.0, 303.5, 87.5))[[800, 801]], dtype=torch.float32)
@@ -128,6 +147,16 @@ def test_a_run_learns_and_goes_on_where_it_was(shard, tmp_path):
     config.write_text(text + "steps: 6\nsave_every: 2\n")
     train("codes", config, tmp_path / "run")
     assert read_metadata(last)["step"] == read_metadata(codes)["step"] == "6"
+
+
+def test_the_command_exports_the_files_and_the_weights_they_are_of(tmp_path, monkeypatch):
+    net = CodesNet(cells=(20,), whole=(32,), place=(8,), width=(16,), layers=(1,), heads=(2,), code=(8,))
+    save_checkpoint(tmp_path / "last.safetensors", net, None, 3)
+    monkeypatch.setattr(export, "export_part", lambda net, method, inputs, outputs, path, *_: path.write_bytes(b"onnx"))
+    (tmp_path / "export.yaml").write_text(f"codes: {tmp_path / 'last.safetensors'}\n")
+    train("export", tmp_path / "export.yaml", tmp_path / "out")
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {"codes_image.onnx", "codes_decoder.onnx", "checkpoints/codes.safetensors"}
 
 
 def test_its_files_decode_as_it_does_and_name_the_weights_they_are_of(tmp_path):

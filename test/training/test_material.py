@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
 from lhmap_loc_ros.datasets.frames import frame_numbers
 from lhmap_loc_ros.datasets.kitti import Sequence
+from lhmap_loc_ros.datasets.synthetic.robots import heights_off_road
+from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.errors import BagError, InputError
 from lhmap_loc_ros.geometry import inverse, make_pose, project, transform
-from lhmap_loc_ros.training.material import FOOTWAY_CAMERA_M, drive_shard, synthetic_shard
+from lhmap_loc_ros.training.material import drive_shard, pairs_shard, synthetic_shard
 from lhmap_loc_ros.training.shards import Shard
 
 # LiDAR (x forward, y left, z up) in the camera's optical frame, and camera 2, 6 cm to the left of camera 0
@@ -56,6 +60,29 @@ def test_odd_frames_lie_in_the_map_of_the_even_ones(kitti, tmp_path):
     np.testing.assert_allclose(own[np.isfinite(own)], depth[inside][np.isfinite(own)], atol=0.1)
 
 
+def test_a_shard_of_a_drive_in_utm_is_as_exact_as_any(kitti, tmp_path):
+    drive = Sequence(kitti, "00")
+    drive_shard(drive, tmp_path / "here.npz")
+    poses = drive.truth.poses.copy()
+    poses[:, :3, 3] += (455_000.25, 5_428_000.5, 112.0)
+    drive.truth = Trajectory(drive.truth.stamps_ns, poses)
+    drive_shard(drive, tmp_path / "there.npz")
+    across = []
+    for name in ("here", "there"):
+        frame = Shard(tmp_path / f"{name}.npz").frame(1)
+        across.append(transform(inverse(frame.T_map_camera), frame.points)[:, 0])
+    np.testing.assert_allclose(*(np.quantile(x, (0.05, 0.5, 0.95)) for x in across), atol=0.1)
+    # float32 knows no northings of UTM between half metres
+    here, there = (len(np.unique(x.round(2))) for x in across)
+    assert there > 0.9 * here
+
+
+def test_no_place_left_is_refused(tmp_path):
+    pairs = SimpleNamespace(root=tmp_path, names=["a", "b"])
+    with pytest.raises(InputError, match="no place is left of 2, expected one at least"):
+        pairs_shard(pairs, [], tmp_path / "pairs.npz")
+
+
 def test_images_are_at_most_as_wide_as_asked_for(kitti, tmp_path):
     drive_shard(Sequence(kitti, "00"), tmp_path / "small.npz", width=160)
     frame = Shard(tmp_path / "small.npz").frame(0)
@@ -84,5 +111,5 @@ def test_low_robots_see_a_world_from_its_footpath(tmp_path):
     shard = Shard(tmp_path / "low.npz")
     for frame in map(shard.frame, range(len(shard))):
         ground = np.quantile(frame.points[:, 2], 0.05)
-        assert frame.T_map_camera[2, 3] - ground < FOOTWAY_CAMERA_M[1] + 0.5
+        assert frame.T_map_camera[2, 3] - ground < heights_off_road("camera")[1] + 0.5
         assert abs(frame.T_map_camera[1, 3]) > 3

@@ -8,9 +8,9 @@ torch = pytest.importorskip("torch")
 
 from scipy.spatial.transform import Rotation
 
-from lhmap_loc_ros.errors import ConfigError
+from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.geometry import Camera, make_pose
-from lhmap_loc_ros.training import place
+from lhmap_loc_ros.training.place_batches import PlaceWorlds, same_place
 from lhmap_loc_ros.training.place_material import HEADINGS, PlaceFeatures, apart, around, beside, describe_shard
 from lhmap_loc_ros.training.place_recall import chance, column_means, recalls
 from lhmap_loc_ros.training.run import train
@@ -86,7 +86,7 @@ def test_same_place_near_and_elsewhere():
     views = torch.tensor([
         [1.0, 0, 0, 0.1, 0], [1.0, 0, 0, 3.1, 0], [6.0, 0, 0, 6.2, 0], [30.0, 0, 0, 0, 0], [0.0, 0, 0, 0, 1],
     ])  # fmt: skip
-    target, ignored = place.same_place(images, views)
+    target, ignored = same_place(images, views)
     assert (target[0] > 0).tolist() == [True, False, False, False, False]
     assert ignored[0].tolist() == [False, False, True, False, False]
 
@@ -130,6 +130,26 @@ def test_a_run_learns_to_match_what_it_sees_and_goes_on(shard, tmp_path):
     from lhmap_loc_ros.training.checkpoint import read_metadata
 
     assert read_metadata(tmp_path / "run" / "last.safetensors")["step"] == "6"
+
+
+def test_a_resumed_run_does_not_draw_again_what_it_began_with(shard, tmp_path, monkeypatch):
+    drawn, batch = [], PlaceWorlds.batch
+    monkeypatch.setattr(PlaceWorlds, "batch", lambda *given: drawn.append(batch(*given)) or drawn[-1])
+    for steps in (1, 2):
+        (tmp_path / "place.yaml").write_text(f"train: ['{shard}']\nimages: 3\nworkers: 1\nthreads: 1\nsteps: {steps}\n")
+        train("place", tmp_path / "place.yaml", tmp_path / "run")
+    first, resumed = (poses for *_, poses in drawn)
+    assert not torch.equal(first, resumed)
+
+
+def test_shards_of_one_name_are_refused_before_features_are_kept_by_it(shard, tmp_path):
+    (tmp_path / "street.npz").write_bytes(shard.read_bytes())
+    config = tmp_path / "place.yaml"
+    text = f"train: ['{shard}']\nvalidation: {{one: '{shard}', other: '{tmp_path / 'street.npz'}'}}\n"
+    config.write_text(text)
+    with pytest.raises(InputError, match="street.npz have one name, expected different ones"):
+        train("place", config, tmp_path / "run")
+    assert not (tmp_path / "run" / "features").exists()
 
 
 def test_unknown_settings_are_named(shard, tmp_path):

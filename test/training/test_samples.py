@@ -139,6 +139,14 @@ def test_same_seed_gives_the_same_sample(shard_path):
     assert a.image.shape == (3, 48, 160) and a.flow8.shape == (2, 6, 20) and a.flow4.shape == (2, 12, 40)
 
 
+def test_a_camera_that_looks_away_from_all_that_was_mapped_teaches_nothing_and_stops_nothing(shard_path):
+    frame = Shard(shard_path).frame(0)
+    frame = replace(frame, points=frame.points[:0], intensity=frame.intensity[:0])
+    for seed in range(30):
+        sample = samples.training_sample(frame, 160, 48, np.random.default_rng(seed))
+        assert not sample.view.any() and not np.isfinite(sample.flow8).any() and not sample.rays4.any()
+
+
 @pytest.mark.parametrize("level", samples.LEVELS)
 def test_start_errors_stay_in_the_protocols_range(level):
     rng, (metres, degrees) = np.random.default_rng(0), samples.LEVELS[level]

@@ -40,6 +40,14 @@ def test_alignment_finds_the_pose_and_leaves_out_what_has_no_weight():
     assert aligned_pose(places, seen, np.zeros(200)) is None
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_values_that_overflowed_align_nothing(which):
+    seen, places, _ = clouds(np.random.default_rng(0))
+    arrays = [places, seen, np.ones(200)]
+    arrays[which][3] = np.nan
+    assert aligned_pose(*arrays) is None
+
+
 def test_gradients_pass_through_the_alignment():
     seen, places, pose = clouds(np.random.default_rng(1), wrong=20)
     weights = torch.ones(1, 200, requires_grad=True)
@@ -110,6 +118,14 @@ def test_a_head_that_is_done_is_not_learned_again(tmp_path, street, monkeypatch)
     assert first.to_section() == again.to_section()
     with pytest.raises(pytest.fail.Exception, match="learned again"):
         learn(street_material(12.0), "regression", street, folder, amount=Amount(steps=5))
+
+
+def test_a_head_whose_file_is_damaged_is_learned_again(tmp_path, street):
+    first = learn(street_material(10.0), "regression", street, tmp_path, amount=Amount(steps=5))
+    (kept,) = tmp_path.glob("head_*.npz")
+    kept.write_bytes(kept.read_bytes()[:2000])
+    again = learn(street_material(10.0), "regression", street, tmp_path, amount=Amount(steps=5))
+    assert first.to_section() == again.to_section() and kept.stat().st_size > 2000
 
 
 def test_constraints_learn_from_few_coordinates(street, monkeypatch):

@@ -88,8 +88,9 @@ def test_images_ask_the_grid_cells_that_they_see(material, weights):
         assert len(set(row[row != NONE].tolist())) == (row != NONE).sum() > 1
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path, monkeypatch, street, weights, material):
+def test_an_interrupted_run_learns_what_it_would_have(tmp_path, monkeypatch, street, weights, material):
     monkeypatch.setattr(scene_codes, "SAVE_EVERY", 20)
+    whole = learn_codes(material, "codes", street, None, None, Amount(40), weights)
     draws, draw = [], Worlds.draw
 
     def drawn(*args):
@@ -103,7 +104,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, monkeypatch, street, 
     with pytest.raises(KeyboardInterrupt):
         learn_codes(*run)
     learned = learn_codes(*run)
-    assert len(draws) == 30 + 20
+    assert len(draws) == 30 + 20 and learned.to_section() == whole.to_section()
     assert learn_codes(*run).to_section() == learned.to_section() and len(draws) == 50
 
 

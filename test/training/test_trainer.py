@@ -10,7 +10,10 @@ from helpers.mean_task import MeanTask
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+from lhmap_loc_ros.configuration import validate
+from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.training import trainer
+from lhmap_loc_ros.training.checkpoint import save_checkpoint
 from lhmap_loc_ros.training.trainer import TrainConfig, fit
 
 
@@ -41,6 +44,24 @@ def test_two_devices_train_a_network_of_which_the_loss_asks_but_a_part(config, t
     # the loop-back alone, and none of the variables that Fabric sets for later tests
     with patch.dict(os.environ, GLOO_SOCKET_IFNAME="lo"):
         assert fit(MeanTask(), config.model_copy(update={"devices": 2}), tmp_path).exists()
+
+
+def test_the_best_weights_of_a_run_that_is_begun_anew_are_not_those_of_the_one_before(config, tmp_path):
+    best = tmp_path / "best.safetensors"
+    save_checkpoint(best, MeanTask().net, None, 9, {"score": "-3.0"})
+    assert fit(MeanTask(), config, tmp_path, resume=False) == tmp_path / "last.safetensors"
+    assert fit(MeanTask(), config, tmp_path) == best
+
+
+def test_weights_that_leave_no_shard_are_refused_before_the_first_step(config, tmp_path):
+    with pytest.raises(InputError, match="no training shard has one above zero"):
+        fit(MeanTask(), config.model_copy(update={"weights": {"wall": 0.0}}), tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"weights": {"wall": -1}}, {"learning_rate": float("inf")}])
+def test_settings_that_would_end_in_numbers_that_are_none_are_named(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        validate(TrainConfig, {"train": ["a"], **wrong})
 
 
 def test_samples_prepared_beside_the_network_leave_it_its_threads(config, tmp_path):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import subprocess
+import sys
 from pathlib import Path
 from shutil import copytree
 
@@ -20,6 +22,7 @@ from lhmap_loc_ros.localization.refine import RefinerConfig
 from lhmap_loc_ros.mapping.heat import FULL_SCALE, full_scale_of
 from lhmap_loc_ros.networks.flow import FlowNet
 from lhmap_loc_ros.networks.heat import FULL_SCALE_OF_MEAN, HeatNet
+from lhmap_loc_ros.networks.place import PlaceNet
 from lhmap_loc_ros.training import export, material
 from lhmap_loc_ros.training.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from lhmap_loc_ros.training.drives import DatasetDrive, PairsOfImages
@@ -75,6 +78,22 @@ def test_compiled_encoders_are_those_that_are_trained(shard_path, tmp_path, monk
     assert compiled == ["image", "map"]
     net, step = load_checkpoint(tmp_path / "last.safetensors", FlowNet)
     assert step == 2 and net.state_dict().keys() == FlowNet().state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "module, without",
+    [
+        # it has no wheel for 64-bit Arm
+        ("run", "embreex"),
+        ("bag_material", "plyfile"),
+        ("scene", "plyfile"),
+        ("scene_codes", "lightning_fabric"),
+    ],
+)
+def test_what_is_trained_needs_no_package_of_other_work(module, without):
+    program = f"import sys; sys.modules['{without}'] = None; import lhmap_loc_ros.training.{module}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_worlds_are_generated_by_seed_by_kind_of_town_and_for_the_footpath(tmp_path, monkeypatch):
@@ -160,6 +179,36 @@ def test_exported_networks_say_what_torch_says(tmp_path, untrained_flow):
             np.testing.assert_allclose(a, b, atol=5e-3)
     with pytest.raises(ModelError, match=r"\(1, 4, 10, 10\).*\(1, 4, 48, 160\)"):
         load_model(tmp_path / "heat.onnx").run({"map": np.zeros((1, 4, 10, 10), np.float32)})
+
+
+def test_an_export_that_says_something_else_than_torch_leaves_no_file(tmp_path, monkeypatch):
+    class Shifted:
+        def run(self, inputs):
+            return {"y": inputs["x"] + 1.0}
+
+    monkeypatch.setattr(export, "load_model", lambda *_, **__: Shifted())
+    with pytest.raises(ModelError, match="same.onnx: output 'y' differs from torch by"):
+        export.export_part(
+            torch.nn.Hardtanh(-9, 9), "forward", {"x": torch.ones(1, 3)}, ["y"], tmp_path / "same.onnx", {}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_networks_of_one_checkpoint_are_all_exported_or_none(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "place.safetensors", PlaceNet(), None, 7)
+    settings, out, written = tmp_path / "export.yaml", tmp_path / "out", []
+    settings.write_text(f"place: {tmp_path / 'place.safetensors'}\n")
+
+    def write_some(net, method, inputs, outputs, path, metadata):
+        if written:
+            raise ModelError("the second")
+        path.write_bytes(b"of step 7")
+        written.append(path.name)
+
+    monkeypatch.setattr(export, "export_part", write_some)
+    with pytest.raises(ModelError, match="the second"):
+        train("export", settings, out)
+    assert written == ["place_image.onnx"] and not list(out.iterdir())
 
 
 def test_file_that_is_no_network_is_refused(tmp_path):

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from lhmap_loc_ros.datasets.synthetic import furniture, grounds, layout, plants, street, traffic
-from lhmap_loc_ros.datasets.synthetic.markings import bucket_decals, draw_decals
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
-from lhmap_loc_ros.datasets.synthetic.route import CentreLine, Terrain
-from lhmap_loc_ros.datasets.synthetic.surfaces import SurfaceTable
+from . import furniture, grounds, layout, plants, street, traffic
+from .markings import bucket_decals, draw_decals
+from .mesh import MeshBuilder
+from .route import CentreLine, Terrain
+from .surfaces import SurfaceTable
 
-CHARACTERS = (*layout.CHARACTERS, grounds.NAME)
 BEFORE, AFTER = 45.0, 110.0  # street built beyond the drivable stations [m]
 
 
@@ -60,7 +59,7 @@ def town_stream(seed: int) -> np.random.Generator:
 
 
 def build(seed: int, length: float, day: int, character: str | None = None) -> Geometry:
-    """Build the street of ``seed`` as it looks on ``day``; ``character`` is one of `CHARACTERS`."""
+    """Build the street of ``seed`` as it looks on ``day``; ``character`` is one of `grounds.CHARACTERS`."""
     # Independent streams: the day must never shift a draw of the town.
     town = town_stream(seed)
     today = np.random.default_rng([seed, 2, day])
@@ -140,21 +139,9 @@ def _build_site(rng, table, mesh, line, terrain, style, sides, character):
         for _ in range(6)
     ]
     site = layout.Site(
-        line,
-        terrain,
-        style,
-        occupancy,
-        mesh,
-        table,
-        rng,
-        trees,
-        leaves,
-        furniture.furniture_surfaces(table, rng),
-        height,
-        rng.uniform(7, 20),
-        rng.uniform(0.5, 7),
-        (1, int(rng.integers(2, 5))),
-    )
+        line, terrain, style, occupancy, mesh, table, rng, trees, leaves, furniture.furniture_surfaces(table, rng),
+        tree_spacing=rng.uniform(7, 20), setback=rng.uniform(0.5, 7), house_floors=(1, int(rng.integers(2, 5))),
+    )  # fmt: skip
     if style.walkway:
         grounds.furnish(site)
     else:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
-from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
+from .mesh import MeshBuilder
+from .surfaces import Kind
 
 CAR_COLORS = np.array(
     [

@@ -8,7 +8,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numba import njit
 
-from lhmap_loc_ros.datasets.synthetic.noise import JIT
+from .noise import JIT
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.build import Street, side_streets, town_stream
-from lhmap_loc_ros.datasets.synthetic.route import Path, wander
-from lhmap_loc_ros.datasets.synthetic.street import footpath, height_above_road
+from .build import Street, side_streets, town_stream
+from .route import Path, wander
+from .street import footpath, height_above_road
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
-from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
+from .mesh import MeshBuilder
+from .surfaces import Kind
 
 
 def furniture_surfaces(table, rng) -> dict[str, int]:

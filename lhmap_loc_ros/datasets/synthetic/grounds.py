@@ -3,11 +3,13 @@
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic import furniture, layout, plants
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
-from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
+from . import furniture, layout, plants
+from .mesh import MeshBuilder, grid_quads
+from .surfaces import Kind
 
 NAME = "grounds"
+CHARACTERS = (*layout.CHARACTERS, NAME)
+"""Kinds of towns, by their names."""
 BAY = 2.5, 5.0  # width and length of a parking bay [m]
 ABOVE_GROUND = 0.05  # what is paved lies so far above the lawn around it [m]
 
@@ -66,12 +68,7 @@ def _paved(site, surface: int, side: int, s: float, end: float, depth: float) ->
     x, y = site.line.offset(along[:, None], sign * across[None])
     xyz = np.stack([x, y, site.terrain.height(x, y) + site.style.curb_height + ABOVE_GROUND], -1)
     uv = np.stack(np.broadcast_arrays(along[:, None], sign * across[None]), -1)
-    n, m = len(along) - 1, len(across) - 1
-    order = ((0, 0), (1, 0), (1, 1), (0, 1))
-    site.mesh.quads(
-        np.stack([xyz[i : n + i, k : m + k] for i, k in order], 2).reshape(-1, 4, 3), surface,
-        np.stack([uv[i : n + i, k : m + k] for i, k in order], 2).reshape(-1, 4, 2),
-    )  # fmt: skip
+    site.mesh.quads(grid_quads(xyz), surface, grid_quads(uv))
     return True
 
 

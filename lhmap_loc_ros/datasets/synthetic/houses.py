@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
-from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
+from .mesh import MeshBuilder
+from .surfaces import Kind
 
 WALL_COLORS = np.array(
     [
@@ -45,7 +45,6 @@ class HouseStyle:
     eaves: float
     balconies: bool
     door_bay: int
-    shop: bool
     wall: int
     plinth: int
     frame: int
@@ -96,29 +95,32 @@ def draw_house(table, rng, width, depth, floors) -> HouseStyle:
     )
     roof_color = ROOF_COLORS[rng.integers(len(ROOF_COLORS))] * vary
     bay = max(win[0] + 0.6, rng.uniform(1.9, 3.6))
+    shape = dict(
+        width=width,
+        depth=depth,
+        floors=floors,
+        floor_height=float(rng.uniform(2.6, 3.5)),
+        base=float(rng.uniform(0.1, 0.9)),
+        bay=bay,
+        window=win,
+        recess=float(rng.uniform(0.08, 0.28)),
+        flat_roof=bool(rng.random() < (0.25 if floors < 4 else 0.6)),
+        roof_pitch=float(rng.uniform(0.45, 1.0)),
+        ridge_along=bool(rng.random() < 0.7),
+        eaves=float(rng.uniform(0.2, 0.7)),
+        balconies=bool(rng.random() < 0.25 and floors > 1),
+        door_bay=int(rng.integers(0, max(1, int(width / bay)))),
+    )
+    rng.random()  # once drew shops, which nothing shows: without it all towns would be others
     return HouseStyle(
-        width,
-        depth,
-        floors,
-        float(rng.uniform(2.6, 3.5)),
-        float(rng.uniform(0.1, 0.9)),
-        bay,
-        win,
-        float(rng.uniform(0.08, 0.28)),
-        bool(rng.random() < (0.25 if floors < 4 else 0.6)),
-        float(rng.uniform(0.45, 1.0)),
-        bool(rng.random() < 0.7),
-        float(rng.uniform(0.2, 0.7)),
-        bool(rng.random() < 0.25 and floors > 1),
-        int(rng.integers(0, max(1, int(width / bay)))),
-        bool(rng.random() < 0.2),
-        wall,
-        table.add(Kind.STONE, color * 0.6, color * 0.3, params=(0.5,), seed=seed + 7),
-        table.add(Kind.PLAIN, frame_color, nir=0.5, params=(0.05,), seed=seed),
-        blinds,
-        table.add(Kind.PLANKS, rng.uniform(0.03, 0.4, 3), [0.03] * 3, 0.35, 0.1, (0.18,), seed=seed),
-        table.add(Kind.ROOF, roof_color, roof_color * 0.35, 0.3, 0.15, (0.24, 0.33), seed=seed),
-        table.add(Kind.PLAIN, [0.5, 0.49, 0.46], nir=0.4, params=(0.1,), seed=seed + 8),
+        **shape,
+        wall=wall,
+        plinth=table.add(Kind.STONE, color * 0.6, color * 0.3, params=(0.5,), seed=seed + 7),
+        frame=table.add(Kind.PLAIN, frame_color, nir=0.5, params=(0.05,), seed=seed),
+        blinds=blinds,
+        door=table.add(Kind.PLANKS, rng.uniform(0.03, 0.4, 3), [0.03] * 3, 0.35, 0.1, (0.18,), seed=seed),
+        roof=table.add(Kind.ROOF, roof_color, roof_color * 0.35, 0.3, 0.15, (0.24, 0.33), seed=seed),
+        trim=table.add(Kind.PLAIN, [0.5, 0.49, 0.46], nir=0.4, params=(0.1,), seed=seed + 8),
     )
 
 

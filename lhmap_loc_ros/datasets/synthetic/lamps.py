@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lhmap_loc_ros.datasets.synthetic.noise import JIT, fbm, lattice
-from lhmap_loc_ros.datasets.synthetic.shading import surface_point
-from lhmap_loc_ros.datasets.synthetic.surfaces import GLOW, P0, P1, SEED
-from lhmap_loc_ros.datasets.synthetic.textures import texture
+from .noise import JIT, fbm, lattice
+from .shading import surface_point
+from .surfaces import GLOW, P0, P1, SEED, Kind
+from .textures import texture
 
 COLUMNS = 10
 REACH = 110.0  # lamps farther from the camera than this are left out [m]
@@ -109,13 +109,13 @@ def add_lamps(
         surface = tri_surface[t]
         kind, row = kinds[surface], rows[surface]
         u, v = surface_point(tri_uv, t, bary[i, 0], bary[i, 1])
-        leaf = kind == 9 or kind == 3  # leaves and grass are lit from both sides
+        leaf = kind == Kind.LEAF or kind == Kind.GRASS  # leaves and grass are lit from both sides
         ir, ig, ib = 0.0, 0.0, 0.0
         for k in range(len(lamps)):
             e, lx, ly, lz = irradiance(lamps[k], x, y, z, nx, ny, nz)
             if leaf:
                 e = 0.3 * e + 0.25 * irradiance(lamps[k], x, y, z, lx, ly, lz)[0]
-            if kind == 11 or kind == 14:  # signs and reflectors send light back to where it came from
+            if kind == Kind.SIGN or kind == Kind.RETRO:  # signs and reflectors send light back to where it came from
                 back = max(0.0, -(lx * dx + ly * dy + lz * dz))
                 e *= 1.0 + 5.0 * back**40
             ir += e * lamps[k, 7]
@@ -125,11 +125,11 @@ def add_lamps(
         cosine = max(0.08, -(nx * dx + ny * dy + nz * dz))
         r, g, b, _, glass = texture(kind, row, u, v, reach[i] * pixel / cosine**0.6, decals, starts, order, origin)
         glow = row[GLOW]
-        if glow > 0.0 and (kind != 14 or t >= fixed):
+        if glow > 0.0 and (kind != Kind.RETRO or t >= fixed):
             color[i, 0] += glow * r
             color[i, 1] += glow * g
             color[i, 2] += glow * b
-        elif kind == 6 and glass > 0.5:
+        elif kind == Kind.WINDOW and glass > 0.5:
             lit = lit_window(row, x, y, z, u, v, nx, ny)
             color[i, 0] += lit * (0.35 + 6.0 * r)
             color[i, 1] += lit * (0.24 + 4.4 * g)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic import furniture, houses, plants
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder, upright_pose
-from lhmap_loc_ros.datasets.synthetic.route import CentreLine, Terrain
-from lhmap_loc_ros.datasets.synthetic.street import StreetStyle
+from . import furniture, houses, plants
+from .mesh import MeshBuilder, upright_pose
+from .route import CentreLine, Terrain
+from .street import StreetStyle
 
 ZONES = ("row", "detached", "park", "wall", "lot", "field", "blocks", "wood")
 # How often a zone comes up in a town of each character.
@@ -63,7 +63,6 @@ class Site:
     trees: list = field(default_factory=list)
     hedges: list = field(default_factory=list)
     surf: dict = field(default_factory=dict)
-    tree_height: float = 8.0
     tree_spacing: float = 12.0
     setback: float = 2.0
     house_floors: tuple = (1, 3)

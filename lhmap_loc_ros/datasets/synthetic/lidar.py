@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from lhmap_loc_ros.datasets.synthetic.sensors import LIDARS, LidarSpec
+from .sensors import LIDARS, LidarSpec
 
 BEAMS = 64
 ELEVATION_TOP, ELEVATION_BOTTOM = 2.0, -24.8  # degrees

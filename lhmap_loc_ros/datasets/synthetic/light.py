@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
-from lhmap_loc_ros.datasets.synthetic.noise import JIT, fbm
+from .noise import JIT, fbm
 
 LIGHTS = "day", "dusk", "night"
 

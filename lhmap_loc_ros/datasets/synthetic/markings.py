@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.street import ARROW, CRACK, DISC, PAINT, PATCH, STAIN
+from .street import ARROW, CRACK, DISC, PAINT, PATCH, STAIN
 
 BIN = 2.0  # metres of station per bucket
 

@@ -103,6 +103,13 @@ class MeshBuilder:
         return self._xyz[0], self._uv[0], self._surface[0]
 
 
+def grid_quads(values: np.ndarray) -> np.ndarray:
+    """The quads ((a - 1) * (b - 1), 4, k) between the values (a, b, k) of a grid, each in order around."""
+    a, b, k = values.shape
+    corners = [values[i : a - 1 + i, j : b - 1 + j] for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    return np.stack(corners, 2).reshape(-1, 4, k)
+
+
 def planar_uv(corners: np.ndarray) -> np.ndarray:
     """Metres along the first edge and across it, for quads (n, 4, 3)."""
     along = corners[:, 1] - corners[:, 0]

@@ -3,8 +3,8 @@
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder
-from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
+from .mesh import MeshBuilder
+from .surfaces import Kind
 
 
 def leaf_surface(table, rng, autumn=0.0) -> int:

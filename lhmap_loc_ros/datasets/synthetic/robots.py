@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -34,6 +35,12 @@ ROBOTS: dict[str, Robot] = {
     "dog": Robot(((0.25, -0.05, 0.3), (0.4, 0.05, 0.6)), ((-0.1, -0.03, 0.5), (0.15, 0.03, 0.75)), (1.0, 1.4),
                  (0.12, 0.08), 0.7, (0.05, 0.3), 0.02, 0.0, False, ((0.45, 0.0, 0.4),), 4.0, (1.6, 2.3)),
 }  # fmt: skip
+
+
+def heights_off_road(sensor: Literal["camera", "lidar"]) -> tuple[float, float]:
+    """The lowest and the highest mount [m] above the ground of a sensor, of all robots that keep off the road."""
+    mounts = [getattr(robot, sensor) for robot in ROBOTS.values() if not robot.on_road]
+    return min(low[2] for low, _ in mounts), max(high[2] for _, high in mounts)
 
 
 def draw_gait(robot: Robot, rng: np.random.Generator) -> np.ndarray | None:

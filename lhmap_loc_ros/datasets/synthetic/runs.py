@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InputError
-from .build import CHARACTERS
 from .course import Course
 from .drive import Drive, OdometryError, Rig
+from .grounds import CHARACTERS
 from .light import LIGHTS
 from .robots import ROBOTS
 from .route import Path

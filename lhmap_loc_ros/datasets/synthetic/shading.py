@@ -4,11 +4,10 @@
 import numpy as np
 from numba import njit
 
-from lhmap_loc_ros.datasets.synthetic.light import sky
-from lhmap_loc_ros.datasets.synthetic.noise import JIT, fbm, lattice
-from lhmap_loc_ros.datasets.synthetic.textures import texture
-
-LEAF, GRASS, WINDOW, GLASS, RETRO, SIGN = 9, 3, 6, 13, 14, 11
+from .light import sky
+from .noise import JIT, fbm, lattice
+from .surfaces import Kind
+from .textures import texture
 
 
 @njit(**JIT)
@@ -91,9 +90,9 @@ def shade(
         u, v = surface_point(tri_uv, t, bary[i, 0], bary[i, 1])
         r, g, b, _, gloss = texture(kind, rows[surface], u, v, fp, decals, starts, order, origin)
         sun = max(0.0, nx * light[0] + ny * light[1] + nz * light[2])
-        if kind == LEAF:  # leaves scatter and let light through
+        if kind == Kind.LEAF:  # leaves scatter and let light through
             sun = 0.35 + 0.45 * sun
-        elif kind == GRASS:
+        elif kind == Kind.GRASS:
             sun = 0.25 + 0.6 * sun
         sun *= lit[i]
         up = (0.5 + 0.5 * nz) * opened[i]
@@ -109,7 +108,7 @@ def shade(
             rx, ry, rz = dx - k * nx, dy - k * ny, dz - k * nz
             sr, sg, sb = reflected(rx, ry, rz, light)
             f = gloss * (0.05 + 0.6 * (1.0 - cosine) ** 4)
-            if kind == WINDOW:
+            if kind == Kind.WINDOW:
                 f += 0.1 * gloss
             spot = max(0.0, rx * light[0] + ry * light[1] + rz * light[2]) ** 180 * 2.0 * lit[i]
             r += f * (sr + spot * light[3])
@@ -169,11 +168,11 @@ def returns(
         u, v = surface_point(tri_uv, t, bary[i, 0], bary[i, 1])
         _, _, _, nir, gloss = texture(kind, rows[surface], u, v, 0.003 * reach[i] + 0.01, decals, starts, order, origin)
         luck = lattice(i, 1, seed)
-        if (kind == WINDOW or kind == GLASS) and gloss > 0.5:
+        if (kind == Kind.WINDOW or kind == Kind.GLASS) and gloss > 0.5:
             if luck > 0.12 + 0.5 * (cosine > 0.985):
                 continue
         value = nir * (0.45 + 0.55 * cosine**0.7)
-        if kind == RETRO or kind == SIGN:
+        if kind == Kind.RETRO or kind == Kind.SIGN:
             value = nir * (0.6 + 0.4 * min(1.0, cosine * 2.0))
         # Weak echoes from afar are lost.
         if value * (60.0 / max(reach[i], 1.0)) ** 2 < 0.05 + 0.04 * luck:

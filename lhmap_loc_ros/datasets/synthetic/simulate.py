@@ -9,7 +9,7 @@ odometry; where it really was goes to a TUM file beside its bag, never inside.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from ...errors import InputError
 from ...geometry import inverse, make_pose
 from ...outputs import writing
+from ...progress import Report, quiet
 from ..bag_writer import BagWriter
 from ..trajectory import Trajectory
 from ..tum import write_tum
@@ -29,7 +30,6 @@ from .sensors import CameraSpec
 
 EPOCH_NS = 1_700_000_000 * 10**9
 DAYS_BETWEEN = 7  # from the mapping run to the query run
-Report = Callable[[str, int, int], None]
 
 
 def simulate(out, seed: int, length: float, report: Report | None = None, settings: Settings | None = None) -> None:
@@ -48,7 +48,7 @@ def simulate(out, seed: int, length: float, report: Report | None = None, settin
     if out.exists():
         raise InputError(f"{out}: exists already, expected a path for a new folder")
     settings = settings or Settings()
-    report = report or (lambda stage, done, total: None)
+    report = report or quiet
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -7,7 +7,7 @@ One ray for every 2x2 pixels, then averaged over neighbours on the same surface.
 import numpy as np
 from numba import njit
 
-from lhmap_loc_ros.datasets.synthetic.noise import JIT, lattice
+from .noise import JIT, lattice
 
 STEP = 2  # a ray for each STEP x STEP pixels
 BLOCKED = 0.22  # light that still arrives from what blocks the sky

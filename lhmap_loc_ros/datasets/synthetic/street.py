@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
+from .mesh import grid_quads
+from .surfaces import Kind
 
 PAINT, PATCH, DISC, ARROW, CRACK, STAIN = range(6)
 
@@ -141,10 +142,7 @@ def sweep_street(mesh, line, terrain, style, sides, surf, before: float) -> None
         in_gap = 0.5 * (keep[1:] + keep[:-1]) < 0.5
         for j, name in enumerate(names):
             kind = np.where(in_gap & (name != "ground"), surf["road"], surf[name])
-            order = ((0, 0), (1, 0), (1, 1), (0, 1))
-            n = len(s) - 1
-            pick = lambda a: np.stack([a[i : n + i, j + k] for i, k in order], 1)  # noqa: E731, B023
-            mesh.quads(pick(xyz), kind, pick(uv))
+            mesh.quads(grid_quads(xyz[:, j : j + 2]), kind, grid_quads(uv[:, j : j + 2]))
 
 
 def _profile(style, side):
@@ -209,10 +207,7 @@ def side_street_mesh(mesh, line, terrain, style, side_street, surf, reach=55.0) 
     z = terrain.height(x, y) + style.curb_height + 0.04
     xyz = np.stack([x, y, z], -1)
     uv = np.stack(np.broadcast_arrays(side_street.s + across[None], sign * d[:, None]), -1)
-    order = ((0, 0), (1, 0), (1, 1), (0, 1))
-    n = len(d) - 1
-    pick = lambda a: np.stack([a[i : n + i, k] for i, k in order], 1)  # noqa: E731
-    mesh.quads(pick(xyz), surf["road"], pick(uv))
+    mesh.quads(grid_quads(xyz), surf["road"], grid_quads(uv))
 
 
 def ground_mesh(mesh, line, terrain, style, surf, distance_to_street, margin=110.0, cell=3.0) -> None:
@@ -224,9 +219,6 @@ def ground_mesh(mesh, line, terrain, style, surf, distance_to_street, margin=110
     x, y = np.meshgrid(gx, gy, indexing="ij")
     near = distance_to_street(np.stack([x, y], -1))
     z = terrain.height(x, y) + style.curb_height - np.where(near < style.reach + 0.8, 0.8, 0.0)
-    xyz = np.stack([x, y, z], -1)
-    order = ((0, 0), (1, 0), (1, 1), (0, 1))
-    a, b = x.shape
-    quads = np.stack([xyz[i : a - 1 + i, k : b - 1 + k] for i, k in order], 2).reshape(-1, 4, 3)
+    quads = grid_quads(np.stack([x, y, z], -1))
     used = (near[:-1, :-1] < margin).reshape(-1)
     mesh.quads(quads[used], surf["ground"], quads[used][..., :2])

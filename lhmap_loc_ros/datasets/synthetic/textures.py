@@ -4,8 +4,10 @@
 import numpy as np
 from numba import njit
 
-from lhmap_loc_ros.datasets.synthetic.noise import JIT, band, fbm, lattice
-from lhmap_loc_ros.datasets.synthetic.surfaces import (
+from .markings import BIN
+from .noise import JIT, band, fbm, lattice
+from .street import ARROW, CRACK, DISC, PAINT, PATCH, STAIN
+from .surfaces import (
     B1,
     B2,
     G1,
@@ -21,6 +23,7 @@ from lhmap_loc_ros.datasets.synthetic.surfaces import (
     R1,
     R2,
     SEED,
+    Kind,
 )
 
 
@@ -50,7 +53,7 @@ def _road(row, s, d, fp, decals, starts, order, origin):
     grain = fbm(s, d, seed, 6.0, 10, 0.72, fp)
     coarse = fbm(s, d * 1.7, seed + 8, 14.0, 3, 0.6, fp)
     r, g, b, nir = _mix(row, 0.35 - 0.3 * coarse, max(0.3, 1.0 + lane_wear + row[P0] * grain))
-    k = np.int64((s - origin) / 2.0)
+    k = np.int64((s - origin) / BIN)
     if k < 0 or k >= len(starts) - 1:
         return r, g, b, nir
     for j in range(starts[k], starts[k + 1]):
@@ -60,17 +63,17 @@ def _road(row, s, d, fp, decals, starts, order, origin):
         hs = q[3]
         hd = q[4]
         kind = np.int64(q[0])
-        if kind == 4:  # tar line: wavy along s
+        if kind == CRACK:  # tar line: wavy along s
             dd += 0.25 * fbm(s, q[6], np.int64(q[6]), 1.5, 3, 0.5, 0.0)
         if abs(ds) > hs + fp or abs(dd) > hd + fp:
             continue
         cover = band(ds, hs, fp) * band(dd, hd, fp)
-        if kind == 2:
+        if kind == DISC:
             cover = band(np.sqrt(ds * ds + dd * dd), hs, fp)
-        elif kind == 3:  # arrow head: narrows towards its tip
+        elif kind == ARROW:  # arrow head: narrows towards its tip
             tip = hd * 0.5 * (1.0 - q[7] * ds / hs)
             cover = band(ds, hs, fp) * band(dd, max(tip, 0.0), fp)
-        if kind == 5:  # oil, dirt, dust: soft and blotchy
+        if kind == STAIN:  # oil, dirt, dust: soft and blotchy
             soft = 1.0 - (ds * ds) / (hs * hs) - (dd * dd) / (hd * hd)
             if soft <= 0.0:
                 continue
@@ -80,16 +83,16 @@ def _road(row, s, d, fp, decals, starts, order, origin):
             g *= gain
             b *= gain
             nir *= gain
-        elif kind == 0 or kind == 3:
+        elif kind == PAINT or kind == ARROW:
             worn = fbm(s, d, np.int64(q[6]), 0.5, 5, 0.75, fp) + 0.5 * fbm(s, d, seed, 5.0, 2, 0.5, fp)
             cover *= min(1.0, max(0.12, 1.15 - 0.9 * max(0.0, worn)))
             w = 0.62 + 0.1 * grain
-            y = 0.4 if q[7] < 0.0 and kind == 0 else 1.0
+            y = 0.4 if q[7] < 0.0 and kind == PAINT else 1.0
             r += (w - r) * cover
             g += (w * (0.82 + 0.18 * y) - g) * cover
             b += (w * y * 0.97 - b) * cover
             nir += (0.68 + 0.06 * grain - nir) * cover
-        elif kind == 1:
+        elif kind == PATCH:
             gain = 1.0 + q[5] * cover
             if fp < 0.08:  # darker sealed rim
                 rim = max(band(abs(ds) - hs, 0.03, fp), band(abs(dd) - hd, 0.03, fp)) * cover
@@ -98,7 +101,7 @@ def _road(row, s, d, fp, decals, starts, order, origin):
             g *= gain
             b *= gain
             nir *= 1.0 + 0.6 * (gain - 1.0)
-        elif kind == 2:
+        elif kind == DISC:
             ring = band(np.sqrt(ds * ds + dd * dd) - 0.27, 0.025, fp)
             w = (0.09 + 0.06 * lattice(np.floor(ds * 20), np.floor(dd * 20), 5)) * (1.0 - 0.7 * ring)
             r += (w - r) * cover
@@ -182,17 +185,17 @@ def texture(kind, row, u, v, fp, decals, starts, order, origin):
     """(r, g, b, nir, gloss) of a surface at (u, v) metres seen with pixel size `fp` metres."""
     seed = np.int64(row[SEED])
     gloss = row[GLOSS]
-    if kind == 1:
+    if kind == Kind.ROAD:
         r, g, b, nir = _road(row, u, v, fp, decals, starts, order, origin)
-    elif kind == 2:
+    elif kind == Kind.PAVING:
         r, g, b, nir = _masonry(row, u, v, row[P0], row[P1], 0.008, row[P2], fp, 0.22)
-    elif kind == 3:
+    elif kind == Kind.GRASS:
         patch = fbm(u, v, seed, 7.0, 4, 0.6, fp) + row[P0]
         blade = fbm(u, v, seed + 5, 0.9, 7, 0.85, fp)
         r, g, b, nir = _mix(row, 0.3 + 0.8 * patch + 0.2 * blade, max(0.25, 1.0 + 0.4 * blade))
-    elif kind == 4:
+    elif kind == Kind.BRICK:
         r, g, b, nir = _masonry(row, u, v, row[P0], row[P1], 0.006, 1.0, fp, 0.35)
-    elif kind == 5:
+    elif kind == Kind.PLASTER:
         dirt = fbm(u, v, seed, 4.0, 9, 0.66, fp)
         streak = fbm(u, v * 0.08, seed + 9, 0.8, 4, 0.7, fp)
         damp = max(0.0, 1.0 - v / 1.2) * 0.18
@@ -201,29 +204,29 @@ def texture(kind, row, u, v, fp, decals, starts, order, origin):
         if row[P1] > 0.0:
             gap = max(_joint(u, row[P1], 0.012, fp), _joint(v, row[P2], 0.012, fp))
         r, g, b, nir = _mix(row, max(gap * 0.8, band(v, row[P0], fp) if row[P0] > 0 else 0.0), gain)
-    elif kind == 6:
+    elif kind == Kind.WINDOW:
         r, g, b, nir, glass = _window(row, u, v, fp)
         gloss = glass
-    elif kind == 7:
+    elif kind == Kind.ROOF:
         r, g, b, nir = _masonry(row, u, v, row[P0], row[P1], 0.02, 1.0, fp, 0.3)
         saw = v / row[P1] - np.floor(v / row[P1])
         shade = 1.0 - 0.3 * (saw - 0.5) * min(1.0, max(0.0, 1.5 - 2.0 * fp / row[P1]))
         r *= shade
         g *= shade
         b *= shade
-    elif kind == 8:
+    elif kind == Kind.BARK:
         t = fbm(u, v * 0.2, seed, 0.12, 4, 0.7, fp) + 0.5 * fbm(u, v, seed + 1, 1.0, 3, 0.6, fp)
         r, g, b, nir = _mix(row, 0.5 + 0.5 * t, 1.0 + 0.2 * t)
-    elif kind == 9:
+    elif kind == Kind.LEAF:
         r, g, b, nir = _mix(row, u - np.floor(u), 0.65 + 0.7 * (v - np.floor(v)))
-    elif kind == 10:
+    elif kind == Kind.PLANKS:
         i = np.floor(u / row[P0])
         each = (lattice(np.int64(i), 7, seed) - 0.5) * 0.35
         grain = fbm(u * 6.0, v * 0.5, seed, 0.5, 5, 0.7, fp * 3)
         r, g, b, nir = _mix(row, _joint(u, row[P0], 0.008, fp), 1.0 + each + 0.18 * grain)
-    elif kind == 11:
+    elif kind == Kind.SIGN:
         r, g, b, nir = _sign(row, u, v, fp)
-    elif kind == 15:
+    elif kind == Kind.STONE:
         w = row[P0]
         uu = u + 0.35 * w * fbm(u, v, seed + 2, 1.5 * w, 2, 0.5, 0.0)
         vv = v + 0.25 * w * fbm(u, v, seed + 4, 1.5 * w, 2, 0.5, 0.0)

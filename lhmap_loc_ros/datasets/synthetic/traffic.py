@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic import cars, furniture
-from lhmap_loc_ros.datasets.synthetic.caster import Moving
-from lhmap_loc_ros.datasets.synthetic.mesh import MeshBuilder, upright_pose
-from lhmap_loc_ros.datasets.synthetic.surfaces import Kind
+from . import cars, furniture
+from .caster import Moving
+from .mesh import MeshBuilder, upright_pose
+from .surfaces import Kind
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lhmap_loc_ros.datasets.synthetic.lamps import dark_sky, irradiance
-from lhmap_loc_ros.datasets.synthetic.light import sky
-from lhmap_loc_ros.datasets.synthetic.noise import JIT, fbm, lattice
-from lhmap_loc_ros.datasets.synthetic.surfaces import B1, G1, GLOW, R1
+from .lamps import dark_sky, irradiance
+from .light import sky
+from .noise import JIT, fbm, lattice
+from .surfaces import B1, G1, GLOW, R1, Kind
 
 _DARKER = 0.55  # colour of soaked asphalt and stone
 
@@ -45,7 +45,7 @@ def mirror_rays(origins, directions, reach, triangle, normal, tri_surface, kinds
 @njit(**JIT)
 def soaked(kind, up):
     """Whether a surface holds a film of water: road and paving that lie flat."""
-    return (kind == 1 or kind == 2) and up > 0.8
+    return (kind == Kind.ROAD or kind == Kind.PAVING) and up > 0.8
 
 
 @njit(**JIT)
@@ -68,7 +68,7 @@ def wet_ground(
             surface = tri_surface[mirrored[j]]
             row = rows[surface]
             sun = 0.6 * max(0.0, facing[j, 0] * light[0] + facing[j, 1] * light[1] + facing[j, 2] * light[2])
-            off = len(lamps) == 0 or (kinds[surface] == 14 and mirrored[j] < fixed)
+            off = len(lamps) == 0 or (kinds[surface] == Kind.RETRO and mirrored[j] < fixed)
             shine = 0.0 if off else row[GLOW]
             r = row[R1] * (0.6 * light[6] + sun * light[3] + shine)
             g = row[G1] * (0.6 * light[7] + sun * light[4] + shine)

@@ -10,13 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
-from lhmap_loc_ros.datasets.synthetic import lamps, shading, skylight, wet
-from lhmap_loc_ros.datasets.synthetic.build import Geometry, Street, build
-from lhmap_loc_ros.datasets.synthetic.caster import Caster
-from lhmap_loc_ros.datasets.synthetic.course import Course
-from lhmap_loc_ros.datasets.synthetic.lens import Lens, Pinhole
-from lhmap_loc_ros.datasets.synthetic.light import Light
-from lhmap_loc_ros.datasets.synthetic.route import Path
+from . import lamps, shading, skylight, wet
+from .build import Geometry, Street, build
+from .caster import Caster
+from .course import Course
+from .lens import Lens, Pinhole
+from .light import Light
+from .route import Path
 
 MAX_LIDAR_RANGE = 120.0
 RANGE_NOISE = 0.013  # standard deviation [m]
@@ -48,7 +48,7 @@ class World:
     ) -> "World":
         """Build a world. The same seed gives the same town; ``day`` changes light, cars and small things.
 
-        ``character`` overrides what kind of town it is: one of ``build.CHARACTERS``. ``light`` is one of
+        ``character`` overrides what kind of town it is: one of ``grounds.CHARACTERS``. ``light`` is one of
         ``light.LIGHTS``; ``wet`` tells whether the ground is.
         """
         geometry = build(seed, length, day, character)

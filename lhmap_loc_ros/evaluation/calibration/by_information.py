@@ -133,9 +133,11 @@ def _count(points, level, image, R, fx, fy, cx, cy, count):
     for i in range(points.shape[0]):
         x, y, z = points[i]
         depth = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z
+        if depth <= 0:
+            continue
         u = fx * (R[0, 0] * x + R[0, 1] * y + R[0, 2] * z) / depth + cx
         v = fy * (R[1, 0] * x + R[1, 1] * y + R[1, 2] * z) / depth + cy
-        if depth <= 0 or not (0 <= u < columns - 1 and 0 <= v < rows - 1):
+        if not (0 <= u < columns - 1 and 0 <= v < rows - 1):
             continue
         c, r = int(u), int(v)
         right, down = u - c, v - r

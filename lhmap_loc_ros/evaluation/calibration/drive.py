@@ -14,8 +14,10 @@ from ...errors import BagError, InputError
 from ...geometry import Camera, distance_along, inverse, se3_log
 from ...lhmap import LHMap
 from ...localization.inputs import BagInputs, CameraSetup, read_setup
+from ...localization.motion import SECOND_NS
+from ...progress import quiet
 from ..check import known_poses
-from ..metrics import SECOND_NS, sample
+from ..metrics import sample
 from ..results import find_image
 
 MIN_IMAGES, MAX_IMAGES = 10, 80
@@ -63,7 +65,7 @@ def read_drive(bag, lhmap: LHMap, poses=None, inputs: BagInputs | None = None, r
     Raises BagError or InputError for a bag without what is needed, and where fewer than `MIN_IMAGES` images of a robot
     on the move have a pose.
     """
-    inputs, report = inputs or BagInputs(), report or (lambda stage, done, total: None)
+    inputs, report = inputs or BagInputs(), report or quiet
     with BagReader(bag) as reader:
         setup = read_setup(reader, inputs)
         trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
