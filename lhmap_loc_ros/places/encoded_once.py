@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class _GridEncodedOnce:
         self.models = models
         self._image: np.ndarray | None = None
         self._features: tuple[np.ndarray, np.ndarray] | None = None
+        self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.models, name)
@@ -44,6 +46,7 @@ class _GridEncodedOnce:
         if not isinstance(image, np.ndarray):
             return self.models.image(image)
         # what fills the image may change, so it is not enough that it is the same array
-        if self._features is None or self._image is None or not np.array_equal(self._image, image):
-            self._image, self._features = image.copy(), self.models.image(image)
-        return self._features
+        with self._lock:
+            if self._features is None or self._image is None or not np.array_equal(self._image, image):
+                self._image, self._features = image.copy(), self.models.image(image)
+            return self._features

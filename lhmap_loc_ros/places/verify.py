@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -46,6 +48,15 @@ SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
 """Moved [m] and turned [deg] like this along the camera's axes, another start must lead to the same pose."""
 
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@cache
+def _two_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="verify")
+
+
 @dataclass(frozen=True)
 class _Look:
     """How far the comparison of an image with the map has come from one start."""
@@ -65,7 +76,11 @@ class Verifier:
     def __init__(self, lhmap: LHMap, refiner: Refiner, crop_radius_m: float):
         self._map, self._radius = lhmap, crop_radius_m
         self._full, self._rounds = refiner, [(refiner, kept) for _, kept in ROUNDS]
+        self._in_threads = False
         if isinstance(refiner, Refiner):
+            # networks this small gain far less from a second thread than from a second core of their own
+            threads = max((network.cpu_threads for network in refiner.models.networks), default=0)
+            self._in_threads = threads > 1 and refiner.models.tensor_device is None
             models = EncodedOnce(refiner.models)
 
             def with_iterations(iterations: dict[str, int]) -> Refiner:
@@ -87,10 +102,12 @@ class Verifier:
         looks = self._looks(image, camera, [pose @ camera.T_base_camera for pose in candidates], should_continue)
         # 2. the best places to the end
         fits = self._finished(image, camera, looks, should_continue)
-        for pose in kept:
-            if should_continue() and all(_metres(pose, fit.T_map_base) > APART_M for fit in fits):
-                full = self._finish(image, camera, pose @ camera.T_base_camera)
-                fits += [] if full is None else [self._placed(full, camera)]
+        alone = [pose for pose in kept if all(_metres(pose, fit.T_map_base) > APART_M for fit in fits)]
+
+        def finish(pose: np.ndarray) -> Refinement | None:
+            return self._finish(image, camera, pose @ camera.T_base_camera) if should_continue() else None
+
+        fits += [self._placed(full, camera) for full in self._each(finish, alone) if full is not None]
         if not should_continue():
             return []
         every = [(fit.T_map_base, fit.inlier_ratio) for fit in fits]
@@ -126,7 +143,7 @@ class Verifier:
         self, image: Images, camera: PosedCamera, starts: Sequence[np.ndarray], should_continue: Callable[[], bool]
     ) -> list[_Look]:  # fmt: skip
         """Looks from camera poses, those that were among the best in each round, the best first."""
-        looks = [self._begun(number, start) for number, start in enumerate(starts)]
+        looks = self._each(lambda item: self._begun(*item), enumerate(starts))
         for number, (refiner, kept) in enumerate(self._rounds):
 
             def further(some: Sequence[_Look], refiner: Refiner = refiner) -> list[_Look]:
@@ -145,14 +162,21 @@ class Verifier:
         should_continue: Callable[[], bool],
     ) -> list[_Look]:  # fmt: skip
         """The looks after some more iterations, without those that come to nothing."""
-        out = []
-        for look in looks:
+
+        def one(look: _Look) -> _Look | None:
             if not should_continue():
-                return []
+                return None
             refined = self._refined(refiner, image, camera, look.crop, look.T_map_camera)
-            if refined is not None:
-                out.append(replace(look, T_map_camera=refined.T_map_camera, inlier_ratio=refined.inlier_ratio))
-        return out
+            if refined is None:
+                return None
+            return replace(look, T_map_camera=refined.T_map_camera, inlier_ratio=refined.inlier_ratio)
+
+        further = self._each(one, looks)
+        return [look for look in further if look is not None] if should_continue() else []
+
+    def _each(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+        """The work on each item, in their order."""
+        return list(_two_threads().map(work, items)) if self._in_threads else list(map(work, items))
 
     def _begun(self, candidate: int, start: np.ndarray) -> _Look:
         center = start[:3, 3] + AHEAD_M * start[:3, 2]
@@ -206,8 +230,8 @@ def _best_apart(looks: Sequence[_Look]) -> list[_Look]:
     """The best first, without those that came to where a better one is."""
     out: list[_Look] = []
     for look in sorted(looks, key=lambda look: -look.inlier_ratio):
-        errors = (pose_error(look.T_map_camera, other.T_map_camera) for other in out)
-        if all(metres > SAME_POSE[0] or degrees > SAME_POSE[1] for metres, degrees in errors):
+        near = (other for other in out if _metres(look.T_map_camera, other.T_map_camera) <= SAME_POSE[0])
+        if all(pose_error(look.T_map_camera, other.T_map_camera)[1] > SAME_POSE[1] for other in near):
             out.append(look)
     return out
 

@@ -92,3 +92,14 @@ def test_a_verdict_must_meet_every_demand(change, met):
     covariance = np.diag([v.sigma**2] * 3 + [1e-4] * 3)
     verdict = Verdict(PoseHypothesis(inverse(np.eye(4)), covariance, v.ratio), v.rival, v.agrees)
     assert Demands(score=2.0, inlier_ratio=0.25, margin=1.3).met_by(verdict) == met
+
+
+def test_places_compared_two_at_once_give_the_same(street, monkeypatch):
+    camera, image = PosedCamera(CAMERA, T_BASE_CAMERA), np.full((48, 160, 3), 90, np.uint8)
+    poses = [at(x) for x in range(20, 180, 10)]
+    one, two = (Verifier(street, Refiner(RefinerConfig(), CountingModels()), 60.0) for _ in range(2))
+    assert not one._in_threads
+    monkeypatch.setattr(two, "_in_threads", True)
+    for a, b in zip(one.compare(image, camera, poses), two.compare(image, camera, poses), strict=True):
+        np.testing.assert_array_equal(a.place.T_map_base, b.place.T_map_base)
+        assert (a.place.inlier_ratio, a.rival) == (b.place.inlier_ratio, b.rival)
