@@ -16,12 +16,15 @@ from .motion import Motion
 from .reconvergence import RECONVERGE_DEG, RECONVERGE_M, ReconvergenceMonitor
 from .relocalize import RelocalizeConfig
 from .states import Evidence, Search, Signals, StateConfig, TrackState
-from .transitions import Event, Situation, Transition, next_transition
+from .transitions import Event, Situation, Transition, few_inliers, images_do_not_fit, next_transition
 
 SEARCH_PERIOD_S = 5.0
 """Time from one search nearby of a lost track to the next: a search takes a second or two, and holds images up."""
 DOUBT_S = 30.0
 """A track that images neither confirm nor refute for so long is looked for, and then as often."""
+
+CARRIED_OFF = 0.3
+"""Where images do not fit for this share of `lost_after_s`, the robot may have been carried to another place."""
 
 
 class Admission(Enum):
@@ -111,6 +114,7 @@ class HealthMonitor:
         """The inlier ratio of a good measurement here; 0 before the first."""
         self._evidence = Evidence()
         self._confirmed_s: float | None = None
+        self._fitted_s: float | None = None
         self._reconvergence.reset()
         begun = self._step(Event.START)
         assert begun is not None  # from every state
@@ -212,4 +216,12 @@ class HealthMonitor:
             # images that pass, and yet never confirm the pose, may be those of another place
             due_s = max(due_s, self._confirmed_s + DOUBT_S, self._searched_s + DOUBT_S)
         nearby = Search.NEARBY if self._relocalize.enabled and now_s >= due_s else Search.NONE
-        return nearby | Search.EVERYWHERE if lost else nearby
+        return nearby | Search.EVERYWHERE if lost or self._may_be_carried_off(now_s) else nearby
+
+    def _may_be_carried_off(self, now_s: float) -> bool:
+        """A track that was confirmed fits no more, and not for a moment only."""
+        situation = self._situation()
+        misfit = images_do_not_fit(situation) or few_inliers(situation)
+        if self.state is not TrackState.DEGRADED or not misfit or self._fitted_s is None:
+            self._fitted_s = now_s
+        return now_s - self._fitted_s >= CARRIED_OFF * self._states.lost_after_s

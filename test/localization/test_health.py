@@ -284,6 +284,23 @@ def test_a_lost_track_is_looked_for_now_and_then_and_everywhere_at_each_image():
     assert not searches(lost, 90, measured=False)
 
 
+@pytest.mark.parametrize("misfit", ({"inlier_ratio": 0.05}, {"measured": False}))
+def test_a_robot_that_may_have_been_carried_off_is_looked_for_everywhere_before_its_track_is_lost(misfit):
+    monitor = monitor_in(TRACKING)
+    wanted = [Search.EVERYWHERE in monitor.image(**misfit).search for _ in range(60)]
+    assert monitor.state is DEGRADED and not any(wanted[:29]) and all(wanted[45:])
+    # once images fit again there is nothing to look for
+    assert [monitor.image() for _ in range(20)][-1].search is Search.NONE
+
+
+def test_a_lorry_or_a_pose_that_is_unsure_is_no_reason_to_look_everywhere():
+    passing = monitor_in(TRACKING)
+    assert not any(Search.EVERYWHERE in passing.image(measured=False).search for _ in range(25))
+    unsure = monitor_in(TRACKING)
+    looked = [Search.EVERYWHERE in unsure.image(sigma_m=1.5).search for _ in range(100)]
+    assert unsure.state is DEGRADED and not any(looked)
+
+
 def test_a_track_that_images_pass_for_long_and_never_confirm_is_looked_for_too():
     degraded = monitor_in(DEGRADED)
     doubtful = {"scatter_m": 1.0}
