@@ -82,7 +82,7 @@ class LHMap:
         self._cache = TileCache(source, cache_bytes)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], cache_bytes: int = 6 << 20) -> LHMap:
+    def open(cls, path: str | os.PathLike[str], cache_bytes: int = 16 << 20) -> LHMap:
         """Opens a map. `cache_bytes` bounds the decoded tiles kept in memory besides those prefetched last.
 
         Raises MapFormatError, naming what was found and expected, for a file that is missing, foreign,
