@@ -4,8 +4,8 @@
 
     tools/start_anywhere.py WORK [--seeds 9601-9610] [--length 300] [--seconds 20] [--json FILE] [--only-prepare]
 
-The node hears the second half of a drive, then, with the odometry unmoved, the first half of it, as if somebody had
-carried the robot to another street. Told for each half: seconds until the node is TRACKING within 0.5 m and 5 degrees
+The node hears the last seconds of a drive, then, with the odometry unmoved, its first ones, as if somebody had
+carried the robot to another street. Told for each leg: seconds until the node is TRACKING within 0.5 m and 5 degrees
 of the truth, how long it was TRACKING anywhere else by more than 1 m, and its largest error while TRACKING after it
 found its place. Bags and maps in the folder WORK are used again.
 """
@@ -59,8 +59,8 @@ class Leg:
     """Its largest error while TRACKING, once found."""
 
 
-def prepare(work: Path, seed: int, length: float, seconds: float, report) -> tuple[Path, Path]:
-    """The map, and the bag of both halves with its truth beside it."""
+def prepare(work: Path, seed: int, length: float, span_ns: int, report) -> tuple[Path, Path]:
+    """The map, and the bag of both legs with its truth beside it."""
     drive, lhmap, bag = work / f"drive_{seed}", work / f"{seed}.lhmap", work / f"carried_{seed}"
     if not drive.exists():
         camera = CAMERAS["default"].model_copy(update={"rate": 5.0})
@@ -68,7 +68,7 @@ def prepare(work: Path, seed: int, length: float, seconds: float, report) -> tup
     if not lhmap.exists():
         build_map(drive / "mapping", lhmap, report=report).close()
     if not bag.exists():
-        carry(drive / "query", read_tum(drive / "query.tum"), bag, round(seconds * SECOND_NS))
+        carry(drive / "query", read_tum(drive / "query.tum"), bag, span_ns)
     return lhmap, bag
 
 
@@ -100,7 +100,7 @@ def carry(drive: Path, truth: Trajectory, bag: Path, span_ns: int) -> None:
     write_tum(bag.with_suffix(".tum"), Trajectory(np.array(stamps), np.array(poses)))
 
 
-def drive(lhmap: Path, bag: Path, seed: int, seconds: float, logs: Path, report) -> list[Leg]:
+def play(lhmap: Path, bag: Path, seed: int, span_ns: int, logs: Path, report) -> list[Leg]:
     """Plays the bag to a node that is told nothing."""
     config = LocalizeConfig()
     with LHMap.open(lhmap) as opened:
@@ -108,10 +108,8 @@ def drive(lhmap: Path, bag: Path, seed: int, seconds: float, logs: Path, report)
     logs.mkdir(parents=True, exist_ok=True)
     recording = play_to_node(bag, lhmap, make_plan(bag, config.inputs), None, frame, config, logs, report)
     record, truth = read(recording)[0], read_tum(bag.with_suffix(".tum"))
-    put_down_ns = truth.stamps_ns[0], truth.stamps_ns[0] + round(seconds * SECOND_NS) + CARRIED_NS
-    return [
-        leg_of(record, truth, seed, bool(k), begin, round(seconds * SECOND_NS)) for k, begin in enumerate(put_down_ns)
-    ]
+    begin, carried = int(truth.stamps_ns[0]), int(truth.stamps_ns[0]) + span_ns + CARRIED_NS
+    return [leg_of(record, truth, seed, False, begin, span_ns), leg_of(record, truth, seed, True, carried, span_ns)]
 
 
 def leg_of(record: RunRecord, truth: Trajectory, seed: int, carried: bool, begin_ns: int, span_ns: int) -> Leg:
@@ -142,17 +140,18 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", default="9601-9610")
     parser.add_argument("--length", type=float, default=300.0, help="of each drive [m]")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each half")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each leg")
     parser.add_argument("--only-prepare", action="store_true", help="make bags and maps, play nothing")
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     legs: list[Leg] = []
+    span_ns = round(a.seconds * SECOND_NS)
     with ProgressBars() as report:
         for seed in frame_numbers(a.seeds, 1 << 31):
-            lhmap, bag = prepare(a.work, seed, a.length, a.seconds, report)
+            lhmap, bag = prepare(a.work, seed, a.length, span_ns, report)
             if not a.only_prepare:
-                legs += drive(lhmap, bag, seed, a.seconds, a.work / f"logs_{seed}", report)
+                legs += play(lhmap, bag, seed, span_ns, a.work / f"logs_{seed}", report)
     rows = [
         (
             str(leg.seed), "carried" if leg.carried else "started",

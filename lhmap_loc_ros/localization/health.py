@@ -22,7 +22,6 @@ SEARCH_PERIOD_S = 5.0
 """Time from one search nearby of a lost track to the next: a search takes a second or two, and holds images up."""
 DOUBT_S = 30.0
 """A track that images neither confirm nor refute for so long is looked for, and then as often."""
-
 CARRIED_OFF = 0.3
 """Where images do not fit for this share of `lost_after_s`, the robot may have been carried to another place."""
 

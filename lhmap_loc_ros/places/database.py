@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from ..errors import InputError, MapFormatError
 from ..lhmap import SectionData
 from ..lhmap.sections import SectionReader, packed_head
-from ..localization.search_area import Region as Region
+from ..localization.search_area import Region
 from .codes import Quantizer
 from .virtual_poses import base_pose
 

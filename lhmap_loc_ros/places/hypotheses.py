@@ -10,14 +10,12 @@ import numpy as np
 
 from ..geometry import inverse, pose_error
 from ..localization.relocalize import PoseHypothesis
-from .verdict import Verdict
+from .verdict import APART_M, Verdict, metres_between
 
 KEPT = 4
 """So many are carried on: the right one may begin as the third best."""
 SAME = 1.0, 4.0
 """An image tells of a hypothesis if its fit nearby lies within these of it [m, deg]."""
-APART_M = 2.0
-"""Poses nearer to each other are one hypothesis."""
 BETWEEN_M = 1.0
 """Images nearer to each other do not count as two: they see the same."""
 NOT_SEEN = -1.0
@@ -68,7 +66,8 @@ class Hypotheses:
         self._kept = []
         # one that more images tell of stands for a fit nearby that begins another
         for hypothesis in sorted(new, key=lambda h: (-h.images, -h.evidence)):
-            if all(_metres(hypothesis.place, other.place) > APART_M for other in self._kept):
+            pose = hypothesis.place.T_map_base
+            if all(metres_between(pose, other.place.T_map_base) > APART_M for other in self._kept):
                 self._kept.append(hypothesis)
         self._kept = sorted(self._kept, key=lambda h: -h.evidence)[:KEPT]
 
@@ -101,7 +100,3 @@ class Hypotheses:
 
 def _within(errors: tuple[float, float]) -> bool:
     return errors[0] < SAME[0] and errors[1] < SAME[1]
-
-
-def _metres(a: PoseHypothesis, b: PoseHypothesis) -> float:
-    return float(np.linalg.norm(a.T_map_base[:3, 3] - b.T_map_base[:3, 3]))

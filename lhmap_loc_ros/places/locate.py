@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import InputError
 from ..geometry import Images, front_view
 from ..localization.relocalize import PoseHypothesis
-from .database import SECTION, Heading, Peak, PlaceDatabase, Region, between_headings
+from ..localization.search_area import Region
+from .database import SECTION, Heading, Peak, PlaceDatabase, between_headings
 from .describer import Describer
 from .hypotheses import Hypotheses
 from .verdict import ALONE, TOGETHER, Verdict

@@ -10,8 +10,15 @@ import numpy as np
 from ..localization.manifold import max_std
 from ..localization.relocalize import PoseHypothesis
 
+APART_M = 2.0
+"""Poses further apart are different places."""
 BY_CHANCE = 0.1
 """An inlier ratio that the best of some wrong places nearly always reaches."""
+
+
+def metres_between(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance of the positions of two poses (4, 4)."""
+    return float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
 
 
 @dataclass(frozen=True)

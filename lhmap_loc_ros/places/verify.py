@@ -17,7 +17,7 @@ from ..localization.manifold import transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
 from ..localization.relocalize import SAME_POSE, PoseHypothesis
 from .encoded_once import EncodedOnce
-from .verdict import ALONE, Demands, Verdict
+from .verdict import ALONE, APART_M, Demands, Verdict, metres_between
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
@@ -42,8 +42,6 @@ FINISHED, HOPELESS = 2, 0.5
 ASIDE, ASIDE_FIRST, ASIDE_M = 5, 2, 3.0
 """Where the first round does not tell the place, so many of the best, and of the first candidates, also begin this far
 to the left and to the right: robots drive in other lanes than the mapped one."""
-APART_M = 2.0
-"""Poses further apart are different places."""
 SECOND_START = (0.4, 0.0, 1.5), (0.0, 5.0, 0.0)
 """Moved [m] and turned [deg] like this along the camera's axes, another start must lead to the same pose."""
 
@@ -102,7 +100,7 @@ class Verifier:
         looks = self._looks(image, camera, [pose @ camera.T_base_camera for pose in candidates], should_continue)
         # 2. the best places to the end
         fits = self._finished(image, camera, looks, should_continue)
-        alone = [pose for pose in kept if all(_metres(pose, fit.T_map_base) > APART_M for fit in fits)]
+        alone = [pose for pose in kept if all(metres_between(pose, fit.T_map_base) > APART_M for fit in fits)]
 
         def finish(pose: np.ndarray) -> Refinement | None:
             return self._finish(image, camera, pose @ camera.T_base_camera) if should_continue() else None
@@ -114,7 +112,7 @@ class Verifier:
         every += [(look.T_map_camera @ inverse(camera.T_base_camera), look.inlier_ratio) for look in looks]
 
         def rival(fit: PoseHypothesis) -> float:
-            elsewhere = (ratio for pose, ratio in every if _metres(pose, fit.T_map_base) > APART_M)
+            elsewhere = (ratio for pose, ratio in every if metres_between(pose, fit.T_map_base) > APART_M)
             return max(elsewhere, default=0.0)
 
         return [Verdict(fit, rival(fit), False) for fit in sorted(fits, key=lambda fit: -fit.inlier_ratio)]
@@ -191,7 +189,7 @@ class Verifier:
             if len(found) == FINISHED or look.inlier_ratio < HOPELESS * looks[0].inlier_ratio or not should_continue():
                 break
             pose = look.T_map_camera @ inverse(camera.T_base_camera)
-            if all(_metres(pose, other.T_map_base) > APART_M for other in found):
+            if all(metres_between(pose, other.T_map_base) > APART_M for other in found):
                 full = self._finish(image, camera, look.T_map_camera)
                 if full is not None:
                     found.append(self._placed(full, camera))
@@ -222,15 +220,11 @@ class Verifier:
         return PoseHypothesis(refined.T_map_camera @ T_camera_base, covariance, refined.inlier_ratio)
 
 
-def _metres(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
-
-
 def _best_apart(looks: Sequence[_Look]) -> list[_Look]:
     """The best first, without those that came to where a better one is."""
     out: list[_Look] = []
     for look in sorted(looks, key=lambda look: -look.inlier_ratio):
-        near = (other for other in out if _metres(look.T_map_camera, other.T_map_camera) <= SAME_POSE[0])
+        near = (other for other in out if metres_between(look.T_map_camera, other.T_map_camera) <= SAME_POSE[0])
         if all(pose_error(look.T_map_camera, other.T_map_camera)[1] > SAME_POSE[1] for other in near):
             out.append(look)
     return out
@@ -238,7 +232,7 @@ def _best_apart(looks: Sequence[_Look]) -> list[_Look]:
 
 def _if_clear(looks: Sequence[_Look]) -> list[_Look]:
     """The first of some looks, the best first, and the next best at another place, if it fits far better; else none."""
-    elsewhere = [look for look in looks if _metres(look.T_map_camera, looks[0].T_map_camera) > APART_M]
+    elsewhere = [look for look in looks if metres_between(look.T_map_camera, looks[0].T_map_camera) > APART_M]
     rival = max((look.inlier_ratio for look in elsewhere), default=0.0)
     clear = len(looks) > 0 and looks[0].inlier_ratio >= max(CLEAR_RATIO, CLEAR_MARGIN * rival)
     return [looks[0], *elsewhere[:1]] if clear else []

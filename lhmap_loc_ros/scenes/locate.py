@@ -13,7 +13,8 @@ from ..errors import InputError, MapFormatError
 from ..geometry import Images, front_view, inverse, pose_error
 from ..localization.manifold import transport_covariance
 from ..localization.relocalize import PoseHypothesis
-from ..places.database import APART_M, Heading, Region, wrapped
+from ..localization.search_area import Region
+from ..places.database import APART_M, Heading, wrapped
 from ..places.hypotheses import SAME
 from ..places.locate import CANDIDATES, CROP_RADIUS_M, VerifiedSearch
 from ..places.verdict import ALONE, Demands, Verdict

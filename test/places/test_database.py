@@ -15,8 +15,9 @@ from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.lhmap import LHMap, SectionData, layout, write_map
 from lhmap_loc_ros.lhmap.writer import write_with_section
+from lhmap_loc_ros.localization.search_area import Region
 from lhmap_loc_ros.places.build import EYE_M, HEADINGS, SPACING_M, add_places, describe_map
-from lhmap_loc_ros.places.database import SECTION, VERSION, Heading, PlaceDatabase, Region
+from lhmap_loc_ros.places.database import SECTION, VERSION, Heading, PlaceDatabase
 from lhmap_loc_ros.places.virtual_poses import along_path
 
 

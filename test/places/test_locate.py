@@ -18,8 +18,9 @@ from helpers.known_places import (
 from lhmap_loc_ros.errors import InputError, MapFormatError, ModelError
 from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
 from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.localization.search_area import Region
 from lhmap_loc_ros.places.build import add_places
-from lhmap_loc_ros.places.database import Heading, Region
+from lhmap_loc_ros.places.database import Heading
 from lhmap_loc_ros.places.locate import CANDIDATES, PlaceFinder, SequencePlaceFinder
 from lhmap_loc_ros.places.verify import ASIDE, ASIDE_FIRST, FINISHED, ROUNDS
 

@@ -11,7 +11,7 @@ from helpers.known_scene import MOUNTED, KnowingEncoder, image_at
 from lhmap_loc_ros.errors import InputError, MapFormatError
 from lhmap_loc_ros.geometry import pose_error
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
-from lhmap_loc_ros.places.database import Region
+from lhmap_loc_ros.localization.search_area import Region
 from lhmap_loc_ros.places.start_search import StartSearch
 from lhmap_loc_ros.places.verify import Verdict
 from lhmap_loc_ros.scenes.locate import Proposal, SceneFinder, believed
