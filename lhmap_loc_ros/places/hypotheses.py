@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses that a robot may have, carried on by odometry, each with what all images since say of it."""
+"""Poses that a robot may have, carried on as it moves, each with what all images since say of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..geometry import inverse, pose_error
+from ..geometry import pose_error
 from ..localization.relocalize import PoseHypothesis
 from .verdict import APART_M, Verdict, metres_between
+from .visual_odometry import Motion
 
 KEPT = 4
 """So many are carried on: the right one may begin as the third best."""
@@ -31,18 +32,14 @@ class Hypothesis:
     """A pose, and the images that were compared with the map there."""
 
     place: PoseHypothesis
-    """At the last image."""
-    T_odom_base: np.ndarray
-    """(4, 4), odometry at the last image."""
+    """At the last image, or at the one to come, to which it was carried."""
     evidence: float
     """The sum of what the images say, see `Verdict.evidence`."""
     images: int = 1
     seen: Verdict | None = None
     """What the last image says; None where it does not fit."""
-
-    def pose_at(self, T_odom_base: np.ndarray) -> np.ndarray:
-        """T_map_base (4, 4) where the odometry says `T_odom_base`."""
-        return self.place.T_map_base @ inverse(self.T_odom_base) @ T_odom_base
+    moved_m: float = np.inf
+    """How far it was carried since the last image."""
 
 
 class Hypotheses:
@@ -55,14 +52,27 @@ class Hypotheses:
         """Forgets all images."""
         self._kept = []
 
-    def poses_at(self, T_odom_base: np.ndarray) -> list[np.ndarray]:
+    @property
+    def poses(self) -> list[np.ndarray]:
         """T_map_base (4, 4) of each."""
-        return [hypothesis.pose_at(T_odom_base) for hypothesis in self._kept]
+        return [hypothesis.place.T_map_base for hypothesis in self._kept]
 
-    def add(self, verdicts: Sequence[Verdict], T_odom_base: np.ndarray) -> None:
-        """Takes what an image says, the best fit first; `poses_at` must have been among what it was compared with."""
-        new = [self._after(hypothesis, verdicts, T_odom_base) for hypothesis in self._kept]
-        new += [Hypothesis(v.place, T_odom_base, v.evidence, seen=v) for v in verdicts]
+    def carry(self, motion: Motion) -> np.ndarray | None:
+        """Moves all to the next image; how the likeliest of them moved (4, 4), T_before_now, None: not known.
+
+        Those are forgotten of which the motion does not tell where they are.
+        """
+        if not self._kept:
+            return motion(None)
+        ways = [motion(pose) for pose in self.poses]
+        moved = [(h, way) for h, way in zip(self._kept, ways, strict=True) if way is not None]
+        self._kept = [_carried(hypothesis, way) for hypothesis, way in moved]
+        return moved[0][1] if moved else None
+
+    def add(self, verdicts: Sequence[Verdict]) -> None:
+        """Takes what an image says, the best fit first; `poses` must have been among what it was compared with."""
+        new = [self._after(hypothesis, verdicts) for hypothesis in self._kept]
+        new += [Hypothesis(v.place, v.evidence, seen=v) for v in verdicts]
         self._kept = []
         # one that more images tell of stands for a fit nearby that begins another
         for hypothesis in sorted(new, key=lambda h: (-h.images, -h.evidence)):
@@ -85,17 +95,21 @@ class Hypotheses:
         return first.seen if enough else None
 
     @staticmethod
-    def _after(hypothesis: Hypothesis, verdicts: Sequence[Verdict], T_odom_base: np.ndarray) -> Hypothesis:
+    def _after(hypothesis: Hypothesis, verdicts: Sequence[Verdict]) -> Hypothesis:
         """A hypothesis after one more image."""
-        pose = hypothesis.pose_at(T_odom_base)
+        pose = hypothesis.place.T_map_base
         near = [v for v in verdicts if _within(pose_error(v.place.T_map_base, pose))]
         seen = max(near, key=lambda v: v.place.inlier_ratio, default=None)
         says = NOT_SEEN if seen is None else seen.evidence
-        place = PoseHypothesis(pose, hypothesis.place.covariance, 0.0) if seen is None else seen.place
-        moved = np.linalg.norm((inverse(hypothesis.T_odom_base) @ T_odom_base)[:3, 3])
-        if moved < BETWEEN_M:  # the same view once more: it may say less, but not more
-            return Hypothesis(place, T_odom_base, min(hypothesis.evidence, says), hypothesis.images, seen)
-        return Hypothesis(place, T_odom_base, hypothesis.evidence + says, hypothesis.images + 1, seen)
+        place = hypothesis.place if seen is None else seen.place
+        if hypothesis.moved_m < BETWEEN_M:  # the same view once more: it may say less, but not more
+            return Hypothesis(place, min(hypothesis.evidence, says), hypothesis.images, seen)
+        return Hypothesis(place, hypothesis.evidence + says, hypothesis.images + 1, seen)
+
+
+def _carried(hypothesis: Hypothesis, way: np.ndarray) -> Hypothesis:
+    place = replace(hypothesis.place, T_map_base=hypothesis.place.T_map_base @ way, inlier_ratio=0.0)
+    return replace(hypothesis, place=place, moved_m=float(np.linalg.norm(way[:3, 3])))
 
 
 def _within(errors: tuple[float, float]) -> bool:

@@ -17,6 +17,7 @@ from .describer import Describer
 from .hypotheses import Hypotheses
 from .verdict import ALONE, TOGETHER, Verdict
 from .verify import Verifier
+from .visual_odometry import Motion
 from .votes import PlaceVotes
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ class PlaceFinder:
 
 
 class VerifiedSearch:
-    """Localizes a robot that does not know where it is, image by image, with what odometry says between them.
+    """Localizes a robot that does not know where it is, image by image, with how it moved between them.
 
     Subclasses propose where an image may have been taken. What one image does not say, several may: the poses that fit
-    best are carried on by odometry, and every image tells for or against each.
+    best are carried on as the robot moves, and every image tells for or against each.
     """
 
     def __init__(self, verifier: Verifier):
@@ -105,31 +106,32 @@ class VerifiedSearch:
         self._hypotheses.clear()
 
     def propose(
-        self, image: Images, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+        self, image: Images, camera: PosedCamera, way: np.ndarray | None, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
-        """Poses (4, 4) T_map_base at this image, the best first; `odometry` (4, 4) is T_odom_base."""
+        """Poses (4, 4) T_map_base at this image, the best first; `way` (4, 4) is T_before_now of base since the image
+        before, None: not known."""
         raise NotImplementedError
 
     def process_image(
-        self, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None = None,
+        self, image: Images, camera: PosedCamera, motion: Motion | None = None,
         region: Region | None = None, should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """The pose of the robot at this image; None as long as it is not known.
 
-        `T_odom_base` (4, 4) is the pose in the odometry frame at the image; None: images before it tell nothing about
-        this one. The work is bounded, as that of `PlaceFinder.locate`.
+        `motion` tells how base moved since the image before; None: images before tell nothing about this one. The work
+        is bounded, as that of `PlaceFinder.locate`.
         """
-        if T_odom_base is None:
+        way = None if motion is None else self._hypotheses.carry(motion)
+        if way is None:
             self._forget()
         self.images += 1
-        odometry = np.eye(4) if T_odom_base is None else T_odom_base
-        candidates, kept = self.propose(image, camera, odometry, region), self._hypotheses.poses_at(odometry)
+        candidates = self.propose(image, camera, way, region)
         if self._hypotheses.leading:
             candidates = candidates[:FEW]
-        verdicts = self._verifier.compare(image, camera, candidates, kept, should_continue)
+        verdicts = self._verifier.compare(image, camera, candidates, self._hypotheses.poses, should_continue)
         if not verdicts:
             return None
-        self._hypotheses.add(verdicts, odometry)
+        self._hypotheses.add(verdicts)
         best = self._verifier.from_two_starts(image, camera, verdicts[0], ALONE)
         if self._alone(best):
             return best.place
@@ -145,7 +147,7 @@ class VerifiedSearch:
 
 
 class SequencePlaceFinder(VerifiedSearch):
-    """A search by descriptors of places: images vote over the same hypotheses, propagated by odometry."""
+    """A search by descriptors of places: images vote over the same hypotheses, carried on as the robot moves."""
 
     def __init__(self, finder: PlaceFinder):
         super().__init__(finder.verifier)
@@ -156,11 +158,11 @@ class SequencePlaceFinder(VerifiedSearch):
         self._votes.clear()
 
     def propose(
-        self, image: Images, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+        self, image: Images, camera: PosedCamera, way: np.ndarray | None, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         scores = self._finder.database.scores(self._finder.descriptor(image, camera), region)
-        self._votes.add(scores, odometry, camera.front.T_base_camera)
-        return self._votes.candidates(CANDIDATES, odometry)
+        self._votes.add(scores, way, camera.front.T_base_camera)
+        return self._votes.candidates(CANDIDATES)
 
 
 def start_pose(database: PlaceDatabase, scores: np.ndarray, peak: Peak, camera: PosedCamera) -> np.ndarray:

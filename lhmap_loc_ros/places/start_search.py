@@ -18,6 +18,7 @@ from ..localization.search_area import Region
 from .database import SECTION
 from .hypotheses import BETWEEN_M
 from .locate import PlaceFinder, VerifiedSearch, check_places
+from .visual_odometry import Motion, VisualOdometry
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -48,6 +49,7 @@ class StartSearch:
             self._search = finder.search(places)
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
+        self._visual = VisualOdometry(finder.verifier.map)
 
     @classmethod
     def in_map(cls, lhmap: LHMap, refiner: Refiner, relocalizer: str = AUTO) -> StartSearch:
@@ -100,17 +102,36 @@ class StartSearch:
         """Forgets all images: the robot is known to be somewhere."""
         self._search.restart()
         self._looked_at_ns = self._looked_from = None
+        self._visual.forget()
 
     def find(
         self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool] = lambda: True, region: Region | None = None,
     ) -> PoseHypothesis | None:  # fmt: skip
-        """The pose to start from at this image, None while it is not known. See `SequencePlaceFinder.process_image`."""
+        """The pose to start from at this image, None while it is not known. See `VerifiedSearch.process_image`.
+
+        Without odometry (None) the images tell how the robot moved; those are best that follow soon on each other.
+        """
+        if T_odom_base is None:
+            self._visual.follow(stamp_ns, image, camera)
         if not self._is_new(stamp_ns, T_odom_base):
             return None
+        motion = self._motion_to(T_odom_base)
         self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base
-        found = self._search.process_image(image, camera, T_odom_base, region, should_continue)
+        found = self._search.process_image(image, camera, motion, region, should_continue)
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
+
+    def _motion_to(self, T_odom_base: np.ndarray | None) -> Motion | None:
+        """Since the last image that was looked at."""
+        if T_odom_base is None:
+            motion = self._visual.since()
+            # images were not followed while there was odometry
+            return motion if self._looked_from is None else None
+        self._visual.forget()
+        if self._looked_from is None:
+            return None
+        way = inverse(self._looked_from) @ T_odom_base
+        return lambda _: way
 
     def _is_new(self, stamp_ns: int, T_odom_base: np.ndarray | None) -> bool:
         if self._looked_at_ns is None:

@@ -72,7 +72,9 @@ class Verifier:
     """Refines poses in a map against one image at a time."""
 
     def __init__(self, lhmap: LHMap, refiner: Refiner, crop_radius_m: float):
-        self._map, self._radius = lhmap, crop_radius_m
+        self.map = lhmap
+        """The map that images are compared with."""
+        self._radius = crop_radius_m
         self._full, self._rounds = refiner, [(refiner, kept) for _, kept in ROUNDS]
         self._in_threads = False
         if isinstance(refiner, Refiner):
@@ -178,7 +180,7 @@ class Verifier:
 
     def _begun(self, candidate: int, start: np.ndarray) -> _Look:
         center = start[:3, 3] + AHEAD_M * start[:3, 2]
-        return _Look(candidate, start, self._map.crop(center, RADIUS_M, damaged=[]), start)
+        return _Look(candidate, start, self.map.crop(center, RADIUS_M, damaged=[]), start)
 
     def _finished(
         self, image: Images, camera: PosedCamera, looks: Sequence[_Look], should_continue: Callable[[], bool]
@@ -197,7 +199,7 @@ class Verifier:
 
     def _finish(self, image: Images, camera: PosedCamera, start: np.ndarray) -> Refinement | None:
         """A refinement from a camera pose to the end."""
-        crop = self._map.crop(start[:3, 3], self._radius, damaged=[])
+        crop = self.map.crop(start[:3, 3], self._radius, damaged=[])
         return self._refined(self._full, image, camera, crop, start)
 
     @staticmethod

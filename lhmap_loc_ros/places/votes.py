@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several images vote on where the robot is; odometry tells where each was taken from the others."""
+"""Several images vote on where the robot is; how it moved tells where each was taken from the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ like nothing, or very like one view, does not decide alone."""
 class _Image:
     votes: np.ndarray
     """(P, H), see VOTE; -inf where it cannot have been taken."""
-    T_odom_base: np.ndarray
+    T_first_base: np.ndarray
+    """(4, 4), base at this image from where it was at the first."""
     T_base_camera: np.ndarray
     hypotheses: np.ndarray
     """(N, 4, 4) T_map_base at this image."""
@@ -38,13 +39,19 @@ class PlaceVotes:
     def __init__(self, database: PlaceDatabase):
         self._database = database
         self._images: deque[_Image] = deque(maxlen=IMAGES)
+        self._T_first_base = np.eye(4)
 
     def clear(self) -> None:
         """Forgets all images."""
         self._images.clear()
 
-    def add(self, scores: np.ndarray, T_odom_base: np.ndarray, T_base_camera: np.ndarray) -> None:
-        """Takes an image with the scores (P, H) of the views, at a pose (4, 4) in the odometry frame."""
+    def add(self, scores: np.ndarray, way: np.ndarray | None, T_base_camera: np.ndarray) -> None:
+        """Takes an image with the scores (P, H) of the views; `way` (4, 4) is T_before_now of base since the image
+        before, None: those before do not count."""
+        if way is None:
+            self.clear()
+        else:
+            self._T_first_base = self._T_first_base @ way
         known = np.isfinite(scores)
         if not known.any():
             return
@@ -55,13 +62,13 @@ class PlaceVotes:
             d.base_pose(peak, T_base_camera, between_headings(scores[peak.place], peak.heading))
             for peak in d.peaks(scores, PEAKS)
         ]
-        self._images.append(_Image(votes, np.array(T_odom_base), T_base_camera, np.array(hypotheses)))
+        self._images.append(_Image(votes, self._T_first_base, T_base_camera, np.array(hypotheses)))
 
-    def candidates(self, count: int, T_odom_base: np.ndarray) -> list[np.ndarray]:
-        """Poses (4, 4) T_map_base of a robot at a pose (4, 4) of the odometry, those with the most votes first."""
+    def candidates(self, count: int) -> list[np.ndarray]:
+        """Poses (4, 4) T_map_base of the robot at the last image, those with the most votes first."""
         if not self._images:
             return []
-        moved = [inverse(image.T_odom_base) @ T_odom_base for image in self._images]
+        moved = [inverse(image.T_first_base) @ self._T_first_base for image in self._images]
         poses = np.concatenate([image.hypotheses @ way for image, way in zip(self._images, moved, strict=True)])
         votes = np.zeros(len(poses))
         for image, way in zip(self._images, moved, strict=True):

@@ -205,7 +205,7 @@ class SceneFinder:
 
 
 class SceneSearch(VerifiedSearch):
-    """Localizes a robot that does not know where it is, image by image, with what odometry says between them."""
+    """Localizes a robot that does not know where it is, image by image, with how it moved between them."""
 
     def __init__(self, finder: SceneFinder, places: PlaceFinder | None = None):
         super().__init__(finder.verifier)
@@ -218,14 +218,14 @@ class SceneSearch(VerifiedSearch):
             self._places.restart()
 
     def propose(
-        self, image: Images, camera: PosedCamera, odometry: np.ndarray, region: Region | None
+        self, image: Images, camera: PosedCamera, way: np.ndarray | None, region: Region | None
     ) -> list[np.ndarray]:  # fmt: skip
         self._proposals = self._finder.propose(image, camera, region)
         found = different(self._proposals)
         if self._places is None:
             return found[:CANDIDATES]
         # what was learned is of one day: where it says nothing, descriptors of the map may
-        others = self._places.propose(image, camera, odometry, region)
+        others = self._places.propose(image, camera, way, region)
         return [*found[: CANDIDATES // 2], *others[: CANDIDATES // 2]]
 
     def _alone(self, verdict: Verdict) -> bool:

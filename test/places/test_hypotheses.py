@@ -23,8 +23,9 @@ def fit(pose, ratio=0.2, rival=0.12):
 def after(*images, step=5.0):
     """Hypotheses after images, each with its fits, taken one `step` [m] after the other along x."""
     hypotheses = Hypotheses()
-    for k, fits in enumerate(images):
-        hypotheses.add(fits, at(k * step))
+    for fits in images:
+        hypotheses.carry(lambda _: at(step))
+        hypotheses.add(fits)
     return hypotheses
 
 
@@ -62,13 +63,22 @@ def test_the_right_one_may_begin_behind_others():
     assert after(*drive).confirmed().place.T_map_base[0, 3] == 110
 
 
-def test_poses_are_carried_on_by_odometry_in_every_direction():
+def test_poses_are_carried_on_in_every_direction():
     hypotheses = Hypotheses()
     turned = make_pose(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]), (10.0, 20.0, 0.0))
-    hypotheses.add([fit(turned)], at(50.0))
-    assert hypotheses.poses_at(at(53.0))[0][:3, 3] == pytest.approx((10, 23, 0))
+    hypotheses.add([fit(turned)])
+    assert hypotheses.carry(lambda _: at(3.0))[0, 3] == 3
+    assert hypotheses.poses[0][:3, 3] == pytest.approx((10, 23, 0))
     hypotheses.clear()
-    assert hypotheses.poses_at(at(53.0)) == []
+    assert hypotheses.poses == []
+
+
+def test_each_goes_the_way_that_it_would_have_gone_and_is_forgotten_where_that_is_not_known():
+    hypotheses = Hypotheses()
+    hypotheses.add([fit(at(100), 0.3), fit(at(200), 0.2), fit(at(300), 0.1)])
+    ways = {100: None, 200: at(4.0), 300: at(6.0)}
+    assert hypotheses.carry(lambda pose: ways[pose[0, 3]])[0, 3] == 4
+    assert [pose[0, 3] for pose in hypotheses.poses] == [204, 306]
 
 
 @given(

@@ -9,7 +9,7 @@ from helpers.known_places import KnowingRefiner, on_path, write_street
 from helpers.known_scene import MOUNTED, KnowingEncoder, image_at
 
 from lhmap_loc_ros.errors import InputError, MapFormatError
-from lhmap_loc_ros.geometry import pose_error
+from lhmap_loc_ros.geometry import inverse, pose_error
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
 from lhmap_loc_ros.localization.search_area import Region
 from lhmap_loc_ros.places.start_search import StartSearch
@@ -67,8 +67,9 @@ def test_a_pose_solved_by_many_cells_is_a_witness_of_what_the_map_says(learned_m
 def test_a_search_believes_two_images_that_agree(learned_map, encoder):
     finder = finder_in(learned_map, encoder, "regression", refiner=KnowingRefiner(ratio=0.25))
     search = finder.search()
-    assert search.process_image(image_at(on_path(10.0)), MOUNTED, on_path(10.0)) is None
-    assert search.process_image(image_at(on_path(14.0)), MOUNTED, on_path(14.0)) is not None
+    assert search.process_image(image_at(on_path(10.0)), MOUNTED) is None
+    way = inverse(on_path(10.0)) @ on_path(14.0)
+    assert search.process_image(image_at(on_path(14.0)), MOUNTED, lambda _: way) is not None
 
 
 def test_nothing_is_proposed_outside_of_a_region(learned_map, encoder):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which relocalizer finds the place in a map: as asked, or by what the map has."""
 
-import numpy as np
 import pytest
 from helpers.known_places import KnowingDescriber, KnowingRefiner, on_path, write_street
 from helpers.known_scene import MOUNTED, KnowingEncoder, image_at
@@ -38,9 +37,9 @@ def searched(lhmap, relocalizer="auto"):
 def test_coordinates_and_places_propose_half_each_where_the_map_has_both(both):
     truth = on_path(15.0)
     search = StartSearch.in_map(both, KnowingRefiner())._search
-    found = search.propose(image_at(truth), MOUNTED, np.eye(4), None)
+    found = search.propose(image_at(truth), MOUNTED, None, None)
     alone = StartSearch.in_map(both, KnowingRefiner(), "coordinates")._search.propose(
-        image_at(truth), MOUNTED, np.eye(4), None
+        image_at(truth), MOUNTED, None, None
     )
     half = CANDIDATES // 2
     assert half < len(found) <= CANDIDATES and len(alone) <= half + 1
