@@ -30,7 +30,7 @@ from helpers.tiny_bag import (
 
 from lhmap_loc_ros.geometry import Rig
 from lhmap_loc_ros.localization import localizer
-from lhmap_loc_ros.localization.relocalize import PoseHypothesis
+from lhmap_loc_ros.localization.relocalize import PlaceSearch, PoseHypothesis
 from lhmap_loc_ros.places.start_search import StartSearch
 
 EXAMPLES = TEST.parent / "examples"
@@ -96,7 +96,7 @@ def test_build_a_map(tmp_path, capsys):
     assert re.search(r"street.lhmap: \d{3,} points along \d", capsys.readouterr().out)
 
 
-class KnowsThePlace:
+class KnowsThePlace(PlaceSearch):
     """In place of the search in the whole map: it knows after two images."""
 
     def __init__(self):

@@ -170,9 +170,9 @@ class Localizer:
         """Where the robot is in the whole map, without a start pose; None as long as it is not known.
 
         Each call adds an image (H, W, 3) uint8 RGB, undistorted, to those since the robot was last known to be
-        somewhere; odometry carries them on. Places away from what `search_around` and `add_fix` told are left out. It
-        takes a second or two, and ends early once `should_continue` says no. It starts nothing: hand the place to
-        `start`.
+        somewhere; odometry carries them on, or without any what the images show of the motion. Places away from what
+        `search_around` and `add_fix` told are left out. It takes a second or two, and ends early once `should_continue`
+        says no. It starts nothing: hand the place to `start`.
         Raises InputError for a map without what `config.relocalizer` needs, MapFormatError for one where it cannot be
         used, ModelError for networks that cannot be.
         """
@@ -181,7 +181,26 @@ class Localizer:
 
             self._search = StartSearch.in_map(self.map, self.refiner, self._relocalizer_name)
         odometry = self._tracker.odometry_at(stamp_ns)
-        return self._search.find(stamp_ns, image, camera, odometry, should_continue, self._area.at(stamp_ns, odometry))
+        area = self._area.at(stamp_ns, odometry)
+        found = self._search.find(stamp_ns, image, camera, odometry, should_continue, area)
+        if found is not None and odometry is None:
+            moved = self._search.moved_on(found.T_map_base)
+            if moved is not None:
+                # a search takes seconds, in which a robot without odometry drives out of reach
+                self._tracker.forget_odometry()
+                self._tracker.add_odometry(stamp_ns, np.eye(4))
+                self._tracker.add_odometry(*moved)
+        return found
+
+    @property
+    def follows(self) -> bool:
+        """Whether `follow` is of use: the place is looked for, without odometry."""
+        return self._search is not None and self._search.follows
+
+    def follow(self, image: Images, camera: PosedCamera, stamp_ns: int) -> None:
+        """An image that came while `locate` looks at another, see `PlaceSearch`; `should_continue` may call it."""
+        if self._search is not None:
+            self._search.follow(stamp_ns, image, camera)
 
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """A pose (4, 4) of base in the odometry frame; add what is no later than an image before the image.

@@ -83,6 +83,21 @@ class PlaceSearch(Protocol):
     def restart(self) -> None:
         """Forgets all images: the robot is known to be somewhere."""
 
+    @property
+    def follows(self) -> bool:
+        """Whether it wants images to `follow`, for want of odometry; by default it does not."""
+        return False
+
+    def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> None:
+        """An image that came while `find` looked at another."""
+
+    def moved_on(self, T_map_base: np.ndarray) -> tuple[int, np.ndarray] | None:
+        """How the robot that `find` found at a pose (4, 4) moved on, by the images that were followed since.
+
+        The stamp [ns] of the last of them, and T_before_now (4, 4) until then; None: not known.
+        """
+        return None
+
 
 class Relocalizer(Protocol):
     """Knows where an image may have been taken."""

@@ -90,6 +90,10 @@ class CameraImages:
         known = [frame for frame in frames if self._is_known(frame)]
         return [frame for frame in known if self._is_in_order(frame, clock_went_back)]
 
+    def of_known_cameras(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Those of cameras of which all is known."""
+        return [frame for frame in frames if not self._cameras[frame.camera].missing]
+
     def _is_known(self, frame: Frame) -> bool:
         missing = self._cameras[frame.camera].missing
         if missing:

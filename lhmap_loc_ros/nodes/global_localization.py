@@ -57,6 +57,20 @@ class GlobalLocalization:
             return None
         return search.find(stamp_ns, image, camera, T_odom_base, should_continue, region)
 
+    @property
+    def follows(self) -> bool:
+        """See `PlaceSearch`."""
+        return self._search is not None and self._search.follows
+
+    def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> None:
+        """See `PlaceSearch`."""
+        if self._search is not None:
+            self._search.follow(stamp_ns, image, camera)
+
+    def moved_on(self, T_map_base: np.ndarray) -> tuple[int, np.ndarray] | None:
+        """See `PlaceSearch`."""
+        return None if self._search is None else self._search.moved_on(T_map_base)
+
     def restart(self) -> None:
         """Forgets the images so far: it is known where the robot is."""
         if self._search is not None and not self._asked:

@@ -101,6 +101,11 @@ class Mailbox:
                 self._changed.wait(None if deadline_s is None else max(deadline_s - time.monotonic(), 0.0))
             return []
 
+    def waiting_images(self) -> list[Frame]:
+        """Those that `take_images` would give now, which stay; none where it would wait."""
+        with self._changed:
+            return list(self._waiting[0].values()) if self._waiting else []
+
     def take_odometry(self, until_ns: int, wait_s: float) -> list[tuple[int, np.ndarray]]:
         """All odometry that came, after waiting at most `wait_s` for one that is not older than `until_ns`.
 

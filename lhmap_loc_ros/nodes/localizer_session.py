@@ -70,6 +70,7 @@ class Session:
         self.health = Health("")
         self._reports = Reports(node, self.health)
         self._active, self._waiting_since = threading.Event(), math.inf
+        self._following = threading.Lock()
         with ExitStack() as on_failure:
             self.map = on_failure.enter_context(LHMap.open(config.map_path))
             warm_up(refiner, self.map, SUBMAP_RADIUS_M)
@@ -273,7 +274,23 @@ class Session:
 
     def _goes_on(self) -> bool:
         """A search may go on: nothing else has said where the robot is."""
+        if self._localizer.follows and self._following.acquire(blocking=False):
+            try:
+                self._follow_waiting()
+            finally:
+                self._following.release()
         return self.active and not self._starts.waits
+
+    def _follow_waiting(self) -> None:
+        """Without odometry, images that come during a search tell how the robot moves on."""
+        frames = self._images.of_known_cameras(self._mailbox.waiting_images())
+        if not frames:
+            return
+        try:
+            image, mounted = self._images.undistorted(frames)
+        except InputError:
+            return  # that is told when the image has its turn
+        self._localizer.follow(image, mounted, min(frame.stamp_ns for frame in frames))
 
     def _begin_anew(self, jump_s: float) -> None:
         """The clock went back: neither the track nor odometry goes on."""

@@ -110,7 +110,7 @@ class StartSearch:
     ) -> PoseHypothesis | None:  # fmt: skip
         """The pose to start from at this image, None while it is not known. See `VerifiedSearch.process_image`.
 
-        Without odometry (None) the images tell how the robot moved; those are best that follow soon on each other.
+        Without odometry (None) the images tell how the robot moved, all that are told here or to `follow`.
         """
         if T_odom_base is None:
             self._visual.follow(stamp_ns, image, camera)
@@ -121,10 +121,35 @@ class StartSearch:
         found = self._search.process_image(image, camera, motion, region, should_continue)
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 
+    @property
+    def follows(self) -> bool:
+        """Whether `follow` is of use: a search has begun, and there is no odometry."""
+        return self._looked_at_ns is not None and self._looked_from is None
+
+    def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> None:
+        """An image that came while another was looked at, which tells how a robot without odometry moves on.
+
+        It may be called by the `should_continue` of `find`, by one thread at a time.
+        """
+        if self.follows:
+            self._visual.follow(stamp_ns, image, camera)
+
+    def moved_on(self, T_map_base: np.ndarray) -> tuple[int, np.ndarray] | None:
+        """How a robot without odometry that was at a pose (4, 4) where the last image looked at was taken moved on.
+
+        The stamp [ns] of the last image that was followed, and T_before_now (4, 4) until then; None: not known.
+        """
+        assert self._looked_at_ns is not None  # an image was looked at
+        if not self.follows or self._visual.last_ns <= self._looked_at_ns:
+            return None
+        way = self._visual.since_mark()(T_map_base)
+        return None if way is None else (self._visual.last_ns, way)
+
     def _motion_to(self, T_odom_base: np.ndarray | None) -> Motion | None:
         """Since the last image that was looked at."""
         if T_odom_base is None:
-            motion = self._visual.since()
+            motion = self._visual.since_mark()
+            self._visual.mark()
             # images were not followed while there was odometry
             return motion if self._looked_from is None else None
         self._visual.forget()

@@ -89,12 +89,14 @@ class VisualOdometry:
         self._steps: list[_Step | None] = [None]
 
     def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> None:
-        """Takes an undistorted image (H, W, 3) uint8 RGB; one of another camera begins anew."""
+        """Takes an undistorted image (H, W, 3) uint8 RGB; one of another camera, or an earlier one, begins anew."""
         ahead = front_view(image, camera.camera)
         scale = min(1.0, WIDTH / ahead.camera.width)
         small = ahead.camera.resized(round(scale * ahead.camera.width), round(scale * ahead.camera.height))
         same = small == self._camera and np.array_equal(camera.front.T_base_camera, self._T_base_camera)
-        if not same or stamp_ns <= self._stamp_ns:
+        if same and stamp_ns == self._stamp_ns:
+            return
+        if not same or stamp_ns < self._stamp_ns:
             self.forget()
         self._camera, self._T_base_camera = small, camera.front.T_base_camera
         grey = cv2.cvtColor(ahead.image, cv2.COLOR_RGB2GRAY)
@@ -108,11 +110,20 @@ class VisualOdometry:
         if far or len(self._last) < LOST * self._corners:
             self._end_step()
 
-    def since(self) -> Motion:
-        """How the robot moved from the image of the last call, or the first image, to the last image."""
-        if self._image is not None and self._stamp_ns > self._began_ns:
-            self._end_step()
-        steps, self._steps = self._steps, []
+    @property
+    def last_ns(self) -> int:
+        """Stamp of the last image."""
+        return self._stamp_ns
+
+    def mark(self) -> None:
+        """From the last image on `since_mark` tells."""
+        self._end_step()
+        self._steps = []
+
+    def since_mark(self) -> Motion:
+        """How the robot moved from the image that was marked to the last image."""
+        self._end_step()
+        steps = list(self._steps)
 
         def motion(T_map_base: np.ndarray | None) -> np.ndarray | None:
             if T_map_base is None:
@@ -143,7 +154,9 @@ class VisualOdometry:
         self._first, self._last = self._first[good], there[good, 0]
 
     def _end_step(self) -> None:
-        assert self._image is not None and self._camera is not None
+        """At the last image, if there is any since the step began."""
+        if self._image is None or self._camera is None or self._stamp_ns == self._began_ns:
+            return
         seconds = (self._stamp_ns - self._began_ns) / SECOND_NS
         self._steps.append(_step(self._camera, seconds, self._first, self._last))
         self._begin_step(self._stamp_ns, self._image)

@@ -12,7 +12,7 @@ from lhmap_loc_ros.lhmap import LHMap
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.localizer import Localizer, LocalizerConfig
 from lhmap_loc_ros.localization.refine import Refinement
-from lhmap_loc_ros.localization.relocalize import PoseHypothesis
+from lhmap_loc_ros.localization.relocalize import PlaceSearch, PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 
 CAMERA = PosedCamera(Camera(WIDTH, HEIGHT, K[0, 0], K[1, 1], K[0, 2], K[1, 2]), T_BASE_CAMERA)
@@ -120,6 +120,28 @@ def test_a_lost_robot_is_found_by_a_relocalizer_of_ones_own(walls):
     assert TrackState.LOST in [estimate.state for estimate in estimates]
     assert estimates[-1].state is TrackState.TRACKING
     assert pose_error(estimates[-1].T_map_base, truth_at(STAMPS[-1]))[0] < 0.2
+
+
+class Followed(PlaceSearch):
+    """Finds the place at the first image, and has followed the images until a later one."""
+
+    def find(self, stamp_ns, image, camera, T_odom_base, should_continue, region=None):
+        return PoseHypothesis(truth_at(stamp_ns), 1e-4 * np.eye(6))
+
+    def moved_on(self, T_map_base):
+        return STAMPS[5], inverse(T_map_base) @ truth_at(STAMPS[5])
+
+
+def test_without_odometry_the_way_driven_during_the_search_is_what_the_images_show(walls):
+    with Localizer(walls, refiner=KnowingRefiner(), search=Followed()) as localizer:
+        found = localizer.locate(IMAGE, CAMERA, STAMPS[0])
+        localizer.start(found.T_map_base, found.covariance, STAMPS[0])
+        localizer.refiner.next = 7
+        estimate = localizer.localize(IMAGE, CAMERA, STAMPS[7])
+        assert not localizer.follows and estimate.motion == "odometry"
+    assert pose_error(estimate.T_map_base, truth_at(STAMPS[7]))[0] < 0.15
+    speed = np.linalg.norm((inverse(truth_at(STAMPS[0])) @ truth_at(STAMPS[5]))[:3, 3]) / 0.5
+    assert np.linalg.norm(estimate.velocity[:3]) == pytest.approx(speed, rel=0.1)
 
 
 def test_other_settings_count_from_the_next_image_on(walls):

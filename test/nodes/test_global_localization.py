@@ -6,15 +6,16 @@ import threading
 import numpy as np
 import pytest
 from helpers.one_session import SureRefiner, at, one_session
-from helpers.robot import write_street
+from helpers.robot import SECOND, image_message, picture, write_street
 from helpers.ros_side import RosSide, wait_until
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import NavSatFix
 from std_srvs.srv import Empty, Trigger
 
 from lhmap_loc_ros.lhmap import GeodeticDatum
 from lhmap_loc_ros.localization import transitions
 from lhmap_loc_ros.localization.localizer import Localizer
-from lhmap_loc_ros.localization.relocalize import PoseHypothesis
+from lhmap_loc_ros.localization.relocalize import PlaceSearch, PoseHypothesis
 from lhmap_loc_ros.localization.states import TrackState
 from lhmap_loc_ros.nodes import conversions as convert
 from lhmap_loc_ros.nodes.global_localization import TOLD, GlobalLocalization
@@ -28,7 +29,7 @@ def street(tmp_path_factory):
     return write_street(tmp_path_factory.mktemp("street") / "street.lhmap")
 
 
-class Knows:
+class Knows(PlaceSearch):
     """Recognises a place at the `after`-th image."""
 
     def __init__(self, place, after=3):
@@ -228,3 +229,41 @@ def test_the_services_answer_with_the_place_and_hold_nothing_up():
         assert len(asked) > before
         robot.node.destroy_timer(timer)
         services.close()
+
+
+class Following(Knows):
+    """It looks at its image until two later ones have come, which it follows."""
+
+    follows, sent = True, None
+
+    def __init__(self, place):
+        super().__init__(place, after=1)
+        self.followed = []
+
+    def follow(self, stamp_ns, image, camera):
+        assert image.shape[:2] == (camera.camera.height, camera.camera.width)
+        if stamp_ns not in self.followed:
+            self.followed.append(stamp_ns)
+
+    def find(self, stamp_ns, *arguments):
+        for k in (1, 2):
+            self.sent(stamp_ns + k * SECOND // 2)
+            while len(self.followed) < k:
+                assert arguments[3]()
+        return super().find(stamp_ns, *arguments)
+
+    def moved_on(self, T_map_base):
+        return self.followed[-1], at(6.0)
+
+
+def test_without_odometry_a_robot_that_drove_on_during_the_search_is_where_its_images_say(ros, street):
+    search = Following(at(60.0))
+    with one_session(ros.node, street, SureRefiner(at(66.2)), search=search) as fed:
+        search.sent = lambda stamp_ns: fed.session.on_image(
+            "", serialize_message(image_message(stamp_ns, picture(stamp_ns)))
+        )
+        fed.image()
+        assert wait_until(lambda: fed.session.health.last is not None)
+        last = fed.session.health.last
+    assert len(search.followed) == 2 and last.motion == "odometry"
+    assert abs(last.T_map_base[0, 3] - 66.2) < 0.2

@@ -16,7 +16,7 @@ from helpers.known_places import (
 
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.errors import InputError
-from lhmap_loc_ros.geometry import inverse, pose_error
+from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
 from lhmap_loc_ros.localization.offline import localize_bag
 from lhmap_loc_ros.places.locate import PlaceFinder
 from lhmap_loc_ros.places.start_search import StartSearch
@@ -88,3 +88,20 @@ def test_images_are_looked_at_on_after_their_stamps_went_back(street):
     for stamp in (100 * SECOND, 3 * SECOND):
         search.find(stamp, image, MOUNTED, None)
     assert search.images == 2
+
+
+def test_without_odometry_the_images_between_tell_how_the_robot_moved_on(street, monkeypatch):
+    search, image, truth = search_in(street, Refiner(ratio=0.1)), image_at(on_path(50.0)), on_path(50.0)
+    followed = []
+    monkeypatch.setattr(search._visual, "follow", lambda stamp_ns, *_: followed.append(stamp_ns))
+    monkeypatch.setattr(type(search._visual), "last_ns", property(lambda _: followed[-1]))
+    monkeypatch.setattr(search._visual, "since_mark", lambda: lambda pose: make_pose(np.eye(3), (2.0, 0, 0)))
+    assert not search.follows
+    search.find(SECOND, image, MOUNTED, None)
+    assert search.follows and search.moved_on(truth) is None
+    search.follow(2 * SECOND, image, MOUNTED)
+    stamp_ns, way = search.moved_on(truth)
+    assert stamp_ns == 2 * SECOND and way[0, 3] == 2.0
+    search.find(3 * SECOND, image, MOUNTED, on_path(50.0))
+    search.follow(4 * SECOND, image, MOUNTED)
+    assert not search.follows and followed == [SECOND, 2 * SECOND] and search.moved_on(truth) is None
