@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts localizer_node without a pose, over DDS, and carries it off mid-run; one simulated world a seed.
 
-    tools/start_anywhere.py WORK [--seeds 9601-9610] [--length 300] [--seconds 20] [--json FILE] [--only-prepare]
+    tools/start_anywhere.py WORK [--seeds 9601-9610] [--length 300] [--seconds 20] [--no-odometry]
+                            [--json FILE] [--only-prepare]
 
 The node hears the last seconds of a drive, then, with the odometry unmoved, its first ones, as if somebody had
 carried the robot to another street. Told for each leg: seconds until the node is TRACKING within 0.5 m and 5 degrees
@@ -100,9 +101,9 @@ def carry(drive: Path, truth: Trajectory, bag: Path, span_ns: int) -> None:
     write_tum(bag.with_suffix(".tum"), Trajectory(np.array(stamps), np.array(poses)))
 
 
-def play(lhmap: Path, bag: Path, seed: int, span_ns: int, logs: Path, report) -> list[Leg]:
+def play(lhmap: Path, bag: Path, seed: int, span_ns: int, logs: Path, report, inputs: BagInputs) -> list[Leg]:
     """Plays the bag to a node that is told nothing."""
-    config = LocalizeConfig()
+    config = LocalizeConfig(inputs=inputs)
     with LHMap.open(lhmap) as opened:
         frame = opened.metadata.frame
     logs.mkdir(parents=True, exist_ok=True)
@@ -141,17 +142,18 @@ def main() -> None:
     parser.add_argument("--seeds", default="9601-9610")
     parser.add_argument("--length", type=float, default=300.0, help="of each drive [m]")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each leg")
+    parser.add_argument("--no-odometry", action="store_true", help="play the images alone")
     parser.add_argument("--only-prepare", action="store_true", help="make bags and maps, play nothing")
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     legs: list[Leg] = []
-    span_ns = round(a.seconds * SECOND_NS)
+    span_ns, inputs = round(a.seconds * SECOND_NS), BagInputs(odometry="" if a.no_odometry else None)
     with ProgressBars() as report:
         for seed in frame_numbers(a.seeds, 1 << 31):
             lhmap, bag = prepare(a.work, seed, a.length, span_ns, report)
             if not a.only_prepare:
-                legs += play(lhmap, bag, seed, span_ns, a.work / f"logs_{seed}", report)
+                legs += play(lhmap, bag, seed, span_ns, a.work / f"logs_{seed}", report, inputs)
     rows = [
         (
             str(leg.seed), "carried" if leg.carried else "started",

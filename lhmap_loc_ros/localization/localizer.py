@@ -198,7 +198,7 @@ class Localizer:
         return self._search is not None and self._search.follows
 
     def follow(self, image: Images, camera: PosedCamera, stamp_ns: int) -> None:
-        """An image that came while `locate` looks at another, see `PlaceSearch`; `should_continue` may call it."""
+        """An image that came while `locate` looks at another, see `PlaceSearch`; for another thread."""
         if self._search is not None:
             self._search.follow(stamp_ns, image, camera)
 

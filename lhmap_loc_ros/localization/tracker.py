@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SURE_M, SURE_DEG = 0.5, 2.0
 """A prediction less sure than this is refined over the whole image: docs/tuning.md, "What is not a parameter"."""
+KNOWN_M, KNOWN_DEG = 0.8, 2.5
+"""A start known as well as this, as one that was found in the map, is refined from once, not from many starts."""
 FITS_SHARE = 0.7
 """So is one after an image that fitted less well than this share of the usual."""
 
@@ -196,8 +198,10 @@ class Tracker:
         if self._is_near():
             return RefineMode.TRACK_ODOMETRY if motion.source == "odometry" else RefineMode.TRACK
         if self._first:
-            # later, a robot on the move would leave the next images too far behind
-            return RefineMode.MULTI_START
+            # later, or where it is known better, a robot on the move would leave the next images too far behind
+            metres, degrees = max_std(self._belief.covariance)
+            known = metres <= KNOWN_M and degrees <= KNOWN_DEG
+            return RefineMode.WIDE if known else RefineMode.MULTI_START
         return RefineMode.RECOVER if self.state is TrackState.TRACKING else RefineMode.WIDE
 
     def _is_near(self) -> bool:

@@ -43,6 +43,8 @@ from .start_poses import StartPoses
 from .warm_up import warm_up
 
 _JOIN_S = 10.0
+FOLLOWED_S = 0.08
+"""Least time between two images that are followed during a search."""
 _PATIENCE_S = 5.0
 """For so long after the start nothing is said about what is still missing."""
 
@@ -70,7 +72,7 @@ class Session:
         self.health = Health("")
         self._reports = Reports(node, self.health)
         self._active, self._waiting_since = threading.Event(), math.inf
-        self._following = threading.Lock()
+        self._followed_ns = 0
         with ExitStack() as on_failure:
             self.map = on_failure.enter_context(LHMap.open(config.map_path))
             warm_up(refiner, self.map, SUBMAP_RADIUS_M)
@@ -176,13 +178,28 @@ class Session:
         if state is not None:
             self._output.publish_state(state)
 
-    # -- its callbacks: keep what came, nothing else
+    # -- its callbacks: keep what came, and little else
 
     def on_image(self, camera: str, data: bytes) -> None:
         """An image of a camera, as it was sent."""
         frame = self._images.on_image(camera, data)
         if frame is not None and self.active:
             self._mailbox.put_image(frame)
+            if self._localizer.follows:
+                self._follow_waiting()
+
+    def _follow_waiting(self) -> None:
+        """Images that come during a search, which takes seconds, tell how a robot without odometry moves on."""
+        frames = self._images.of_known_cameras(self._mailbox.waiting_images())
+        stamp_ns = min((frame.stamp_ns for frame in frames), default=0)
+        if not frames or abs(stamp_ns - self._followed_ns) < FOLLOWED_S * convert.SECOND_NS:
+            return
+        self._followed_ns = stamp_ns
+        try:
+            image, mounted = self._images.undistorted(frames)
+        except InputError:
+            return  # that is told when the image has its turn
+        self._localizer.follow(image, mounted, stamp_ns)
 
     def on_camera_info(self, camera: str, message: CameraInfo) -> None:
         """The calibration of a camera."""
@@ -274,23 +291,7 @@ class Session:
 
     def _goes_on(self) -> bool:
         """A search may go on: nothing else has said where the robot is."""
-        if self._localizer.follows and self._following.acquire(blocking=False):
-            try:
-                self._follow_waiting()
-            finally:
-                self._following.release()
         return self.active and not self._starts.waits
-
-    def _follow_waiting(self) -> None:
-        """Without odometry, images that come during a search tell how the robot moves on."""
-        frames = self._images.of_known_cameras(self._mailbox.waiting_images())
-        if not frames:
-            return
-        try:
-            image, mounted = self._images.undistorted(frames)
-        except InputError:
-            return  # that is told when the image has its turn
-        self._localizer.follow(image, mounted, min(frame.stamp_ns for frame in frames))
 
     def _begin_anew(self, jump_s: float) -> None:
         """The clock went back: neither the track nor odometry goes on."""

@@ -49,7 +49,7 @@ class StartSearch:
             self._search = finder.search(places)
         self._looked_at_ns: int | None = None
         self._looked_from: np.ndarray | None = None
-        self._visual = VisualOdometry(finder.verifier.map)
+        self._visual, self._follows = VisualOdometry(finder.verifier.map), False
 
     @classmethod
     def in_map(cls, lhmap: LHMap, refiner: Refiner, relocalizer: str = AUTO) -> StartSearch:
@@ -118,37 +118,40 @@ class StartSearch:
             return None
         motion = self._motion_to(T_odom_base)
         self._looked_at_ns, self._looked_from = stamp_ns, T_odom_base
-        found = self._search.process_image(image, camera, motion, region, should_continue)
+        self._follows = T_odom_base is None
+        try:
+            found = self._search.process_image(image, camera, motion, region, should_continue)
+        finally:
+            self._follows = False
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 
     @property
     def follows(self) -> bool:
-        """Whether `follow` is of use: a search has begun, and there is no odometry."""
-        return self._looked_at_ns is not None and self._looked_from is None
+        """Whether `find` looks at an image, without odometry: the images that come meanwhile are to be followed."""
+        return self._follows
 
     def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> None:
         """An image that came while another was looked at, which tells how a robot without odometry moves on.
 
-        It may be called by the `should_continue` of `find`, by one thread at a time.
+        For another thread than the one that is in `find`.
         """
-        if self.follows:
-            self._visual.follow(stamp_ns, image, camera)
+        self._visual.follow(stamp_ns, image, camera)
 
     def moved_on(self, T_map_base: np.ndarray) -> tuple[int, np.ndarray] | None:
         """How a robot without odometry that was at a pose (4, 4) where the last image looked at was taken moved on.
 
         The stamp [ns] of the last image that was followed, and T_before_now (4, 4) until then; None: not known.
         """
-        assert self._looked_at_ns is not None  # an image was looked at
-        if not self.follows or self._visual.last_ns <= self._looked_at_ns:
+        if self._looked_at_ns is None or self._looked_from is not None:
             return None
-        way = self._visual.since_mark()(T_map_base)
-        return None if way is None else (self._visual.last_ns, way)
+        stamp_ns, motion = self._visual.since_mark()
+        way = motion(T_map_base) if stamp_ns > self._looked_at_ns else None
+        return None if way is None else (stamp_ns, way)
 
     def _motion_to(self, T_odom_base: np.ndarray | None) -> Motion | None:
         """Since the last image that was looked at."""
         if T_odom_base is None:
-            motion = self._visual.since_mark()
+            _, motion = self._visual.since_mark()
             self._visual.mark()
             # images were not followed while there was odometry
             return motion if self._looked_from is None else None

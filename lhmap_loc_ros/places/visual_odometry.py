@@ -7,6 +7,7 @@ their depth in the map, from where the robot may have been, tells how far.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..geometry import Camera, Images, front_view, inverse, make_pose, project, z_buffer
+from ..geometry import Camera, Images, PosedImage, front_view, inverse, make_pose, project, z_buffer
 from ..localization.features import point_widths
 from ..localization.motion import SECOND_NS
 
@@ -71,16 +72,23 @@ class _Step:
 
 
 class VisualOdometry:
-    """Follows corners through the images of one camera, of a rig through those of the one that looks ahead."""
+    """Follows corners through the images of one camera, of a rig through those of the one that looks ahead.
+
+    One thread may follow while another asks.
+    """
 
     def __init__(self, lhmap: LHMap):
-        self._map = lhmap
+        self._map, self._lock = lhmap, threading.RLock()
         self._camera: Camera | None = None
         self._T_base_camera = np.eye(4)
-        self.forget()
+        self._forget()
 
     def forget(self) -> None:
         """Forgets all images."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
         self._stamp_ns = self._began_ns = 0
         self._image: np.ndarray | None = None
         self._first, self._last = np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
@@ -91,14 +99,18 @@ class VisualOdometry:
     def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> None:
         """Takes an undistorted image (H, W, 3) uint8 RGB; one of another camera, or an earlier one, begins anew."""
         ahead = front_view(image, camera.camera)
+        with self._lock:
+            self._follow(stamp_ns, ahead, camera.front.T_base_camera)
+
+    def _follow(self, stamp_ns: int, ahead: PosedImage, T_base_camera: np.ndarray) -> None:
         scale = min(1.0, WIDTH / ahead.camera.width)
         small = ahead.camera.resized(round(scale * ahead.camera.width), round(scale * ahead.camera.height))
-        same = small == self._camera and np.array_equal(camera.front.T_base_camera, self._T_base_camera)
+        same = small == self._camera and np.array_equal(T_base_camera, self._T_base_camera)
         if same and stamp_ns == self._stamp_ns:
             return
         if not same or stamp_ns < self._stamp_ns:
-            self.forget()
-        self._camera, self._T_base_camera = small, camera.front.T_base_camera
+            self._forget()
+        self._camera, self._T_base_camera = small, T_base_camera
         grey = cv2.cvtColor(ahead.image, cv2.COLOR_RGB2GRAY)
         grey = cv2.resize(grey, (small.width, small.height), interpolation=cv2.INTER_AREA)
         if self._image is None:
@@ -110,29 +122,25 @@ class VisualOdometry:
         if far or len(self._last) < LOST * self._corners:
             self._end_step()
 
-    @property
-    def last_ns(self) -> int:
-        """Stamp of the last image."""
-        return self._stamp_ns
-
     def mark(self) -> None:
         """From the last image on `since_mark` tells."""
-        self._end_step()
-        self._steps = []
+        with self._lock:
+            self._end_step()
+            self._steps = []
 
-    def since_mark(self) -> Motion:
-        """How the robot moved from the image that was marked to the last image."""
-        self._end_step()
-        steps = list(self._steps)
+    def since_mark(self) -> tuple[int, Motion]:
+        """The stamp of the last image, and how the robot moved to it from the image that was marked."""
+        with self._lock:
+            self._end_step()
+            steps, T_base_camera, stamp_ns = list(self._steps), self._T_base_camera, self._stamp_ns
 
         def motion(T_map_base: np.ndarray | None) -> np.ndarray | None:
             if T_map_base is None:
                 return None
-            start = T_map_base @ self._T_base_camera
-            end = self._carried(steps, start)
-            return None if end is None else inverse(T_map_base) @ end @ inverse(self._T_base_camera)
+            end = self._carried(steps, T_map_base @ T_base_camera)
+            return None if end is None else inverse(T_map_base) @ end @ inverse(T_base_camera)
 
-        return motion
+        return stamp_ns, motion
 
     # -- following
 

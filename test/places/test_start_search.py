@@ -90,18 +90,38 @@ def test_images_are_looked_at_on_after_their_stamps_went_back(street):
     assert search.images == 2
 
 
-def test_without_odometry_the_images_between_tell_how_the_robot_moved_on(street, monkeypatch):
-    search, image, truth = search_in(street, Refiner(ratio=0.1)), image_at(on_path(50.0)), on_path(50.0)
-    followed = []
-    monkeypatch.setattr(search._visual, "follow", lambda stamp_ns, *_: followed.append(stamp_ns))
-    monkeypatch.setattr(type(search._visual), "last_ns", property(lambda _: followed[-1]))
-    monkeypatch.setattr(search._visual, "since_mark", lambda: lambda pose: make_pose(np.eye(3), (2.0, 0, 0)))
-    assert not search.follows
-    search.find(SECOND, image, MOUNTED, None)
-    assert search.follows and search.moved_on(truth) is None
-    search.follow(2 * SECOND, image, MOUNTED)
-    stamp_ns, way = search.moved_on(truth)
-    assert stamp_ns == 2 * SECOND and way[0, 3] == 2.0
-    search.find(3 * SECOND, image, MOUNTED, on_path(50.0))
-    search.follow(4 * SECOND, image, MOUNTED)
-    assert not search.follows and followed == [SECOND, 2 * SECOND] and search.moved_on(truth) is None
+class Followed:
+    """In place of the visual odometry: 2 m between any two images."""
+
+    def __init__(self):
+        self.stamps_ns = []
+
+    def follow(self, stamp_ns, image, camera):
+        self.stamps_ns.append(stamp_ns)
+
+    def since_mark(self):
+        return self.stamps_ns[-1], lambda pose: make_pose(np.eye(3), (2.0, 0, 0))
+
+    def mark(self):
+        pass
+
+    def forget(self):
+        pass
+
+
+@pytest.mark.parametrize("odometry", (None, on_path(50.0)))
+def test_without_odometry_the_images_between_tell_how_the_robot_moved_on(street, odometry):
+    search, image, truth, wanted = search_in(street, Refiner(ratio=0.1)), image_at(on_path(50.0)), on_path(50.0), []
+    search._visual = Followed()
+
+    def goes_on():
+        wanted.append(search.follows)
+        if wanted == [True]:
+            search.follow(2 * SECOND, image, MOUNTED)
+        return True
+
+    assert not search.follows and search.moved_on(truth) is None
+    search.find(SECOND, image, MOUNTED, odometry, goes_on)
+    assert not search.follows and set(wanted) == {odometry is None}
+    moved = search.moved_on(truth)
+    assert moved is None if odometry is not None else moved[0] == 2 * SECOND and moved[1][0, 3] == 2.0

@@ -62,7 +62,7 @@ class Street:
 def followed(poses, lhmap=None, period_s=0.1):
     visual = VisualOdometry(lhmap or Street())
     visual.follow(SECOND, drawn(poses[0]), MOUNTED)
-    assert visual.since_mark()(poses[0]) is None
+    assert visual.since_mark()[1](poses[0]) is None
     visual.mark()
     for k, pose in enumerate(poses[1:], 1):
         visual.follow(SECOND + round(k * period_s * SECOND), drawn(pose), MOUNTED)
@@ -74,7 +74,7 @@ def test_a_drive_is_measured_from_where_it_began(step_m, turn_deg, period_s):
     poses = [on_street(0.0)]
     for _ in range(6):
         poses.append(poses[-1] @ on_street(step_m, 0.0, turn_deg))
-    way, truth = followed(poses, period_s=period_s).since_mark()(poses[0]), inverse(poses[0]) @ poses[-1]
+    way, truth = followed(poses, period_s=period_s).since_mark()[1](poses[0]), inverse(poses[0]) @ poses[-1]
     metres, degrees = pose_error(way, truth)
     assert metres < 0.08 * 6 * step_m + 0.05 and degrees < 1.0
 
@@ -82,29 +82,29 @@ def test_a_drive_is_measured_from_where_it_began(step_m, turn_deg, period_s):
 def test_each_way_begins_where_the_last_ended():
     poses = [on_street(0.8 * k) for k in range(5)]
     visual = followed(poses[:3])
-    first = visual.since_mark()
+    first = visual.since_mark()[1]
     visual.mark()
     for k in (3, 4):
         visual.follow(2 * SECOND + k * SECOND // 10, drawn(poses[k]), MOUNTED)
-    for motion, begin in ((first, 0), (visual.since_mark(), 2)):
+    for motion, begin in ((first, 0), (visual.since_mark()[1], 2)):
         assert motion(poses[begin])[0, 3] == pytest.approx(1.6, abs=0.12)
 
 
 def test_a_robot_that_stands_has_not_moved():
-    way = followed([on_street(3.0)] * 8).since_mark()(on_street(3.0))
+    way = followed([on_street(3.0)] * 8).since_mark()[1](on_street(3.0))
     assert way == pytest.approx(np.eye(4))
 
 
 def test_where_the_map_is_empty_or_the_image_shows_nothing_it_does_not_tell():
     poses = [on_street(0.8 * k) for k in range(3)]
-    assert followed(poses, Street(x_m=110.0)).since_mark()(poses[0]) is None
-    assert followed(poses).since_mark()(None) is None
+    assert followed(poses, Street(x_m=110.0)).since_mark()[1](poses[0]) is None
+    assert followed(poses).since_mark()[1](None) is None
     visual, grey = VisualOdometry(Street()), np.full((192, 640, 3), 128, np.uint8)
     for k in range(3):
         visual.follow(k * SECOND, grey, MOUNTED)
         if k == 0:
             visual.mark()
-    assert visual.since_mark()(poses[0]) is None
+    assert visual.since_mark()[1](poses[0]) is None
 
 
 def test_what_another_camera_saw_or_comes_before_breaks_the_way():
@@ -113,4 +113,4 @@ def test_what_another_camera_saw_or_comes_before_breaks_the_way():
     for camera, stamp_ns in ((other, 3 * SECOND), (MOUNTED, SECOND)):
         visual = followed(poses)
         visual.follow(stamp_ns, drawn(poses[-1]), camera)
-        assert visual.since_mark()(poses[0]) is None
+        assert visual.since_mark()[1](poses[0]) is None
