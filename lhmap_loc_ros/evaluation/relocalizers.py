@@ -130,12 +130,12 @@ def _try(outcome: Outcome, method: Proposer, verifier: Verifier, image, camera: 
 
 
 def figures(outcome: Outcome, length_km: float) -> dict:
-    """Those of one method; `kb_per_km` is None of a map whose path has no length."""
+    """Those of one method; None: `kb_per_km` of a map whose path has no length, and medians where most are without."""
     proposed = np.array(outcome.proposed)
     answers = [errors for errors in outcome.verified if errors is not None]
     verified = np.array([errors or (np.inf, np.inf) for errors in outcome.verified])
     return {
-        "median_m": float(np.median(proposed[:, 0])), "median_deg": float(np.median(proposed[:, 1])),
+        "median_m": _finite(np.median(proposed[:, 0])), "median_deg": _finite(np.median(proposed[:, 1])),
         "recall": [_recall(proposed, limit) for limit in LIMITS],
         "verified_median_m": float(np.median([m for m, _ in answers])) if answers else None,
         "verified_median_deg": float(np.median([d for _, d in answers])) if answers else None,
@@ -146,6 +146,11 @@ def figures(outcome: Outcome, length_km: float) -> dict:
         "ms": 1e3 * float(np.median(outcome.proposing_s)),
         "verifying_ms": 1e3 * float(np.median(outcome.verifying_s)),
     }  # fmt: skip
+
+
+def _finite(value) -> float | None:
+    """JSON knows no infinity."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _recall(errors: np.ndarray, limit: tuple[float, float]) -> float:
@@ -161,18 +166,19 @@ def rows(found: dict) -> list[tuple[str, ...]]:
     """A row for each method, see COLUMNS; recalls at LIMITS."""
     out: list[tuple[str, ...]] = []
     for name, f in found["methods"].items():
-        verified = "" if f["verified_median_m"] is None else _error(f["verified_median_m"], f["verified_median_deg"])
+        proposed = _error(f["median_m"], f["median_deg"])
+        verified = _error(f["verified_median_m"], f["verified_median_deg"])
         size = "" if f["kb_per_km"] is None else f"{f['kb_per_km']:.0f}"
         out.append((
-            name, _error(f["median_m"], f["median_deg"]), _percents(f["recall"]), verified,
+            name, proposed, _percents(f["recall"]), verified,
             _percents(f["verified_recall"]), f"{100 * f['wrong']:.0f} %", size, f"{f['ms']:.0f}",
             f"{f['verifying_ms']:.0f}",
         ))  # fmt: skip
     return out
 
 
-def _error(metres: float, degrees: float) -> str:
-    return f"{metres:.2f} m {degrees:.1f} deg"
+def _error(metres: float | None, degrees: float | None) -> str:
+    return "" if metres is None else f"{metres:.2f} m {degrees:.1f} deg"
 
 
 def _percents(shares: list[float]) -> str:

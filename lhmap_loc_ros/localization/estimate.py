@@ -60,7 +60,7 @@ class PoseEstimate:
     timings_ms: dict[str, float] = field(default_factory=dict)
     """Duration of the stages: crop, refine, total [ms]."""
     motion: str = "none"
-    """What predicted: "odometry", "velocity" or "none"."""
+    """What predicted: "odometry", "images", "velocity" or "none"."""
     delta: np.ndarray | None = None
     """(4, 4), how it says that base_link moved since the image before, in the frame of base_link then."""
     velocity: np.ndarray | None = None

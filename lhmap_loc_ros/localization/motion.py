@@ -21,6 +21,8 @@ TRANSLATION_PER_SECOND, ROTATION_PER_SECOND_DEG = 0.01, 0.05
 TRANSLATION_PER_RADIAN, ROTATION_PER_METRE = 1.0, 0.1
 """What odometry errs in position after turning by 1 rad, as a share of `translation_per_metre`, and in rotation after
 1 m, as a share of `rotation_per_radian_deg`: few know these of their odometry, and they are the smaller part."""
+SHOWN_DEG, SHOWN_PER_METRE, SHOWN_M = 0.5, 0.1, 0.05
+"""What images show of a motion errs by this: docs/relocalization.md, "Without odometry"."""
 VELOCITY_WALK, TURN_WALK_DEG = (0.6, 0.15, 0.1), (1.0, 1.0, 3.0)
 """What constant velocity errs after 1 s along, and about, x, y, z of base_link [m, deg]."""
 UNKNOWN_SPEED = 8.0
@@ -157,7 +159,8 @@ class Motion:
     covariance: np.ndarray
     """(6, 6), at the second stamp, body frame of base_link."""
     source: str
-    """"odometry", "velocity" (constant velocity) or "none" (nothing is known: assumed at rest, widely uncertain)."""
+    """"odometry", "images" (what they show of it), "velocity" (constant velocity) or "none" (nothing is known: assumed
+    at rest, widely uncertain)."""
 
 
 class MotionModel:
@@ -253,6 +256,16 @@ class MotionModel:
     def _velocity_noise(self, seconds: float) -> np.ndarray:
         sigma = np.concatenate([VELOCITY_WALK, np.radians(TURN_WALK_DEG)])
         return np.diag(sigma**2 * seconds)
+
+
+def shown_by_images(way: np.ndarray, coasted: Motion) -> Motion:
+    """A motion (4, 4) that the images show, where otherwise that at constant velocity would be taken."""
+    covariance = coasted.covariance.copy()
+    if coasted.source == "none":
+        along = SHOWN_PER_METRE * float(np.linalg.norm(way[:3, 3])) + SHOWN_M
+        covariance[:3, :3] = np.eye(3) * along**2
+    covariance[3:, 3:] = np.eye(3) * np.radians(SHOWN_DEG) ** 2
+    return Motion(way, covariance, "images")
 
 
 def _joined(first: Motion, second: Motion) -> Motion:

@@ -21,13 +21,14 @@ from .estimate import PosedCamera, PoseEstimate
 from .health import Admission, Decision, HealthMonitor, Observation, Posterior
 from .manifold import inflate_to, max_std, transport_covariance
 from .measurement import NOISE, MeasurementConfig, MeasurementNoise, as_measurement
-from .motion import SECOND_NS, Motion, MotionConfig, MotionModel
+from .motion import SECOND_NS, Motion, MotionConfig, MotionModel, shown_by_images
 from .pose_filter import PoseFilter
 from .refine_plan import RefineMode
 from .relocalize import RelocalizeConfig
 from .start import StartPose
 from .states import StateConfig, TrackState
 from .submap_cache import MIN_SUBMAP_POINTS, SubmapCache
+from .visual_odometry import VisualOdometry
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints
@@ -38,6 +39,8 @@ SURE_M, SURE_DEG = 0.5, 2.0
 """A prediction less sure than this is refined over the whole image: docs/tuning.md, "What is not a parameter"."""
 KNOWN_M, KNOWN_DEG = 0.8, 2.5
 """A start known as well as this, as one that was found in the map, is refined from once, not from many starts."""
+SEEN_S = 0.08
+"""Images tell how a robot without odometry turned between two that are this far apart; nearer ones are not worth it."""
 FITS_SHARE = 0.7
 """So is one after an image that fitted less well than this share of the usual."""
 
@@ -64,7 +67,7 @@ class Tracker:
         self._noise = noise
         self.config, self._relocalize = config, relocalize or RelocalizeConfig()
         self._refiner, self._submaps = refiner, SubmapCache(lhmap)
-        self._motion = MotionModel(config.motion)
+        self._motion, self._visual = MotionModel(config.motion), VisualOdometry(lhmap)
         self.health = HealthMonitor(config.states, config.measurement, self._relocalize)
         """Decides which images are believed, and the state."""
         self._filter: PoseFilter | None = None
@@ -140,7 +143,7 @@ class Tracker:
         self._check(stamp_ns, image, camera.camera)
         clock = _Stopwatch()
         # 1. Where the robot should be by now.
-        motion = self._motion.between(self._stamp_ns, stamp_ns)
+        motion = self._motion_until(stamp_ns, image, camera)
         self._belief.predict(motion)
         # 2. The piece of the map around it.
         T_map_camera = self._belief.pose @ camera.T_base_camera
@@ -166,6 +169,20 @@ class Tracker:
         self._motion.learn(motion, self._stamp_ns, stamp_ns, self._belief.pose if decision.accepted else None)
         self._stamp_ns = stamp_ns
         return self._result(decision, refinement, seen, clock, problem, "; ".join(map(str, damaged)))
+
+    def _motion_until(self, stamp_ns: int, image: Images, camera: PosedCamera) -> Motion:
+        """How the robot moved since the last image: by odometry, else as the images show, else at constant velocity."""
+        motion, seconds = self._motion.between(self._stamp_ns, stamp_ns), (stamp_ns - self._stamp_ns) / SECOND_NS
+        if motion.source == "odometry" or seconds < SEEN_S:
+            self._visual.forget()
+            return motion
+        self._visual.follow(stamp_ns, image, camera)
+        if motion.source == "velocity":
+            way = self._visual.way_at(float(np.linalg.norm(motion.delta[:3, 3])) / seconds)
+        else:
+            way = self._visual.since_mark()[1](self._belief.pose)
+        self._visual.mark()
+        return motion if way is None else shown_by_images(way, motion)
 
     @property
     def _belief(self) -> PoseFilter:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..geometry import pose_error
 from ..localization.relocalize import PoseHypothesis
+from ..localization.visual_odometry import MotionFrom
 from .verdict import APART_M, Verdict, metres_between
-from .visual_odometry import Motion
 
 KEPT = 4
 """So many are carried on: the right one may begin as the third best."""
@@ -57,7 +57,7 @@ class Hypotheses:
         """T_map_base (4, 4) of each."""
         return [hypothesis.place.T_map_base for hypothesis in self._kept]
 
-    def carry(self, motion: Motion) -> np.ndarray | None:
+    def carry(self, motion: MotionFrom) -> np.ndarray | None:
         """Moves all to the next image; how the likeliest of them moved (4, 4), T_before_now, None: not known.
 
         Those are forgotten of which the motion does not tell where they are.

@@ -12,12 +12,12 @@ from ..errors import InputError
 from ..geometry import Images, front_view
 from ..localization.relocalize import PoseHypothesis
 from ..localization.search_area import Region
+from ..localization.visual_odometry import MotionFrom
 from .database import SECTION, Heading, Peak, PlaceDatabase, between_headings
 from .describer import Describer
 from .hypotheses import Hypotheses
 from .verdict import ALONE, TOGETHER, Verdict
 from .verify import Verifier
-from .visual_odometry import Motion
 from .votes import PlaceVotes
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class VerifiedSearch:
         raise NotImplementedError
 
     def process_image(
-        self, image: Images, camera: PosedCamera, motion: Motion | None = None,
+        self, image: Images, camera: PosedCamera, motion: MotionFrom | None = None,
         region: Region | None = None, should_continue: Callable[[], bool] = lambda: True,
     ) -> PoseHypothesis | None:  # fmt: skip
         """The pose of the robot at this image; None as long as it is not known.

@@ -15,10 +15,10 @@ from ..geometry import Images, inverse
 from ..localization.motion import SECOND_NS
 from ..localization.relocalize import UNSURE, PoseHypothesis, RelocalizerName
 from ..localization.search_area import Region
+from ..localization.visual_odometry import MotionFrom, VisualOdometry
 from .database import SECTION
 from .hypotheses import BETWEEN_M
 from .locate import PlaceFinder, VerifiedSearch, check_places
-from .visual_odometry import Motion, VisualOdometry
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
@@ -148,7 +148,7 @@ class StartSearch:
         way = motion(T_map_base) if stamp_ns > self._looked_at_ns else None
         return None if way is None else (stamp_ns, way)
 
-    def _motion_to(self, T_odom_base: np.ndarray | None) -> Motion | None:
+    def _motion_to(self, T_odom_base: np.ndarray | None) -> MotionFrom | None:
         """Since the last image that was looked at."""
         if T_odom_base is None:
             _, motion = self._visual.since_mark()

@@ -25,3 +25,11 @@ def test_of_a_map_whose_path_has_no_length_nobody_knows_the_bytes_a_kilometre():
     assert found["methods"]["places"]["kb_per_km"] is None
     (row,) = rows(found)
     assert len(row) == len(COLUMNS) and row[COLUMNS.index("kB/km")] == ""
+
+
+def test_a_method_that_mostly_says_nothing_has_no_median():
+    nothing = (float("inf"), float("inf"))
+    found = figures(Outcome(40_000, [nothing] * 2 + [(1.0, 1.0)], [None] * 3, [0.1] * 3, [0.2] * 3), 0.2)
+    assert found["median_m"] is None and found["recall"][2] == pytest.approx(1 / 3)
+    (row,) = rows({"methods": {"places": found}})
+    assert row[COLUMNS.index("median")] == ""

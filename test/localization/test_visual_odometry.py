@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from lhmap_loc_ros.geometry import Camera, inverse, make_pose, pose_error
 from lhmap_loc_ros.localization.estimate import PosedCamera
-from lhmap_loc_ros.places.visual_odometry import VisualOdometry
+from lhmap_loc_ros.localization.visual_odometry import VisualOdometry
 
 SECOND = 1_000_000_000
 CAMERA = Camera(640, 192, 360.0, 360.0, 319.5, 80.0)

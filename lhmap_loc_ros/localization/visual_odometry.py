@@ -16,14 +16,14 @@ import cv2
 import numpy as np
 
 from ..geometry import Camera, Images, PosedImage, front_view, inverse, make_pose, project, z_buffer
-from ..localization.features import point_widths
-from ..localization.motion import SECOND_NS
+from .features import point_widths
+from .motion import SECOND_NS
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap
-    from ..localization.estimate import PosedCamera
+    from .estimate import PosedCamera
 
-Motion = Callable[[np.ndarray | None], np.ndarray | None]
+MotionFrom = Callable[[np.ndarray | None], np.ndarray | None]
 """From T_map_base (4, 4) at one image, None if nothing is known of it, to T_before_now (4, 4): how base moved until
 another image. None where that is not known."""
 
@@ -69,6 +69,10 @@ class _Step:
     """(3, 3), rotation of what the camera saw before into what it saw after."""
     direction: np.ndarray
     """(3,) unit vector in which what it saw moved; zero for a camera that stood."""
+
+    def way(self, speed: float) -> np.ndarray:
+        """T_before_after (4, 4) of the camera at a speed [m/s]."""
+        return inverse(make_pose(self.turn, speed * self.seconds * self.direction))
 
 
 class VisualOdometry:
@@ -128,7 +132,7 @@ class VisualOdometry:
             self._end_step()
             self._steps = []
 
-    def since_mark(self) -> tuple[int, Motion]:
+    def since_mark(self) -> tuple[int, MotionFrom]:
         """The stamp of the last image, and how the robot moved to it from the image that was marked."""
         with self._lock:
             self._end_step()
@@ -141,6 +145,21 @@ class VisualOdometry:
             return None if end is None else inverse(T_map_base) @ end @ inverse(T_base_camera)
 
         return stamp_ns, motion
+
+    def way_at(self, speed: float) -> np.ndarray | None:
+        """T_before_now (4, 4) of base from the image that was marked to the last one, at a speed [m/s] that is known.
+
+        The map is not asked. None where the images do not tell the rest.
+        """
+        with self._lock:
+            self._end_step()
+            steps, T_base_camera = list(self._steps), self._T_base_camera
+        T_before_now = np.eye(4)
+        for step in steps:
+            if step is None:
+                return None
+            T_before_now = T_before_now @ step.way(speed)
+        return T_base_camera @ T_before_now @ inverse(T_base_camera)
 
     # -- following
 
@@ -185,8 +204,7 @@ class VisualOdometry:
                 if not votes.any():
                     return None
                 speed = float(SPEEDS[votes.argmax()])
-            T_after_before = make_pose(step.turn, speed * step.seconds * step.direction)
-            T_map_camera = T_map_camera @ inverse(T_after_before)
+            T_map_camera = T_map_camera @ step.way(speed)
         return T_map_camera
 
     def _speeds(self, step: _Step, T_map_camera: np.ndarray) -> np.ndarray | None:
