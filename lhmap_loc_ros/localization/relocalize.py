@@ -229,10 +229,10 @@ class Recovery:
         return None if found is None else replace(found, covariance=found.covariance + UNSURE)
 
     def _follow(self, result: PoseEstimate) -> None:
-        """The last believed pose, moved on by odometry: a lost robot drives on."""
+        """The last believed pose, moved on by odometry or what images show: a lost robot drives on."""
         if result.state is TrackState.TRACKING:
             self._around, self._along.passed = result.T_map_base, 0
-        elif self._around is not None and result.motion == "odometry":
+        elif self._around is not None and result.motion in ("odometry", "images"):
             # image by image: between two of them odometry may have jumped, or begun anew
             self._around = self._around @ result.delta
         if self._around is not None:

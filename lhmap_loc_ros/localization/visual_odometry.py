@@ -38,7 +38,8 @@ LOST = 0.6
 """... or where so few of them are left."""
 STILL_PX = 1.0
 """The camera stands where corners have moved less."""
-MIN_CORNERS = 20
+MIN_CORNERS, MIN_SHARE = 20, 0.5
+"""With fewer, or where fewer of them agree on a motion, nothing is known."""
 EPIPOLAR_PX = 0.8
 AHEAD_M, RADIUS_M, MAX_DEPTH_M = 15.0, 35.0, 60.0
 """The piece of map that corners may lie on."""
@@ -259,7 +260,8 @@ def _step(camera: Camera, seconds: float, before: np.ndarray, after: np.ndarray)
     essential, inside = cv2.findEssentialMat(
         before, after, camera.matrix, method=cv2.RANSAC, prob=0.999, threshold=EPIPOLAR_PX
     )
-    if essential is None or essential.shape != (3, 3) or np.count_nonzero(inside) < MIN_CORNERS:
+    agree = 0 if essential is None or essential.shape != (3, 3) else np.count_nonzero(inside)
+    if agree < max(MIN_CORNERS, MIN_SHARE * len(before)):
         return None
     good = inside[:, 0] > 0
     _, turn, direction, _ = cv2.recoverPose(essential, before[good], after[good], camera.matrix)
