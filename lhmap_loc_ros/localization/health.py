@@ -16,7 +16,16 @@ from .motion import Motion
 from .reconvergence import RECONVERGE_DEG, RECONVERGE_M, ReconvergenceMonitor
 from .relocalize import RelocalizeConfig
 from .states import Evidence, Search, Signals, StateConfig, TrackState
-from .transitions import Event, Situation, Transition, few_inliers, images_do_not_fit, next_transition
+from .transitions import (
+    CONFIRMATIONS,
+    Event,
+    Situation,
+    Transition,
+    few_inliers,
+    images_do_not_fit,
+    measurements_scatter,
+    next_transition,
+)
 
 SEARCH_PERIOD_S = 5.0
 """Time from one search nearby of a lost track to the next: a search takes a second or two, and holds images up."""
@@ -113,7 +122,7 @@ class HealthMonitor:
         """The inlier ratio of a good measurement here; 0 before the first."""
         self._evidence = Evidence()
         self._confirmed_s: float | None = None
-        self._fitted_s: float | None = None
+        self._misfit_s: float | None = None
         self._reconvergence.reset()
         begun = self._step(Event.START)
         assert begun is not None  # from every state
@@ -220,7 +229,13 @@ class HealthMonitor:
     def _may_be_carried_off(self, now_s: float) -> bool:
         """A track that was confirmed fits no more, and not for a moment only."""
         situation = self._situation()
-        misfit = images_do_not_fit(situation) or few_inliers(situation)
-        if self.state is not TrackState.DEGRADED or not misfit or self._fitted_s is None:
-            self._fitted_s = now_s
-        return now_s - self._fitted_s >= CARRIED_OFF * self._states.lost_after_s
+        if self.state is not TrackState.DEGRADED or self._fits(situation):
+            self._misfit_s = None
+        elif self._misfit_s is None and (images_do_not_fit(situation) or few_inliers(situation)):
+            self._misfit_s = now_s
+        return self._misfit_s is not None and now_s - self._misfit_s >= CARRIED_OFF * self._states.lost_after_s
+
+    def _fits(self, situation: Situation) -> bool:
+        """Several images in a row agree: one or two pass by chance where the prediction is not sure."""
+        agree = self._evidence.accepted >= CONFIRMATIONS and not measurements_scatter(situation)
+        return agree and not few_inliers(situation)

@@ -293,6 +293,17 @@ def test_a_robot_that_may_have_been_carried_off_is_looked_for_everywhere_before_
     assert [monitor.image() for _ in range(20)][-1].search is Search.NONE
 
 
+@pytest.mark.parametrize("doubtful", ({}, {"scatter_m": 1.0}))
+def test_images_that_pass_by_chance_do_not_put_off_the_search_of_a_robot_that_was_carried_off(doubtful):
+    monitor = monitor_in(TRACKING)
+    wanted = []
+    for _ in range(12):
+        wanted += [Search.EVERYWHERE in monitor.image(measured=False).search for _ in range(4)]
+        # without odometry the covariance grows fast, and lets wrong measurements pass
+        wanted += [Search.EVERYWHERE in monitor.image(sigma_m=1.5, **doubtful).search for _ in range(2)]
+    assert monitor.state is DEGRADED and not any(wanted[:29]) and all(wanted[36:])
+
+
 def test_a_lorry_or_a_pose_that_is_unsure_is_no_reason_to_look_everywhere():
     passing = monitor_in(TRACKING)
     assert not any(Search.EVERYWHERE in passing.image(measured=False).search for _ in range(25))
