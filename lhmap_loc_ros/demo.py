@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
@@ -15,8 +14,8 @@ from .extras import require_ros
 from .live import run_live
 from .mapping.builder import build_map
 from .mapping.config import BuildConfig
+from .progress import Report, quiet
 
-Report = Callable[[str, int, int], None]
 STAMP = "made_with.json"
 
 
@@ -26,7 +25,7 @@ def run_demo(out, seed: int, length: float, report: Report | None = None) -> dic
     Simulation and map are reused if they were made with the same parameters by the same code. Raises InputError if
     `out` holds something else under these names, LhmapError if a node fails.
     """
-    out, report = Path(out), report or (lambda stage, done, total: None)
+    out, report = Path(out), report or quiet
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, expected a folder for the results")
     require_ros()

@@ -26,8 +26,8 @@ from .localization.inputs import DEFAULT_ODOMETRY, BagInputs, read_setup
 from .localization.offline import LocalizeConfig, write_run
 from .localization.start import StartPose, near_truth
 from .processes import NodeProcesses
+from .progress import Report, quiet
 
-Report = Callable[[str, int, int], None]
 NODES = f"{__package__}.nodes"
 LINGER_S = 1.5
 """How long the last image may take after the bag has ended."""
@@ -75,7 +75,7 @@ def run_live(
     InputError for unusable files, LhmapError if a process fails or hangs.
     """
     require_ros()
-    config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
+    config, report = config or LocalizeConfig(), report or quiet
     out, true_poses = Path(out), read_tum(truth)
     with LHMap.open(map_path) as lhmap:
         # 1. everything that can be wrong with the files, before any process starts

@@ -19,6 +19,7 @@ from ..datasets.tum import write_tum
 from ..errors import InputError
 from ..lhmap import LHMap
 from ..outputs import filling
+from ..progress import Report, quiet
 from .image_sets import BagCameras
 from .inputs import BagInputs, read_odometry
 from .localizer import Localizer, LocalizerConfig
@@ -29,8 +30,6 @@ from .start import StartPose
 if TYPE_CHECKING:
     from ..places.start_search import StartSearch
     from .refine import Refiner
-
-Report = Callable[[str, int, int], None]
 
 
 class LocalizeConfig(LocalizerConfig):
@@ -57,7 +56,7 @@ def localize_bag(
     the time one image took. Raises BagError for a bag that lacks what `config.inputs` names, InputError where no image
     tells its place.
     """
-    config, report = config or LocalizeConfig(), report or (lambda stage, done, total: None)
+    config, report = config or LocalizeConfig(), report or quiet
     results, latency_ms, searched = [], [], 0
     with BagReader(bag) as reader:
         # 1. the cameras, the odometry, the networks

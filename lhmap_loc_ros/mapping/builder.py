@@ -23,6 +23,7 @@ from ..lhmap.writer import write_with_section
 from ..outputs import check_file, make_folder_of
 from ..places.build import describe_map
 from ..places.describer import Describer
+from ..progress import Report, quiet
 from .compensation import is_compensated
 from .config import BuildConfig
 from .datum import find_datum
@@ -32,7 +33,7 @@ from .poses import find_poses
 from .scans import MAX_GAP_S, lidar_extrinsics, lidar_trajectory
 from .stages.accumulate import AccumulateJob
 from .stages.plan import POSES, Plan, Recording, Tile, results
-from .stages.schedule import Report, Workers, dask_workers, local_workers
+from .stages.schedule import Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
 from .stages.write import write_file
 
@@ -59,7 +60,7 @@ def build_map(
     Calls `report(stage, done, total)` with the progress. Raises an InputError for bags, poses, a configuration or a
     heat network that cannot be used; `out` is then left as it was.
     """
-    config, report = config or BuildConfig(), report or (lambda stage, done, total: None)
+    config, report = config or BuildConfig(), report or quiet
     bags = [Path(bag)] if isinstance(bag, str | Path) else [Path(b) for b in bag]
     # an output that cannot be written or a missing network should not fail after minutes of work
     check_file(out)

@@ -13,6 +13,7 @@ from ..datasets.trajectory import Trajectory
 from ..errors import ConfigError, InputError
 from ..lhmap import LHMap
 from ..outputs import check_file
+from ..progress import Report, quiet
 from .builder import load_describer, map_from_tiles, resolved, working_folder
 from .cloud import VOXEL, VoxelCloud
 from .config import BuildConfig
@@ -20,7 +21,7 @@ from .heat import load_heat_model
 from .intensity import IntensityRanks
 from .stages.accumulate import write_chunk
 from .stages.plan import Plan, Tile, results
-from .stages.schedule import Report, Workers, local_workers
+from .stages.schedule import Workers, local_workers
 from .stages.store import save
 from .stages.tiles import sampling_blocks, tile_corner
 
@@ -40,7 +41,7 @@ def map_from_cloud(
     there are no views: the points keep the heat of the file, or all have the same, and none is dropped. A cloud with
     heat is an exported LHMap, whose points are kept one by one. Raises InputError for a cloud that cannot be used.
     """
-    report = report or (lambda stage, done, total: None)
+    report = report or quiet
     check_file(out)
     model = None if drive is None or config.heat_model is None else load_heat_model(config.heat_model)
     describer = load_describer(config) if drive is not None else None

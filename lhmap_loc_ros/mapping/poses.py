@@ -14,9 +14,9 @@ from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_trajectory
 from ..errors import BagError, ConfigError, InputError
 from ..geometry import inverse
+from ..progress import Report
 from .config import BuildConfig
 from .scans import in_range
-from .stages.schedule import Report
 
 SOURCES = ("auto", "tf", "odometry", "icp")
 """Of poses; all else is the path of a file."""

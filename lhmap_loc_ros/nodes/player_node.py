@@ -23,12 +23,12 @@ from rosbags.interfaces import Connection, QosDurability
 from rosgraph_msgs.msg import Clock
 
 from ..errors import BagError, ConfigError, LhmapError
+from ..progress import Report, quiet
 from .conversions import to_stamp
 from .recorded import RecordedBag
 from .runtime import ros
 
 NAME = "player_node"
-Report = Callable[[str, int, int], None]
 AWAITED = (
     "sensor_msgs/msg/Image",
     "sensor_msgs/msg/CompressedImage",
@@ -89,7 +89,7 @@ def play(bag, argv: list[str] | None = None, report: Report | None = None, **opt
     with RecordedBag(bag) as recorded, ros(argv) as should_continue:
         node = Node(NAME)
         try:
-            return _Player(node, recorded, chosen, should_continue).run(report or (lambda stage, done, total: None))
+            return _Player(node, recorded, chosen, should_continue).run(report or quiet)
         finally:
             node.destroy_node()
 

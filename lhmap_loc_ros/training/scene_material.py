@@ -118,13 +118,20 @@ def _hidden(scan: PlacedScan, lhmap: LHMap, T_map_camera: np.ndarray, view: Came
 
 
 def _own_scans(scans: Iterable[PlacedScan], stamps: np.ndarray) -> Iterator[tuple[int, PlacedScan]]:
-    """Numbers of images, and a scan taken with each, if there is one."""
-    left = np.ones(len(stamps), bool)
+    """Numbers of images, and the scan nearest to each in time, where one was taken with it; scans in order."""
+    nearest: tuple[int, int, PlacedScan] | None = None
     for scan in scans:
         k = int(np.argmin(np.abs(stamps - scan.stamp_ns)))
-        if left[k] and abs(int(stamps[k]) - scan.stamp_ns) <= OWN_SCAN_NS:
-            left[k] = False
-            yield k, scan
+        apart_ns = abs(int(stamps[k]) - scan.stamp_ns)
+        if apart_ns > OWN_SCAN_NS:
+            continue
+        if nearest is not None and nearest[0] != k:
+            yield nearest[0], nearest[2]
+            nearest = None
+        if nearest is None or apart_ns < nearest[1]:
+            nearest = k, apart_ns, scan
+    if nearest is not None:
+        yield nearest[0], nearest[2]
 
 
 def _prepared(folder, reader: BagReader, encoder: SceneEncoder, inputs: BagInputs) -> Path:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of a mapping bag become features of cells whose places the map tells."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,12 @@ def test_cells_that_a_scan_saw_something_before_are_left_out(drive):
     middle = material.hidden[0].reshape(22, 76)
     # 7 m before the camera the car is some 85 pixels wide, and the camera's height is in its upper half
     assert middle[10:12, 36:40].all() and not middle[:, :28].any() and 0.02 < middle.mean() < 0.2
+
+
+def test_an_image_goes_with_the_scan_nearest_to_it_in_time_and_with_none_that_is_far():
+    scans = [SimpleNamespace(stamp_ns=ms * 10**6) for ms in (20, 90, 160, 400, 1000)]
+    taken = scene_material._own_scans(scans, np.array([100, 390, 700]) * 10**6)
+    assert [(k, scan.stamp_ns // 10**6) for k, scan in taken] == [(0, 90), (1, 400)]
 
 
 def test_images_are_taken_so_far_apart_and_what_is_done_is_not_done_again(drive):

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...errors import ConfigError
-
-Report = Callable[[str, int, int], None]
+from ...progress import Report
 
 
 class Job(Protocol):
