@@ -139,7 +139,7 @@ def test_bad_arguments_name_the_field(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/out: cannot be written \(Not a directory\)"):
+    with pytest.raises(InputError, match="file: is a file, expected a folder"):
         simulate(tmp_path / "file" / "out", SEED, 25.0, None, TINY)
 
 

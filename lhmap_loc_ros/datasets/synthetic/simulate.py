@@ -8,7 +8,6 @@ odometry; where it really was goes to a TUM file beside its bag, never inside.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from ...errors import InputError
 from ...geometry import inverse, make_pose
-from ...outputs import writing
+from ...outputs import filling
 from ...progress import Report, quiet
 from ..bag_writer import BagWriter
 from ..trajectory import Trajectory
@@ -49,20 +48,12 @@ def simulate(out, seed: int, length: float, report: Report | None = None, settin
         raise InputError(f"{out}: exists already, expected a path for a new folder")
     settings = settings or Settings()
     report = report or quiet
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with writing(out):
-            partial.mkdir(parents=True)
-            with FrameMaker(settings.workers) as maker:
-                for name, write, later in (("mapping", _write_mapping, 0), ("query", _write_query, DAYS_BETWEEN)):
-                    run = plan_run(name, seed, length, settings)
-                    clock = Clock(EPOCH_NS + (seed + later * 86_400) * 10**9)
-                    truth = write(partial / name, run, clock, maker, report)
-                    write_tum(partial / f"{name}.tum", truth)
-            partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with filling(out) as partial, FrameMaker(settings.workers) as maker:
+        for name, write, later in (("mapping", _write_mapping, 0), ("query", _write_query, DAYS_BETWEEN)):
+            run = plan_run(name, seed, length, settings)
+            clock = Clock(EPOCH_NS + (seed + later * 86_400) * 10**9)
+            truth = write(partial / name, run, clock, maker, report)
+            write_tum(partial / f"{name}.tum", truth)
 
 
 @dataclass(frozen=True)
