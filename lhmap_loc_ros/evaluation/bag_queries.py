@@ -41,7 +41,7 @@ class BagQueries:
         self._reader = BagReader(bag)
         try:
             self._cameras = BagCameras(self._reader, self._inputs)
-            self.numbers = frame_numbers(frames, len(self._cameras))
+            self.numbers = frame_numbers(frames, self._cameras.count())
             joined = lhmap.metadata.frame, self._inputs.base_frame, self._inputs.tf_static
             self._truth = known_poses(self._reader, truth, *joined)
         except BaseException:

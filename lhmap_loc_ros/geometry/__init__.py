@@ -5,6 +5,7 @@ from .camera import Calibration, Camera, Rectifier, is_rectified
 from .pose import (
     check_pose,
     distance_along,
+    every_so_far,
     from_quaternion,
     interpolate,
     inverse,
@@ -32,6 +33,7 @@ __all__ = [
     "Rig",
     "check_pose",
     "distance_along",
+    "every_so_far",
     "from_quaternion",
     "front_index",
     "front_view",

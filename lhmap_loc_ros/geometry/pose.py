@@ -17,6 +17,8 @@ from ..errors import InputError
 
 STANDING_M = 0.2
 """A vehicle that came no further than this stands."""
+DRIVES_APART_M = 20.0
+"""Poses of a path further apart than this, or three times the usual, belong to two drives."""
 _HUGE = 1e100
 _FARTHEST_M = 1e9
 """No frame of a robot is further from another."""
@@ -121,6 +123,27 @@ def distance_along(positions: np.ndarray) -> np.ndarray:
     out = np.empty(len(positions))
     _drive_along(np.ascontiguousarray(positions, dtype=np.float64), STANDING_M, out)
     return out
+
+
+def every_so_far(path: np.ndarray, spacing_m: float) -> np.ndarray:
+    """Poses (P, 4) x, y, z [m], yaw [rad] about every `spacing_m` along a path (N, 4) of such poses.
+
+    Both ends of each drive are among them; between two drives, further apart than `DRIVES_APART_M` and three times the
+    usual, there is none.
+    """
+    if len(path) < 2:
+        return np.array(path)
+    steps = np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1)
+    ends = np.flatnonzero(steps > max(DRIVES_APART_M, 3 * float(np.median(steps)))) + 1
+    return np.concatenate([_resampled(drive, spacing_m) for drive in np.split(path, ends)])
+
+
+def _resampled(drive: np.ndarray, spacing_m: float) -> np.ndarray:
+    along = distance_along(drive[:, :3])
+    where = np.linspace(0, along[-1], max(min(2, len(drive)), round(along[-1] / spacing_m) + 1))
+    # a full turn between two poses must not be walked back
+    columns = [*drive[:, :3].T, np.unwrap(drive[:, 3])]
+    return np.column_stack([np.interp(where, along, column) for column in columns])
 
 
 @numba.njit(cache=True)

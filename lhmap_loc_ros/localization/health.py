@@ -151,6 +151,10 @@ class HealthMonitor:
         """A search nearby has ended: the time until the next begins, as the search itself may take longer."""
         self._searched_s = now_s
 
+    def forget_searches(self) -> None:
+        """The clock began anew: when the place was looked for last says nothing."""
+        self._searched_s = -math.inf
+
     def after_silence(self, age_s: float) -> Transition | None:
         """What to tell others of a pose so old [s]; None: nothing new.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from .motion import SECOND_NS
@@ -52,6 +52,14 @@ class ImageOrder:
             return Order.LATE
         self._last_ns, self._jumped_to = dict.fromkeys(self._last_ns, _NONE) | {camera: stamp_ns}, None
         return Order.ANEW
+
+    def of_set(self, stamps_ns: Mapping[str, int]) -> Order:
+        """How the images of one moment are, by camera: as the earliest of them; their stamps may differ by little."""
+        camera = min(stamps_ns, key=lambda name: stamps_ns[name])
+        order = self.of(camera, stamps_ns[camera])
+        if order in (Order.NEXT, Order.ANEW):
+            self._last_ns.update(stamps_ns)
+        return order
 
     def _is_borne_out(self, stamp_ns: int) -> bool:
         """Whether an image far from the last one follows another such: one alone was long on its way, or is false."""

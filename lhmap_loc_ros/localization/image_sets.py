@@ -43,6 +43,18 @@ class BagCameras:
         """About how many sets there are: as many as the camera has images that has most."""
         return max(self._reader.count(camera.image) for camera in self._inputs)
 
+    def count(self) -> int:
+        """How many sets there are, also where images of several cameras come alone; reads the bag for it.
+
+        Images that are of no use, as those of a false stamp, count as well.
+        """
+        topics = [camera.image for camera in self._inputs]
+        if len(topics) == 1:
+            return len(self)
+        stamps = [(ns, topic) for topic in topics for ns in self._reader.first_stamps(topic, None)]
+        sets: StampSets[None] = StampSets(topics)
+        return sum(len(sets.put(topic, ns, None)) for ns, topic in sorted(stamps)) + len(sets.flush())
+
     def __iter__(self) -> Iterator[ImageSet]:
         """In order of their stamps; a camera that is missing at a moment does not hold up the others."""
         numbers = {camera.image: k for k, camera in enumerate(self._inputs)}

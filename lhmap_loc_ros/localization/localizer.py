@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,19 @@ from .submap_cache import MIN_SUBMAP_POINTS, SUBMAP_RADIUS_M
 from .tracker import Tracker, TrackerConfig
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _MovedOn:
+    """How a robot without odometry moved on while its place was found, which takes seconds."""
+
+    T_map_base: np.ndarray
+    """(4, 4), the place found."""
+    stamp_ns: int
+    """When it was there."""
+    until_ns: int
+    T_before_now: np.ndarray
+    """(4, 4), from then until `until_ns`."""
 
 
 class LocalizerConfig(Config):
@@ -88,6 +102,9 @@ class Localizer:
         self._area = SearchArea()
         self._relocalizer_name = config.relocalizer
         self._start: StartPose | None = None
+        self._moved_on: _MovedOn | None = None
+        self._odometry_begun = 0
+        self._problem = ""
 
     def _now_s(self, stamp_ns: int) -> float:
         return stamp_ns / SECOND_NS if self._clock is None else self._clock()
@@ -173,24 +190,32 @@ class Localizer:
         somewhere; odometry carries them on, or without any what the images show of the motion. Places away from what
         `search_around` and `add_fix` told are left out. It takes a second or two, and ends early once `should_continue`
         says no. It starts nothing: hand the place to `start`.
+        Raises what `prepare_search` does, and InputError or ModelError for an image that cannot be used.
+        """
+        search = self._prepared_search()
+        odometry = self._tracker.odometry_at(stamp_ns)
+        area = self._area.at(stamp_ns, odometry)
+        found = search.find(stamp_ns, image, camera, odometry, should_continue, area)
+        if found is not None and odometry is None:
+            moved = search.moved_on(found.T_map_base)
+            if moved is not None:
+                self._moved_on = _MovedOn(found.T_map_base, stamp_ns, *moved)
+        return found
+
+    def prepare_search(self) -> None:
+        """Loads what `locate` needs, which else its first call does.
+
         Raises InputError for a map without what `config.relocalizer` needs, MapFormatError for one where it cannot be
         used, ModelError for networks that cannot be.
         """
+        self._prepared_search()
+
+    def _prepared_search(self) -> PlaceSearch:
         if self._search is None:
             from ..places.start_search import StartSearch
 
             self._search = StartSearch.in_map(self.map, self.refiner, self._relocalizer_name)
-        odometry = self._tracker.odometry_at(stamp_ns)
-        area = self._area.at(stamp_ns, odometry)
-        found = self._search.find(stamp_ns, image, camera, odometry, should_continue, area)
-        if found is not None and odometry is None:
-            moved = self._search.moved_on(found.T_map_base)
-            if moved is not None:
-                # a search takes seconds, in which a robot without odometry drives out of reach
-                self._tracker.forget_odometry()
-                self._tracker.add_odometry(stamp_ns, np.eye(4))
-                self._tracker.add_odometry(*moved)
-        return found
+        return self._search
 
     @property
     def follows(self) -> bool:
@@ -209,6 +234,15 @@ class Localizer:
         that is not finite or older than the one before.
         """
         self._tracker.add_odometry(stamp_ns, T_odom_base)
+        self._heed_odometry()
+
+    def _heed_odometry(self) -> None:
+        """Where odometry began anew, poses of before are of another frame."""
+        if self._tracker.odometry_begun != self._odometry_begun:
+            self._odometry_begun = self._tracker.odometry_begun
+            self._area.forget_odometry()
+            if self._search is not None:
+                self._search.forget_odometry()
 
     def localize(self, image: Images, camera: PosedCamera, stamp_ns: int) -> PoseEstimate:
         """The pose at an undistorted image (H, W, 3) uint8 RGB of a camera.
@@ -253,22 +287,42 @@ class Localizer:
             if self._search is not None:
                 self._search.restart()
         elif found is None and self._searches:
-            try:
-                found = self.locate(image, camera, estimate.stamp_ns, should_continue)
-            except LhmapError as error:
-                # places of other networks, or damaged ones: the track goes on without them
-                self._searches = False
-                _log.warning("%s", error)
+            found = self._locate_lost(image, camera, estimate.stamp_ns, should_continue)
         return found
+
+    def _locate_lost(
+        self, image: Images, camera: PosedCamera, stamp_ns: int, should_continue: Callable[[], bool]
+    ) -> PoseHypothesis | None:  # fmt: skip
+        """As `locate`; what goes wrong is told once, as the track may find its place without."""
+        try:
+            self.prepare_search()
+        except LhmapError as error:
+            # places of other networks, or damaged ones: the track goes on without them
+            self._searches = False
+            _log.warning("%s", error)
+            return None
+        try:
+            return self.locate(image, camera, stamp_ns, should_continue)
+        except LhmapError as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                _log.warning("%s", error)
+            return None
 
     def restart_from(self, place: PoseHypothesis, stamp_ns: int) -> None:
         """Track on from a place found at an image; unlike `start`, it is not yet believed: see `RelocalizeConfig`."""
-        self._tracker.initialize(stamp_ns, place.T_map_base, place.covariance)
+        self._initialize(place, stamp_ns)
 
     def _begin(self, start: StartPose, stamp_ns: int) -> None:
         self._start = None
-        self._tracker.initialize(stamp_ns, start.T_map_base, start.covariance)
+        self._initialize(start, stamp_ns)
         self._recovery.reset(start.T_map_base)
+
+    def _initialize(self, start: StartPose | PoseHypothesis, stamp_ns: int) -> None:
+        self._tracker.initialize(stamp_ns, start.T_map_base, start.covariance)
+        moved, self._moved_on = self._moved_on, None
+        if moved is not None and moved.stamp_ns == stamp_ns and np.array_equal(moved.T_map_base, start.T_map_base):
+            self._tracker.move_on(moved.until_ns, moved.T_before_now)
 
     def _check_map_around(self, position: np.ndarray) -> None:
         position, damaged = position.round(2), list[MapFormatError]()
@@ -296,11 +350,13 @@ class Localizer:
     def forget_odometry(self) -> None:
         """Forget the odometry alone, as where its clock begins anew."""
         self._tracker.forget_odometry()
+        self._heed_odometry()
 
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `start` starts anew."""
-        self._start = None
+        self._start = self._moved_on = None
         self._tracker.clear()
+        self._heed_odometry()
 
     def reconfigure(self, config: LocalizerConfig) -> None:
         """Takes other settings from the next image on; what was learned so far stays. Networks are not loaded anew."""

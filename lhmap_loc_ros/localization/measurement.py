@@ -22,7 +22,7 @@ UNCONFIRMED_SCALE = 4.0
 FLOOR_M, FLOOR_DEG = 0.05, 0.1
 """Least standard deviation of a measurement along each axis: map points and calibration are no more exact."""
 REGULARIZATION = 1e-8
-"""Added to that of the matches [m^2, rad^2], so that it can be inverted."""
+"""Added to the covariance of matches and of start poses [m^2, rad^2], so that it can be inverted."""
 MIN_MATCHES = 30
 """Fewer matched points give no measurement, however well they fit: six unknowns, and every other match may be wrong."""
 

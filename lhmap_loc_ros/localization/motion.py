@@ -63,6 +63,8 @@ class OdometryBuffer:
     def __init__(self) -> None:
         self._stamps: list[int] = []
         self._poses: list[np.ndarray] = []
+        self.begun = 0
+        """How often it began anew."""
 
     def __len__(self) -> int:
         return len(self._stamps)
@@ -76,6 +78,7 @@ class OdometryBuffer:
         """Forget everything (the clock or the odometry frame has changed)."""
         self._stamps.clear()
         self._poses.clear()
+        self.begun += 1
 
     def add(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """Add a pose (4, 4); the same stamp twice is ignored.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from ..datasets.bag import BagReader
 from ..datasets.messages import Fix
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import write_tum
-from ..errors import InputError
+from ..errors import InputError, ModelError
 from ..lhmap import LHMap
 from ..outputs import filling
 from ..progress import Report, quiet
@@ -64,20 +65,23 @@ def localize_bag(
         total = min(len(cameras), max_images or np.iinfo(int).max)
         report("search" if start is None else "localize", 0, total)
         localizer = Localizer(lhmap, config, refiner=refiner, search=search)
+        if start is None:
+            localizer.prepare_search()
         feed = SensorFeed(odometry, localizer, reader.fixes())
         # 2. image by image, those of one stamp together
-        for seen in cameras:
+        for seen in islice(cameras, max_images):
             stamp_ns, image, camera = seen.stamp_ns, seen.image, seen.camera
             feed.until(stamp_ns)
             if not localizer.started:
                 first: StartPose | PoseHypothesis | None = start(stamp_ns) if callable(start) else start
                 if first is None:
-                    first = localizer.locate(image, camera, stamp_ns)
+                    try:
+                        first = localizer.locate(image, camera, stamp_ns)
+                    except (InputError, ModelError) as error:
+                        reader.left_out.add(config.inputs.image, f"not searched: {error}", stamp_ns)
                 if first is None:
                     searched += 1
-                    report("search", searched, total)
-                    if searched == total:
-                        break
+                    report("search", searched, max(total, searched))
                     continue
                 localizer.start(first.T_map_base, first.covariance, stamp_ns)
                 if start is None:
@@ -85,9 +89,8 @@ def localize_bag(
             began = time.perf_counter()
             results.append(localizer.localize(image, camera, stamp_ns))
             latency_ms.append(1e3 * (time.perf_counter() - began))
-            report("localize", len(results) + searched, total)
-            if len(results) + searched == total:
-                break
+            done = len(results) + searched
+            report("localize", done, max(total, done))
         if not results:
             raise InputError(
                 f"{reader.path}: none of {searched} images tells its place in {lhmap.path}: is it the map of this "

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..geometry import inverse, se3_exp, se3_log
 from .manifold import covariance_intersection, right_jacobian, symmetric, transport_covariance
-from .measurement import Measurement, mahalanobis
+from .measurement import REGULARIZATION, Measurement, mahalanobis
 from .motion import Motion
 
 
@@ -21,8 +21,9 @@ class PoseFilter:
 
     def __init__(self, pose: np.ndarray, covariance: np.ndarray, bias: np.ndarray):
         self.pose = np.array(pose, dtype=float)
-        self._own = np.array(covariance, dtype=float)
-        self.honest = np.array(covariance, dtype=float)
+        # a start pose may be exact along some direction; covariance intersection inverts
+        self._own = np.array(covariance, dtype=float) + REGULARIZATION * np.eye(6)
+        self.honest = self._own.copy()
         """(6, 6), of the pose against the map: a standard deviation holds about 68 % of the errors."""
         self.bias = bias
         """(6, 6), covariance of an error that all measurements share, so none of them reduces it."""

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from ..configuration import Config
 from ..errors import ModelError
-from ..geometry import Camera, Images, distance_along, front_view, inverse, make_pose, pose_error
+from ..geometry import Camera, Images, every_so_far, front_view, inverse, make_pose, pose_error
 from .manifold import transport_covariance
 from .states import Search, TrackState
 
@@ -83,6 +83,9 @@ class PlaceSearch(Protocol):
     def restart(self) -> None:
         """Forgets all images: the robot is known to be somewhere."""
 
+    def forget_odometry(self) -> None:
+        """The odometry began anew: its poses tell nothing of how the robot moved since an image before."""
+
     @property
     def follows(self) -> bool:
         """Whether it wants images to `follow`, for want of odometry; by default it does not."""
@@ -133,7 +136,7 @@ class AlongPath:
 
     def candidates(self, image: np.ndarray, camera: Camera) -> list[PoseHypothesis]:
         """See `Relocalizer`; the image is not looked at."""
-        path = _every(self._path, SPACING_M)
+        path = every_so_far(self._path, SPACING_M)
         if self.around is not None:
             distance = np.linalg.norm(path[:, :2] - self.around[:2], axis=1)
             order = np.argsort(distance, kind="stable")
@@ -237,14 +240,3 @@ class Recovery:
             self._around = self._around @ result.delta
         if self._around is not None:
             self._along.around = self._around[:3, 3]
-
-
-def _every(path: np.ndarray, spacing_m: float) -> np.ndarray:
-    """A path of x, y, z, yaw (P, 4) with a pose about every `spacing_m`."""
-    if len(path) < 2:
-        return path
-    along = distance_along(path[:, :3])
-    where = np.linspace(0, along[-1], max(2, round(along[-1] / spacing_m) + 1))
-    # a full turn between two poses must not be walked back
-    columns = [*path[:, :3].T, np.unwrap(path[:, 3])]
-    return np.column_stack([np.interp(where, along, column) for column in columns])

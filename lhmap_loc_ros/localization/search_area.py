@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,6 +64,11 @@ class SearchArea:
     def clear(self) -> None:
         """The robot knows where it is."""
         self._around = None
+
+    def forget_odometry(self) -> None:
+        """The odometry began anew: how far the robot moved since is not known by it."""
+        self._fix = None if self._fix is None else replace(self._fix, T_odom_base=None)
+        self._around = None if self._around is None else replace(self._around, T_odom_base=None)
 
     def at(self, stamp_ns: int, T_odom_base: np.ndarray | None) -> Region | None:
         """Where the robot may be at a stamp [ns], at a pose (4, 4) in the odometry frame; None: anywhere."""

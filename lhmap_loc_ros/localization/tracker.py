@@ -104,9 +104,18 @@ class Tracker:
         self.health.start()
         self._first, self._reported = True, np.array(covariance)
 
+    def move_on(self, stamp_ns: int, T_before_now: np.ndarray) -> None:
+        """After `initialize`: how the robot (4, 4) moved until a later stamp, as images showed."""
+        motion = shown_by_images(T_before_now, self._motion.between(self._stamp_ns, stamp_ns))
+        self._belief.predict(motion)
+        self._motion.observe(T_before_now, (stamp_ns - self._stamp_ns) / SECOND_NS)
+        # it moves, so there is no time for many starts
+        self._stamp_ns, self._first = stamp_ns, False
+
     def clear(self) -> None:
         """Forget pose and odometry, as after a jump of the clock; `initialize` starts anew."""
         self.forget_pose()
+        self.health.forget_searches()
         self._motion.odometry.clear()
 
     def forget_pose(self) -> None:
@@ -123,6 +132,11 @@ class Tracker:
     def odometry_at(self, stamp_ns: int) -> np.ndarray | None:
         """T_odom_base (4, 4) at a stamp [ns]; None where odometry does not tell."""
         return self._motion.odometry.at(stamp_ns)
+
+    @property
+    def odometry_begun(self) -> int:
+        """How often odometry began anew, as where it jumped: poses from before are of another frame."""
+        return self._motion.odometry.begun
 
     def forget_odometry(self) -> None:
         """Forget the odometry alone, as where its clock begins anew."""
@@ -176,11 +190,15 @@ class Tracker:
         if motion.source == "odometry" or seconds < SEEN_S:
             self._visual.forget()
             return motion
-        self._visual.follow(stamp_ns, image, camera)
-        if motion.source == "velocity":
-            way = self._visual.way_at(float(np.linalg.norm(motion.delta[:3, 3])) / seconds)
-        else:
-            way = self._visual.since_mark()[1](self._belief.pose)
+        if not self._visual.follow(stamp_ns, image, camera):
+            return motion
+        way = None
+        # a start may be of another moment than the image that was marked
+        if self._visual.marked_ns == self._stamp_ns:
+            if motion.source == "velocity":
+                way = self._visual.way_at(float(np.linalg.norm(motion.delta[:3, 3])) / seconds)
+            else:
+                way = self._visual.since_mark()[1](self._belief.pose)
         self._visual.mark()
         return motion if way is None else shown_by_images(way, motion)
 

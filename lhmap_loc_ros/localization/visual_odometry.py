@@ -53,6 +53,8 @@ TELLING_PX = 2.0
 MIN_TELLING = 8
 SPEEDS = np.exp(np.arange(np.log(0.05), np.log(60.0), 0.02))
 """[m/s]"""
+OTHER_CAMERA_S = 1.0
+"""Images of another camera than the one followed are left alone until that has been silent for so long."""
 ALIKE, FADE = 0.1, 0.8
 """Speeds that differ by this share speak for each other, and those of a step before count so much beside them."""
 
@@ -100,19 +102,26 @@ class VisualOdometry:
         self._corners = 0
         # the next image tells nothing of how the robot came there
         self._steps: list[_Step | None] = [None]
+        self.marked_ns: int | None = None
+        """Stamp of the image that was marked; None: none was."""
 
-    def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> None:
-        """Takes an undistorted image (H, W, 3) uint8 RGB; one of another camera, or an earlier one, begins anew."""
+    def follow(self, stamp_ns: int, image: Images, camera: PosedCamera) -> bool:
+        """Takes an undistorted image (H, W, 3) uint8 RGB; an earlier one begins anew.
+
+        Whether it was taken: one of another camera is not, until the one that is followed has been silent for long.
+        """
         ahead = front_view(image, camera.camera)
         with self._lock:
-            self._follow(stamp_ns, ahead, camera.front.T_base_camera)
+            return self._follow(stamp_ns, ahead, camera.front.T_base_camera)
 
-    def _follow(self, stamp_ns: int, ahead: PosedImage, T_base_camera: np.ndarray) -> None:
+    def _follow(self, stamp_ns: int, ahead: PosedImage, T_base_camera: np.ndarray) -> bool:
         scale = min(1.0, WIDTH / ahead.camera.width)
         small = ahead.camera.resized(round(scale * ahead.camera.width), round(scale * ahead.camera.height))
         same = small == self._camera and np.array_equal(T_base_camera, self._T_base_camera)
         if same and stamp_ns == self._stamp_ns:
-            return
+            return True
+        if not same and self._image is not None and abs(stamp_ns - self._stamp_ns) < OTHER_CAMERA_S * SECOND_NS:
+            return False
         if not same or stamp_ns < self._stamp_ns:
             self._forget()
         self._camera, self._T_base_camera = small, T_base_camera
@@ -120,18 +129,19 @@ class VisualOdometry:
         grey = cv2.resize(grey, (small.width, small.height), interpolation=cv2.INTER_AREA)
         if self._image is None:
             self._begin_step(stamp_ns, grey)
-            return
+            return True
         self._move_corners(grey)
         self._stamp_ns, self._image = stamp_ns, grey
         far = len(self._last) and np.median(np.linalg.norm(self._last - self._first, axis=1)) > STEP_PX
         if far or len(self._last) < LOST * self._corners:
             self._end_step()
+        return True
 
     def mark(self) -> None:
         """From the last image on `since_mark` tells."""
         with self._lock:
             self._end_step()
-            self._steps = []
+            self._steps, self.marked_ns = [], self._stamp_ns
 
     def since_mark(self) -> tuple[int, MotionFrom]:
         """The stamp of the last image, and how the robot moved to it from the image that was marked."""

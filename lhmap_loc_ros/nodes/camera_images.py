@@ -88,7 +88,7 @@ class CameraImages:
         `clock_went_back` is called with the seconds that the clock went back by, before what comes after it is used.
         """
         known = [frame for frame in frames if self._is_known(frame)]
-        return [frame for frame in known if self._is_in_order(frame, clock_went_back)]
+        return known if known and self._are_in_order(known, clock_went_back) else []
 
     def of_known_cameras(self, frames: Sequence[Frame]) -> list[Frame]:
         """Those of cameras of which all is known."""
@@ -100,10 +100,10 @@ class CameraImages:
             self._health.refuse(missing)
         return not missing
 
-    def _is_in_order(self, frame: Frame, clock_went_back: Callable[[float], None]) -> bool:
-        order = self._order.of(frame.camera, frame.stamp_ns)
+    def _are_in_order(self, frames: Sequence[Frame], clock_went_back: Callable[[float], None]) -> bool:
+        order = self._order.of_set({frame.camera: frame.stamp_ns for frame in frames})
         if order is Order.LATE:
-            self._health.late += 1
+            self._health.late += len(frames)
         elif order is Order.FAR_AHEAD:
             self._reports.refuse(f"an image is stamped {self._order.jump_s:.0f} s after the last one")
         elif order is Order.ANEW:

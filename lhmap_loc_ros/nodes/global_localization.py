@@ -57,6 +57,11 @@ class GlobalLocalization:
             return None
         return search.find(stamp_ns, image, camera, T_odom_base, should_continue, region)
 
+    def forget_odometry(self) -> None:
+        """See `PlaceSearch`."""
+        if self._search is not None:
+            self._search.forget_odometry()
+
     @property
     def follows(self) -> bool:
         """See `PlaceSearch`."""

@@ -35,6 +35,8 @@ class InitialPose:
     """(6, 6), frame of the body, translation first [m, rad]."""
     origin: str = "initialpose"
     """Who said so, for people."""
+    found: bool = False
+    """By a search, which images have to confirm."""
 
     def stamp_for(self, image_ns: int) -> int:
         """The stamp to start from at an image: its own, or the image's if that is zero, another clock or too old."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..localization.image_order import TIME_JUMP_S
+from ..localization.motion import SECOND_NS
 from ..localization.stamp_sets import StampSet, StampSets
 
 ODOMETRY_WAIT_S = 0.1
@@ -81,6 +83,8 @@ class Mailbox:
     def put_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
         """Queues a pose (4, 4) of base_link in the odometry frame."""
         with self._changed:
+            if stamp_ns < self._odometry_ns - TIME_JUMP_S * SECOND_NS:  # what it was late for is of the clock before
+                self._behind, self._lag_s = None, 0.0
             self._odometry.append((stamp_ns, T_odom_base))
             self._odometry_ns, self._odometry_came = stamp_ns, time.monotonic()
             if self._behind is not None and stamp_ns >= self._behind[0]:

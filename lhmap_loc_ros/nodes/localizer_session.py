@@ -280,7 +280,8 @@ class Session:
         self.health.localized(result, latency_ms)
         self.health.placed_at = self._output.transform.placed_at
         self._images.tell_doubt(frames, result.T_map_base)
-        self._output.publish_overlay(image, mounted, frame.frame_id, result)
+        # the picture is that of the first camera, see `front_view`
+        self._output.publish_overlay(image, mounted, frames[0].frame_id, result)
         # 5. for bad times; a search takes seconds, and a start pose or a deactivation ends it
         if result.state is TrackState.TRACKING:
             self._starts.known.remember(result.T_map_base, result.covariance)

@@ -102,7 +102,7 @@ class StartPoses:
         """The next image starts from the place found at an image, unless a user gives a start pose."""
         if found is None:
             return
-        if self._next.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map")):
+        if self._next.offer(InitialPose(stamp_ns, found.T_map_base, found.covariance, "found in the map", found=True)):
             self.search.answer(found)
 
     def begin(self, localizer: Localizer, image_ns: int, begun: Callable[[], None]) -> bool:
@@ -115,8 +115,11 @@ class StartPoses:
             stamp_ns = initial.stamp_for(image_ns)
             rough = StartPose(initial.T_map_base, initial.covariance).sigma_level_m > SEARCHED_SIGMA_M
             searched = rough and self.search.possible
-            start = localizer.search_around if searched else localizer.start
-            start(initial.T_map_base, initial.covariance, stamp_ns)
+            if initial.found and localizer.started:
+                localizer.restart_from(PoseHypothesis(initial.T_map_base, initial.covariance), stamp_ns)
+            else:
+                start = localizer.search_around if searched else localizer.start
+                start(initial.T_map_base, initial.covariance, stamp_ns)
             begun()
             place = np.array2string(initial.T_map_base[:3, 3], precision=2)
             what = "looking for the place around" if searched else "starting at"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 if TYPE_CHECKING:
     from ..inference.model import Grid
     from ..localization.network_set import Array, GridModels, ModelSet
+
+KEPT = 8
+"""Images whose features are kept for each grid: those of all cameras of a robot."""
 
 
 class EncodedOnce:
@@ -34,8 +38,7 @@ class EncodedOnce:
 class _GridEncodedOnce:
     def __init__(self, models: GridModels) -> None:
         self.models = models
-        self._image: np.ndarray | None = None
-        self._features: tuple[np.ndarray, np.ndarray] | None = None
+        self._encoded: deque[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -47,6 +50,9 @@ class _GridEncodedOnce:
             return self.models.image(image)
         # what fills the image may change, so it is not enough that it is the same array
         with self._lock:
-            if self._features is None or self._image is None or not np.array_equal(self._image, image):
-                self._image, self._features = image.copy(), self.models.image(image)
-            return self._features
+            for before, features in self._encoded:
+                if np.array_equal(before, image):
+                    return features
+            features = self.models.image(image)
+            self._encoded.append((image.copy(), features))
+            return features

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..geometry import pose_error
-from ..localization.relocalize import PoseHypothesis
+from ..localization.relocalize import APART_M, PoseHypothesis
 from ..localization.visual_odometry import MotionFrom
-from .verdict import APART_M, Verdict, metres_between
+from .verdict import Verdict, metres_between
 
 KEPT = 4
 """So many are carried on: the right one may begin as the third best."""
@@ -38,8 +38,8 @@ class Hypothesis:
     images: int = 1
     seen: Verdict | None = None
     """What the last image says; None where it does not fit."""
-    moved_m: float = np.inf
-    """How far it was carried since the last image."""
+    moved_m: float = 0.0
+    """How far it was carried since the last image that counted."""
 
 
 class Hypotheses:
@@ -103,13 +103,14 @@ class Hypotheses:
         says = NOT_SEEN if seen is None else seen.evidence
         place = hypothesis.place if seen is None else seen.place
         if hypothesis.moved_m < BETWEEN_M:  # the same view once more: it may say less, but not more
-            return Hypothesis(place, min(hypothesis.evidence, says), hypothesis.images, seen)
+            evidence = min(hypothesis.evidence, says)
+            return replace(hypothesis, place=place, evidence=evidence, seen=seen)
         return Hypothesis(place, hypothesis.evidence + says, hypothesis.images + 1, seen)
 
 
 def _carried(hypothesis: Hypothesis, way: np.ndarray) -> Hypothesis:
     place = replace(hypothesis.place, T_map_base=hypothesis.place.T_map_base @ way, inlier_ratio=0.0)
-    return replace(hypothesis, place=place, moved_m=float(np.linalg.norm(way[:3, 3])))
+    return replace(hypothesis, place=place, moved_m=hypothesis.moved_m + float(np.linalg.norm(way[:3, 3])))
 
 
 def _within(errors: tuple[float, float]) -> bool:

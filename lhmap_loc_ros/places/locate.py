@@ -138,7 +138,10 @@ class VerifiedSearch:
         confirmed = self._hypotheses.confirmed()
         if confirmed is None:
             return None
-        confirmed = self._verifier.from_two_starts(image, camera, confirmed, TOGETHER)
+        if confirmed is verdicts[0] and ALONE.met_from_one_start(confirmed):
+            confirmed = best  # whose other start was tried above
+        else:
+            confirmed = self._verifier.from_two_starts(image, camera, confirmed, TOGETHER)
         return confirmed.place if TOGETHER.met_by(confirmed) else None
 
     def _alone(self, verdict: Verdict) -> bool:

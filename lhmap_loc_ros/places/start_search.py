@@ -104,6 +104,10 @@ class StartSearch:
         self._looked_at_ns = self._looked_from = None
         self._visual.forget()
 
+    def forget_odometry(self) -> None:
+        """See `PlaceSearch`."""
+        self._looked_from = None
+
     def find(
         self, stamp_ns: int, image: Images, camera: PosedCamera, T_odom_base: np.ndarray | None,
         should_continue: Callable[[], bool] = lambda: True, region: Region | None = None,
@@ -112,8 +116,8 @@ class StartSearch:
 
         Without odometry (None) the images tell how the robot moved, all that are told here or to `follow`.
         """
-        if T_odom_base is None:
-            self._visual.follow(stamp_ns, image, camera)
+        if T_odom_base is None and not self._visual.follow(stamp_ns, image, camera):
+            return None  # where it was taken the images of the camera that is followed do not tell
         if not self._is_new(stamp_ns, T_odom_base):
             return None
         motion = self._motion_to(T_odom_base)

@@ -10,8 +10,6 @@ import numpy as np
 from ..localization.manifold import max_std
 from ..localization.relocalize import PoseHypothesis
 
-APART_M = 2.0
-"""Poses further apart are different places."""
 BY_CHANCE = 0.1
 """An inlier ratio that the best of some wrong places nearly always reaches."""
 

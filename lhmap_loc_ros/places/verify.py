@@ -15,9 +15,9 @@ from ..errors import ModelError
 from ..geometry import Images, inverse, perturb, pose_error
 from ..localization.manifold import transport_covariance
 from ..localization.refine import Refinement, RefineMode, Refiner
-from ..localization.relocalize import SAME_POSE, PoseHypothesis
+from ..localization.relocalize import APART_M, SAME_POSE, PoseHypothesis
 from .encoded_once import EncodedOnce
-from .verdict import ALONE, APART_M, Demands, Verdict, metres_between
+from .verdict import ALONE, Demands, Verdict, metres_between
 
 if TYPE_CHECKING:
     from ..lhmap import LHMap, MapPoints

@@ -9,12 +9,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from ..geometry import distance_along, make_pose
+from ..geometry import every_so_far, make_pose
 
 BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """A level camera that looks along x."""
-_GAP_M = 20.0
-"""Poses of the path further apart than this, or three times the usual, belong to two drives."""
 _STOREY_M = 3.0
 """Places above each other by more than this are two: a bridge and what goes under it."""
 GROUND_RADIUS_M = 4.0
@@ -29,20 +27,8 @@ def along_path(path: np.ndarray, spacing_m: float) -> np.ndarray:
 
     Where the path comes by again there is one pose, not two: headings all around are looked at anyway.
     """
-    if len(path) < 2:
-        return np.array(path)
-    steps = np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1)
-    gaps = np.flatnonzero(steps > max(_GAP_M, 3 * float(np.median(steps))))
-    places = np.concatenate([_every(drive, spacing_m) for drive in np.split(path, gaps + 1)])
-    return places[_first_of_each(places, 0.6 * spacing_m)]
-
-
-def _every(drive: np.ndarray, spacing_m: float) -> np.ndarray:
-    along = distance_along(drive[:, :3])
-    where = np.linspace(0, along[-1], round(along[-1] / spacing_m) + 1)
-    # a full turn between two poses must not be walked back
-    columns = [*drive[:, :3].T, np.unwrap(drive[:, 3])]
-    return np.column_stack([np.interp(where, along, column) for column in columns])
+    places = every_so_far(path, spacing_m)
+    return places[_first_of_each(places, 0.6 * spacing_m)] if len(places) > 1 else places
 
 
 def _first_of_each(places: np.ndarray, apart_m: float) -> np.ndarray:

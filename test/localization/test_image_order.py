@@ -30,6 +30,16 @@ def test_of_one_camera(seconds, orders):
     assert [order.of("", round(s * SECOND)) for s in seconds] == orders
 
 
+@pytest.mark.parametrize("apart", (-2, 2))
+def test_images_of_one_moment_are_judged_together(apart):
+    order, ms = ImageOrder(["left", "right"]), SECOND // 1000
+    seconds = [10, 10.1, 5000, 10.2, 10.3]
+    found = [order.of_set({"left": round(s * SECOND), "right": round(s * SECOND) + apart * ms}) for s in seconds]
+    assert found == [NEXT, NEXT, FAR, NEXT, NEXT]
+    # one of them alone that was there already
+    assert order.of("right", round(10.3 * SECOND) + apart * ms) is LATE
+
+
 def test_two_cameras_may_have_the_same_stamps():
     order = ImageOrder(["left", "right"])
     images = (1, "left"), (1, "right"), (1, "left"), (2, "right"), (1, "left")

@@ -98,3 +98,15 @@ def test_a_further_camera_that_the_bag_lacks_is_named(tmp_path):
     inputs = validate(BagInputs, {"more_cameras": [{"image": "/left/image_raw", "camera_info": "/left/info"}]})
     with pytest.raises(BagError, match="/left/image_raw"):
         sets_of(write_two(tmp_path / "bag"), inputs)
+
+
+def test_all_of_a_bag_whose_cameras_are_not_synchronised_is_localized(tmp_path):
+    bag = write_two(tmp_path / "bag", late_ms=40)
+    start = StartPose(truth_at(START), np.diag([0.04] * 3 + [1e-3] * 3))
+    with LHMap.open(write_walls(tmp_path / "walls.lhmap")) as lhmap:
+        config, told = LocalizeConfig(inputs=INPUTS), []
+        record = localize_bag(bag, lhmap, start, config, lambda *done: told.append(done), refiner=Listening())
+        assert len(record) == 16 and all(done <= total for _, done, total in told)
+        assert len(localize_bag(bag, lhmap, start, config, refiner=Listening(), max_images=3)) == 3
+    with BagReader(bag) as reader:
+        assert BagCameras(reader, INPUTS).count() == 16

@@ -138,7 +138,7 @@ def test_without_odometry_the_way_driven_during_the_search_is_what_the_images_sh
         localizer.start(found.T_map_base, found.covariance, STAMPS[0])
         localizer.refiner.next = 7
         estimate = localizer.localize(IMAGE, CAMERA, STAMPS[7])
-        assert not localizer.follows and estimate.motion == "odometry"
+        assert not localizer.follows and estimate.motion == "velocity" and estimate.T_map_odom is None
     assert pose_error(estimate.T_map_base, truth_at(STAMPS[7]))[0] < 0.15
     speed = np.linalg.norm((inverse(truth_at(STAMPS[0])) @ truth_at(STAMPS[5]))[:3, 3]) / 0.5
     assert np.linalg.norm(estimate.velocity[:3]) == pytest.approx(speed, rel=0.1)
@@ -167,3 +167,59 @@ def test_a_damaged_tile_is_told_and_the_rest_of_the_map_serves(walls, tmp_path):
 def test_a_file_that_is_no_map_is_named(tmp_path):
     with pytest.raises(MapFormatError, match="missing.lhmap"):
         Localizer(tmp_path / "missing.lhmap")
+
+
+class Upset(PlaceSearch):
+    """Cannot use every other image, and else does not know."""
+
+    images = 0
+
+    def find(self, stamp_ns, image, camera, T_odom_base, should_continue, region=None):
+        self.images += 1
+        if self.images % 2:
+            raise InputError("the camera sees 12 % of what the mapping robot's did")
+
+    def restart(self):
+        pass
+
+
+def test_an_image_that_cannot_be_looked_for_does_not_end_the_search_and_is_told_once(walls, caplog):
+    search, refiner = Upset(), NearRefiner()
+    config = validate(LocalizerConfig, {"tracker": {"states": {"lost_after_s": 0.3}}, "relocalize": {"enabled": False}})
+    with Localizer(walls, config, refiner=refiner, search=search) as localizer:
+        localizer.start(beside(20.0), np.diag([0.04] * 3 + [1e-3] * 3))
+        for stamp in STAMPS:
+            localizer.localize(IMAGE, CAMERA, stamp)
+        assert localizer.state is TrackState.LOST
+        with pytest.raises(InputError, match="12 %"):
+            for _ in range(2):
+                localizer.locate(IMAGE, CAMERA, STAMPS[-1])
+    assert search.images > 5 and len(caplog.records) == 1
+
+
+def test_a_start_pose_that_is_exact_along_some_direction_is_one(walls):
+    for covariance in (np.zeros((6, 6)), np.diag([0.04, 0.04, 0, 1e-3, 1e-3, 1e-3])):
+        with Localizer(walls, refiner=KnowingRefiner()) as localizer:
+            localizer.start(truth_at(START), covariance, START)
+            estimate = localizer.localize(IMAGE, CAMERA, START)
+        assert estimate.accepted and np.linalg.eigvalsh(estimate.covariance)[0] > 0
+
+
+def test_how_far_the_robot_is_from_what_was_told_is_not_known_by_odometry_that_began_anew(walls):
+    def drive(begin_s, xs):
+        for k, x in enumerate(xs):
+            localizer.add_odometry(round((begin_s + 0.1 * k) * 1e9), make_pose(np.eye(3), (x, 0, 0)))
+
+    class Remembers(PlaceSearch):
+        def find(self, stamp_ns, image, camera, T_odom_base, should_continue, region=None):
+            self.region = region
+
+        def restart(self):
+            pass
+
+    with Localizer(walls, refiner=KnowingRefiner(), search=Remembers()) as localizer:
+        drive(0.0, np.arange(500.0, 507.0, 0.5))
+        localizer.search_around(truth_at(START), np.diag([5.0**2] * 3 + [1e-2] * 3), 1_300_000_000)
+        drive(1.4, np.arange(0.0, 4.0, 0.5))
+        localizer.locate(IMAGE, CAMERA, 2_000_000_000)
+        assert 25 < localizer._search.region.radius_m < 60

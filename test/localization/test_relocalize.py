@@ -226,3 +226,14 @@ def test_who_knows_places_by_their_looks_sees_the_image_ahead_and_the_whole_rig_
     lost.delta = np.eye(4)
     assert recovery.update(lost, images, rig, 60.0) is not None
     assert shown == [(1, CAMERA)]
+
+
+def test_between_two_drives_nothing_is_tried():
+    class TwoStreets(EmptyMap):
+        there = [(float(x), 0.0, 0.0, 0.0) for x in range(0, 101, 5)]
+        metadata = MapMetadata(path=(*there, *((x, 50.0, 0.0, np.pi) for x, *_ in reversed(there))))
+
+    along = AlongPath(TwoStreets())
+    along.around = np.array([95.0, 20.0, 0.0])
+    ys = {round(float(place.T_map_base[1, 3]), 3) for place in along.candidates(IMAGE, CAMERA)}
+    assert ys == {0.0}

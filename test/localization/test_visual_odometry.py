@@ -107,6 +107,19 @@ def test_where_the_map_is_empty_or_the_image_shows_nothing_it_does_not_tell():
     assert visual.since_mark()[1](poses[0]) is None
 
 
+def test_images_of_another_camera_between_break_nothing_until_the_one_followed_is_silent():
+    aside = PosedCamera(CAMERA, T_BASE_CAMERA @ make_pose(np.eye(3), (0.5, 0, 0)))
+    visual, where = VisualOdometry(Street()), [on_street(0.4 * k) for k in range(6)]
+    for k, pose in enumerate(where):
+        assert visual.follow(k * SECOND // 10, drawn(pose), MOUNTED)
+        assert not visual.follow(k * SECOND // 10 + SECOND // 20, drawn(pose), aside)
+        if k == 0:
+            visual.mark()
+    stamp_ns, motion = visual.since_mark()
+    assert stamp_ns == SECOND // 2 and motion(where[0])[0, 3] == pytest.approx(2.0, abs=0.15)
+    assert visual.follow(3 * SECOND, drawn(where[-1]), aside)
+
+
 def test_what_another_camera_saw_or_comes_before_breaks_the_way():
     poses = [on_street(0.8 * k) for k in range(3)]
     other = PosedCamera(CAMERA, T_BASE_CAMERA @ make_pose(np.eye(3), (0.5, 0, 0)))

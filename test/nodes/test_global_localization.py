@@ -122,6 +122,32 @@ def test_a_lost_robot_is_found_in_the_whole_map(ros, street, monkeypatch):
     raise AssertionError(f"not found: {last.state} at {last.T_map_base[0, 3]:.1f}")
 
 
+class KnowsOnce(Knows):
+    """Recognises a place at the first image, and none after it."""
+
+    def find(self, *given, **more):
+        found = super().find(*given, **more)
+        return found if self.images == 1 else None
+
+    def restart(self):
+        pass
+
+
+def test_a_place_that_was_found_for_a_lost_robot_is_not_believed_before_images_confirm_it(ros, street, monkeypatch):
+    refiner, search = SureRefiner(at(20.0)), KnowsOnce(at(150.0), after=1)
+    monkeypatch.setattr(transitions, "LOST_REJECTIONS", 3)
+    with one_session(ros.node, street, refiner, search=search, relocalize={"enabled": False}) as fed:
+        fed.initialpose(at(20.0))
+        for _ in range(4):
+            fed.image()
+        refiner.place = at(60.0)
+        for _ in range(12):
+            fed.image()
+        assert wait_until(lambda: search.images > 1)
+        # nearby is looked for around where it was tracked, not around a place that no image fits
+        assert fed.session._localizer._recovery._around[0, 3] == pytest.approx(20.0, abs=1.0)
+
+
 def test_who_asks_for_the_place_is_answered_once_it_is_found_while_images_go_on(ros, street):
     answers = []
     with one_session(ros.node, street, SureRefiner(at(60.0)), search=Knows(at(60.2), after=4)) as fed:
@@ -265,5 +291,5 @@ def test_without_odometry_a_robot_that_drove_on_during_the_search_is_where_its_i
         fed.image()
         assert wait_until(lambda: fed.session.health.last is not None)
         last = fed.session.health.last
-    assert len(search.followed) == 2 and last.motion == "odometry"
+    assert len(search.followed) == 2 and last.motion == "velocity" and last.T_map_odom is None
     assert abs(last.T_map_base[0, 3] - 66.2) < 0.2

@@ -177,6 +177,19 @@ def test_odometry_that_comes_in_time_again_is_waited_for_again(monkeypatch):
     assert len([w for w in clock.waited if w >= 0.1]) < 5
 
 
+def test_odometry_of_a_clock_that_went_back_is_waited_for_again(monkeypatch):
+    mailbox, ns = Mailbox(), 1_000_000_000
+    clock = Clock(mailbox, monkeypatch)
+    clock.due = [(100 + 0.02 * k, round((500 + 0.02 * k) * ns)) for k in range(100)]
+    clock.until(102.5)
+    mailbox.take_odometry(round(502.5 * ns), 0.1)  # an image that no odometry reaches
+    clock.due = [(103 + 0.02 * k, round((1 + 0.02 * k) * ns)) for k in range(200)]
+    clock.until(106.0)
+    clock.waited.clear()
+    mailbox.take_odometry(round(4.005 * ns), 0.1)
+    assert 0 < sum(clock.waited) < 0.1
+
+
 def test_closing_ends_the_wait_of_the_worker():
     mailbox = Mailbox()
     threading.Timer(0.05, mailbox.close).start()

@@ -50,10 +50,10 @@ def test_a_users_pose_that_comes_while_a_place_is_being_found_counts(ros, street
     with one_session(ros.node, street, SureRefiner(looks_like), Sees(looks_like)) as fed:
         fed.initialpose(at(100.0))
 
-        def comes_in_the_same_moment(*given):
+        def comes_in_the_same_moment(*given, **more):
             # a place was found and is about to be started from
             fed.session.on_initial_pose(initial_pose(says))
-            return InitialPose(*given)
+            return InitialPose(*given, **more)
 
         monkeypatch.setattr(start_poses, "InitialPose", comes_in_the_same_moment)
         for _ in range(20):

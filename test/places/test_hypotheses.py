@@ -92,3 +92,9 @@ def test_whatever_images_say_few_are_kept_the_likeliest_first(images):
     assert len(evidence) <= KEPT and evidence == sorted(evidence, reverse=True)
     found = hypotheses.confirmed()
     assert found is None or evidence[0] >= CONFIRMED
+
+
+def test_views_of_a_slow_robot_count_once_it_has_moved_enough_in_sum():
+    drive = [[fit(at(100 + 0.4 * k), 0.3, 0.12)] for k in range(4)]
+    assert after(*drive[:3], step=0.4).confirmed() is None
+    assert after(*drive, step=0.4).confirmed() is not None

@@ -17,6 +17,7 @@ from helpers.known_places import (
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.errors import InputError
 from lhmap_loc_ros.geometry import inverse, make_pose, pose_error
+from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.offline import localize_bag
 from lhmap_loc_ros.places.locate import PlaceFinder
 from lhmap_loc_ros.places.start_search import StartSearch
@@ -98,6 +99,7 @@ class Followed:
 
     def follow(self, stamp_ns, image, camera):
         self.stamps_ns.append(stamp_ns)
+        return True
 
     def since_mark(self):
         return self.stamps_ns[-1], lambda pose: make_pose(np.eye(3), (2.0, 0, 0))
@@ -125,3 +127,32 @@ def test_without_odometry_the_images_between_tell_how_the_robot_moved_on(street,
     assert not search.follows and set(wanted) == {odometry is None}
     moved = search.moved_on(truth)
     assert moved is None if odometry is not None else moved[0] == 2 * SECOND and moved[1][0, 3] == 2.0
+
+
+class Telling:
+    """A search that remembers how far it was told that the robot moved."""
+
+    images, ways = 0, ()
+
+    def process_image(self, image, camera, motion, region, should_continue):
+        way = None if motion is None else motion(None)
+        self.ways = (*self.ways, None if way is None else float(way[0, 3]))
+
+
+def test_what_came_before_odometry_began_anew_tells_nothing_of_how_the_robot_moved(street):
+    search, image = search_in(street, Refiner()), image_at(on_path(50.0))
+    search._search = Telling()
+    for k, x in enumerate((500.0, 510.0, 3.0, 13.0)):
+        if x == 3.0:
+            search.forget_odometry()
+        search.find(k * SECOND, image, MOUNTED, make_pose(np.eye(3), (x, 0, 0)))
+    assert search._search.ways == (None, 10.0, None, 10.0)
+
+
+def test_without_odometry_images_of_a_camera_that_is_not_followed_are_not_looked_at(street):
+    search, image = search_in(street, Refiner(ratio=0.1)), image_at(on_path(50.0))
+    aside = PosedCamera(MOUNTED.camera, MOUNTED.T_base_camera @ make_pose(np.eye(3), (0.5, 0, 0)))
+    for k in range(3):
+        search.find(k * SECOND // 2, image, MOUNTED, None)
+        search.find(k * SECOND // 2 + SECOND // 4, image, aside, None)
+    assert search.images == 3

@@ -12,6 +12,7 @@ from lhmap_loc_ros.localization.covariance import StartCovariances
 from lhmap_loc_ros.localization.estimate import PosedCamera
 from lhmap_loc_ros.localization.refine import Refiner, RefinerConfig
 from lhmap_loc_ros.localization.relocalize import PoseHypothesis
+from lhmap_loc_ros.places.encoded_once import EncodedOnce
 from lhmap_loc_ros.places.verdict import Demands, Verdict
 from lhmap_loc_ros.places.verify import Verifier
 
@@ -103,3 +104,17 @@ def test_places_compared_two_at_once_give_the_same(street, monkeypatch):
     for a, b in zip(one.compare(image, camera, poses), two.compare(image, camera, poses), strict=True):
         np.testing.assert_array_equal(a.place.T_map_base, b.place.T_map_base)
         assert (a.place.inlier_ratio, a.rival) == (b.place.inlier_ratio, b.rival)
+
+
+@pytest.mark.parametrize("views", (2, 3))
+def test_the_images_of_several_views_are_encoded_once_each(views):
+    models = CountingModels()
+    encoded, images = EncodedOnce(models), [np.full((3, 48, 160), k, np.float32) for k in range(views)]
+    for _ in range(24):
+        for image in images:
+            encoded.for_grid((160, 48)).image(image)
+    assert models.encoded == views
+    for k in range(20):  # of other moments
+        encoded.for_grid((160, 48)).image(images[0] + 10 + k)
+    encoded.for_grid((160, 48)).image(images[0])
+    assert models.encoded == views + 21
