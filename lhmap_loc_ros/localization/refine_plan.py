@@ -87,7 +87,7 @@ def _rough(
 
 SCHEDULES = MappingProxyType({
     RefineMode.TRACK: _near(0.05, 0.2),
-    RefineMode.TRACK_ODOMETRY: _near(0.08, 0.3),
+    RefineMode.TRACK_ODOMETRY: _near(0.1, 0.4),
     RefineMode.RECOVER: _rough(1, None),
     RefineMode.WIDE: _rough(5, 6),
     RefineMode.MULTI_START: _rough(5, 6, 0.03, 0.05, multi_start=True),
