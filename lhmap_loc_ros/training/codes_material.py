@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import FeatureFile
 from ..geometry import Camera
 from ..localization.features import GRIDS
 from ..scenes.depth import of_cells
 from ..scenes.encoder import SceneEncoder, brought_to, cell_rays, view_camera
 from ..scenes.inputs import CellInputs, whole_image, with_surroundings
-from .arrays import FeatureFile
 from .data import check_names
 from .shards import Frame, Shard
 from .variation import reframed, vary_image

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..arrays import FeatureFile
 from ..geometry import make_pose
 from ..lhmap import MapPoints
 from ..localization.features import GRIDS
@@ -22,7 +23,6 @@ from ..places.build import HEADINGS
 from ..places.describe import PlaceEncoder
 from ..places.views import PlaceView, level, map_views, share_seen, view_of
 from ..places.virtual_poses import camera_poses
-from .arrays import FeatureFile
 from .shards import FULL_DENSITY_M, Frame, Shard
 from .variation import mirrored, occluded, reframed, vary_image, vary_map
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..arrays import read_arrays, write_arrays
 from ..errors import InputError
 from ..geometry import distance_along
 from ..lhmap import LHMap
@@ -23,7 +24,6 @@ from ..networks.scene import SceneHead
 from ..progress import Report, quiet
 from ..scenes.inputs import CellInputs
 from ..scenes.section import LAYERS, OUTPUTS, Learned, LearnedImages
-from .arrays import read_arrays, write_arrays
 from .scene_material import SceneMaterial
 from .scene_steps import METHOD_STEPS, Stretch
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..arrays import read_arrays, write_arrays
 from ..geometry import Camera, inverse, transform
 from ..lhmap import MapPoints
-from .arrays import read_arrays, write_arrays
 
 REACH_M = 75.0
 """Points further from the camera are left out."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
 
-from ...errors import InputError
-from ...lhmap.atomic import replacing
-from ...outputs import make_folder_of
+from ...arrays import read_arrays, write_arrays
 
 REVISION = 1
 """To be increased when a stage computes something else from the same input, as when a constant changes."""
@@ -39,15 +36,9 @@ def _plain(value: object) -> object:
 
 def save(path: Path, **arrays: np.ndarray) -> None:
     """Writes arrays as one file, completely or not at all."""
-    make_folder_of(path)
-    with replacing(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # newer stubs have an argument that is none of the names
+    write_arrays(path, arrays)
 
 
 def load(path: Path, *names: str) -> dict[str, np.ndarray]:
     """The arrays of a file, or some of them; raises InputError if it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in names or data.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it and build again") from error
+    return read_arrays(path, names or None, "what a build left, expected that: delete it and build again")

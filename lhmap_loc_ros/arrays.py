@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -13,9 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import InputError
-from ..lhmap.atomic import replacing
-from ..outputs import make_folder_of
+from .errors import InputError
+from .lhmap.atomic import replacing
+from .outputs import make_folder_of
 
 Features = TypeVar("Features", bound="FeatureFile")
 _UNREADABLE = (
@@ -23,6 +24,8 @@ _UNREADABLE = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What NumPy and the libraries below it raise for a file that is cut off, or none of theirs."""
+_parsing = threading.Lock()
+"""NumPy reads headers by `ast`, which fails now and then in two threads at a time (CPython issue 106905)."""
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -32,10 +35,11 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **arrays)
 
 
-def read_arrays(path: Path, names: Iterable[str], what: str) -> dict[str, np.ndarray]:
-    """The arrays of these names; raises InputError for a file that is not `what`: damaged, or without one of them."""
+def read_arrays(path: Path, names: Iterable[str] | None, what: str) -> dict[str, np.ndarray]:
+    """The arrays of these names, or all; raises InputError for a file that is not `what`: damaged, or without one."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with _parsing, np.load(path, allow_pickle=False) as data:
+            names = data.files if names is None else tuple(names)
             missing = set(names) - set(data.files)
             found = {} if missing else {name: data[name] for name in names}
     except _UNREADABLE as error:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of arrays: whole or not there, and named where they are damaged."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from lhmap_loc_ros.arrays import FeatureFile, read_arrays, write_arrays
 from lhmap_loc_ros.errors import InputError
-from lhmap_loc_ros.training.arrays import FeatureFile, read_arrays, write_arrays
 
 ARRAYS = {"a": np.arange(12.0).reshape(3, 4), "b": np.ones(2, np.uint8)}
 
@@ -49,6 +52,24 @@ def test_missing_arrays_are_named(tmp_path):
     write_arrays(tmp_path / "some.npz", ARRAYS)
     with pytest.raises(InputError, match=r"some.npz is not a file: \['c'\] missing"):
         read_arrays(tmp_path / "some.npz", ("a", "c"), "a file")
+
+
+def test_threads_read_one_after_another(tmp_path, monkeypatch):
+    """Two headers at a time fail now and then in some Pythons, and end a build."""
+    write_arrays(tmp_path / "some.npz", ARRAYS)
+    load, busy, met = np.load, threading.Lock(), []
+
+    def slow(*given, **more):
+        met.append(not busy.acquire(blocking=False))
+        time.sleep(0.02)
+        if not met[-1]:
+            busy.release()
+        return load(*given, **more)
+
+    monkeypatch.setattr(np, "load", slow)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(lambda _: read_arrays(tmp_path / "some.npz", None, "a file"), range(4)))) == 4
+    assert met == [False] * 4
 
 
 @dataclass(frozen=True)
