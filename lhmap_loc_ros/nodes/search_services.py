@@ -9,6 +9,7 @@ from collections.abc import Callable
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 from std_srvs.srv import Empty, Trigger
 
 from ..localization.relocalize import PoseHypothesis
@@ -35,18 +36,21 @@ class SearchServices:
             self._node.create_service(kind, name, answer)
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(self._node)
+        self._closed = Future(executor=self._executor)
         self._thread = threading.Thread(target=self._spin, name="search services", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Takes the services away; whoever waits must have been answered."""
-        self._executor.shutdown()
+        # not shutdown() first: it takes from a thread that still spins what that waits for
+        self._closed.set_result(None)
         self._thread.join(timeout=5.0)
+        self._executor.shutdown()
         self._node.destroy_node()
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
+            self._executor.spin_until_future_complete(self._closed)
         except ExternalShutdownException:
             pass
 

@@ -16,9 +16,11 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,23 +34,25 @@ class RosSide:
         self.node = Node("test_side", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._ends = threading.Event()
+        self._ends = Future(executor=self._executor)
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
         return self
 
     def _spin(self):
-        try:
-            # not spin(): on a busy machine it may miss that it is shut down, and wait for ever
-            while not self._ends.is_set():
-                self._executor.spin_once(timeout_sec=0.2)
-        except (ExternalShutdownException, ShutdownException):
-            pass
+        while not self._ends.done():
+            try:
+                self._executor.spin_until_future_complete(self._ends)
+            except InvalidHandle:
+                pass  # a test took a subscription away while this thread looked at it
+            except ExternalShutdownException:
+                return
 
     def __exit__(self, *_):
-        self._ends.set()
-        self._executor.shutdown()
+        # not shutdown() first: it takes from a thread that still spins what that waits for
+        self._ends.set_result(None)
         self._thread.join()
+        self._executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
 
