@@ -10,9 +10,10 @@ from enum import Enum
 
 import numpy as np
 
+from ..geometry import se3_log
 from .manifold import lengths
 from .measurement import Measurement, MeasurementConfig
-from .motion import Motion
+from .motion import SECOND_NS, Motion
 from .reconvergence import RECONVERGE_DEG, RECONVERGE_M, ReconvergenceMonitor
 from .relocalize import RelocalizeConfig
 from .states import Evidence, Search, Signals, StateConfig, TrackState
@@ -33,6 +34,10 @@ DOUBT_S = 30.0
 """A track that images neither confirm nor refute for so long is looked for, and then as often."""
 CARRIED_OFF = 0.3
 """Where images do not fit for this share of `lost_after_s`, the robot may have been carried to another place."""
+STOOD_S = 1.0
+"""Who carries a robot stops it first, or switches it off: for no less than this [s]."""
+STANDS = 0.1, 5.0
+"""A robot that moves less stands [m/s, deg/s]."""
 
 
 class Admission(Enum):
@@ -123,6 +128,7 @@ class HealthMonitor:
         self._evidence = Evidence()
         self._confirmed_s: float | None = None
         self._misfit_s: float | None = None
+        self._stood_s = math.inf
         self._reconvergence.reset()
         begun = self._step(Event.START)
         assert begun is not None  # from every state
@@ -141,9 +147,11 @@ class HealthMonitor:
             transition = self._step(Event.RECONVERGENCE)
             self._evidence = Evidence()
         # 2. the pose with it, and what images say together
+        self._stood_s += self._stands_s(seen)
         self._evidence.add(self._signals(seen, admission, correct(admission)))
         # 3. the state
         transition = self._step(Event.IMAGE) or transition
+        self._notice_misfit(seen)
         # 4. the search
         return Decision(self.state, admission, transition, self._search(seen.now_s))
 
@@ -228,16 +236,42 @@ class HealthMonitor:
             # images that pass, and yet never confirm the pose, may be those of another place
             due_s = max(due_s, self._confirmed_s + DOUBT_S, self._searched_s + DOUBT_S)
         nearby = Search.NEARBY if self._relocalize.enabled and now_s >= due_s else Search.NONE
-        return nearby | Search.EVERYWHERE if lost or self._may_be_carried_off(now_s) else nearby
+        carried_off = self.state is TrackState.DEGRADED and self._has_not_fitted(CARRIED_OFF, now_s)
+        return nearby | Search.EVERYWHERE if lost or carried_off else nearby
 
-    def _may_be_carried_off(self, now_s: float) -> bool:
-        """A track that was confirmed fits no more, and not for a moment only."""
+    def may_be_elsewhere(self, now_s: float) -> bool:
+        """Whether a place that a search found anywhere in the map may be where the robot is.
+
+        While odometry drives a robot on nobody carries it: images that fit elsewhere are false, unless they do so for
+        `lost_after_s`.
+        """
+        return self._stood_s >= STOOD_S or self._has_not_fitted(1.0, now_s)
+
+    def _has_not_fitted(self, share: float, now_s: float) -> bool:
+        """A track that was confirmed fits no more, for this share of `lost_after_s`."""
+        return self._misfit_s is not None and now_s - self._misfit_s >= share * self._states.lost_after_s
+
+    def _notice_misfit(self, seen: Observation) -> None:
+        """Whether images fit the track, and since when not."""
         situation = self._situation()
-        if self.state is not TrackState.DEGRADED or self._fits(situation):
+        accepted, lost = self._evidence.accepted > 0, self.state is TrackState.LOST
+        tracking, degraded = self.state is TrackState.TRACKING, self.state is TrackState.DEGRADED
+        if (tracking and accepted) or (degraded and self._fits(situation)):
             self._misfit_s = None
-        elif self._misfit_s is None and (images_do_not_fit(situation) or few_inliers(situation)):
-            self._misfit_s = now_s
-        return self._misfit_s is not None and now_s - self._misfit_s >= CARRIED_OFF * self._states.lost_after_s
+            # without odometry nobody knows
+            self._stood_s = 0.0 if seen.motion.source == "odometry" else math.inf
+        elif self._misfit_s is None and (lost or images_do_not_fit(situation) or few_inliers(situation)):
+            self._misfit_s = seen.now_s
+
+    def _stands_s(self, seen: Observation) -> float:
+        """For how much of the time since the last image the robot stood, or nothing was heard of it [s]."""
+        if self._evidence.images == 0:
+            return 0.0
+        seconds = (seen.stamp_ns - self._evidence.last.stamp_ns) / SECOND_NS
+        if seen.motion.source != "odometry":
+            return seconds if seconds >= STOOD_S else 0.0
+        stands = np.less(lengths(se3_log(seen.motion.delta)), np.array(STANDS) * seconds).all()
+        return seconds if stands else 0.0
 
     def _fits(self, situation: Situation) -> bool:
         """Several images in a row agree: one or two pass by chance where the prediction is not sure."""

@@ -275,8 +275,9 @@ class Localizer:
     ) -> PoseHypothesis | None:
         """After `track`: where a lost robot was at this image, if it is time to look and the place is found.
 
-        First around the last good pose, then, where the map has places, anywhere in it. Nothing is found once
-        `should_continue` says no. It changes no track: `restart_from` does.
+        First around the last good pose, then, where the map has places, anywhere in it; but where odometry drives the
+        robot on, nobody has carried it there before images have fitted nothing else for `lost_after_s`. Nothing is
+        found once `should_continue` says no. It changes no track: `restart_from` does.
         """
         try:
             found = self._recovery.update(estimate, image, camera, SUBMAP_RADIUS_M, should_continue)
@@ -288,6 +289,8 @@ class Localizer:
                 self._search.restart()
         elif found is None and self._searches:
             found = self._locate_lost(image, camera, estimate.stamp_ns, should_continue)
+            if not self._tracker.health.may_be_elsewhere(self._now_s(estimate.stamp_ns)):
+                return None
         return found
 
     def _locate_lost(

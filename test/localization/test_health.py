@@ -20,6 +20,8 @@ from lhmap_loc_ros.localization.transitions import TRANSITIONS, Event
 
 INITIALIZING, TRACKING, DEGRADED, LOST = TrackState
 STILL = Motion(np.eye(4), 1e-6 * np.eye(6), "odometry")
+DRIVES = Motion(make_pose(np.eye(3), (0.5, 0, 0)), 1e-4 * np.eye(6), "odometry")
+UNHEARD = Motion(DRIVES.delta, np.eye(6), "velocity")
 FAR = 99.0
 """An innovation that does not pass the gate."""
 
@@ -31,14 +33,16 @@ class Monitor(HealthMonitor):
         self.stamp_ns, self.fired = 0, []
         super().__init__(states or StateConfig(), MeasurementConfig(), relocalize)
 
-    def image(self, innovation=1.0, inlier_ratio=0.5, x=0.0, after_s=0.1, measured=True, **posterior):
+    def image(
+        self, innovation=1.0, inlier_ratio=0.5, x=0.0, after_s=0.1, measured=True, motion=STILL, **posterior
+    ):  # fmt: skip
         """What follows from an image that measures a place at `x`."""
         self.stamp_ns += round(after_s * SECOND_NS)
         covariance = 1e-2 * np.eye(6)
         pose = make_pose(np.eye(3), (x, 0, 0))
         measurement = Measurement(pose, covariance, covariance, inlier_ratio) if measured else None
         seen = Observation(
-            self.stamp_ns, self.stamp_ns / SECOND_NS, STILL, measurement, np.zeros(6) if measured else None,
+            self.stamp_ns, self.stamp_ns / SECOND_NS, motion, measurement, np.zeros(6) if measured else None,
             innovation if measured else math.nan,
         )  # fmt: skip
         nothing = {} if measured else {"scatter_m": math.nan, "scatter_deg": math.nan}
@@ -302,6 +306,55 @@ def test_images_that_pass_by_chance_do_not_put_off_the_search_of_a_robot_that_wa
         # without odometry the covariance grows fast, and lets wrong measurements pass
         wanted += [Search.EVERYWHERE in monitor.image(sigma_m=1.5, **doubtful).search for _ in range(2)]
     assert monitor.state is DEGRADED and not any(wanted[:29]) and all(wanted[36:])
+
+
+def elsewhere(monitor, images, **given):
+    """At which of so many images that fit nothing the robot may be at any other place of the map."""
+    believed = []
+    for _ in range(images):
+        monitor.image(measured=False, **given)
+        believed.append(monitor.may_be_elsewhere(monitor.stamp_ns / SECOND_NS))
+    return believed
+
+
+def test_while_odometry_drives_a_robot_on_nobody_has_carried_it_to_where_its_images_show():
+    monitor = Monitor()
+    monitor.images(10, motion=DRIVES)
+    believed = elsewhere(monitor, 130, motion=DRIVES)
+    assert monitor.state is LOST and not any(believed[:100]) and all(believed[110:])
+    # once images have fitted again, all begins anew
+    monitor.images(1), monitor.start(), monitor.images(5, motion=DRIVES)
+    assert monitor.state is TRACKING and not any(elsewhere(monitor, 30, motion=DRIVES))
+
+
+def test_also_where_odometry_is_silent_for_a_while_or_what_images_say_contradicts_the_track():
+    silent = Monitor()
+    silent.images(10, motion=DRIVES)
+    assert not any(elsewhere(silent, 20, motion=DRIVES) + elsewhere(silent, 40, motion=UNHEARD))
+    contradicted = Monitor()
+    contradicted.images(10, motion=DRIVES)
+    for k in range(20):
+        contradicted.image(FAR, x=10.0 * (k % 2), motion=DRIVES)
+    assert contradicted.state is LOST and not any(elsewhere(contradicted, 50, motion=DRIVES))
+
+
+@pytest.mark.parametrize("meanwhile", (
+    [{"motion": STILL}] * 12,
+    [{"motion": STILL, "after_s": 2.0}],
+    [{"motion": UNHEARD, "after_s": 2.0}],
+), ids=("stood", "switched off", "unheard"))  # fmt: skip
+def test_a_robot_that_stopped_before_its_images_fitted_no_more_may_have_been_carried(meanwhile):
+    monitor = Monitor()
+    monitor.images(10, motion=DRIVES)
+    for motion in meanwhile:
+        monitor.image(measured=False, **motion)
+    assert all(elsewhere(monitor, 30, motion=DRIVES))
+
+
+def test_without_odometry_nobody_knows_whether_a_robot_was_carried():
+    monitor = Monitor()
+    monitor.images(10, motion=UNHEARD)
+    assert all(elsewhere(monitor, 30, motion=UNHEARD))
 
 
 def test_a_lorry_or_a_pose_that_is_unsure_is_no_reason_to_look_everywhere():
