@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -128,7 +129,7 @@ class AlongPath:
     """
 
     def __init__(self, lhmap: LHMap):
-        self._path = lhmap.metadata.path
+        self._map = lhmap
         self.around: np.ndarray | None = None
         """(3,) the last believed position, map frame [m]; None: the whole path."""
         self.passed = 0
@@ -136,7 +137,7 @@ class AlongPath:
 
     def candidates(self, image: np.ndarray, camera: Camera) -> list[PoseHypothesis]:
         """See `Relocalizer`; the image is not looked at."""
-        path = every_so_far(self._path, SPACING_M)
+        path = self._path
         if self.around is not None:
             distance = np.linalg.norm(path[:, :2] - self.around[:2], axis=1)
             order = np.argsort(distance, kind="stable")
@@ -154,6 +155,11 @@ class AlongPath:
     def go_on(self) -> None:
         """The next image tries other places, besides the nearest."""
         self.passed += MAX_CANDIDATES - self._nearest
+
+    @cached_property
+    def _path(self) -> np.ndarray:
+        """(N, 4) x, y, z, yaw: that of a long map takes a while."""
+        return every_so_far(self._map.metadata.path, SPACING_M)
 
     @property
     def _nearest(self) -> int:
