@@ -148,6 +148,15 @@ class BagReader:
         found = islice(self._undecoded([topic]), count)
         return [self._stamp(topic, message.header, recorded) for _, recorded, message, _ in found]
 
+    def recorded_ns(self, topic: str) -> np.ndarray:
+        """Times of recording (N,) int64 [ns] of the messages of a topic, in order; it takes reading them."""
+        self.require(topic)
+        connections = [c for c in self._readable() if c.topic == topic]
+        try:
+            return np.array([stamp for _, stamp, _ in self._reader.messages(connections)], np.int64)
+        except Exception as error:
+            raise self._damaged(error) from error
+
     def _undecoded(self, topics: list[str], start_ns=None, stop_ns=None) -> Iterator[tuple]:
         """Topic, time of recording, message and its type."""
         connections = [c for c in self._readable() if c.topic in set(topics)]
@@ -198,15 +207,10 @@ class BagReader:
         """Time of recording of the first and the last message."""
         return self._reader.start_time, self._reader.end_time
 
-    def fingerprint(self) -> list[tuple[str, int, int]]:
-        """Names, sizes and times of change of the bag's files."""
-        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
-        return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-
     def static_transforms(self, topic: str = "/tf_static") -> TransformTree:
         """The fixed frames; raises BagError if the bag has no such topic."""
         tree = TransformTree(str(self.path))
-        for transform in self.messages([topic]):
+        for transform in self.messages_as(Transform, topic):
             tree.add(transform.frame, transform.child, transform.pose)
         return tree
 
@@ -253,13 +257,13 @@ class BagReader:
         yield Scan(topic, stamp, frame, points[keep], intensity[keep], offsets)
 
     def _offsets(self, topic: str, fields: dict[str, np.ndarray], stamp: int, keep: np.ndarray) -> np.ndarray | None:
-        """When the points to keep were measured; the unit is that of the topic's first scan that tells."""
+        """When the points to keep were measured; the unit is that of the topic's scans before, if it can be."""
         name = decoding.time_field(fields)
         if name is None or self._point_times == "ignore":
             return None
-        unit = self._units.get(topic) if self._point_times == "auto" else self._point_times
-        if unit is None:
-            unit = decoding.time_unit(fields[name][keep])
+        unit: str | None = self._point_times
+        if unit == "auto":
+            unit = decoding.time_unit(fields[name][keep], self._units.get(topic))
             if unit is not None:
                 self._units[topic] = unit
         return decoding.time_offsets_ns(fields, stamp, keep, unit)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -19,6 +20,7 @@ from rosbags.rosbag2 import storage_mcap
 from rosbags.typesys import Stores, get_typestore
 
 from ..errors import BagError
+from ..outputs import filling
 
 # the library's own dependency, of Python itself from 3.14 on
 zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
@@ -101,6 +103,41 @@ def open_bag(path: Path) -> tuple[AnyReader, dict[str, str]]:
         elif connection.msgtype not in reader.typestore.fielddefs:
             foreign[connection.topic] = f"{connection.msgtype} without a definition of ROS"
     return reader, foreign
+
+
+def fingerprint(path: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of change of a bag's files, and of none that somebody else left in its folder."""
+    kinds = (*_STORAGES, _PACKED, ".bag")
+    files = [path]
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.is_file() and (f.suffix in kinds or f.name == _ABOUT))
+    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+
+
+def unpacked(path: Path, folder: Path) -> Path:
+    """The bag, or where its files were compressed as a whole a copy in `folder` in which they are not.
+
+    The library unpacks all of such a bag each time that it is opened. Raises BagError for a damaged one.
+    """
+    packed = sorted(path.glob("*" + _PACKED)) if path.is_dir() and (path / _ABOUT).exists() else []
+    if not packed:
+        return path
+    copy = folder / path.resolve().name
+    with filling(copy) as temporary:
+        about = yaml.safe_load((path / _ABOUT).read_text())
+        told = about["rosbag2_bagfile_information"]
+        told["relative_file_paths"] = [name.removesuffix(_PACKED) for name in told["relative_file_paths"]]
+        for file in told.get("files", ()):
+            file["path"] = file["path"].removesuffix(_PACKED)
+        told["compression_format"] = told["compression_mode"] = ""
+        (temporary / _ABOUT).write_text(yaml.safe_dump(about, sort_keys=False))
+        for file in packed:
+            try:
+                with zstd.open(file) as source, (temporary / file.stem).open("wb") as out:
+                    shutil.copyfileobj(source, out, 1 << 20)
+            except (zstd.ZstdError, EOFError) as error:
+                raise BagError(f"{file}: damaged: {error}") from error
+    return copy
 
 
 def _opened(files: list[Path]) -> AnyReader:

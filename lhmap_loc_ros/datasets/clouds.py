@@ -75,6 +75,8 @@ def read_cloud(path, scale: float | None = None) -> Cloud:
     cloud, told = Cloud.joined([cloud for cloud, _ in files]), files[0][1]
     if cloud.intensity is None:
         return cloud
+    if not cloud.intensity.any():
+        return replace(cloud, intensity=None)  # LAS always has the field; of zeros, it was not filled
     scale = scale or told or intensity_scale(cloud.intensity) or 1.0
     return replace(cloud, intensity=np.clip(cloud.intensity / np.float32(scale), 0, 1))
 

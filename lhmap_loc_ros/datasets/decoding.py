@@ -265,16 +265,19 @@ def time_field(fields: dict[str, np.ndarray]) -> str | None:
     return next((name for name in _TIME_FIELDS if name in fields), None)
 
 
-def time_unit(values: np.ndarray) -> str | None:
+def time_unit(values: np.ndarray, before: str | None = None) -> str | None:
     """The unit of the times (N,) of one sweep: s, ms, us or ns; None where their span fits none or there is no span.
 
     Integers are nanoseconds and floats seconds if that makes a sweep of 1 ms to 2 s; else it is the unit that makes one
-    of 1 ms to 1 s, of which there is but one.
+    of 1 ms to 1 s, of which there is but one. The unit of sweeps `before` stays, unless this one would take more than
+    2 s: they were but the ends of sweeps.
     """
     if not len(values) or not np.isfinite(values).all():
-        return None
+        return before
     # of the same sign and of the same clock, so that the difference is exact
     span = float(values.max() - values.min())
+    if before is not None and span * UNITS_NS[before] <= _LONGEST_SWEEP_NS:
+        return before
     usual = "ns" if values.dtype.kind in "ui" else "s"
     if _SHORTEST_SWEEP_NS <= span * UNITS_NS[usual] <= _LONGEST_SWEEP_NS:
         return usual

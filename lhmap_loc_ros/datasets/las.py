@@ -52,8 +52,6 @@ def read_las(path: Path) -> tuple[dict[str, np.ndarray], float | None]:
         _log.warning("%s: %d of %d points are noise or withheld and left out", path, found - len(fields["x"]), found)
     for name, factor in zip("xyz", to_m, strict=True):
         fields[name] = fields[name] * factor
-    if not fields["intensity"].any():
-        del fields["intensity"]  # the field is always there; of zeros, it was not filled
     # another program that saved it again put its own name there, and kept the values
     ours = header.generating_software == SOFTWARE or "heat" in fields
     return fields, FULL_SCALE if ours else None

@@ -43,8 +43,7 @@ def trajectory_from_tf(
 def _links(bag: BagReader, topic: str) -> dict[tuple[str, str], list[tuple[int, np.ndarray]]]:
     """Stamps and poses by parent and child."""
     links = defaultdict(list)
-    for message in bag.messages([topic]):
-        assert isinstance(message, Transform)
+    for message in bag.messages_as(Transform, topic):
         links[message.frame, message.child].append((message.stamp_ns, message.pose))
     return links
 
@@ -71,7 +70,7 @@ def trajectory_from_odometry(bag: BagReader, topic: str, base_frame: str, static
     Messages that name no child are of `base_frame`; those of a child from which no transform of `static_topic` leads to
     `base_frame` are left out. Raises BagError if there are no others.
     """
-    messages = [message for message in bag.messages([topic]) if isinstance(message, Odometry)]
+    messages = list(bag.messages_as(Odometry, topic))
     if not messages:
         raise BagError(f"{bag.path}: {topic} holds no message, expected odometry")
     to_base, unknown = {}, {}

@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 from ..errors import InputError
 from ..geometry import distance_along
 
+_STEP_NS = 50_000_000
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -66,21 +68,26 @@ class Trajectory:
     def at(self, stamps_ns) -> np.ndarray:
         """The poses (..., 4, 4) at stamps (...): straight lines and even turns between the known poses.
 
-        Before the first and after the last pose the motion of the nearest step goes on; callers that mind ask
-        `covers` first.
+        Before the first and after the last pose the motion of the nearest steps, of `_STEP_NS` at least, goes on;
+        callers that mind ask `covers` first.
         """
         wanted = np.asarray(stamps_ns, dtype=np.int64)
         flat = wanted.ravel()
         if len(self) == 1:
             return np.broadcast_to(self.poses[0], (*wanted.shape, 4, 4)).copy()
         i = np.clip(np.searchsorted(self.stamps_ns, flat, side="right") - 1, 0, len(self) - 2)
-        t0, t1 = self.stamps_ns[i], self.stamps_ns[i + 1]
+        j = i + 1
+        # two poses at almost the same time tell no speed
+        first, last = self.stamps_ns[0], self.stamps_ns[-1]
+        j[flat < first] = min(np.searchsorted(self.stamps_ns, first + _STEP_NS), len(self) - 1)
+        i[flat > last] = max(np.searchsorted(self.stamps_ns, last - _STEP_NS, side="right") - 1, 0)
+        t0, t1 = self.stamps_ns[i], self.stamps_ns[j]
         w = (flat - t0) / (t1 - t0)
-        before, after = (Rotation.from_matrix(self.poses[k, :3, :3]) for k in (i, i + 1))
+        before, after = (Rotation.from_matrix(self.poses[k, :3, :3]) for k in (i, j))
         turn = (before.inv() * after).as_rotvec()
         out = np.tile(np.eye(4), (len(flat), 1, 1))
         out[:, :3, :3] = (before * Rotation.from_rotvec(turn * w[:, None])).as_matrix()
-        p0, p1 = self.poses[i, :3, 3], self.poses[i + 1, :3, 3]
+        p0, p1 = self.poses[i, :3, 3], self.poses[j, :3, 3]
         out[:, :3, 3] = p0 + w[:, None] * (p1 - p0)
         return out.reshape(*wanted.shape, 4, 4)
 

@@ -36,7 +36,7 @@ class HeatModel(BaseModel):
 
 
 class GeodeticDatum(BaseModel):
-    """Position of the map frame's origin on the earth (WGS 84), and its x axis, counter-clockwise from east."""
+    """Where a point of the map lies on the earth (WGS 84), and how its x axis is turned there from east."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,14 +44,17 @@ class GeodeticDatum(BaseModel):
     longitude_deg: float = Field(ge=-180, le=180)
     altitude_m: FiniteFloat = 0.0
     heading_deg: FiniteFloat = 0.0
+    """Of the map's x axis, counter-clockwise from east."""
+    position: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.0, 0.0, 0.0)
+    """The point, in the map frame [m]: of the drive, as the plane through it leaves the earth further away."""
 
     def to_map(self, geodetic: np.ndarray) -> np.ndarray:
         """Positions in the map frame (..., 3) [m] of latitude, longitude [deg] and altitude [m] (..., 3)."""
-        return enu_from_geodetic(geodetic, self._zero) @ self._R_enu_map
+        return enu_from_geodetic(geodetic, self._zero) @ self._R_enu_map + self.position
 
     def to_geodetic(self, positions: np.ndarray) -> np.ndarray:
         """Latitude, longitude [deg] and altitude [m] (..., 3) of positions in the map frame (..., 3) [m]."""
-        return geodetic_from_enu(positions @ self._R_enu_map.T, self._zero)
+        return geodetic_from_enu((positions - np.array(self.position)) @ self._R_enu_map.T, self._zero)
 
     @property
     def _zero(self) -> np.ndarray:

@@ -14,14 +14,16 @@ from types import TracebackType
 import numpy as np
 
 from ..datasets.bag import BagReader
+from ..datasets.bag_files import fingerprint, unpacked
 from ..datasets.left_out import joined, tell
 from ..datasets.trajectory import Trajectory
-from ..errors import BagError, ConfigError, InputError
+from ..errors import BagError, ConfigError, InputError, LhmapError
 from ..inference import Model
 from ..lhmap import GeodeticDatum, LHMap
 from ..lhmap.writer import write_with_section
 from ..outputs import check_file, make_folder_of
 from ..places.build import describe_map
+from ..places.database import SECTION
 from ..places.describer import Describer
 from ..progress import Report, quiet
 from .compensation import is_compensated
@@ -30,9 +32,9 @@ from .datum import find_datum
 from .heat import full_scale_of, load_heat_model
 from .intensity import ranks_of_bag
 from .poses import find_poses
-from .scans import MAX_GAP_S, lidar_extrinsics, lidar_trajectory
+from .scans import MAX_GAP_S, lidar_extrinsics, lidar_trajectory, unbroken
 from .stages.accumulate import AccumulateJob
-from .stages.plan import POSES, Plan, Recording, Tile, results
+from .stages.plan import POSES, Plan, Recording, Tile, chunk_starts, results
 from .stages.schedule import Workers, dask_workers, local_workers
 from .stages.store import key_of, load, save
 from .stages.write import write_file
@@ -68,12 +70,16 @@ def build_map(
     config, describer = resolved(config), load_describer(config)
     with working_folder(out, work) as folder, _workers(scheduler) as workers:
         # 1. poses; the map names their source
-        drives, recordings, origin = _open_drives(bags, config, folder, report)
+        copies = folder / "unpacked"
+        readable = [unpacked(path, copies / str(number)) for number, path in enumerate(bags)]
+        drives, recordings, origin = _open_drives(bags, readable, config, folder, report)
         config = config.model_copy(update={"poses": origin})
         plan = Plan(folder, config)
         # 2. scans, accumulated chunk by chunk
         chunks = [job for recording in recordings for job in plan.accumulate(recording)]
         workers.do("accumulate", chunks, report)
+        datum = find_datum(readable, drives)
+        shutil.rmtree(copies, ignore_errors=True)
         _check_scans(chunks, config, bags)
         # 3. tiles without moving objects and noise
         tiles = plan.clean([job.out for job in chunks])
@@ -82,7 +88,7 @@ def build_map(
         intensity = "rank" if any(recording.intensity.values for recording in recordings) else "none"
         return map_from_tiles(
             plan, results(tiles), drives, bags, model, workers, out, report, intensity, describer=describer,
-            datum=find_datum(bags, drives),
+            datum=datum,
         )  # fmt: skip
 
 
@@ -96,6 +102,8 @@ def map_from_tiles(
     `intensity` is that of `MapMetadata`. Without a `describer` the map has no places.
     """
     config, choices = plan.config, None
+    drives = [part for drive in drives for part in unbroken(drive)]
+    _tell_what_is_lost(Path(out))
     if model is not None and drives:
         views = plan.score_views(points, drives, model)
         workers.do("score_views", views, report)
@@ -120,6 +128,20 @@ def map_from_tiles(
             write_with_section(lhmap, out, database.to_section(lhmap))
         path.unlink()
     return LHMap.open(out)
+
+
+def _tell_what_is_lost(out: Path) -> None:
+    """A warning where a map with what `lhmap learn` stored is about to be replaced."""
+    try:
+        with LHMap.open(out) as before:
+            learned = sorted({section.name for section in before.metadata.sections} - {SECTION})
+    except LhmapError:
+        return  # none is there, or none that is of use
+    if learned:
+        _log.warning(
+            "%s: the map that is replaced has learned %s; the new one has not: run `lhmap learn` again",
+            out, ", ".join(learned),
+        )  # fmt: skip
 
 
 def load_describer(config: BuildConfig) -> Describer | None:
@@ -182,29 +204,33 @@ def _other_points(reader: BagReader) -> str:
 
 
 def _open_drives(
-    bags: list[Path], config: BuildConfig, work: Path, report: Report
+    bags: list[Path], readable: list[Path], config: BuildConfig, work: Path, report: Report
 ) -> tuple[list[Trajectory], list[Recording], str]:
-    """The vehicle's trajectory in each bag, the bags as the stages see them, and the source of the poses."""
+    """The vehicle's trajectory in each bag, the bags as the stages see them, and the source of the poses.
+
+    `readable` are the bags, or copies of them that are not compressed as a whole.
+    """
     drives, recordings, origin = [], [], config.poses
-    for path in bags:
+    for bag, path in zip(bags, readable, strict=True):
         with BagReader(path, config.point_times) as reader:
             reader.require(config.points_topic, otherwise=_other_points(reader))
             T_base_lidar = lidar_extrinsics(reader, config)
-            fingerprint = key_of("bag", reader.fingerprint())
-            trajectory, origin = _poses(reader, config, T_base_lidar, fingerprint, work, report)
+            kind = key_of("bag", fingerprint(bag))
+            trajectory, origin = _poses(reader, config, T_base_lidar, kind, work, report)
             if len(bags) > 1 and origin in ("odometry", "icp"):
                 raise ConfigError(
-                    f"poses: {reader.path} has only poses by {origin}, in a frame of this bag alone; "
+                    f"poses: {bag} has only poses by {origin}, in a frame of this bag alone; "
                     "a map of several bags needs poses in one map frame (tf or file)"
                 )
             drives.append(trajectory)
             moved = lidar_trajectory(trajectory, T_base_lidar)
-            ranks = ranks_of_bag(reader, config.points_topic)
+            starts = chunk_starts(reader, config.points_topic)
+            ranks = ranks_of_bag(reader, config.points_topic, starts)
             times = _point_times(reader, config, moved)
-            recordings.append(Recording(path, fingerprint, reader.span_ns, moved, ranks, times))
+            recordings.append(Recording(path, kind, starts, moved, ranks, times))
             # unusable scans are counted by the chunks
             others = {words: n for words, n in reader.left_out.counts.items() if not _is_of(config.points_topic, words)}
-            tell(others, _log, path)
+            tell(others, _log, bag)
     return drives, recordings, origin
 
 
@@ -247,7 +273,14 @@ def _poses(
 ) -> tuple[Trajectory, str]:  # fmt: skip
     """The trajectory and its source; the result of LiDAR odometry, which takes long, is kept."""
     topics = (config.points_topic, config.tf_topic, config.odometry_topic, config.map_frame, config.base_frame)
-    settings = (*topics, config.min_range_m, config.max_range_m, T_base_lidar)
+    settings = (
+        *topics,
+        config.tf_static_topic,
+        config.point_times,
+        config.min_range_m,
+        config.max_range_m,
+        T_base_lidar,
+    )
     kept = work / "icp" / f"{key_of('icp', fingerprint, *settings)}.npz"
     if config.poses in ("icp", "auto") and kept.exists():
         data = load(kept)

@@ -9,12 +9,12 @@ from scipy.spatial import cKDTree
 from ..datasets.bag import BagReader
 from ..datasets.messages import Scan
 from ..datasets.trajectory import Trajectory
-from ..geometry import pose_error, transform
+from ..geometry import distance_along, pose_error, transform
 from .config import BuildConfig
 from .scans import in_range, place_points
 
 _SCANS, _MAX_READ, _POINTS = 24, 600, 4000
-"""Scans that are compared, scans that are read at most to find them, and points of each, about."""
+"""Scans that are compared, scans of a moving sensor that are read at most to find them, and points of each, about."""
 _SPACING_M, _SPACING_DEG = 0.5, 3.0
 _MAX_RANGE_M = 30.0
 _SAMPLES, _NEIGHBOURS, _RADIUS_M = 3000, 30, 1.0
@@ -41,10 +41,16 @@ def is_compensated(bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory)
 def _spread(bag: BagReader, config: BuildConfig, T_map_lidar: Trajectory) -> list[Scan]:
     """Some scans at different poses, thinned."""
     kept: list[Scan] = []
-    last = None
-    for number, scan in enumerate(bag.messages_as(Scan, config.points_topic)):
-        if number == _MAX_READ or len(kept) == _SCANS or scan.offsets_ns is None:
+    last, read = None, 0
+    # before a drive a vehicle may stand for minutes
+    standing = int(np.searchsorted(distance_along(T_map_lidar.poses[:, :3, 3]), 0.0, side="right")) - 1
+    begins_ns = T_map_lidar.stamps_ns[standing] if standing < len(T_map_lidar) - 1 else T_map_lidar.stamps_ns[0]
+    for scan in bag.messages_as(Scan, config.points_topic):
+        if read == _MAX_READ or len(kept) == _SCANS or scan.offsets_ns is None:
             break
+        if scan.stamp_ns < begins_ns:
+            continue
+        read += 1
         if not T_map_lidar.covers(np.array(scan.span_ns)).all():
             continue
         pose = T_map_lidar.at(scan.stamp_ns)

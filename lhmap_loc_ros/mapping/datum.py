@@ -57,22 +57,23 @@ def fit_datum(geodetic: np.ndarray, positions: np.ndarray) -> tuple[GeodeticDatu
     Also the median of the horizontal distances that are left [m]. Fixes far off count little: the sum of distances is
     minimized, not that of their squares.
     """
-    reference = np.median(geodetic, axis=0)
-    for _ in range(2):
-        # a second time about the zero found: planes that touch the earth kilometres apart differ by decimetres
-        enu = enu_from_geodetic(geodetic, reference)
-        heading, zero, distances = _fit_plane(enu[:, :2], positions[:, :2])
-        zero = np.array([*zero, np.median(enu[:, 2] - positions[:, 2])])
-        reference = geodetic_from_enu(zero, reference)
-    latitude, longitude, altitude = reference.tolist()
+    # about the middle of the drive: the zero of a map in UTM is thousands of kilometres away
+    middle = np.median(positions, axis=0).round(2)
+    offsets, about = positions - middle, np.median(geodetic, axis=0)
+    enu = enu_from_geodetic(geodetic, about)
+    heading, place, distances = _fit_plane(enu[:, :2], offsets[:, :2])
+    place = np.array([*place, np.median(enu[:, 2] - offsets[:, 2])])
+    latitude, longitude, altitude = geodetic_from_enu(place, about).tolist()
     datum = GeodeticDatum(
-        latitude_deg=latitude, longitude_deg=longitude, altitude_m=altitude, heading_deg=float(np.degrees(heading))
-    )
+        latitude_deg=latitude, longitude_deg=longitude, altitude_m=altitude, heading_deg=float(np.degrees(heading)),
+        position=tuple(middle.tolist()),
+    )  # fmt: skip
     return datum, float(np.median(distances))
 
 
 def _fit_plane(enu: np.ndarray, positions: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """How far the map's x axis is turned from east [rad], its zero (2,) east and north, and what is left (N,) [m]."""
+    """How far the x axis of positions is turned from east [rad], their zero (2,) east and north, and what is left (N,)
+    [m]."""
     weights = np.ones(len(enu))
     for _ in range(_ROUNDS):
         middle_enu, middle_map = (np.average(points, axis=0, weights=weights) for points in (enu, positions))

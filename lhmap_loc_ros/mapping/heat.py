@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..datasets.trajectory import Trajectory
 from ..errors import ModelError
 from ..geometry import Camera, distance_along, make_pose
 from ..inference import Backend, Model, load_model
@@ -19,6 +20,7 @@ from .grid import TileGroups
 
 FULL_SCALE, FULL_SCALE_KEY = 0.015, "full_scale"
 """The mean of a point's best scores that is heat 1, for networks whose metadata have no value under this key."""
+_MICROMETRES = 1e6
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,12 @@ class VirtualView:
 
 
 def sample_path(spacing_m: float, path: np.ndarray) -> np.ndarray:
-    """Indices of poses (P, 4, 4) of a path, one every `spacing_m` metres, beginning with the first."""
-    along = distance_along(path[:, :3, 3])
-    numbers = np.searchsorted(along, np.arange(0.0, along[-1] + 1e-6, spacing_m))
-    # the last sample may lie a rounding error beyond the last pose
-    return np.minimum(numbers, len(path) - 1)
+    """Poses (S, 4, 4) of a path (P, 4, 4), one every `spacing_m` metres, beginning at its start; between its own."""
+    along = np.round(distance_along(path[:, :3, 3]) * _MICROMETRES).astype(np.int64)
+    # where the vehicle stood and turned, it drove on from the last of its poses there
+    on = np.r_[np.diff(along) > 0, True]
+    wanted = np.arange(0.0, along[-1] + 1, spacing_m * _MICROMETRES)
+    return Trajectory(along[on], path[on]).at(np.minimum(wanted, along[-1]).astype(np.int64))
 
 
 def virtual_views_along(path: np.ndarray, sampling: ViewSampling = VIEW_SAMPLING) -> list[VirtualView]:
@@ -110,14 +113,13 @@ def virtual_views_along(path: np.ndarray, sampling: ViewSampling = VIEW_SAMPLING
 
     They cycle through the headings and, after each round of headings, through the offsets beside the path.
     """
-    numbers = sample_path(sampling.spacing_m, path)
     return [
         VirtualView(
-            path[number],
+            pose,
             sampling.beside_m[(turn // len(sampling.yaw_deg)) % len(sampling.beside_m)],
             sampling.yaw_deg[turn % len(sampling.yaw_deg)],
         )
-        for turn, number in enumerate(numbers)
+        for turn, pose in enumerate(sample_path(sampling.spacing_m, path))
     ]
 
 

@@ -47,11 +47,13 @@ class IntensityRanks:
         return np.interp(intensity, self.values, self.ranks).astype(np.float32)
 
 
-def ranks_of_bag(reader: BagReader, topic: str) -> IntensityRanks:
-    """Ranks learned from scans spread over a bag."""
-    first, last = reader.span_ns
+def ranks_of_bag(reader: BagReader, topic: str, starts_ns: list[int]) -> IntensityRanks:
+    """Ranks learned from scans spread over a bag, by when its chunks begin."""
+    chunks = np.linspace(0, len(starts_ns), _SCANS, endpoint=False)
+    ends_ns = [*starts_ns, max(reader.span_ns[1], starts_ns[-1])]
     found = []
-    for start in np.linspace(first, last, _SCANS, endpoint=False).astype(np.int64).tolist():
+    # float64 nanoseconds of today are some hundred off, which does not matter here
+    for start in np.interp(chunks, np.arange(len(ends_ns)), ends_ns).astype(np.int64).tolist():
         scan = next(reader.messages_as(Scan, topic, start), None)
         if scan is not None:
             found.append(scan.intensity)

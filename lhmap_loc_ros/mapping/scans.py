@@ -152,6 +152,14 @@ def jumps(trajectory: Trajectory) -> np.ndarray:
     return np.column_stack([trajectory.stamps_ns[before], trajectory.stamps_ns[before + 1]])
 
 
+def unbroken(trajectory: Trajectory) -> list[Trajectory]:
+    """The parts of a drive between gaps and jumps of its poses, over which nobody drove."""
+    broken = np.concatenate([gaps(trajectory, MAX_GAP_S), jumps(trajectory)])
+    ends = np.searchsorted(trajectory.stamps_ns, np.unique(broken[:, 1]))
+    parts = zip(np.split(trajectory.stamps_ns, ends), np.split(trajectory.poses, ends), strict=True)
+    return [Trajectory(stamps, poses) for stamps, poses in parts]
+
+
 def in_range(scan: Scan, least: float, most: float) -> Scan:
     """The points of a scan between two distances from the sensor, metres."""
     distance2 = np.einsum("ij,ij->i", scan.points, scan.points)

@@ -13,7 +13,7 @@ from rosbags.typesys import Stores, get_typestore
 from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.messages import Scan
-from lhmap_loc_ros.datasets.moving_frames import trajectory_from_odometry
+from lhmap_loc_ros.datasets.moving_frames import trajectory_from_odometry, trajectory_from_tf
 from lhmap_loc_ros.errors import BagError, InputError, MapFormatError
 from lhmap_loc_ros.geometry import se3_exp
 from lhmap_loc_ros.lhmap import LHMap
@@ -238,6 +238,13 @@ def test_missing_topics_are_named_with_what_there_is(bag):
             reader.camera_info("/odom")
         with pytest.raises(BagError, match=r"/grey is of type sensor_msgs/msg/Image, expected sensor_msgs/msg/PointCl"):
             next(reader.messages_as(Scan, "/grey"))
+        for read in (
+            lambda: trajectory_from_tf(reader, "/odom", "map", "base_link"),
+            lambda: trajectory_from_odometry(reader, "/points", "base_link", "/tf_static"),
+            lambda: reader.static_transforms("/points"),
+        ):
+            with pytest.raises(BagError, match=r"/(odom|points) is of type .*, expected (tf2|nav)_msgs"):
+                read()
         with pytest.raises(BagError, match="no transform from 'gps' to 'lidar'; the known frames are base_link"):
             reader.static_transforms().lookup("lidar", "gps")
 

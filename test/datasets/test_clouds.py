@@ -3,6 +3,7 @@
 
 import struct
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import laspy
@@ -232,6 +233,10 @@ def test_a_folder_of_laz_tiles_is_one_cloud(tmp_path):
     for k in (0, 1):
         write_cloud(tmp_path / f"{k}.laz", cloud(30, seed=k))
     assert len(read_cloud(tmp_path)) == 60
+    # a tile of water alone does not take the intensity of the others away
+    write_cloud(tmp_path / "9.laz", replace(cloud(3), intensity=np.zeros(3, np.float32)))
+    assert read_cloud(tmp_path).intensity.max() > 0.5
+    (tmp_path / "9.laz").unlink()
     write_cloud(tmp_path / "2.ply", cloud(5))
     with pytest.raises(InputError, match=r"no files of one kind \(.laz, .ply\) found"):
         read_cloud(tmp_path)

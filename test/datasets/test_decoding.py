@@ -14,6 +14,7 @@ from lhmap_loc_ros.datasets.decoding import (
     decode_image,
     intensity_field,
     time_offsets_ns,
+    time_unit,
 )
 from lhmap_loc_ros.errors import BagError
 
@@ -128,6 +129,12 @@ def test_the_unit_is_told_from_the_length_of_a_sweep(scale, kind):
     values = (SWEEP_S * scale).round(0 if kind[0] in "ui" else 9).astype(kind)
     step = 1e9 / scale if kind == "u1" else 1000
     np.testing.assert_allclose(offsets(values), SWEEP_S * 1e9, atol=step)
+
+
+def test_the_unit_of_a_topic_is_not_that_of_the_end_of_a_sweep_which_came_first():
+    whole, end = np.linspace(0, 99_000_000, 50).astype(np.uint32), np.linspace(0, 900_000, 5).astype(np.uint32)
+    first = time_unit(end)
+    assert first == "us" and time_unit(whole, first) == "ns" and time_unit(end, "ns") == "ns"
 
 
 def test_times_that_are_rounded_to_minutes_are_none():

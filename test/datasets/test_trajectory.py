@@ -111,10 +111,17 @@ def test_covers_and_length():
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[:, 0, 3] = (0, 3, 5)
     trajectory = Trajectory([10, 20, 30], poses)
-    assert trajectory.length_m == 5
+    assert trajectory.length_m == 5 and trajectory.at(25)[0, 3] == pytest.approx(4)
     np.testing.assert_array_equal(trajectory.covers([9, 10, 30, 31]), [False, True, True, False])
     np.testing.assert_array_equal(trajectory.covers([4, 5, 35, 36], 5), [False, True, True, False])
-    assert trajectory.at(35)[0, 3] == pytest.approx(6)  # goes on as before
+
+
+def test_the_motion_goes_on_beyond_the_ends_as_poses_tell_that_are_some_time_apart():
+    ms, poses = 1_000_000, np.tile(np.eye(4), (4, 1, 1))
+    poses[:, 0, 3] = (0, 3, 5, 5.002)
+    drive = Trajectory([0, 1000 * ms, 2000 * ms, 2000 * ms + 1000], poses)
+    assert drive.at(2500 * ms)[0, 3] == pytest.approx(6, abs=0.01)
+    assert drive.at(-500 * ms)[0, 3] == pytest.approx(-1.5)
 
 
 def test_kitti_poses(tmp_path):

@@ -17,7 +17,7 @@ from lhmap_loc_ros.datasets.tum import write_kitti_poses, write_tum
 from lhmap_loc_ros.errors import BagError, ConfigError, InputError, ModelError
 from lhmap_loc_ros.geometry import pose_error, se3_exp, to_quaternion, transform
 from lhmap_loc_ros.lhmap import LHMap
-from lhmap_loc_ros.mapping import moving, noise, scans
+from lhmap_loc_ros.mapping import compensation, moving, noise, scans
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.mapping.poses import find_poses
@@ -426,14 +426,23 @@ def test_every_setting_describes_itself():
 # --- what people really bring --------------------------------------------------------------------------------------
 
 
-def compensated_bag(path, scans=12):
-    """A bag whose points lie where a sensor would have measured them that stood as at the stamp; with times."""
-    raw = world.write_bag(path.with_name("raw"), scans, with_car=False)
+def compensated_bag(path, scans=12, standing=0):
+    """A bag whose points lie where a sensor would have measured them that stood as at the stamp; with times.
+
+    Before it drives on, it stands for some scans.
+    """
+    raw = world.write_bag(path.with_name(f"{path.name}_raw"), scans, with_car=False)
     drive = world.trajectory(scans).moved(world.T_BASE_LIDAR)
     with BagReader(raw) as reader, BagWriter(path) as writer:
         writer.tf_static(world.START, {("base_link", "lidar"): world.T_BASE_LIDAR})
+        at_rest = world.START - 10**9 - np.arange(standing + 2, -1, -1) * world.SWEEP_NS
+        for stamp in at_rest.tolist():
+            writer.tf(stamp, {("map", "base_link"): world.pose_at(world.START)})
         for stamp, pose in zip(world.trajectory(scans).stamps_ns.tolist(), world.trajectory(scans).poses, strict=True):
             writer.tf(stamp, {("map", "base_link"): pose})
+        first = next(iter(reader.messages(["/points"])))
+        for stamp in at_rest[1 : standing + 1].tolist():
+            writer.points("/points", stamp, "lidar", first.points, first.intensity, time=first.offsets_ns / 1e9)
         for scan in reader.messages(["/points"]):
             there = place_points(scan.points, scan.offsets_ns, scan.stamp_ns, drive)
             points = transform(np.linalg.inv(drive.at(scan.stamp_ns)), there)
@@ -442,11 +451,21 @@ def compensated_bag(path, scans=12):
     return path
 
 
+def is_compensated_after_standing(folder):
+    """What is told of a vehicle that stands for longer than scans of a drive are looked at."""
+    standing = compensated_bag(folder / "s", standing=8)
+    with pytest.MonkeyPatch.context() as patch, BagReader(standing) as reader:
+        patch.setattr(compensation, "_MAX_READ", 8)
+        poses, _ = find_poses(reader, PLAIN, world.T_BASE_LIDAR)
+        return compensation.is_compensated(reader, PLAIN, poses.moved(world.T_BASE_LIDAR))
+
+
 def test_clouds_that_were_compensated_before_are_not_compensated_twice(tmp_path, caplog):
     bag = compensated_bag(tmp_path / "b")
     points = map_points(build_map(bag, tmp_path / "m", PLAIN))
     assert np.quantile(world.surface_distance(points), 0.98) < 0.05
     assert "compensated for motion already" in caplog.text
+    assert is_compensated_after_standing(tmp_path)
     # whoever knows better
     forced = map_points(build_map(bag, tmp_path / "f", PLAIN.model_copy(update={"point_times": "s"})))
     assert np.quantile(world.surface_distance(forced), 0.98) > 0.1
@@ -468,6 +487,18 @@ def test_scans_where_the_poses_jump_are_left_out(tmp_path, caplog, jump):
     write_tum(tmp_path / "t.tum", Trajectory(drive.stamps_ns, poses))
     build_map(bag, tmp_path / "m", PLAIN.model_copy(update={"poses": str(tmp_path / "t.tum")}))
     assert "1 of 10 scans are left out" in caplog.text and "jump" in caplog.text
+
+
+def test_nobody_drove_over_a_jump_of_the_poses(tmp_path):
+    """As of a receiver that says 0, 0 until it knows."""
+    bag = world.write_bag(tmp_path / "b", 20, with_car=False, tf=False)
+    drive = world.trajectory(20)
+    poses = drive.poses.copy()
+    poses[:60, :2, 3] += 20_000
+    write_tum(tmp_path / "t.tum", Trajectory(drive.stamps_ns, poses))
+    lhmap = build_map(bag, tmp_path / "m", PLAIN.model_copy(update={"poses": str(tmp_path / "t.tum")}))
+    assert 6.0 < lhmap.metadata.path_length_m < drive.length_m
+    assert sorted({round(x / 1000) for x, *_ in lhmap.metadata.path}) == [0, 20]
 
 
 def test_sparse_poses_of_a_vehicle_that_speeds_up_do_not_jump():

@@ -34,8 +34,20 @@ def test_the_datum_puts_every_fix_where_the_robot_was(tmp_path):
     trajectory = drive()
     positions = trajectory.poses[:, :3, 3]
     found = find_datum([write_bag(tmp_path / "bag", trajectory, DATUM.to_geodetic(positions))], [trajectory])
-    assert np.allclose(found.to_map(DATUM.to_geodetic(positions)), positions, atol=0.01)
-    assert found.heading_deg == pytest.approx(DATUM.heading_deg, abs=1e-4)
+    assert np.allclose(found.to_map(DATUM.to_geodetic(positions)), positions, atol=0.02)
+    # a kilometre to the west of the zero north is another way
+    assert found.heading_deg == pytest.approx(DATUM.heading_deg, abs=0.02)
+    assert np.allclose(DATUM.to_geodetic(positions), found.to_geodetic(positions), rtol=0, atol=(1e-7, 1e-7, 0.02))
+
+
+@pytest.mark.parametrize("length", [100.0, 1000.0])
+def test_a_map_in_utm_whose_zero_lies_at_the_equator_has_a_datum(length):
+    local = drive(length).poses[:, :3, 3] - (1000.0, -400.0, 0.0)
+    geodetic = GeodeticDatum(latitude_deg=48.0, longitude_deg=9.0, altitude_m=400.0).to_geodetic(local)
+    utm = local + (500_000.0, 5_316_000.0, 400.0)
+    found, residual_m = fit_datum(geodetic + np.random.default_rng(0).normal(0, 3e-6, geodetic.shape), utm)
+    assert residual_m < 1.0
+    assert np.linalg.norm(found.to_map(geodetic) - utm, axis=1).max() < 1.5
 
 
 def test_a_fix_from_behind_a_house_turns_no_map():

@@ -97,7 +97,16 @@ def test_a_view_at_the_very_end_of_the_path():
     path = np.tile(np.eye(4), (11, 1, 1))
     path[:, 0, 3] = np.arange(11) * (1 - 5e-8)  # ends half a micrometre before the sixth view
     views = virtual_views_along(path, ViewSampling(spacing_m=2.0))
-    assert [round(view.T_map_base[0, 3]) for view in views] == [0, 3, 5, 7, 9, 10]
+    assert [round(view.T_map_base[0, 3]) for view in views] == [0, 2, 4, 6, 8, 10]
+
+
+def test_views_lie_between_poses_that_are_far_apart_and_begin_where_the_vehicle_drove_on():
+    path = np.tile(np.eye(4), (4, 1, 1))
+    path[:, 0, 3] = [0, 0, 15, 30]
+    path[0, :2, :2] = [[0, -1], [1, 0]]  # it stood, and turned
+    views = [view.T_map_base for view in virtual_views_along(path, ViewSampling(spacing_m=2.0))]
+    np.testing.assert_allclose([view[0, 3] for view in views], np.arange(0, 31, 2), atol=1e-5)
+    np.testing.assert_allclose([view[:3, :3] for view in views], np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
 
 
 def test_built_with_heat(tmp_path):

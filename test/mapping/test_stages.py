@@ -3,22 +3,32 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from helpers import box_world as world
+from rosbags.rosbag2 import reader as rosbag2_reader
 from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli
+from lhmap_loc_ros.datasets.bag import BagReader
+from lhmap_loc_ros.datasets.bag_files import zstd
+from lhmap_loc_ros.datasets.bag_writer import BagWriter
+from lhmap_loc_ros.datasets.messages import Scan
 from lhmap_loc_ros.errors import ConfigError, InputError
 from lhmap_loc_ros.lhmap import LHMap
+from lhmap_loc_ros.lhmap.writer import SectionData, write_with_section
 from lhmap_loc_ros.mapping.builder import build_map
 from lhmap_loc_ros.mapping.config import BuildConfig
+from lhmap_loc_ros.mapping.intensity import ranks_of_bag
 from lhmap_loc_ros.mapping.moving import RangeImage, observing_chunks
 from lhmap_loc_ros.mapping.stages import accumulate, plan, select
 from lhmap_loc_ros.mapping.stages.schedule import local_workers
@@ -186,6 +196,73 @@ def test_half_written_results_are_not_taken_for_results(tmp_path):
     (tmp_path / "a.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="a.npz is not what a build left.*delete it"):
         load(tmp_path / "a.npz")
+
+
+def test_a_clock_that_is_set_while_recording_makes_no_chunks_of_years(tmp_path):
+    """A computer without a battery begins in 1970."""
+    bag = tmp_path / "b"
+    with BagReader(world.write_bag(tmp_path / "whole", 12)) as reader, BagWriter(bag) as writer:
+        writer.tf_static(5 * 10**9, {("base_link", "lidar"): world.T_BASE_LIDAR})
+        for message in reader.messages(["/points", "/tf"]):
+            if isinstance(message, Scan):
+                time = message.offsets_ns / 1e9
+                writer.points("/points", message.stamp_ns, "lidar", message.points, message.intensity, time=time)
+            else:
+                writer.tf(message.stamp_ns, {("map", "base_link"): message.pose})
+    with BagReader(bag) as reader:
+        starts = plan.chunk_starts(reader, "/points")
+        assert len(starts) <= 4 and 0 <= world.START - starts[0] < 10**9
+        ranks = ranks_of_bag(reader, "/points", starts)
+    steps = Steps()
+    with build_map(bag, tmp_path / "m", CONFIG, steps) as lhmap:
+        assert steps.first["accumulate"] == (0, len(starts)) and len(lhmap.all_points().points) > 1000
+    assert len(ranks.values) > 5
+
+
+def test_a_bag_that_was_compressed_as_a_whole_is_unpacked_once(bag, expected, tmp_path, monkeypatch):
+    packed = tmp_path / "drive"
+    packed.mkdir()
+    about = yaml.safe_load((bag / "metadata.yaml").read_text())
+    told = about["rosbag2_bagfile_information"]
+    for file in bag.glob("*.mcap"):
+        with zstd.open(packed / (file.name + ".zstd"), "wb") as out:
+            out.write(file.read_bytes())
+    told["relative_file_paths"] = [name + ".zstd" for name in told["relative_file_paths"]]
+    told["compression_format"], told["compression_mode"] = "zstd", "file"
+    (packed / "metadata.yaml").write_text(yaml.safe_dump(about))
+    opened = []
+    monkeypatch.setattr(rosbag2_reader, "shutil", SimpleNamespace(copyfileobj=lambda *_: opened.append(1)))
+    work = tmp_path / "work"
+    build_map(packed, tmp_path / "m", CONFIG, work=work)
+    assert not opened and (tmp_path / "m").read_bytes() == expected and not (work / "unpacked").exists()
+    # the bag is the same as before, so nothing is done again
+    steps = Steps()
+    build_map(packed, tmp_path / "again", CONFIG, steps, work=work)
+    assert steps.repeated() == {"write"}
+
+
+def test_what_lies_beside_a_bag_does_not_change_it(bag, tmp_path):
+    drive = shutil.copytree(bag, tmp_path / "drive")
+    for steps in (Steps(), Steps()):
+        build_map(drive, drive / "street.lhmap", CONFIG, steps, work=drive / "work")
+    assert steps.repeated() == {"write"}
+
+
+def test_poses_by_icp_are_found_anew_where_times_of_points_are_read_otherwise(tmp_path):
+    pytest.importorskip("kiss_icp")
+    bag, steps = world.write_bag(tmp_path / "b", 12, with_car=False, tf=False), Steps()
+    for times in ("auto", "ignore"):
+        steps = Steps()
+        config = CONFIG.model_copy(update={"poses": "icp", "point_times": times})
+        build_map(bag, tmp_path / "m", config, steps, work=tmp_path / "work")
+        assert "poses" in steps.first
+
+
+def test_a_build_over_a_map_that_has_learned_says_what_is_gone(bag, tmp_path, caplog):
+    with build_map(bag, tmp_path / "m", CONFIG) as lhmap:
+        write_with_section(lhmap, tmp_path / "learned", SectionData("coordinates", 1, b"heads"))
+    build_map(bag, tmp_path / "learned", CONFIG)
+    assert "learned coordinates" in caplog.text and "lhmap learn" in caplog.text
 
 
 def test_names_tell_inputs_apart():

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ...datasets.bag import BagReader
 from ...datasets.trajectory import Trajectory
 from ...inference import Model
 from ...lhmap import layout
@@ -36,6 +37,7 @@ Tile = tuple[int, int]
 POSES = "poses"
 """Folder of the trajectories."""
 VIEWS_PER_JOB, SEGMENTS_PER_JOB = 25, 10
+_SECOND_NS = 10**9
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,23 @@ class Recording:
     path: Path
     fingerprint: str
     """Changes with the bag's content."""
-    span_ns: tuple[int, int]
-    """Time of recording of the first and the last message."""
+    starts_ns: list[int]
+    """When the recording of each chunk with scans begins."""
     T_map_lidar: Trajectory
     intensity: IntensityRanks
     point_times: str
+
+
+def chunk_starts(bag: BagReader, topic: str) -> list[int]:
+    """When the chunks of a bag begin, by the time of recording [ns], at least one; those without scans are left out
+    where they are many."""
+    (first, last), step = bag.span_ns, round(CHUNK_S * _SECOND_NS)
+    count = (last - first) // step + 1
+    if count <= max(bag.count(topic), 1):
+        return list(range(first, last + 1, step))
+    # a computer without a clock of its own began to record in 1970, and was told the time then
+    numbers = np.unique((bag.recorded_ns(topic) - first) // step)
+    return (first + numbers * step).tolist() or [first]
 
 
 class Plan:
@@ -80,9 +94,7 @@ class Plan:
         trajectory = self.out(POSES, drive)
         if not trajectory.exists():
             save(trajectory, **drive)
-        first, last = recording.span_ns
-        step = round(CHUNK_S * 1e9)
-        starts = list(range(first, last + 1, step))
+        starts, step = recording.starts_ns, round(CHUNK_S * _SECOND_NS)
         curve = recording.intensity.values, recording.intensity.ranks
         read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.point_times)
         settings = (*read, c.voxel_m, c.tile_m, c.remove_moving)

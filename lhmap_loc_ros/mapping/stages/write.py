@@ -74,6 +74,6 @@ def write_file(
 
 def _path_poses(drive: Trajectory) -> np.ndarray:
     """x, y, z [m] and yaw [rad] of the vehicle (N, 4) every `_PATH_STEP_M` metres."""
-    poses = drive.poses[np.unique(sample_path(_PATH_STEP_M, drive.poses))]
+    poses = sample_path(_PATH_STEP_M, drive.poses)
     yaw = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])
     return np.column_stack([poses[:, :3, 3], yaw]).round(2)
