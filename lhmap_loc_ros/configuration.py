@@ -95,7 +95,7 @@ def parse_yaml(text: str, path: Path | str, of_ros: bool = False) -> dict[str, A
     """
     try:
         values = yaml.load(text, _OfLaunch if of_ros else _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter for a day that is none, as 2024-02-30
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}

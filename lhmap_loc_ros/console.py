@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -83,8 +84,8 @@ class ProgressBars:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description:<22}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), console=self._console,
+            TextColumn("{task.description:<22}", markup=False), BarColumn(40), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
         )  # fmt: skip
         self._tasks: dict[str, int] = {}
         self._began: dict[str, float] = {}
@@ -117,11 +118,11 @@ class ProgressBars:
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout; all columns but the first to the right."""
-    table = Table(title=title or None, title_justify="left", show_header=any(header), box=box.SIMPLE_HEAD)
+    table = Table(title=escape(title) or None, title_justify="left", show_header=any(header), box=box.SIMPLE_HEAD)
     for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k == 0 else "right", no_wrap=k == 0)
+        table.add_column(escape(name), justify="left" if k == 0 else "right", no_wrap=k == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
 
 

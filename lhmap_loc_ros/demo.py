@@ -68,6 +68,10 @@ def built(path: Path, bag: Path, made_from: Path, report: Report) -> Path:
     stamp = json.dumps(parameters, indent=1)
     if path.is_file() and stamp_file.is_file() and stamp_file.read_text() == stamp:
         return path
+    if path.exists() and not stamp_file.is_file():
+        raise InputError(f"{path}: is there and was not made by this demo; move it away")
+    # in this order: a map without its stamp is somebody else's
+    path.unlink(missing_ok=True)
     stamp_file.unlink(missing_ok=True)
     build_map(bag, path, config, report).close()
     stamp_file.write_text(stamp)

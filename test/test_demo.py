@@ -95,12 +95,32 @@ def test_what_changed_code_has_made_is_made_anew(made, tmp_path, monkeypatch, ch
     assert [what[0] for what in made] == again
 
 
+def test_a_demo_that_was_interrupted_while_it_built_goes_on(made, tmp_path, monkeypatch):
+    demo.run_demo(tmp_path / "d", 1, 320.0)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(demo, "model_of", lambda config: "another network")
+        patch.setattr(demo, "build_map", interrupted)
+        demo.run_demo(tmp_path / "d", 1, 320.0)
+    made.clear()
+    demo.run_demo(tmp_path / "d", 1, 320.0)
+    assert [what[0] for what in made] == ["build", "live"]
+
+
 def test_foreign_folders_are_left_alone(made, tmp_path):
     (tmp_path / "d/simulation").mkdir(parents=True)
     (tmp_path / "d/simulation/precious").write_text("")
     with pytest.raises(InputError, match="not made by this demo"):
         demo.run_demo(tmp_path / "d", 1, 320.0)
     assert (tmp_path / "d/simulation/precious").exists()
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/campus.lhmap").write_text("a map of another campus")
+    with pytest.raises(InputError, match="campus.lhmap: is there and was not made by this demo"):
+        demo.run_demo(tmp_path / "e", 1, 320.0)
+    assert (tmp_path / "e/campus.lhmap").read_text() == "a map of another campus"
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         demo.run_demo(tmp_path / "file", 1, 320.0)

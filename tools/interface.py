@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the tables of parameters and transitions of docs/interface.md and of settings of docs/map-format.md.
+"""Writes the tables of parameters and transitions of docs/interface.md, of settings of docs/map-format.md and of names
+in bags of docs/inputs.md.
 
 --check tells whether the pages are what the code says.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from marked_part import with_part
 
+from lhmap_loc_ros.localization.inputs import BagInputs
 from lhmap_loc_ros.localization.transitions import TRANSITIONS
 from lhmap_loc_ros.mapping.config import BuildConfig
 from lhmap_loc_ros.nodes.localizer_config import LIVE, LocalizerConfig
@@ -24,6 +26,13 @@ AMCL = {
 }  # fmt: skip
 """Parameters of nav2_amcl of the same name and meaning."""
 
+PARAMETERS = {
+    "image": "topic `image`", "camera_info": "topic `camera_info`, or `camera_info_url`",
+    "odometry": "topic `odometry`", "tf_static": "`/tf_static`", "base_frame": "`base_frame_id`",
+    "camera_frame": "`camera_frame_id`", "more_cameras": "`cameras`",
+}  # fmt: skip
+"""Those of another name than in `BagInputs`."""
+
 
 def settings() -> str:
     """Those of the builder."""
@@ -31,6 +40,16 @@ def settings() -> str:
     for name, field in fields_of(BuildConfig):
         meaning = " ".join(field.description.split())
         lines.append(f"| `{name}` | `{_shown(field.get_default(call_default_factory=True))}` | {meaning} |")
+    return "\n".join(lines)
+
+
+def inputs() -> str:
+    """What a bag is asked for, with the parameter of localizer_node that means the same."""
+    lines = ["| `inputs` | default | meaning | parameter of `localizer_node` |", "|---|---|---|---|"]
+    parameters = {name for name, _ in fields_of(LocalizerConfig)}
+    for name, field in BagInputs.model_fields.items():
+        same = PARAMETERS.get(name, f"`{name}`" if name in parameters else "")
+        lines.append(f"| `{name}` | `{_shown(field.default)}` | {field.description} | {same} |")
     return "\n".join(lines)
 
 
@@ -69,6 +88,7 @@ def main() -> None:
         ("interface.md", "transitions", transitions()),
         ("interface.md", "parameters", parameters()),
         ("map-format.md", "settings", settings()),
+        ("inputs.md", "inputs", inputs()),
     )
     for page, name, table in tables:
         path = DOCS / page

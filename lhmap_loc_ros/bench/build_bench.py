@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..configuration import dump, load
 from ..datasets.bag import BagReader
 from ..datasets.bag_writer import BagWriter
 from ..errors import ConfigError, LhmapError
@@ -30,12 +31,12 @@ from ..memory import give_back_large_arrays
 from ..processes import last_words
 
 
-def repeat_drive(source: Path, out: Path, times: int) -> None:
+def repeat_drive(source: Path, out: Path, times: int, config: BuildConfig) -> BuildConfig:
     """Writes a bag in which a drive goes on where it ended, its scans seen again, as often as asked.
 
-    Poses are in the bag's TF. Raises BagError or InputError for a bag that cannot be mapped.
+    Returns the settings to map it by: poses are in its TF. Raises BagError or InputError for a bag that cannot be
+    mapped.
     """
-    config = BuildConfig()
     with BagReader(source) as reader, BagWriter(out) as writer:
         T_base_lidar = lidar_extrinsics(reader, config)
         drive, _ = find_poses(reader, config, T_base_lidar)
@@ -55,6 +56,8 @@ def repeat_drive(source: Path, out: Path, times: int) -> None:
                     config.points_topic, scan.stamp_ns + k * period, "lidar", scan.points, scan.intensity, time=seconds
                 )
             shift = onward @ shift
+    told = {"poses": "tf", "tf_topic": "/tf", "tf_static_topic": "/tf_static", "lidar_frame": None}
+    return config.model_copy(update={**told, "lidar_in_base": None})
 
 
 def bench_build(
@@ -65,15 +68,16 @@ def bench_build(
     `times`, `workers`, `scans`, `km`, `seconds`, `scans_per_s`, `peak_mb`, `map_mb`. Each build is a process of its
     own, `peak_mb` the most memory it, or one of its Dask workers, has ever held.
     """
-    rows, builds = [], list(product(times, [0, *dask_workers]))
+    rows, builds, settings = [], list(product(times, [0, *dask_workers])), load(BuildConfig, config)
     with tempfile.TemporaryDirectory() as folder:
         for done, (count, workers) in enumerate(builds):
             if report:
                 report("build", done, len(builds))
             bag, out = Path(folder) / f"drive{count}", Path(folder) / f"{count}.lhmap"
             if not bag.exists():
-                repeat_drive(source, bag, count)
-            command = [sys.executable, "-m", __name__, bag, out, workers, *([config] if config else [])]
+                mapped = repeat_drive(source, bag, count, settings)
+                (Path(folder) / "settings.yaml").write_text(dump(mapped))
+            command = [sys.executable, "-m", __name__, bag, out, workers, Path(folder) / "settings.yaml"]
             run = subprocess.run(list(map(str, command)), capture_output=True, text=True)
             if run.returncode:
                 raise LhmapError(f"{count} times {source}: {last_words(run.stderr, run.returncode)}")
@@ -121,9 +125,6 @@ def measure(bag: Path, out: Path, config: BuildConfig, workers: int = 0) -> dict
 
 
 if __name__ == "__main__":
-    from ..configuration import load
-
     give_back_large_arrays()
-    source, out, workers, *configs = sys.argv[1:]
-    settings = load(BuildConfig, Path(configs[0]) if configs else None)
-    print(json.dumps(measure(Path(source), Path(out), settings, int(workers))))
+    source, out, workers, settings = sys.argv[1:]
+    print(json.dumps(measure(Path(source), Path(out), load(BuildConfig, Path(settings)), int(workers))))

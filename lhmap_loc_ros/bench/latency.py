@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import LhmapError, ModelError
+from ..errors import InputError, LhmapError, ModelError
 from ..lhmap import LHMap
 from ..localization.refine import RefineMode, RefinePlan, RefinerConfig
+from ..outputs import check_file, make_folder_of, writing
 from ..processes import last_words, ros_environment
 from .latency_worker import Case, Times
 
@@ -167,6 +168,16 @@ def describe(case: Case) -> str:
     return f"{refiner.model}, {refiner.max_iterations} refinements, {case.map.name}, {refiner.backend.value}"
 
 
+def check_plot(path: Path) -> None:
+    """Raises InputError where no picture can be written: it is measured for minutes before it is."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix[1:].lower() not in kinds:
+        raise InputError(f"{path}: ends in {path.suffix!r}, expected one of {', '.join(f'.{kind}' for kind in kinds)}")
+    check_file(path)
+
+
 def write_plot(result: dict, path: Path) -> None:
     """Draws the steps of each row, one bar on the other, and the 99th percentile."""
     from matplotlib.figure import Figure
@@ -189,7 +200,9 @@ def write_plot(result: dict, path: Path) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("image message to pose, median [ms]")
     figure.legend(fontsize=8, ncols=8, loc="outside upper center", frameon=False)
-    figure.savefig(path)
+    make_folder_of(path)
+    with writing(path):
+        figure.savefig(path)
 
 
 def _percentile(values: list[float], percent: float) -> float:

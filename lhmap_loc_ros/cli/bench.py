@@ -98,11 +98,14 @@ def bench_latency(
 ) -> None:
     """From image message to pose, step by step, beside the reference method in the same run."""
     from ..bench.latency import bench_latency as run
-    from ..bench.latency import cases, refiners, write_plot
+    from ..bench.latency import cases, check_plot, refiners, write_plot
     from ..datasets.importing import truth_path
 
     if (maps is None) != (bag is None):
         raise InputError("--map and --bag belong together, and one of them is missing")
+    picture = plot or (None if as_json else Path("latency.png"))
+    if picture is not None:
+        check_plot(picture)
     with tempfile.TemporaryDirectory() as folder, ProgressBars() as report:
         if not maps or bag is None:
             maps, bag = _simulated_street(Path(folder), report, budgets=(None, 0.5))
@@ -114,8 +117,8 @@ def bench_latency(
             )
         ]
         result = run(cases(maps, bag, truth_path(bag), ways), images, report)
-    if plot or not as_json:
-        write_plot(result, plot or Path("latency.png"))
+    if picture is not None:
+        write_plot(result, picture)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return

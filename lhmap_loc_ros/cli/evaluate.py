@@ -11,9 +11,17 @@ import typer
 from ..console import ConfigOption, MapOption, ProgressBars, fails_in_one_line, print_table, tell_left_out
 from . import places
 
+USED = {
+    "pose": ("level", "method", "model", "disturb", "grey"),
+    "place": ("outside",),
+    "relocalizers": ("mapping_bag",),
+}
+"""Options that one WHAT uses and no other."""
+
 
 @fails_in_one_line
 def evaluate(
+    context: typer.Context,
     bag: Annotated[Path, typer.Option("--bag", "-b", help="Bag of a run that the map was not built from.")],
     map_path: MapOption,
     what: Annotated[
@@ -61,6 +69,7 @@ def evaluate(
         from ..errors import InputError
 
         raise InputError(f"evaluate {what!r} found, expected pose, place or relocalizers")
+    _refuse_others(context, what)
     if what == "relocalizers":
         places.evaluate_relocalizers(bag, map_path, truth, frames, mapping_bag, config, as_json)
         return
@@ -91,3 +100,14 @@ def evaluate(
             "a grey image gains on the start along the viewing direction: the input may give the pose away"
             + ("" if spread is None else f" (errors scatter {spread:.2f} times as far as the start's)")
         )
+
+
+def _refuse_others(context: typer.Context, what: str) -> None:
+    """Raises InputError for options that were given and that `what` does not use."""
+    from ..errors import InputError
+
+    others = [name for of, names in USED.items() if of != what for name in names]
+    given = [name for name in others if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"{options} found, which evaluate {what} does not use")

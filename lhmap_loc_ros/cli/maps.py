@@ -73,10 +73,10 @@ def info(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    print_table(
-        "", ["", ""], [(name.replace("_", " "), cell(value)) for name, value in facts.items() if name != "build"]
-    )
-    typer.echo("--json tells how it was built, too; lhmap view shows the map")
+    build = facts.pop("build")
+    rows = [(name.replace("_", " "), cell(value)) for name, value in facts.items()]
+    print_table("", ["", ""], [*rows, ("poses by", cell(build.get("poses")))])
+    typer.echo("--json tells all about how it was built; lhmap view shows the map")
 
 
 @fails_in_one_line
@@ -118,6 +118,7 @@ def view(
     from ..evaluation.map_view import write_view
     from ..evaluation.map_window import show_window
     from ..lhmap import LHMap
+    from ..outputs import make_folder_of
 
     if window:
         from ..errors import InputError
@@ -128,6 +129,7 @@ def view(
             typer.echo(f"{map_path}: {show_window(lhmap, points or 5_000_000)} points")
         return
     page = out or map_path.with_suffix(".html")
+    make_folder_of(page)
     with LHMap.open(map_path) as lhmap:
         shown = write_view(lhmap, page, points or 150_000)
     typer.echo(f"{page}: {shown} points")

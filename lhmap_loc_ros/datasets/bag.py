@@ -51,6 +51,7 @@ class BagReader:
         self._point_times = point_times
         self._units: dict[str, str] = {}
         self._from_zero: dict[str, bool] = {}
+        self._recorded_after: dict[str, int] = {}
         self.left_out = LeftOut()
         """The messages that could not be used so far."""
         if not self.path.exists():
@@ -147,6 +148,13 @@ class BagReader:
         """Stamps [ns] of the first messages of a topic, None: of all, in the order of recording; they need headers."""
         found = islice(self._undecoded([topic]), count)
         return [self._stamp(topic, message.header, recorded) for _, recorded, message, _ in found]
+
+    def recorded_after_ns(self, topic: str) -> int:
+        """How long after their stamps messages of a topic were recorded, in the median of the first [ns]."""
+        if topic not in self._recorded_after:
+            first = [r - self._stamp(topic, m.header, r) for _, r, m, _ in islice(self._undecoded([topic]), _LOOKED_AT)]
+            self._recorded_after[topic] = int(np.median(first)) if first else 0
+        return self._recorded_after[topic]
 
     def recorded_ns(self, topic: str) -> np.ndarray:
         """Times of recording (N,) int64 [ns] of the messages of a topic, in order; it takes reading them."""

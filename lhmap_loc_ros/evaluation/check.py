@@ -16,7 +16,7 @@ from ..datasets.tum import read_tum
 from ..errors import BagError, InputError
 from ..lhmap import LHMap
 from ..lhmap.atomic import replacing
-from ..localization.inputs import BagInputs, CameraSetup, images, read_setup
+from ..localization.inputs import BagInputs, CameraSetup, images, one_camera, read_setup
 from .metrics import sample
 from .overlay import draw_overlay
 
@@ -30,7 +30,7 @@ def check(bag, lhmap: LHMap, out, frame: int = 0, poses=None, inputs: BagInputs 
     bag. `left_out` of the result counts the messages that could not be used until then. Raises BagError or
     InputError for a bag without what is needed, a frame it does not have, an unknown pose.
     """
-    inputs = inputs or BagInputs()
+    inputs = one_camera(inputs or BagInputs(), "lhmap check")
     suffix = Path(out).suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"{out}: ends in {suffix!r}, expected .png or .jpg")
@@ -73,7 +73,9 @@ def _image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, frame: int)
     count = reader.count(inputs.image)
     if not 0 <= frame < count:
         raise BagError(f"{reader.path}: no image {frame}: {inputs.image} has {count}, numbered from 0")
-    for number, found in enumerate(images(reader, inputs, setup)):
-        if number == frame:
-            return found
-    raise BagError(f"{reader.path}: {inputs.image} ends before image {frame}")
+    # those that cannot be used are counted, too
+    wanted_ns = reader.first_stamps(inputs.image, frame + 1)[-1] - inputs.delay_ns
+    for stamp_ns, image in images(reader, inputs, setup):
+        if stamp_ns == wanted_ns:
+            return stamp_ns, image
+    raise BagError(f"{reader.path}: image {frame} of {inputs.image} cannot be used; take another")

@@ -66,15 +66,25 @@ def ate(difference: np.ndarray) -> tuple[float, float]:
     return metres, degrees
 
 
-def rpe(estimate: np.ndarray, truth: np.ndarray, step: int) -> tuple[float, float]:
-    """Relative pose error over `step` frames: root mean square [m], [deg]; NaN for shorter trajectories."""
-    if len(estimate) <= step:
+def rpe(estimate: np.ndarray, truth: np.ndarray, seconds: np.ndarray, span_s: float = 1.0) -> tuple[float, float]:
+    """Relative pose error over a second, or another span: root mean square [m], [deg]; NaN for shorter trajectories.
+
+    `seconds` (N,) tells when each pose is of; those that none follows after the span, as in a gap, do not count.
+    """
+    if len(seconds) < 2:
         return float("nan"), float("nan")
-    return ate(differences(_relative(estimate, step), _relative(truth, step)))
+    slack = float(np.median(np.diff(seconds))) / 2
+    second = np.searchsorted(seconds, seconds + span_s - slack)
+    first = np.flatnonzero(second < len(seconds))
+    first = first[seconds[second[first]] <= seconds[first] + span_s + slack]
+    if not len(first):
+        return float("nan"), float("nan")
+    second = second[first]
+    return ate(differences(_relative(estimate[first], estimate[second]), _relative(truth[first], truth[second])))
 
 
-def _relative(poses: np.ndarray, step: int) -> np.ndarray:
-    return np.array([inverse(a) @ b for a, b in zip(poses[:-step], poses[step:], strict=True)])
+def _relative(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return np.array([inverse(a) @ b for a, b in zip(before, after, strict=True)])
 
 
 def coverage(difference: np.ndarray, covariances: np.ndarray, sigmas: float = 1.0) -> np.ndarray:

@@ -20,11 +20,12 @@ from ..geometry import inverse, transform
 from ..lhmap import LHMap, MapPoints
 from ..lhmap.atomic import replacing
 from ..localization.inputs import BagInputs, images, read_setup
+from ..outputs import make_folder_of
 from ..progress import Report, quiet
 from .overlay import draw_overlay, heat_colors
 
 FORMATS: dict[str, dict[str, Any]] = {".webp": {"quality": 40, "method": 4}, ".gif": {"optimize": True}}
-HEIGHT_PX, FRAMES_A_SECOND = 240, 10
+HEIGHT_PX, FRAMES_A_SECOND, LONGEST_MS = 240, 10, 1000
 PLAN_M, AHEAD_M, FINER = 70.0, 20.0, 2
 """Width of the plan beside the image, how far the robot stands below its middle, how many times finer it is drawn."""
 BACKGROUND, WAY, ROBOT = (28, 30, 34), (0, 190, 255), (255, 255, 255)
@@ -47,9 +48,10 @@ def write_movie(
         raise InputError(f"{out}: ends in {suffix!r}, expected one of {', '.join(FORMATS)}")
     report = report or quiet
     drive, expected = read_tum(poses), max(int(length_s / rate * FRAMES_A_SECOND), 1)
-    frames = []
-    for frame in _frames(bag, lhmap, drive, begin_s, length_s, rate, inputs or BagInputs()):
+    frames, stamps = [], []
+    for stamp_ns, frame in _frames(bag, lhmap, drive, begin_s, length_s, rate, inputs or BagInputs()):
         frames.append(Image.fromarray(frame))
+        stamps.append(stamp_ns)
         report("draw", min(len(frames), expected), expected)
     if not frames:
         raise InputError(f"{poses}: no pose is of an image of {bag} from {begin_s:g} to {begin_s + length_s:g} s")
@@ -57,17 +59,27 @@ def write_movie(
     options: dict[str, Any] = {
         "save_all": True,
         "append_images": frames[1:],
-        "duration": round(1000 / FRAMES_A_SECOND),
+        "duration": durations_ms(stamps, rate),
         "loop": 0,
     }
     frames[0].save(data, suffix[1:], **options, **FORMATS[suffix])
+    make_folder_of(out)
     with replacing(out) as file:
         file.write(data.getvalue())
     return len(frames)
 
 
-def _frames(bag, lhmap: LHMap, drive: Trajectory, begin_s, length_s, rate, inputs: BagInputs) -> Iterator[np.ndarray]:
-    """The pictures (H, W, 3) uint8 RGB, as many a second as are shown."""
+def durations_ms(stamps_ns: list[int], rate: float) -> list[int]:
+    """How long each picture is shown: until the next was taken, that of a gap and the last no longer than a second."""
+    steps = np.diff(stamps_ns) / 1e6 / rate
+    last = np.median(steps) if len(steps) else 1000 / FRAMES_A_SECOND
+    return np.minimum(np.r_[steps, last], LONGEST_MS).round().astype(int).tolist()
+
+
+def _frames(
+    bag, lhmap: LHMap, drive: Trajectory, begin_s, length_s, rate, inputs: BagInputs
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Stamps [ns] and pictures (H, W, 3) uint8 RGB, as many a second as are shown at most."""
     known = dict(zip(drive.stamps_ns.tolist(), drive.poses, strict=True))
     begin_ns = drive.stamps_ns[0] + round(begin_s * 1e9)
     end_ns, step_ns, due_ns = begin_ns + round(length_s * 1e9), round(rate * 1e9 / FRAMES_A_SECOND), begin_ns
@@ -85,7 +97,7 @@ def _frames(bag, lhmap: LHMap, drive: Trajectory, begin_s, length_s, rate, input
             crop = lhmap.crop(T_map_camera[:3, 3], 70.0, full_density_m=np.inf)
             seen = draw_overlay(image, setup.camera, crop, T_map_camera)
             way = drive.poses[drive.stamps_ns <= stamp_ns]
-            yield beside(seen, draw_plan(crop, pose, way[:, :3, 3], HEIGHT_PX))
+            yield stamp_ns, beside(seen, draw_plan(crop, pose, way[:, :3, 3], HEIGHT_PX))
 
 
 def beside(picture: np.ndarray, plan: np.ndarray) -> np.ndarray:

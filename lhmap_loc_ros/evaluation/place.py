@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..geometry import front_view, pose_error
 from ..lhmap import LHMap
 from ..localization.estimate import PosedCamera
-from ..localization.inputs import BagInputs, images, read_odometry, read_setup
+from ..localization.inputs import BagInputs, images, one_camera, read_odometry, read_setup
 from ..localization.refine import Refiner
 from ..places.build import describe_map
 from ..places.database import PlaceDatabase, wrapped
@@ -83,7 +83,7 @@ def evaluate_places(
     `truth` is a TUM file of base_link in the map, else ``<bag>.tum``, else the TF in the bag. Images of the bags
     `outside` were taken where the map is not. Raises InputError and BagError for what cannot be used.
     """
-    inputs, report = inputs or BagInputs(), report or quiet
+    inputs, report = one_camera(inputs or BagInputs(), "lhmap evaluate place"), report or quiet
     finder = PlaceFinder(lhmap, refiner, describer)
     plain = describe_map(lhmap, PlainDescriber(), lambda _, *done: report("baseline", *done)) if baseline else None
     inside = list(_trials(bag, lhmap, finder, plain, frames, inputs, report, truth))

@@ -13,9 +13,11 @@ from ..datasets.bag import BagReader, in_full
 from ..datasets.left_out import in_words
 from ..datasets.messages import Image
 from ..datasets.trajectory import Trajectory
+from ..errors import InputError
 from ..lhmap import LHMap
 from ..localization.inputs import BagInputs, CameraSetup, read_odometry, read_setup
 from ..localization.motion import SECOND_NS
+from ..localization.offline import METRICS, REPORT
 from ..localization.record import RunRecord
 from ..outputs import filling
 from . import metrics
@@ -52,8 +54,8 @@ def evaluate(
         about += f"; left out: {in_words(record.left_out)}"
     page = render_report(comparison, summary, lhmap, drawn, title, about)
     with filling(out) as folder:
-        (folder / "metrics.json").write_text(to_json(summary))
-        (folder / "report.html").write_text(page)
+        (folder / METRICS).write_text(to_json(summary))
+        (folder / REPORT).write_text(page)
     return summary
 
 
@@ -88,10 +90,13 @@ def _pictures(reader: BagReader, inputs: BagInputs, comparison: Comparison, lhma
 
 
 def find_image(reader: BagReader, inputs: BagInputs, setup: CameraSetup, stamp_ns: int) -> np.ndarray | None:
-    """The undistorted image of a stamp; None if the bag has none."""
-    sent_ns = stamp_ns + round(inputs.image_delay_s * SECOND_NS)
-    # recorded up to a second after it was taken
-    for message in reader.messages_as(Image, inputs.image, sent_ns - SECOND_NS // 10, sent_ns + SECOND_NS):
+    """The undistorted image of a stamp; None if the bag has none, or none that can be used."""
+    # the clock that recorded it may be another than that of the stamps
+    recorded_ns = stamp_ns + inputs.delay_ns + reader.recorded_after_ns(inputs.image)
+    for message in reader.messages_as(Image, inputs.image, recorded_ns - SECOND_NS // 4, recorded_ns + SECOND_NS):
         if inputs.stamp_ns(message) == stamp_ns:
-            return setup.rectifier(message.image)
+            try:
+                return setup.rectifier(message.image)
+            except InputError:
+                return None  # of another size
     return None

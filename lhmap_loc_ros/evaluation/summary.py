@@ -68,8 +68,7 @@ def summarize(comparison: Comparison) -> dict[str, float]:
     """
     record, difference = comparison.record, comparison.difference
     metres, degrees = metrics.norms(difference)
-    frame_rate = (len(record) - 1) / max(comparison.seconds[-1], 1e-9)
-    ate, rpe = metrics.ate(difference), metrics.rpe(record.poses, comparison.truth, max(round(frame_rate), 1))
+    ate, rpe = metrics.ate(difference), metrics.rpe(record.poses, comparison.truth, comparison.seconds)
     out = {
         "frames": len(record), "frames_without_pose": record.searched, "frames_without_truth": comparison.without_truth,
         "length_m": float(distance_along(comparison.truth[:, :3, 3])[-1]),

@@ -34,7 +34,7 @@ class BagCameras:
 
     def __init__(self, reader: BagReader, inputs: BagInputs):
         self._reader, self._inputs = reader, inputs.cameras
-        self.setups = tuple(read_setup(reader, camera) for camera in self._inputs)
+        self.setups = tuple(read_setup(reader, camera, number > 0) for number, camera in enumerate(self._inputs))
         """Of each camera."""
         # most sets are of the same cameras
         self._mounted = cache(lambda numbers: mounted([self.setups[k] for k in numbers]))

@@ -112,10 +112,13 @@ class CameraSetup:
         return self.rectifier.rig
 
 
-def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
-    """The camera of a bag; raises BagError for a missing topic, calibration or transform."""
+def read_setup(reader: BagReader, inputs: BagInputs, further: bool = False) -> CameraSetup:
+    """The camera of a bag; raises BagError for a missing topic, calibration or transform.
+
+    `further` tells that it is one of `more_cameras`.
+    """
     in_file = inputs.camera_info.endswith(SUFFIXES)
-    reader.require(inputs.image, *([] if in_file else [inputs.camera_info]), otherwise=_other_inputs(reader))
+    reader.require(inputs.image, *([] if in_file else [inputs.camera_info]), otherwise=_other_inputs(reader, further))
     rectified = is_rectified(inputs.image) if inputs.rectified is None else inputs.rectified
 
     @cache
@@ -141,14 +144,26 @@ def read_setup(reader: BagReader, inputs: BagInputs) -> CameraSetup:
     return setup
 
 
-def _other_inputs(reader: BagReader) -> str:
-    """What to do where the topics of the camera are not in the bag: name those that are, or take another bag."""
+def _other_inputs(reader: BagReader, further: bool) -> str:
+    """What to do where the topics of the camera are not in the bag: name those that are, or take another bag.
+
+    `further`: it is not the first camera of the robot.
+    """
     images = reader.of_type("sensor_msgs/Image", "sensor_msgs/CompressedImage")
     if not images:
         return "none has images: is it the bag of a run with a camera?"
     infos = reader.of_type("sensor_msgs/CameraInfo")
     camera_info = infos[0] if infos else "CALIBRATION.yaml"
+    if further:
+        return f"in --config FILE, inputs.more_cameras, name others; images are on {', '.join(images)}"
     return f"in --config FILE set inputs: {{image: {images[0]}, camera_info: {camera_info}}}"
+
+
+def one_camera(inputs: BagInputs, who: str) -> BagInputs:
+    """The same; raises InputError for several cameras, where `who` looks at one."""
+    if inputs.more_cameras:
+        raise InputError(f"more_cameras found, but {who} looks at one camera: give each a file of its own, in its turn")
+    return inputs
 
 
 def doubt_of_frame(T_level_camera: np.ndarray, frame: str) -> str:

@@ -19,7 +19,7 @@ from ..datasets.trajectory import Trajectory
 from ..datasets.tum import write_tum
 from ..errors import InputError, ModelError
 from ..lhmap import LHMap
-from ..outputs import filling
+from ..outputs import filling, writing
 from ..progress import Report, quiet
 from .image_sets import BagCameras
 from .inputs import BagInputs, read_odometry
@@ -31,6 +31,9 @@ from .start import StartPose
 if TYPE_CHECKING:
     from ..places.start_search import StartSearch
     from .refine import Refiner
+
+METRICS, REPORT = "metrics.json", "report.html"
+"""What a comparison of a run with the truth adds to its folder."""
 
 
 class LocalizeConfig(LocalizerConfig):
@@ -122,9 +125,15 @@ class SensorFeed:
 
 
 def write_run(folder: Path | str, record: RunRecord, config: LocalizeConfig) -> Path:
-    """Writes poses.tum, poses.csv and config.yaml into a folder, all or none; gives the folder."""
+    """Writes poses.tum, poses.csv and config.yaml into a folder, all or none; gives the folder.
+
+    Figures and a report of another run, which these poses replace, go.
+    """
     with filling(folder) as temporary:
         write_tum(temporary / "poses.tum", Trajectory(record.stamps_ns, record.poses))
         (temporary / "poses.csv").write_text(record.to_csv())
         (temporary / "config.yaml").write_text(dump(config))
+    with writing(folder):
+        for name in (METRICS, REPORT):
+            (Path(folder) / name).unlink(missing_ok=True)
     return Path(folder)

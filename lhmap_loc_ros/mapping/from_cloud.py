@@ -38,8 +38,9 @@ def map_from_cloud(
     """Makes an LHMap of a cloud file or a folder of tiles, writes it to `out` and opens it.
 
     With the path of a `drive` in the cloud's frame, heat, selection and places are those of `build_map`. Without it
-    there are no views: the points keep the heat of the file, or all have the same, and none is dropped. A cloud with
-    heat is an exported LHMap, whose points are kept one by one. Raises InputError for a cloud that cannot be used.
+    there are no views: all points have the same heat, and none is dropped. A cloud with heat is an exported LHMap,
+    whose points are kept one by one with their heat, unless `config` names a budget. Raises InputError for a cloud that
+    cannot be used.
     """
     report = report or quiet
     check_file(out)
@@ -59,16 +60,19 @@ def map_from_cloud(
         _check_near(source, found, drive, config)
     drives = [] if drive is None else [drive]
     with working_folder(out, None) as folder, local_workers() as workers:
-        settings: dict[str, bool | float] = {"remove_moving": False}
+        settings: dict[str, bool | float | None] = {"remove_moving": False}
         if found.heat is not None:
             # stored by exact coordinates, so that no two points become one
             settings["resolution_m"] = config.step_m
+            if "budget_mb_per_km" not in config.model_fields_set:
+                settings["budget_mb_per_km"] = None
         plan = Plan(folder, config.model_copy(update=settings))
         if found.heat is None:
             points, heats = _voxelized(source, found, plan, workers, report), None
         else:
             points, heats = _point_by_point(found, found.heat, plan)
         intensity = "none" if found.intensity is None or not found.intensity.any() else "rank"
+        model = model if heats is None else None
         return map_from_tiles(plan, points, drives, [source], model, workers, out, report, intensity, heats, describer)
 
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import logging
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..datasets.bag import BagReader
-from ..datasets.messages import Scan
+from ..datasets.messages import Scan, Transform
 from ..datasets.moving_frames import trajectory_from_odometry, trajectory_from_tf
 from ..datasets.trajectory import Trajectory
 from ..datasets.tum import read_trajectory
@@ -20,6 +22,8 @@ from .scans import in_range
 
 SOURCES = ("auto", "tf", "odometry", "icp")
 """Of poses; all else is the path of a file."""
+_LOOKED_AT = 500
+_log = logging.getLogger(__name__)
 _MIN_POINTS = 100
 """Points of a scan that LiDAR odometry needs."""
 _MIN_ICP_RANGE_M = 80.0
@@ -48,6 +52,12 @@ def find_poses(
                 f"{bag.path}: {config.tf_topic} has no transforms from {config.map_frame} to {config.base_frame}, "
                 f"with those of {config.tf_static_topic} neither"
             )
+        some = {(t.frame, t.child) for t in islice(bag.messages_as(Transform, config.tf_topic), _LOOKED_AT)}
+        _log.warning(
+            "%s: %s has no transforms from %s to %s (map_frame, base_frame), but %s: other poses are taken",
+            bag.path, config.tf_topic, config.map_frame, config.base_frame,
+            ", ".join(f"{parent} -> {child}" for parent, child in sorted(some)) or "none",
+        )  # fmt: skip
     if source == "odometry" or (source == "auto" and config.odometry_topic in bag.topics):
         frames = config.base_frame, config.tf_static_topic
         return trajectory_from_odometry(bag, config.odometry_topic, *frames), "odometry"

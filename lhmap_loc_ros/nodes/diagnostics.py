@@ -184,7 +184,9 @@ def _localization(health: Health, config: LocalizerConfig, active: bool) -> Diag
     if health.problem:
         status.level, status.message = ERROR, health.problem
     elif age_s > config.tracker.states.old_after_s:
-        status.level, status.message = ERROR, f"the pose is {age_s:.1f} s old"
+        state = TrackState.DEGRADED if last.state is TrackState.TRACKING else last.state
+        state = TrackState.LOST if age_s > config.tracker.states.lost_after_s else state
+        status.level, status.message = ERROR, f"{state}: the pose is {age_s:.1f} s old"
     elif status.level == OK and health.complaint:
         status.level, status.message = WARN, health.complaint
     elif status.level == OK and config.tf_broadcast and config.tf_child == "odom" and health.lacks_odometry:

@@ -41,7 +41,10 @@ def describe_map(
     Raises InputError for a map that does not tell where it was mapped from, MapFormatError for a damaged one.
     """
     if not len(lhmap.metadata.path):
-        raise InputError(f"{lhmap.path}: no path of the mapping drive found, expected one: places lie along it")
+        raise InputError(
+            f"{lhmap.path}: no path of the mapping drive found, expected one, along which places lie: build it from a "
+            "bag, or `lhmap import cloud CLOUD OUT --path POSES.tum` with the way where robots will drive"
+        )
     places = along_path(lhmap.metadata.path, SPACING_M)
     quantizer: Quantizer | None = None
     codes, eyes = [], np.empty(len(places))

@@ -30,7 +30,7 @@ def test_builds_of_a_drive_and_of_two_on_end_by_cores_and_by_workers(tmp_path):
 
 def test_a_process_that_ends_without_a_word_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    monkeypatch.setattr(build_bench, "repeat_drive", lambda *_: None)
+    monkeypatch.setattr(build_bench, "repeat_drive", lambda *_: build_bench.BuildConfig())
     monkeypatch.setattr(map_bench, "repeat_map", lambda *_: None)
     monkeypatch.setattr(map_bench.LHMap, "open", lambda path: nullcontext())
     case = latency.Case(method="regress", map=tmp_path, bag=tmp_path, truth=tmp_path, refiner=latency.RefinerConfig())

@@ -225,6 +225,26 @@ def test_settings_that_are_impossible(world, tmp_path):
     fails(lhmap("localize", world / "bag", *run), "c.yaml", "tracker.motion.translation_per_metre", "-5")
 
 
+def test_settings_that_yaml_takes_for_a_day_that_is_none(world, tmp_path):
+    (tmp_path / "c.yaml").write_text("inputs: {image: 2024-02-30}\n")
+    run = (*start(world), "--out", tmp_path / "o", "--config", tmp_path / "c.yaml")
+    fails(lhmap("localize", world / "bag", *run), "c.yaml", "is not YAML")
+
+
+def test_names_with_brackets_are_shown_as_they_are(world, tmp_path):
+    folder = tmp_path / "a[/b] [north]"
+    folder.mkdir(parents=True)
+    shutil.copy(world / "walls.lhmap", folder / "m.lhmap")
+    result = lhmap("info", folder / "m.lhmap")
+    assert result.exit_code == 0 and "[north]" in result.stdout
+
+
+def test_pictures_go_into_folders_that_are_made(world, tmp_path):
+    assert lhmap("view", world / "walls.lhmap", "-o", tmp_path / "new" / "v.html").exit_code == 0
+    latency = ("bench", "latency", "--map", world / "walls.lhmap", "--bag", world / "bag", "--plot")
+    fails(lhmap(*latency, tmp_path / "p.webm"), "p.webm", "expected one of ")
+
+
 def test_start_pose_must_be_told_once(world, tmp_path):
     run = ("localize", world / "bag", "--map", world / "walls.lhmap", "--out", tmp_path / "o")
     fails(lhmap(*run), "walls.lhmap: has no places", "expected a start pose")

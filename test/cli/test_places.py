@@ -123,6 +123,8 @@ def test_what_cannot_be_measured_or_learned_is_one_line(world):
     for arguments, words in (
         (("evaluate", "nonsense", *run), "expected pose, place or relocalizers"),
         (("evaluate", "place", *run), "has no places"),
+        (("evaluate", "place", *run, "--model", "m", "--no-grey"), "--model, --grey found, which evaluate place does"),
+        (("evaluate", *run, "--mapping-bag", world / "run"), "--mapping-bag found, which evaluate pose does not use"),
         (("evaluate", "relocalizers", *run), "has neither places nor anything learned"),
         (("places", world / "none.lhmap"), "none.lhmap: cannot be opened"),
         (("learn", world / "run", "--map", world / "street.lhmap", "--method", "magic"), "expected one of coordinates"),

@@ -2,6 +2,7 @@
 """A camera turned on the robot and stamps that are off show over a drive, and nothing else changes."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,19 +13,22 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli
+from lhmap_loc_ros.datasets.bag import BagReader
 from lhmap_loc_ros.datasets.bag_writer import BagWriter
 from lhmap_loc_ros.datasets.trajectory import Trajectory
 from lhmap_loc_ros.datasets.transforms import TransformTree
 from lhmap_loc_ros.datasets.tum import write_tum
 from lhmap_loc_ros.errors import BagError, InputError
+from lhmap_loc_ros.evaluation.calibration import by_information as by_information_module
 from lhmap_loc_ros.evaluation.calibration import calibrate as module
-from lhmap_loc_ros.evaluation.calibration.calibrate import calibrate, static_transform
+from lhmap_loc_ros.evaluation.calibration.calibrate import calibrate, camera_in_base, static_transform
 from lhmap_loc_ros.evaluation.calibration.drive import read_drive
 from lhmap_loc_ros.evaluation.calibration.told import lines
-from lhmap_loc_ros.geometry import Camera, make_pose, se3_exp, to_quaternion
+from lhmap_loc_ros.evaluation.results import find_image
+from lhmap_loc_ros.geometry import Camera, from_quaternion, make_pose, pose_error, se3_exp, to_quaternion
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, write_map
 from lhmap_loc_ros.localization.features import render_map
-from lhmap_loc_ros.localization.inputs import BagInputs
+from lhmap_loc_ros.localization.inputs import BagInputs, read_setup
 from lhmap_loc_ros.localization.refine import Refinement
 
 SECOND, START, IMAGES = 10**9, 1_700_000_000 * 10**9, 16
@@ -66,8 +70,9 @@ class KnowingRefiner:
         return Refinement(pose, np.diag(sigma**2), 0.6, 500, (0.0, 0.0))
 
 
-def write_drive(folder, late_s=0.0, steady=False):
-    """A bag whose tf_static does not know that the camera is turned, and its poses; images are taken `late_s` late."""
+def write_drive(folder, late_s=0.0, steady=False, broken=None):
+    """A bag whose tf_static does not know that the camera is turned, and its poses; images are taken `late_s` late, and
+    that of number `broken` is of another size."""
     points, taken = street(), []
     with BagWriter(folder / "bag") as bag:
         bag.tf_static(START, {("base_link", "mount"): MOUNT, ("mount", "camera"): OPTICAL})
@@ -77,6 +82,7 @@ def write_drive(folder, late_s=0.0, steady=False):
             drawn = render_map(points.points, points.intensity, taken[-1] @ TRUE_CAMERA, CAMERA, 0.3).channels
             grey = np.where(drawn[1] > 0, 40 + 180 * drawn[2], 250).astype(np.uint8)
             bag.camera_info("/camera/camera_info", stamp, "camera", CAMERA.width, CAMERA.height, CAMERA.matrix)
+            grey = grey[:-1] if k == broken else grey
             bag.image("/camera/image_raw", stamp, "camera", np.repeat(grey[:, :, None], 3, axis=2))
     seconds = np.arange(-1, IMAGES + 1, 0.1)
     poses = np.array([base(s, steady) for s in seconds])
@@ -110,6 +116,9 @@ def test_both_ways_find_how_the_camera_is_turned(found):
 def test_the_transform_to_use_is_the_first_of_the_chain(found):
     command = static_transform(found.drive, found.results["both"])
     assert command.endswith("--frame-id base_link --child-frame-id mount")
+    told = camera_in_base(found.drive, found.results["both"])
+    assert pose_error(from_quaternion(told[:3], told[3:]), TRUE_CAMERA)[1] < 0.15
+    assert any(line == f"camera_in_base: [{', '.join(f'{v:.6f}' for v in told)}]" for line in lines(found))
     words = command.split()
     x, y, z, *quaternion = (float(words[words.index(f"--{name}") + 1]) for name in "x y z qx qy qz qw".split())
     corrected = make_pose(Rotation.from_quat(quaternion), (x, y, z)) @ OPTICAL
@@ -147,6 +156,14 @@ def test_a_map_without_intensity_leaves_the_matches_alone(drive):
     assert any("no intensity" in line for line in lines(told))
 
 
+def test_a_maximum_far_from_the_calibration_of_the_bag_is_none_of_it(drive, monkeypatch):
+    folder, refiner = drive
+    far = SimpleNamespace(x=np.array([6.0, -7.0, -14.9]))
+    monkeypatch.setattr(by_information_module, "minimize", lambda *given, **more: far)
+    with LHMap.open(folder / "street.lhmap") as lhmap:
+        assert calibrate(folder / "bag", lhmap, refiner=refiner).information is None
+
+
 def test_the_command_writes_figures_and_pictures_and_changes_nothing(drive, tmp_path, monkeypatch):
     folder, refiner = drive
     monkeypatch.setattr(module, "Refiner", lambda config: refiner)
@@ -161,6 +178,42 @@ def test_the_command_writes_figures_and_pictures_and_changes_nothing(drive, tmp_
     picture = cv2.imread(str(tmp_path / "out" / "before_after_1.jpg"))
     assert picture.shape == (2 * CAMERA.height, CAMERA.width, 3)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_image_that_cannot_be_used_is_left_out(tmp_path, drive):
+    refiner = write_drive(tmp_path, broken=6)
+    with LHMap.open(drive[0] / "plain.lhmap") as lhmap:
+        told = calibrate(tmp_path / "bag", lhmap, refiner=refiner)
+    assert len(told.drive.images) == 13 and np.abs(told.matches.degrees - TURNED_DEG).max() < 0.15
+    assert START + 6 * SECOND not in [image.stamp_ns for image in told.drive.images]
+
+
+def test_images_that_another_clock_recorded_are_found(drive, monkeypatch):
+    folder, _ = drive
+    with BagReader(folder / "bag") as reader, LHMap.open(folder / "plain.lhmap") as lhmap:
+        inputs = BagInputs()
+        images = read_drive(folder / "bag", lhmap, inputs=inputs).images
+        setup, undecoded = read_setup(reader, inputs), BagReader._undecoded
+
+        def later(self, topics, start_ns=None, stop_ns=None):
+            for topic, recorded, *rest in undecoded(self, topics):
+                recorded += 1000 * SECOND
+                if (start_ns is None or recorded >= start_ns) and (stop_ns is None or recorded < stop_ns):
+                    yield topic, recorded, *rest
+
+        monkeypatch.setattr(BagReader, "_undecoded", later)
+        found = find_image(reader, inputs, setup, images[3].stamp_ns)
+    np.testing.assert_array_equal(found, images[3].image)
+
+
+def test_several_cameras_are_refused_where_one_is_looked_at(drive, tmp_path):
+    folder, _ = drive
+    two = tmp_path / "two.yaml"
+    two.write_text("inputs: {more_cameras: [{image: /rear/image_raw}]}")
+    for command in (("calibrate", folder / "bag"), ("check", folder / "bag", "-o", tmp_path / "o.png")):
+        run = [*command, "--map", folder / "plain.lhmap", "-c", two]
+        result = CliRunner().invoke(cli.app, [str(a) for a in run])
+        assert result.exit_code == 2 and f"more_cameras found, but lhmap {command[0]} looks at one" in result.stderr
 
 
 def test_a_robot_that_stands_is_refused(drive, tmp_path):

@@ -19,8 +19,12 @@ from lhmap_loc_ros.geometry import perturb
 from lhmap_loc_ros.lhmap import LHMap, MapMetadata, MapPoints, write_map
 
 
+def seconds_of(truth):
+    return (truth.stamps_ns - START) / SECOND
+
+
 def evo_rmse(metric, estimate, truth):
-    stamps = (truth.stamps_ns - START) / SECOND
+    stamps = seconds_of(truth)
     metric.process_data(
         (PoseTrajectory3D(poses_se3=list(truth.poses), timestamps=stamps),
          PoseTrajectory3D(poses_se3=list(estimate.poses), timestamps=stamps))
@@ -33,7 +37,7 @@ def test_ate_and_rpe_agree_with_evo():
     record = record_of(truth)
     difference = metrics.differences(record.poses, truth.poses)
     translation, angle = evo.PoseRelation.translation_part, evo.PoseRelation.rotation_angle_deg
-    ate, rpe = metrics.ate(difference), metrics.rpe(record.poses, truth.poses, 10)
+    ate, rpe = metrics.ate(difference), metrics.rpe(record.poses, truth.poses, seconds_of(truth))
     assert ate[0] == pytest.approx(evo_rmse(evo.APE(translation), record, truth), rel=1e-9)
     assert ate[1] == pytest.approx(evo_rmse(evo.APE(angle), record, truth), rel=1e-6)
     step = {"delta": 10, "delta_unit": evo.Unit.frames, "all_pairs": True}
@@ -43,7 +47,16 @@ def test_ate_and_rpe_agree_with_evo():
 
 def test_rpe_of_a_short_run_is_not_a_number():
     truth = drive(5)
-    assert np.isnan(metrics.rpe(truth.poses, truth.poses, 10)).all()
+    assert np.isnan(metrics.rpe(truth.poses, truth.poses, seconds_of(truth))).all()
+
+
+def test_rpe_does_not_go_over_gaps():
+    truth = drive(100)
+    estimate = truth.poses.copy()
+    estimate[:, :3, 3] *= 1.01
+    seconds, kept = seconds_of(truth), np.r_[0:25, 75:100]
+    whole = metrics.rpe(estimate, truth.poses, seconds)[0]
+    assert metrics.rpe(estimate[kept], truth.poses[kept], seconds[kept])[0] == pytest.approx(whole, rel=0.2)
 
 
 def test_differences_are_along_the_axes_of_the_body():

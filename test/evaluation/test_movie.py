@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from lhmap_loc_ros import cli
-from lhmap_loc_ros.evaluation.movie import BACKGROUND, WAY, draw_plan
+from lhmap_loc_ros.evaluation.movie import BACKGROUND, WAY, draw_plan, durations_ms
 from lhmap_loc_ros.geometry import inverse, transform
 from lhmap_loc_ros.lhmap import MapPoints
 
@@ -35,8 +35,16 @@ def test_a_movie_has_ten_frames_a_second_of_the_run_or_of_what_passes_faster(run
     with Image.open(out) as shown:
         assert shown.n_frames == frames and shown.size == (800 + 240, 240)
         first = np.asarray(shown.convert("RGB"), int)
+        assert shown.info.get("duration", 100) == 100
         shown.seek(frames - 1)
         assert np.abs(np.asarray(shown.convert("RGB"), int) - first).mean() > 1
+
+
+def test_a_movie_of_a_slow_camera_passes_as_fast_as_it_was_driven():
+    slow = [k * 200_000_000 for k in range(5)]
+    assert durations_ms(slow, 1.0) == [200] * 5 and durations_ms(slow, 2.0) == [100] * 5
+    # a gap is not waited for
+    assert durations_ms([*slow, 60_000_000_000], 1.0) == [200] * 4 + [1000, 200] and durations_ms([5], 1.0) == [100]
 
 
 def test_the_plan_shows_what_is_ahead_above_and_the_way_behind(tmp_path):

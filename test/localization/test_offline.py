@@ -42,7 +42,11 @@ def test_poses_near_the_truth_and_the_same_twice(world):
 
 def test_writes_poses_table_and_settings(world, tmp_path):
     record = run(world, max_images=5)
+    (tmp_path / "out").mkdir()
+    for name in ("metrics.json", "report.html"):
+        (tmp_path / "out" / name).write_text("of another run")
     write_run(tmp_path / "out", record, LocalizeConfig())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"poses.tum", "poses.csv", "config.yaml"}
     np.testing.assert_allclose(read_tum(tmp_path / "out/poses.tum").poses, record.poses, atol=1e-5)
     assert len((tmp_path / "out/poses.csv").read_text().splitlines()) == 6
     assert "translation_per_metre" in (tmp_path / "out/config.yaml").read_text()

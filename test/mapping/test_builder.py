@@ -195,6 +195,12 @@ def test_poses_by_tf_go_through_frames_that_do_not_move(tmp_path):
         poses_of(path, poses="tf")
 
 
+def test_poses_of_another_source_than_tf_are_told_where_there_is_one(tmp_path, caplog):
+    bag, _ = write_moves(tmp_path / "b", {("map", "base_link")}, {}, "base_link")
+    assert poses_of(bag, map_frame="world")[1] == "odometry"
+    assert "no transforms from world to base_link (map_frame, base_frame), but map -> base_link" in caplog.text
+
+
 def test_odometry_of_another_frame_of_the_vehicle(tmp_path):
     behind = se3_exp([-1.5, 0.2, 0, 0, 0, 0.4])
     path, moves = write_moves(tmp_path / "a", [], {("base_link", "imu"): behind}, "imu")

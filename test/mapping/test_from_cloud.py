@@ -42,6 +42,16 @@ def test_exported_map_comes_back_the_same(tmp_path, walls, name):
         assert cKDTree(a).query(b)[0].max() < most and cKDTree(b).query(a)[0].max() < most
 
 
+def test_a_path_takes_an_exported_map_none_of_its_points(tmp_path, walls):
+    write_truth(tmp_path / "path.tum", frames=40)
+    assert lhmap("export", walls, tmp_path / "w.laz").exit_code == 0
+    for budget, all_of_them in (((), True), (("--budget", 1), False)):
+        run = ("import", "cloud", tmp_path / "w.laz", tmp_path / "back.lhmap", "--path", tmp_path / "path.tum", *budget)
+        assert lhmap(*run).exit_code == 0
+        with LHMap.open(tmp_path / "back.lhmap") as back:
+            assert (back.metadata.points == 20_000) == all_of_them and len(back.metadata.path)
+
+
 def test_coordinates_around_the_origin_fit_pcd(tmp_path, walls):
     with LHMap.open(walls) as opened:
         low = np.array(opened.metadata.bounds[0]) - opened.metadata.origin

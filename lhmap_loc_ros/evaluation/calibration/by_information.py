@@ -34,8 +34,8 @@ STAGES = ((6.0, 1.0), (3.0, 0.3), (1.2, 0.1))
 GRID_DEG = np.array([(x, y, z) for x in range(-2, 3) for y in range(-2, 3) for z in (-1.5, 0.0, 1.5)])
 """Rotation vectors of which the best begins: with one that is further off, the maximum next to it is another."""
 PIXEL_DEG = 0.08
-MAX_SIGMA_DEG = 1.0
-"""A maximum that is less sure says nothing."""
+MAX_SIGMA_DEG, MAX_DEG = 1.0, 4.0
+"""A maximum that is less sure, or further from the calibration of the bag than the search began, says nothing."""
 PROBE_DEG = 0.25
 """The curvature of the maximum is measured over this."""
 
@@ -55,7 +55,8 @@ class _Sight:
 def by_information(drive: Drive, lhmap: LHMap, report=None) -> RotationEstimate | None:
     """The rotation of most mutual information; None where nothing can be told.
 
-    That is where the map has no intensity, too few images see enough of it, or there is no sharp maximum.
+    That is where the map has no intensity, too few images see enough of it, or there is no sharp maximum near the
+    calibration of the bag.
     """
     sights = []
     for number, image in enumerate(drive.images):
@@ -74,6 +75,8 @@ def by_information(drive: Drive, lhmap: LHMap, report=None) -> RotationEstimate 
         found = minimize(information.cost, found, method="Nelder-Mead", options=options).x
         if report is not None:
             report("mutual information", number + 1, len(STAGES))
+    if np.abs(found).max() > MAX_DEG:
+        return None
     sigma = _sigma_deg(information, found)
     return RotationEstimate(found, sigma, len(sights)) if (sigma < MAX_SIGMA_DEG).all() else None
 

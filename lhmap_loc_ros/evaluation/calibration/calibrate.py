@@ -79,6 +79,12 @@ def _mean(*estimates: RotationEstimate) -> RotationEstimate:
     return RotationEstimate(degrees, weight.sum(axis=0) ** -0.5, min(e.images for e in estimates))
 
 
+def camera_in_base(drive: Drive, estimate: RotationEstimate) -> list[float]:
+    """The corrected pose of the camera's optical frame in base_link, x y z qx qy qz qw, as the setting takes it."""
+    position, quaternion = to_quaternion(estimate.applied(drive.T_base_camera))
+    return [round(float(v), 6) for v in (*position, *quaternion)]
+
+
 def static_transform(drive: Drive, estimate: RotationEstimate) -> str:
     """The command that publishes the corrected transform.
 
@@ -116,7 +122,11 @@ def figures(calibration: Calibration) -> dict:
         "time_offset": {"seconds": offset.seconds, "sigma_s": offset.sigma_s} if offset.known else None,
         "stamps_off": offset.off,
         "use": {
-            name: {**_plain(way), "static_transform_publisher": static_transform(found.drive, way)}
+            name: {
+                **_plain(way),
+                "camera_in_base": camera_in_base(found.drive, way),
+                "static_transform_publisher": static_transform(found.drive, way),
+            }  # fmt: skip
             for name, way in found.results.items()
         },
     }

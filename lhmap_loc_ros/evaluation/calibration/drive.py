@@ -13,7 +13,7 @@ from ...datasets.trajectory import Trajectory
 from ...errors import BagError, InputError
 from ...geometry import Camera, distance_along, inverse, se3_log
 from ...lhmap import LHMap
-from ...localization.inputs import BagInputs, CameraSetup, read_setup
+from ...localization.inputs import BagInputs, CameraSetup, one_camera, read_setup
 from ...localization.motion import SECOND_NS
 from ...progress import quiet
 from ..check import known_poses
@@ -67,7 +67,7 @@ def read_drive(bag, lhmap: LHMap, poses=None, inputs: BagInputs | None = None, r
     """
     inputs, report = inputs or BagInputs(), report or quiet
     with BagReader(bag) as reader:
-        setup = read_setup(reader, inputs)
+        setup = read_setup(reader, one_camera(inputs, "lhmap calibrate"))
         trajectory = known_poses(reader, poses, lhmap.metadata.frame, inputs.base_frame, inputs.tf_static)
         frames, T_base_child = _mount(reader, inputs, setup)
         stamps = np.sort(np.array(reader.first_stamps(inputs.image, None), np.int64)) - inputs.delay_ns
@@ -77,12 +77,16 @@ def read_drive(bag, lhmap: LHMap, poses=None, inputs: BagInputs | None = None, r
         images = []
         for number, stamp in enumerate(chosen.tolist()):
             image = find_image(reader, inputs, setup, stamp)
+            report("images", number + 1, len(chosen))
             if image is None:
-                raise BagError(f"{reader.path}: {inputs.image}: the image of {stamp} ns was recorded at another time")
+                continue
             if scale < 1:
                 image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
             images.append(DriveImage(stamp, image, trajectory.at(stamp), _twist(trajectory, stamp)))
-            report("images", number + 1, len(chosen))
+    if len(images) < MIN_IMAGES:
+        raise BagError(
+            f"{reader.path}: {inputs.image}: {len(images)} of {len(chosen)} images can be used, expected {MIN_IMAGES}"
+        )
     return Drive(camera, setup.T_base_camera, frames, T_base_child, tuple(images))
 
 

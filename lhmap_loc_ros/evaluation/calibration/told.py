@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .calibrate import Calibration, static_transform
+from .calibrate import Calibration, camera_in_base, static_transform
 from .estimate import RotationEstimate, agree
 from .stamps import TimeOffset
 
@@ -30,7 +30,7 @@ def lines(found: Calibration) -> list[str]:
     """What follows from it."""
     out = []
     if found.information is None:
-        out.append("mutual information: left out: no intensity in the map, too little in view, or no sharp maximum")
+        out.append("mutual information: left out: no intensity in the map, little in view, or no sharp maximum nearby")
         out.append("nothing confirms the matches: look at the pictures (--out)")
     elif found.agree:
         out.append("the two ways agree")
@@ -39,7 +39,9 @@ def lines(found: Calibration) -> list[str]:
         out.append(f"the two ways do not agree about {apart}: look at the pictures (--out) before you use either")
     out.append(_of_stamps(found.offset))
     for name, way in found.results.items():
-        out.append(f"the transform by {name}:")
+        out.append(f"the camera by {name}, as a setting of localizer_node and of inputs in --config FILE:")
+        out.append(f"camera_in_base: [{', '.join(f'{v:.6f}' for v in camera_in_base(found.drive, way))}]")
+        out.append("or as the transform, in place of that in the URDF, never beside it:")
         out.append(static_transform(found.drive, way))
     return out
 
