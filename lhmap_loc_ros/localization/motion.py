@@ -23,6 +23,9 @@ TRANSLATION_PER_RADIAN, ROTATION_PER_METRE = 1.0, 0.1
 1 m, as a share of `rotation_per_radian_deg`: few know these of their odometry, and they are the smaller part."""
 SHOWN_DEG, SHOWN_PER_METRE, SHOWN_M = 0.5, 0.1, 0.05
 """What images show of a motion errs by this: docs/relocalization.md, "Without odometry"."""
+ASIDE_DEG, MOVES_M = 30.0, 0.1
+"""No vehicle that moves goes another way by more than this, and half of its turn, from one image to the next: images
+show it where a part of them is covered, which looks as a turn and a step aside do."""
 VELOCITY_WALK, TURN_WALK_DEG = (0.6, 0.15, 0.1), (1.0, 1.0, 3.0)
 """What constant velocity errs after 1 s along, and about, x, y, z of base_link [m, deg]."""
 UNKNOWN_SPEED = 8.0
@@ -259,6 +262,16 @@ class MotionModel:
     def _velocity_noise(self, seconds: float) -> np.ndarray:
         sigma = np.concatenate([VELOCITY_WALK, np.radians(TURN_WALK_DEG)])
         return np.diag(sigma**2 * seconds)
+
+
+def goes_on(way: np.ndarray, coasted: Motion) -> bool:
+    """Whether a motion (4, 4) that the images show leads about where the robot was going."""
+    steps = way[:3, 3], coasted.delta[:3, 3]
+    metres = [float(np.linalg.norm(step)) for step in steps]
+    if min(metres) < MOVES_M:
+        return True
+    aside = np.degrees(np.arccos(np.clip(steps[0] @ steps[1] / (metres[0] * metres[1]), -1, 1)))
+    return bool(aside <= ASIDE_DEG + np.degrees(np.linalg.norm(se3_log(way)[3:])) / 2)
 
 
 def shown_by_images(way: np.ndarray, coasted: Motion) -> Motion:

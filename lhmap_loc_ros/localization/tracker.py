@@ -21,7 +21,7 @@ from .estimate import PosedCamera, PoseEstimate
 from .health import Admission, Decision, HealthMonitor, Observation, Posterior
 from .manifold import inflate_to, max_std, transport_covariance
 from .measurement import NOISE, MeasurementConfig, MeasurementNoise, as_measurement
-from .motion import SECOND_NS, Motion, MotionConfig, MotionModel, shown_by_images
+from .motion import SECOND_NS, Motion, MotionConfig, MotionModel, goes_on, shown_by_images
 from .pose_filter import PoseFilter
 from .refine_plan import RefineMode
 from .relocalize import RelocalizeConfig
@@ -197,6 +197,7 @@ class Tracker:
         if self._visual.marked_ns == self._stamp_ns:
             if motion.source == "velocity":
                 way = self._visual.way_at(float(np.linalg.norm(motion.delta[:3, 3])) / seconds)
+                way = None if way is None or not goes_on(way, motion) else way
             else:
                 way = self._visual.since_mark()[1](self._belief.pose)
         self._visual.mark()

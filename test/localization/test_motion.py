@@ -132,3 +132,18 @@ def test_odometry_whose_yaw_jumps_in_place_begins_anew():
     jumped = se3_exp([5.0, 0, 0, 0, 0, 0.2]) @ se3_exp([0, 0, 0, 0, 0, np.radians(30)])
     buffer.add(10 * SECOND // 20, jumped)
     assert len(buffer) == 1 and buffer.at(9 * SECOND // 20) is None
+
+
+@pytest.mark.parametrize(
+    "way, is_one",
+    [
+        ((1.3, 0.2, 0, 0, 0, 0), True),  # a little aside, as noise is
+        ((1.2, 0.5, 0, 0, 0, 0.6), True),  # into a side street
+        ((0.0, -1.4, 0, 0, 0, 0.1), False),  # sideways, as it seems with half of the image covered
+        ((-1.3, 0, 0, 0, 0, 0), False),
+        ((0.03, 0.04, 0, 0, 0, 0.5), True),  # it has stopped, and turns
+    ],
+)
+def test_what_images_show_of_a_motion_goes_on_from_where_the_robot_was_going(way, is_one):
+    coasted = motion.Motion(se3_exp([1.3, 0, 0, 0, 0, 0]), np.eye(6), "velocity")
+    assert motion.goes_on(se3_exp(list(way)), coasted) == is_one
