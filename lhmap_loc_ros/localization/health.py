@@ -128,7 +128,7 @@ class HealthMonitor:
         self._evidence = Evidence()
         self._confirmed_s: float | None = None
         self._misfit_s: float | None = None
-        self._stood_s = math.inf
+        self._stood_s, self._stood_until_s, self._odometry_s = math.inf, -math.inf, -math.inf
         self._reconvergence.reset()
         begun = self._step(Event.START)
         assert begun is not None  # from every state
@@ -147,7 +147,7 @@ class HealthMonitor:
             transition = self._step(Event.RECONVERGENCE)
             self._evidence = Evidence()
         # 2. the pose with it, and what images say together
-        self._stood_s += self._stands_s(seen)
+        self._notice_stand(seen)
         self._evidence.add(self._signals(seen, admission, correct(admission)))
         # 3. the state
         transition = self._step(Event.IMAGE) or transition
@@ -258,20 +258,28 @@ class HealthMonitor:
         tracking, degraded = self.state is TrackState.TRACKING, self.state is TrackState.DEGRADED
         if (tracking and accepted) or (degraded and self._fits(situation)):
             self._misfit_s = None
-            # without odometry nobody knows
-            self._stood_s = 0.0 if seen.motion.source == "odometry" else math.inf
+            lost_after_s = self._states.lost_after_s
+            if seen.now_s - self._odometry_s >= lost_after_s:
+                self._stood_s = math.inf  # without odometry nobody knows
+            elif seen.now_s - self._stood_until_s >= CARRIED_OFF * lost_after_s:
+                self._stood_s = 0.0  # for a moment images fit by chance, also where a robot was put down
         elif self._misfit_s is None and (lost or images_do_not_fit(situation) or few_inliers(situation)):
             self._misfit_s = seen.now_s
 
-    def _stands_s(self, seen: Observation) -> float:
-        """For how much of the time since the last image the robot stood, or nothing was heard of it [s]."""
+    def _notice_stand(self, seen: Observation) -> None:
+        """How long the robot stood since images fitted, or nothing was heard of it."""
+        if seen.motion.source == "odometry":
+            self._odometry_s = seen.now_s
         if self._evidence.images == 0:
-            return 0.0
+            return
         seconds = (seen.stamp_ns - self._evidence.last.stamp_ns) / SECOND_NS
-        if seen.motion.source != "odometry":
-            return seconds if seconds >= STOOD_S else 0.0
-        stands = np.less(lengths(se3_log(seen.motion.delta)), np.array(STANDS) * seconds).all()
-        return seconds if stands else 0.0
+        if seen.motion.source == "odometry":
+            stands = bool(np.less(lengths(se3_log(seen.motion.delta)), np.array(STANDS) * seconds).all())
+        else:
+            stands = seconds >= STOOD_S
+        if stands:
+            self._stood_s += seconds
+            self._stood_until_s = seen.now_s
 
     def _fits(self, situation: Situation) -> bool:
         """Several images in a row agree: one or two pass by chance where the prediction is not sure."""

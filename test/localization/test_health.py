@@ -348,7 +348,12 @@ def test_a_robot_that_stopped_before_its_images_fitted_no_more_may_have_been_car
     monitor.images(10, motion=DRIVES)
     for motion in meanwhile:
         monitor.image(measured=False, **motion)
+    # where it was put down a few images pass by chance
+    monitor.images(5, motion=DRIVES)
     assert all(elsewhere(monitor, 30, motion=DRIVES))
+    # a robot that stood at a light, and whose images fit while it drives on, was not carried
+    monitor.images(60, motion=DRIVES)
+    assert not any(elsewhere(monitor, 30, motion=DRIVES))
 
 
 def test_without_odometry_nobody_knows_whether_a_robot_was_carried():
