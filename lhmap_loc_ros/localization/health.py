@@ -10,7 +10,6 @@ from enum import Enum
 
 import numpy as np
 
-from ..geometry import se3_log
 from .manifold import lengths
 from .measurement import Measurement, MeasurementConfig
 from .motion import SECOND_NS, Motion
@@ -36,8 +35,6 @@ CARRIED_OFF = 0.3
 """Where images do not fit for this share of `lost_after_s`, the robot may have been carried to another place."""
 STOOD_S = 1.0
 """Who carries a robot stops it first, or switches it off: for no less than this [s]."""
-STANDS = 0.1, 5.0
-"""A robot that moves less stands [m/s, deg/s]."""
 
 
 class Admission(Enum):
@@ -273,12 +270,9 @@ class HealthMonitor:
         if self._evidence.images == 0:
             return
         seconds = (seen.stamp_ns - self._evidence.last.stamp_ns) / SECOND_NS
-        if seen.motion.source == "odometry":
-            stands = bool(np.less(lengths(se3_log(seen.motion.delta)), np.array(STANDS) * seconds).all())
-        else:
-            stands = seconds >= STOOD_S
-        if stands:
-            self._stood_s += seconds
+        # where odometry is silent for a while, images tell that the robot goes on
+        if seen.motion.idle_s > 0 and (seen.motion.source == "odometry" or seconds >= STOOD_S):
+            self._stood_s += seen.motion.idle_s
             self._stood_until_s = seen.now_s
 
     def _fits(self, situation: Situation) -> bool:

@@ -13,7 +13,7 @@ from pydantic import Field
 from ..configuration import Config
 from ..errors import InputError
 from ..geometry import interpolate, inverse, se3_exp, se3_log
-from .manifold import transport_covariance
+from .manifold import lengths, transport_covariance
 
 SECOND_NS = 1_000_000_000
 TRANSLATION_PER_SECOND, ROTATION_PER_SECOND_DEG = 0.01, 0.05
@@ -34,6 +34,8 @@ MAX_SPEED, MAX_ACCELERATION = 70.0, 20.0
 """Odometry faster than this, or whose speed changes faster, jumps [m/s, m/s^2]: no vehicle does."""
 MAX_GAP_S, MAX_EXTRAPOLATION_S = 0.5, 0.15
 """Odometry is not interpolated over longer gaps, and continued at most so long."""
+STANDS, MIN_STEP_NS = (0.1, 5.0), 100_000_000
+"""A robot that moves less stands [m/s, deg/s]; told from poses no less apart than this."""
 HISTORY_S = 30.0
 """Odometry older than this is forgotten."""
 MIN_S = 0.05
@@ -128,6 +130,24 @@ class OdometryBuffer:
             return None
         return first, last
 
+    def stood_s(self, start_ns: int, end_ns: int) -> float:
+        """For how much of a time span it did not move [s]."""
+        stamps, stood = self._stamps, 0
+        k = max(bisect_right(stamps, start_ns) - 1, 0)
+        while k + 1 < len(stamps) and stamps[k] < end_ns:
+            # where it is told often, steps are of noise: several together, but for one over which it was silent
+            after = k + 1
+            for later in range(k + 2, len(stamps)):
+                if max(stamps[after] - stamps[k], stamps[later] - stamps[after]) >= MIN_STEP_NS:
+                    break
+                after = later
+            seconds = (stamps[after] - stamps[k]) / SECOND_NS
+            metres, degrees = lengths(se3_log(inverse(self._poses[k]) @ self._poses[after]))
+            if metres < STANDS[0] * seconds and degrees < STANDS[1] * seconds:
+                stood += max(min(stamps[after], end_ns) - max(stamps[k], start_ns), 0)
+            k = after
+        return stood / SECOND_NS
+
     def _neighbour(self, index: int) -> int | None:
         return self._stamps[index] if 0 <= index < len(self._stamps) else None
 
@@ -167,6 +187,8 @@ class Motion:
     source: str
     """"odometry", "images" (what they show of it), "velocity" (constant velocity) or "none" (nothing is known: assumed
     at rest, widely uncertain)."""
+    idle_s: float = 0.0
+    """For so much of the time the odometry stood, or nothing measured the motion [s]."""
 
 
 class MotionModel:
@@ -230,7 +252,7 @@ class MotionModel:
         T_odom_first, T_odom_last = self.odometry.at(first), self.odometry.at(last)
         assert T_odom_first is not None and T_odom_last is not None  # `span` has looked
         delta = inverse(T_odom_first) @ T_odom_last
-        measured = Motion(delta, self._odometry_noise(delta, seconds), "odometry")
+        measured = Motion(delta, self._odometry_noise(delta, seconds), "odometry", self.odometry.stood_s(first, last))
         velocity = se3_log(delta) / seconds
         before = self._coast((first - start_ns) / SECOND_NS, velocity)
         after = self._coast((end_ns - last) / SECOND_NS, velocity)
@@ -241,8 +263,8 @@ class MotionModel:
         if velocity is None:
             walk = self._velocity_noise(seconds)
             walk[0, 0] += (UNKNOWN_SPEED * seconds) ** 2
-            return Motion(np.eye(4), walk, "none")
-        return Motion(se3_exp(velocity * seconds), self._velocity_noise(seconds), "velocity")
+            return Motion(np.eye(4), walk, "none", seconds)
+        return Motion(se3_exp(velocity * seconds), self._velocity_noise(seconds), "velocity", seconds)
 
     def _odometry_noise(self, delta: np.ndarray, seconds: float) -> np.ndarray:
         c, xi = self._config, se3_log(delta)
@@ -287,4 +309,4 @@ def shown_by_images(way: np.ndarray, coasted: Motion) -> Motion:
 def _joined(first: Motion, second: Motion) -> Motion:
     """One motion after the other; odometry has its part in it."""
     covariance = transport_covariance(first.covariance, second.delta) + second.covariance
-    return Motion(first.delta @ second.delta, covariance, "odometry")
+    return Motion(first.delta @ second.delta, covariance, "odometry", first.idle_s + second.idle_s)

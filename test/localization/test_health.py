@@ -2,6 +2,7 @@
 """What is believed, which state follows and when to search, image by image; each row of the table of transitions."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from lhmap_loc_ros.localization.states import LOST_SIGMA, Search, StateConfig, T
 from lhmap_loc_ros.localization.transitions import TRANSITIONS, Event
 
 INITIALIZING, TRACKING, DEGRADED, LOST = TrackState
-STILL = Motion(np.eye(4), 1e-6 * np.eye(6), "odometry")
+STILL = Motion(np.eye(4), 1e-6 * np.eye(6), "odometry", 0.1)
 DRIVES = Motion(make_pose(np.eye(3), (0.5, 0, 0)), 1e-4 * np.eye(6), "odometry")
 UNHEARD = Motion(DRIVES.delta, np.eye(6), "velocity")
 FAR = 99.0
@@ -340,8 +341,8 @@ def test_also_where_odometry_is_silent_for_a_while_or_what_images_say_contradict
 
 @pytest.mark.parametrize("meanwhile", (
     [{"motion": STILL}] * 12,
-    [{"motion": STILL, "after_s": 2.0}],
-    [{"motion": UNHEARD, "after_s": 2.0}],
+    [{"motion": replace(STILL, idle_s=2.0), "after_s": 2.0}],
+    [{"motion": replace(DRIVES, idle_s=1.9), "after_s": 2.0}],
 ), ids=("stood", "switched off", "unheard"))  # fmt: skip
 def test_a_robot_that_stopped_before_its_images_fitted_no_more_may_have_been_carried(meanwhile):
     monitor = Monitor()

@@ -110,6 +110,7 @@ def test_odometry_of_a_part_tells_the_velocity_of_the_rest(reached):
         if reached[0] * SECOND <= stamp <= reached[1] * SECOND:
             model.odometry.add(stamp, truth(stamp))
     motion = model.between(0, 2 * SECOND)
+    assert motion.idle_s == pytest.approx(2.0 - (min(reached[1], 2.0) - max(reached[0], 0.0)), abs=0.01)
     assert pose_error(motion.delta, inverse(truth(0)) @ truth(2 * SECOND)) == pytest.approx((0, 0), abs=1e-6)
     assert motion.source == "odometry"
     assert np.trace(motion.covariance) > np.trace(whole.between(0, 2 * SECOND).covariance)
@@ -147,3 +148,17 @@ def test_odometry_whose_yaw_jumps_in_place_begins_anew():
 def test_what_images_show_of_a_motion_goes_on_from_where_the_robot_was_going(way, is_one):
     coasted = motion.Motion(se3_exp([1.3, 0, 0, 0, 0, 0]), np.eye(6), "velocity")
     assert motion.goes_on(se3_exp(list(way)), coasted) == is_one
+
+
+@pytest.mark.parametrize("rate", (20, 50, 200))
+@pytest.mark.parametrize("stands", ((1.0, 4.0), (1.98, 3.5)))
+def test_odometry_that_stands_is_told_from_one_that_moves_also_where_it_is_silent_meanwhile(rate, stands):
+    model, moved = MotionModel(MotionConfig()), 0.0
+    for k in range(5 * rate + 1):
+        seconds = k / rate
+        moved += 5.0 / rate if not stands[0] < seconds <= stands[1] else 0.0
+        noise = 1e-4 * (k % 2)
+        if not 2.0 < seconds < 3.5:  # silent
+            model.odometry.add(round(seconds * SECOND), se3_exp([moved + noise, 0, 0, 0, 0, 0]))
+    drives, carried = model.between(0, SECOND), model.between(round(0.8 * SECOND), round(4.2 * SECOND))
+    assert drives.idle_s == 0.0 and carried.idle_s == pytest.approx(stands[1] - stands[0], abs=0.2)
