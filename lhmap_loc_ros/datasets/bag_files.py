@@ -122,15 +122,22 @@ def unpacked(path: Path, folder: Path) -> Path:
     packed = sorted(path.glob("*" + _PACKED)) if path.is_dir() and (path / _ABOUT).exists() else []
     if not packed:
         return path
-    copy = folder / path.resolve().name
-    with filling(copy) as temporary:
+    try:
         about = yaml.safe_load((path / _ABOUT).read_text())
         told = about["rosbag2_bagfile_information"]
-        told["relative_file_paths"] = [name.removesuffix(_PACKED) for name in told["relative_file_paths"]]
+        names = told["relative_file_paths"]
+        told["relative_file_paths"] = [name.removesuffix(_PACKED) for name in names]
         for file in told.get("files", ()):
             file["path"] = file["path"].removesuffix(_PACKED)
-        told["compression_format"] = told["compression_mode"] = ""
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return path  # the library says what is wrong
+    told["compression_format"] = told["compression_mode"] = ""
+    copy = folder / path.resolve().name
+    with filling(copy) as temporary:
         (temporary / _ABOUT).write_text(yaml.safe_dump(about, sort_keys=False))
+        for name in names:
+            if not name.endswith(_PACKED) and (path / name).exists():
+                (temporary / Path(name).name).symlink_to((path / name).resolve())
         for file in packed:
             try:
                 with zstd.open(file) as source, (temporary / file.stem).open("wb") as out:

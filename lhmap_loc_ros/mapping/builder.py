@@ -79,6 +79,7 @@ def build_map(
         chunks = [job for recording in recordings for job in plan.accumulate(recording)]
         workers.do("accumulate", chunks, report)
         datum = find_datum(readable, drives)
+        drives = [part for drive in drives for part in unbroken(drive)]
         shutil.rmtree(copies, ignore_errors=True)
         _check_scans(chunks, config, bags)
         # 3. tiles without moving objects and noise
@@ -102,7 +103,6 @@ def map_from_tiles(
     `intensity` is that of `MapMetadata`. Without a `describer` the map has no places.
     """
     config, choices = plan.config, None
-    drives = [part for drive in drives for part in unbroken(drive)]
     _tell_what_is_lost(Path(out))
     if model is not None and drives:
         views = plan.score_views(points, drives, model)
@@ -215,8 +215,8 @@ def _open_drives(
         with BagReader(path, config.point_times) as reader:
             reader.require(config.points_topic, otherwise=_other_points(reader))
             T_base_lidar = lidar_extrinsics(reader, config)
-            kind = key_of("bag", fingerprint(bag))
-            trajectory, origin = _poses(reader, config, T_base_lidar, kind, work, report)
+            content = key_of("bag", fingerprint(bag))
+            trajectory, origin = _poses(reader, config, T_base_lidar, content, work, report)
             if len(bags) > 1 and origin in ("odometry", "icp"):
                 raise ConfigError(
                     f"poses: {bag} has only poses by {origin}, in a frame of this bag alone; "
@@ -227,7 +227,7 @@ def _open_drives(
             starts = chunk_starts(reader, config.points_topic)
             ranks = ranks_of_bag(reader, config.points_topic, starts)
             times = _point_times(reader, config, moved)
-            recordings.append(Recording(path, kind, starts, moved, ranks, times))
+            recordings.append(Recording(path, content, starts, moved, ranks, times))
             # unusable scans are counted by the chunks
             others = {words: n for words, n in reader.left_out.counts.items() if not _is_of(config.points_topic, words)}
             tell(others, _log, bag)
@@ -269,19 +269,13 @@ def _check_scans(chunks: Sequence[AccumulateJob], config: BuildConfig, bags: lis
 
 
 def _poses(
-    reader: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, fingerprint: str, work: Path, report: Report
+    reader: BagReader, config: BuildConfig, T_base_lidar: np.ndarray, content: str, work: Path, report: Report
 ) -> tuple[Trajectory, str]:  # fmt: skip
     """The trajectory and its source; the result of LiDAR odometry, which takes long, is kept."""
-    topics = (config.points_topic, config.tf_topic, config.odometry_topic, config.map_frame, config.base_frame)
-    settings = (
-        *topics,
-        config.tf_static_topic,
-        config.point_times,
-        config.min_range_m,
-        config.max_range_m,
-        T_base_lidar,
-    )
-    kept = work / "icp" / f"{key_of('icp', fingerprint, *settings)}.npz"
+    c = config
+    names = (c.points_topic, c.tf_topic, c.tf_static_topic, c.odometry_topic, c.map_frame, c.base_frame)
+    settings = (*names, c.point_times, c.min_range_m, c.max_range_m, T_base_lidar)
+    kept = work / "icp" / f"{key_of('icp', content, *settings)}.npz"
     if config.poses in ("icp", "auto") and kept.exists():
         data = load(kept)
         return Trajectory(data["stamps"], data["poses"]), "icp"
