@@ -199,6 +199,7 @@ class MotionModel:
         self.odometry = OdometryBuffer()
         self._velocity: np.ndarray | None = None
         self._since: tuple[int, np.ndarray] | None = None  # stamp and pose that the velocity is reckoned from
+        self._doubted = False  # the last odometry was left out
 
     @property
     def velocity(self) -> np.ndarray | None:
@@ -254,9 +255,22 @@ class MotionModel:
         delta = inverse(T_odom_first) @ T_odom_last
         measured = Motion(delta, self._odometry_noise(delta, seconds), "odometry", self.odometry.stood_s(first, last))
         velocity = se3_log(delta) / seconds
+        if self._doubted:
+            self._doubted, self._velocity = False, velocity
+        elif self._is_sudden(velocity, seconds):
+            # where odometry was silent before it jumps, itself does not tell; if it is so, the next part says so too
+            self._doubted = True
+            return self._coast((end_ns - start_ns) / SECOND_NS, self._velocity)
         before = self._coast((first - start_ns) / SECOND_NS, velocity)
         after = self._coast((end_ns - last) / SECOND_NS, velocity)
         return _joined(_joined(before, measured), after)
+
+    def _is_sudden(self, velocity: np.ndarray, seconds: float) -> bool:
+        """No vehicle comes to this velocity (6,) from the one that is known in so short a time."""
+        if self._velocity is None:
+            return False
+        change_m = float(np.linalg.norm(velocity[:3] - self._velocity[:3])) * seconds
+        return change_m > 0.5 + MAX_ACCELERATION * seconds**2
 
     def _coast(self, seconds: float, velocity: np.ndarray | None) -> Motion:
         """A motion that was not measured."""

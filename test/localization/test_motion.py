@@ -162,3 +162,24 @@ def test_odometry_that_stands_is_told_from_one_that_moves_also_where_it_is_silen
             model.odometry.add(round(seconds * SECOND), se3_exp([moved + noise, 0, 0, 0, 0, 0]))
     drives, carried = model.between(0, SECOND), model.between(round(0.8 * SECOND), round(4.2 * SECOND))
     assert drives.idle_s == 0.0 and carried.idle_s == pytest.approx(stands[1] - stands[0], abs=0.2)
+
+
+def test_odometry_that_jumps_after_it_was_silent_does_not_take_the_robot_along():
+    model, x = MotionModel(MotionConfig()), 0.0
+    for k in range(100):
+        stamp, x = k * SECOND // 10, x + 0.7 + (5.0 if k == 61 else 0.0)
+        if not 20 <= k < 60:
+            model.odometry.add(stamp, se3_exp([x, 0, 0, 0, 0, 0]))
+    # images told the speed meanwhile
+    model.observe(se3_exp([0.7, 0, 0, 0, 0, 0]), 0.1)
+    ways = [model.between(k * SECOND // 10, (k + 1) * SECOND // 10) for k in range(58, 65)]
+    assert [round(float(way.delta[0, 3]), 1) for way in ways] == [0.7] * 7 and ways[-1].source == "odometry"
+
+
+def test_odometry_that_goes_on_so_was_right_and_what_was_known_wrong():
+    model = MotionModel(MotionConfig())
+    for k in range(20):
+        model.odometry.add(k * SECOND // 10, se3_exp([0.7 * k, 0, 0, 0, 0, 0]))
+    model.observe(se3_exp([3.0, 0, 0, 0, 0, 0]), 0.1)
+    ways = [model.between(k * SECOND // 10, (k + 1) * SECOND // 10) for k in range(5)]
+    assert [way.source for way in ways] == ["velocity"] + ["odometry"] * 4
