@@ -56,8 +56,8 @@ def repeat_drive(source: Path, out: Path, times: int, config: BuildConfig) -> Bu
                     config.points_topic, scan.stamp_ns + k * period, "lidar", scan.points, scan.intensity, time=seconds
                 )
             shift = onward @ shift
-    told = {"poses": "tf", "tf_topic": "/tf", "tf_static_topic": "/tf_static", "lidar_frame": None}
-    return config.model_copy(update={**told, "lidar_in_base": None})
+    frames = {"lidar_frame": None, "lidar_in_base": None}
+    return config.model_copy(update={"poses": "tf", "tf_topic": "/tf", "tf_static_topic": "/tf_static", **frames})
 
 
 def bench_build(

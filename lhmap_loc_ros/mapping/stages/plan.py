@@ -37,7 +37,6 @@ Tile = tuple[int, int]
 POSES = "poses"
 """Folder of the trajectories."""
 VIEWS_PER_JOB, SEGMENTS_PER_JOB = 25, 10
-_SECOND_NS = 10**9
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Recording:
 def chunk_starts(bag: BagReader, topic: str) -> list[int]:
     """When the chunks of a bag begin, by the time of recording [ns], at least one; those without scans are left out
     where they are many."""
-    (first, last), step = bag.span_ns, round(CHUNK_S * _SECOND_NS)
+    (first, last), step = bag.span_ns, round(CHUNK_S * 1e9)
     count = (last - first) // step + 1
     if count <= max(bag.count(topic), 1):
         return list(range(first, last + 1, step))
@@ -94,7 +93,7 @@ class Plan:
         trajectory = self.out(POSES, drive)
         if not trajectory.exists():
             save(trajectory, **drive)
-        starts, step = recording.starts_ns, round(CHUNK_S * _SECOND_NS)
+        starts, step = recording.starts_ns, round(CHUNK_S * 1e9)
         curve = recording.intensity.values, recording.intensity.ranks
         read = (c.points_topic, curve, c.min_range_m, c.max_range_m, c.point_times)
         settings = (*read, c.voxel_m, c.tile_m, c.remove_moving)
